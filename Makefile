@@ -1,0 +1,120 @@
+PYTHON ?= python3
+VENV ?= .venv
+VENV_LAMBDA = $(VENV)-lambda
+POETRY ?= .venv-lock/bin/poetry
+ARGS ?=
+
+bin := $(VENV)/bin
+
+.PHONY: help
+help: ## List the targets
+	@sed -n 's/^\([a-z-][a-z -]*\):.*## /  make \1|/p' Makefile | awk -F '|' '{ printf "%-42s%s\n", $$1, $$2 }'
+	@echo
+	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS=... (more for pytest or poetry lock)"
+
+.PHONY: up
+up: ## Run the demo: set up, then a back end and the development server until Ctrl-C
+	@tools/set-up "$(PYTHON)" "$(VENV)" up
+	@$(bin)/python tools/foreground.py $(bin)/python -m examples.chat
+
+.PHONY: test
+test: set-up set-up-lambda infra-tools browser ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
+	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest --cov $(ARGS)
+
+.PHONY: check
+check: set-up set-up-lock ## Run the static checks: format, lint, types, lock file
+	@$(bin)/ruff format --check --quiet . || { echo "make: ruff format would change files; run make format" >&2; exit 1; }
+	@$(bin)/ruff check --quiet .
+	@$(bin)/mypy --no-error-summary
+	@tools/requirements $(POETRY) --check
+
+.PHONY: format
+format: set-up ## Format the code and apply the safe fixes of ruff
+	@$(bin)/ruff check --quiet --fix-only .
+	@$(bin)/ruff format --quiet .
+
+.PHONY: synth
+synth: infra ## Write the Terraform configuration of both stages to cdktf.out
+	@$(bin)/python main.py
+
+.PHONY: deploy-staging deploy-production
+deploy-staging deploy-production: deploy-%: infra ## Deploy a stage to AWS, and write its cdk-outputs.json
+	@$(bin)/python -m tools.stages deploy $* $(ARGS)
+
+.PHONY: diff-staging diff-production
+diff-staging diff-production: diff-%: infra ## Show what a deploy would change
+	@$(bin)/python -m tools.stages diff $* $(ARGS)
+
+.PHONY: destroy-staging destroy-production
+destroy-staging destroy-production: destroy-%: infra ## Remove a stage from AWS
+	@$(bin)/python -m tools.stages destroy $* $(ARGS)
+
+.PHONY: socket
+socket: ## Open a socket to try a deployment with: URL=wss://...
+	@tools/set-up "$(PYTHON)" "$(VENV)" up
+	@$(bin)/websockets "$(or $(URL),$(error say where: make socket URL=wss://...))"
+
+.PHONY: local-aws
+local-aws: ## Run a local AWS until Ctrl-C, to deploy to without an account
+	@tools/set-up "$(PYTHON)" "$(VENV)" local
+	@tools/set-up "$(PYTHON)" "$(VENV_LAMBDA)" lambda
+	@$(bin)/python tools/foreground.py $(bin)/python -m local_aws --runtime-python "$(VENV_LAMBDA)/bin/python"
+
+.PHONY: deploy-local
+deploy-local: infra ## Deploy to the local AWS
+	@$(bin)/python -m tools.local deploy
+
+.PHONY: chat-local
+chat-local: ## Run the chat's backend for what is deployed to the local AWS
+	@tools/set-up "$(PYTHON)" "$(VENV)" local
+	@$(bin)/python tools/foreground.py $(bin)/python -m tools.local chat
+
+.PHONY: outputs
+outputs: infra ## Write cdk-outputs.json anew, from the states
+	@$(bin)/python -m tools.stages outputs
+
+.PHONY: bench
+bench: set-up ## Run the benchmarks, next to Pushpin
+	@tools/ensure-debian-packages pushpin=pushpin
+	@$(bin)/python -m bench $(ARGS)
+
+.PHONY: lock
+lock: set-up-lock ## Bring poetry.lock in line with pyproject.toml (all versions anew: ARGS=--regenerate)
+	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) lock $(ARGS)
+	@tools/requirements $(POETRY)
+
+.PHONY: requirements
+requirements: set-up-lock ## Write the requirements files out of poetry.lock
+	@tools/requirements $(POETRY)
+
+.PHONY: set-up
+set-up: ## Make the virtual environment with everything in it
+	@tools/set-up "$(PYTHON)" "$(VENV)" test
+
+.PHONY: clean
+clean: ## Remove the virtual environments and all that tools left behind
+	rm -rf .venv .venv-* .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: infra
+infra: infra-tools
+	@tools/set-up "$(PYTHON)" "$(VENV)" infra
+
+.PHONY: set-up-lambda
+set-up-lambda:
+	@tools/set-up "$(PYTHON)" "$(VENV_LAMBDA)" lambda
+
+.PHONY: infra-tools
+infra-tools:
+	@tools/set-up-node
+	@command -v terraform >/dev/null || { echo "make: terraform is not on PATH; install Terraform 1.11 or later, see https://developer.hashicorp.com/terraform/install" >&2; exit 1; }
+
+.PHONY: set-up-lock
+set-up-lock:
+ifeq ($(origin POETRY),file)
+	@tools/set-up "$(PYTHON)" .venv-lock lock
+endif
+
+.PHONY: browser
+browser:
+	@tools/ensure-debian-packages chromium=chromium chromedriver=chromium-driver

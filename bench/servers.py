@@ -1,0 +1,189 @@
+"""The servers as programs of their own, started for one run and stopped after it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from slip_sockets.tokens import mint
+
+from .errors import BenchError
+from .processes import Usage, usage
+from .publishing import Publication
+
+CHANNEL = "bench"
+START_TIMEOUT_S = 30.0
+_SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"
+_ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that listens: for WebSockets at `port`, for publishes as `publication` says."""
+
+    pid: int
+    port: int
+    publication: Publication
+
+    def usage(self) -> Usage:
+        """Return what its process uses, and those that it started."""
+        return usage(self.pid)
+
+
+StartServer = Callable[[int], AbstractContextManager[Running]]
+"""Starts a server in front of the backend at a port."""
+
+
+@contextlib.contextmanager
+def backend(channel: str = "") -> Iterator[int]:
+    """Run the trivial backend and yield its port. With a `channel`, it subscribes every connection to it."""
+    with _program([sys.executable, "-m", "bench.backend", "--channel", channel]) as program:
+        line = program.stdout.readline() if program.stdout else b""
+        if not line.strip().isdigit():
+            raise BenchError("the backend did not start")
+        yield int(line)
+
+
+@contextlib.contextmanager
+def slip_sockets(backend_port: int) -> Iterator[Running]:
+    """Run `slip-sockets dev`."""
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+b") as log:
+        outputs = Path(folder) / "outputs.json"
+        command = [sys.executable, "-m", "slip_sockets", "dev", "--port", "0", "--outputs", str(outputs)]
+        command += ["--target-url", f"http://127.0.0.1:{backend_port}/"]
+        with _program(command, log, {"JWT_SECRET": _SECRET}) as program:
+            _wait_until(outputs.exists, program, log)
+            told = json.loads(outputs.read_text())["slip-sockets"]
+            control = urlsplit(told["controlApi"])
+            port = urlsplit(told["websocketUrl"]).port
+            if port is None or control.port is None:
+                raise BenchError(f"no port in {told}")
+            publication = Publication(
+                control.port,
+                control.path,
+                f"Authorization: Bearer {mint('ControlEvent', _SECRET, lifetime_s=3600)}\r\n"
+                "Content-Type: application/websocket-events\r\n",
+                f'{{"events":[{{"type":"PUBLISH_TEXT","channelId":"{CHANNEL}","data":"'.encode(),
+                b'"}]}',
+            )
+            yield Running(program.pid, port, publication)
+
+
+@contextlib.contextmanager
+def pushpin(backend_port: int) -> Iterator[Running]:
+    """Run Pushpin with all its files in a folder of its own, beside whatever service may be installed."""
+    program_path = shutil.which("pushpin")
+    if program_path is None:
+        raise BenchError("pushpin is not on PATH")
+    with tempfile.TemporaryDirectory(prefix="pp") as folder, (Path(folder) / "log").open("w+b") as log:
+        port, publish_port = _free_ports(2)
+        config = Path(folder) / "pushpin.conf"
+        config.write_text(_PUSHPIN_CONF.format(folder=folder, port=port, publish_port=publish_port))
+        (Path(folder) / "routes").write_text(f"* 127.0.0.1:{backend_port},over_http\n")
+        with _program([program_path, f"--config={config}", "--merge-output"], log) as program:
+            _wait_until(lambda: _listens(port) and _listens(publish_port), program, log)
+            time.sleep(1)  # its parts find each other after they listen
+            publication = Publication(
+                publish_port,
+                "/publish/",
+                "Content-Type: application/json\r\n",
+                f'{{"items":[{{"channel":"{CHANNEL}","formats":{{"ws-message":{{"content":"'.encode(),
+                b'"}}}]}',
+            )
+            yield Running(program.pid, port, publication)
+
+
+_PUSHPIN_CONF = """\
+[global]
+include={{libdir}}/internal.conf
+rundir={folder}
+ipc_prefix=bench-
+port_offset=0
+
+[runner]
+services=condure,zurl,pushpin-proxy,pushpin-handler
+http_port=127.0.0.1:{port}
+logdir={folder}
+log_level=1
+client_buffer_size=8192
+client_maxconn=50000
+
+[proxy]
+routesfile=routes
+sig_key=changeme
+zurl_out_specs=ipc://{{rundir}}/{{ipc_prefix}}zurl-in
+zurl_out_stream_specs=ipc://{{rundir}}/{{ipc_prefix}}zurl-in-stream
+zurl_in_specs=ipc://{{rundir}}/{{ipc_prefix}}zurl-out
+
+[handler]
+push_in_http_addr=127.0.0.1
+push_in_http_port={publish_port}
+push_in_spec=ipc://{{rundir}}/{{ipc_prefix}}push-in
+push_in_sub_specs=ipc://{{rundir}}/{{ipc_prefix}}push-in-sub
+command_spec=ipc://{{rundir}}/{{ipc_prefix}}command
+stats_spec=ipc://{{rundir}}/{{ipc_prefix}}stats
+message_rate=1000000
+message_hwm=1000000
+"""
+"""Debian's configuration, but the rate limit is lifted, zurl and the addresses are its own, and requests are not logged
+(ours logs none either)."""
+
+
+@contextlib.contextmanager
+def _program(
+    command: list[str], log: IO[bytes] | None = None, environment: dict[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    program = subprocess.Popen(
+        command,
+        cwd=_ROOT,
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if log is None else log,
+        stderr=log,
+    )
+    try:
+        yield program
+    finally:
+        program.terminate()
+        try:
+            program.wait(20)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
+        if program.stdout:
+            program.stdout.close()
+
+
+def _wait_until(is_ready: Callable[[], bool], program: subprocess.Popen[bytes], log: IO[bytes]) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_ready():
+        if program.poll() is not None or time.monotonic() > deadline:
+            log.seek(0)
+            raise BenchError(f"{program.args!r} did not start:\n{log.read().decode(errors='replace')}")
+        time.sleep(0.05)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]

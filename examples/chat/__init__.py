@@ -1,0 +1,1 @@
+"""A chat with rooms: `python -m examples.chat` runs it on this machine."""

@@ -1,0 +1,127 @@
+"""The chat's backend: plain HTTP. It holds no socket and remembers nothing, so any number of copies may run.
+
+Who is here is known by those who are here: a client that hears of a newcomer answers HERE to it, through us. A restart
+of this program therefore forgets nobody. And the gateway sees every tab that closes or crashes: its CLOSE brings back
+the metadata of the one who left, and comes again later if we could not be reached.
+
+Names are what the clients say they are. A real application would know its users, by the cookie in
+`metadata["headers"]` for instance.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from flask import Flask, Response, request
+
+from slip_sockets import (
+    Answer,
+    Close,
+    Connection,
+    ControlApiError,
+    InvalidToken,
+    Open,
+    SlipSocketsPublisher,
+    Text,
+)
+
+MAX_NAME = 40
+MAX_TEXT = 4_000
+"""Characters; what is longer is cut. As JSON, so many always fit into one text frame."""
+
+
+def create_app() -> Flask:
+    """Make the backend of the deployment that the file `OUTPUTS` describes; `JWT_SECRET` is that deployment's."""
+    outputs = json.loads(Path(os.environ.get("OUTPUTS", "cdk-outputs.dev.json")).read_text())
+    deployment = outputs[os.environ.get("STACK_NAME", "slip-sockets")]
+    sockets = SlipSocketsPublisher(control_api=deployment["controlApi"], jwt_secret=os.environ["JWT_SECRET"])
+    app = Flask(__name__)
+
+    @app.get("/")
+    def page() -> Response:
+        return app.send_static_file("index.html")
+
+    @app.get("/settings.json")
+    def settings() -> dict[str, str]:
+        return {"websocketUrl": deployment["websocketUrl"]}
+
+    @app.post("/slip")
+    def slip() -> Answer:
+        """What happens on the sockets."""
+        connection = sockets.parse_request(request.headers, request.get_data())
+        for event in connection.events:
+            match event:
+                case Open():
+                    join(connection)
+                case Text(data=data):
+                    listen(connection, data)
+                case Close():
+                    leave(connection)
+        return connection.answer()
+
+    @app.post("/announce")
+    def announce() -> dict[str, int | None]:
+        """Publish from an ordinary request, as from anywhere else. A real application would ask who is asking."""
+        room, text = tidy(request.form.get("room", ""), "lobby"), request.form["text"][:MAX_TEXT]
+        report = sockets.publish_text(channel(room), frame("announced", text=text))
+        return {"listeners": report.matched if report else None}
+
+    @app.errorhandler(InvalidToken)
+    def not_from_the_gateway(error: InvalidToken) -> tuple[str, int]:
+        return f"{error}\n", 403
+
+    @app.errorhandler(ControlApiError)
+    def not_published(error: ControlApiError) -> tuple[str, int]:
+        return f"{error}\n", 502
+
+    return app
+
+
+def join(connection: Connection) -> None:
+    query = connection.metadata["query"]
+    name, room = tidy(query.get("name", [""])[0], "somebody"), tidy(query.get("room", [""])[0], "lobby")
+    connection.accept()
+    connection.set_metadata({"name": name, "room": room})
+    # In this order: of two who join at once, each hears of the other by JOINED or by HERE.
+    connection.subscribe(channel(room))
+    connection.send_text(frame("welcome", connection, name=name, room=room))
+    connection.publish_text(channel(room), frame("joined", connection, name=name))
+
+
+def listen(connection: Connection, data: str) -> None:
+    me = connection.metadata
+    match parse(data):
+        case {"type": "say", "text": str(text), "message": str(message)} if text.strip():
+            said = frame("said", connection, name=me["name"], text=text[:MAX_TEXT], message=message[:MAX_NAME])
+            connection.publish_text(channel(me["room"]), said)
+        case {"type": "here", "to": str(newcomer)} if newcomer.isascii():
+            connection.send_text(frame("here", connection, name=me["name"]), connection_id=newcomer)
+
+
+def leave(connection: Connection) -> None:
+    me = connection.metadata
+    connection.publish_text(channel(me["room"]), frame("left", connection, name=me["name"]))
+
+
+def channel(room: str) -> str:
+    return f"room:{room}"
+
+
+def frame(kind: str, who: Connection | None = None, **what: str) -> str:
+    """Return a text frame for the page: JSON with the time in milliseconds, as JavaScript counts it."""
+    whose = {"id": who.connection_id} if who else {}
+    return json.dumps({"type": kind, **whose, **what, "at": int(time.time() * 1000)})
+
+
+def parse(data: str) -> object:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None  # not from our page
+
+
+def tidy(text: str, otherwise: str) -> str:
+    return " ".join(text.split())[:MAX_NAME].rstrip() or otherwise

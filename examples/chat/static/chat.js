@@ -1,0 +1,371 @@
+import { LastingSocket } from "./socket.js";
+
+const MOST_CHARACTERS = 40; // of a name or a room, as in the backend
+const PATIENCE_MS = 8_000; // after which a message without an echo is offered to be sent again
+const TOGETHER_MS = 5 * 60_000; // messages of one person within it stand together
+const MOST_LINES = 1_000;
+const NAMES = ["Avocet", "Curlew", "Dipper", "Dunlin", "Heron", "Kestrel", "Linnet", "Merlin", "Osprey", "Plover", "Robin", "Siskin", "Teal", "Wren"];
+
+const $ = (id) => document.getElementById(id);
+const { websocketUrl } = await (await fetch("settings.json")).json();
+
+let name = sessionStorage.getItem("name") ?? "";
+let room = "";
+let socket = null;
+let myId = null; // this connection's; null until the backend has said welcome
+let lostAt = 0;
+let unread = 0;
+let pinned = true; // whether the newest line is in sight and shall stay there
+const people = new Map(); // who is here: connection id -> name
+const gone = new Set(); // ids never come back: a HERE that is overtaken by its LEFT brings nobody back to life
+const heard = new Set(); // ids of messages; one that is sent again after a reconnect is shown once
+const unsent = new Map(); // my messages without an echo: message id -> { room, text, element, timer }
+const logs = new Map(); // room -> its lines, kept while this tab lives
+
+// ---- What the backend says
+
+const hear = {
+  welcome({ id, at }) {
+    myId = id;
+    people.clear();
+    people.set(id, name);
+    if (lostAt) note(at, `Back after ${seconds(at - lostAt)}. What was said meanwhile is not shown.`);
+    else if (logs.get(room).hasChildNodes()) note(at, "You are back. What was said meanwhile is not shown.");
+    else note(at, "You are in ", isolated(room), ". Open this page in a second tab, or send somebody its link.");
+    lostAt = 0;
+    for (const [message, { room: where }] of unsent) if (where === room) transmit(message);
+  },
+  joined({ id, name, at }) {
+    if (id === myId || gone.has(id)) return;
+    people.set(id, name);
+    note(at, isolated(name), " joined");
+    socket.send({ type: "here", to: id });
+  },
+  here({ id, name }) {
+    if (!gone.has(id)) people.set(id, name);
+  },
+  left({ id, name, at }) {
+    gone.add(id);
+    if (people.delete(id)) note(at, isolated(name), " left");
+  },
+  said(frame) {
+    if (heard.has(frame.message)) return;
+    heard.add(frame.message);
+    if (!gone.has(frame.id)) people.set(frame.id, frame.name);
+    const mine = unsent.get(frame.message);
+    if (mine) settle(frame.message, mine);
+    else show(messageElement(frame));
+    if (document.hidden) title(unread + 1);
+  },
+  announced({ text, at }) {
+    show(element("div", "announced", element("b", "", "Announcement"), clock(at), element("p", "", text)));
+  },
+};
+
+function onFrame(frame) {
+  if (!Object.hasOwn(hear, frame.type)) return;
+  hear[frame.type](frame);
+  showPeople();
+}
+
+// ---- What I say
+
+function say(text) {
+  const message = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  const line = messageElement({ id: myId, name, text, at: Date.now() });
+  unsent.set(message, { room, text, element: line, timer: 0 });
+  show(line, true);
+  transmit(message);
+}
+
+/** Send a message, now or once connected, and wait for its echo: only that says that it has been published. */
+function transmit(message) {
+  const mine = unsent.get(message);
+  clearTimeout(mine.timer);
+  mine.element.classList.add("pending");
+  mine.element.querySelector(".again")?.remove();
+  socket.send({ type: "say", text: mine.text, message });
+  mine.timer = setTimeout(() => {
+    if (!socket.isOpen) return; // it is sent at the next welcome
+    const again = element("button", "again", "Not sent. Try again");
+    again.onclick = () => transmit(message);
+    mine.element.querySelector(".body").append(again);
+    if (pinned) scrollDown();
+  }, PATIENCE_MS);
+}
+
+function settle(message, mine) {
+  clearTimeout(mine.timer);
+  unsent.delete(message);
+  mine.element.classList.remove("pending");
+  mine.element.querySelector(".again")?.remove();
+}
+
+// ---- Rooms: the one in the URL's hash is the one we are in
+
+function enter() {
+  room = roomInUrl();
+  socket?.close();
+  myId = null;
+  lostAt = 0;
+  people.clear();
+  if (!logs.has(room)) logs.set(room, element("div", "lines"));
+  $("log").replaceChildren(logs.get(room));
+  $("room").textContent = room;
+  $("text").placeholder = `Message ${room}`;
+  $("curl").textContent = `curl --data-urlencode ${quoted(`room=${room}`)} -d text=Hello ${new URL("announce", location.href.split("#")[0])}`;
+  title(0);
+  scrollDown();
+  showRooms();
+  showPeople();
+  showMenu(false);
+  socket = new LastingSocket(
+    () => {
+      const url = new URL(websocketUrl);
+      url.searchParams.set("name", name);
+      url.searchParams.set("room", room);
+      return url;
+    },
+    { onState, onFrame },
+  );
+}
+
+function roomInUrl() {
+  try {
+    return tidy(decodeURIComponent(location.hash.slice(1))) || "lobby";
+  } catch {
+    return "lobby"; // a % that encodes nothing
+  }
+}
+
+function showRooms() {
+  const visited = stored("rooms", ["lobby"]).filter((other) => typeof other === "string");
+  const all = visited.includes(room) ? visited : [...visited, room].slice(-12);
+  localStorage.setItem("rooms", JSON.stringify(all));
+  $("rooms").replaceChildren(
+    ...all.map((other) => {
+      const link = element("a", "", isolated(other));
+      link.href = `#${encodeURIComponent(other)}`;
+      if (other === room) link.setAttribute("aria-current", "page");
+      return element("li", "", link);
+    }),
+  );
+}
+
+// ---- State of the connection
+
+let countdown = 0;
+
+function onState(state, pauseMs) {
+  if (state === "reconnecting" && myId) {
+    lostAt = Date.now();
+    myId = null;
+  }
+  const due = performance.now() + pauseMs;
+  const words = { connecting: "Connecting", connected: "Connected", reconnecting: "Reconnecting" };
+  const tell = () => {
+    const left = Math.ceil((due - performance.now()) / 1000);
+    $("pause").textContent = pauseMs && left > 0 ? ` in ${left} s` : state === "connected" ? "" : " …";
+  };
+  clearInterval(countdown);
+  if (pauseMs) countdown = setInterval(tell, 200);
+  $("state").dataset.state = state;
+  $("state-text").textContent = words[state];
+  $("now").hidden = !(pauseMs > 1500);
+  document.body.classList.toggle("away", state !== "connected");
+  tell();
+}
+
+// ---- Showing. User text becomes text nodes, never markup; <bdi> keeps right-to-left names from reordering a line
+
+function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  made.append(...children);
+  return made;
+}
+
+function isolated(text) {
+  return element("bdi", "", text);
+}
+
+function avatar(name) {
+  const made = element("span", "avatar", [...name][0].toUpperCase());
+  let hash = 7;
+  for (const character of name) hash = (hash * 31 + character.codePointAt(0)) % 3600;
+  made.style.setProperty("--hue", String(hash % 360));
+  made.setAttribute("aria-hidden", "true");
+  return made;
+}
+
+function clock(at) {
+  const date = new Date(at);
+  const made = element("time", "", date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
+  made.dateTime = date.toISOString();
+  made.title = date.toLocaleString();
+  return made;
+}
+
+function note(at, ...words) {
+  show(element("div", "note", element("span", "", ...words), " ", clock(at)));
+}
+
+function messageElement({ id, name: author, text, at }) {
+  const words = element("p", "", text);
+  words.dir = "auto";
+  const head = element("div", "head", element("b", "", isolated(author)), clock(at));
+  const made = element("article", "message", avatar(author), element("div", "body", head, words));
+  made.dataset.from = id === myId ? `me, ${name}` : id; // two people may have one name
+  made.dataset.at = String(at);
+  made.classList.toggle("mine", id === myId);
+  const before = logs.get(room).lastElementChild;
+  const together = before?.dataset.from === made.dataset.from && at - Number(before.dataset.at) < TOGETHER_MS;
+  made.classList.toggle("more", together);
+  return made;
+}
+
+function show(line, always = false) {
+  const lines = logs.get(room);
+  lines.append(line);
+  if (lines.childElementCount > MOST_LINES) lines.firstElementChild.remove();
+  if (pinned || always) scrollDown();
+  else if (!line.classList.contains("note")) $("newest").hidden = false;
+}
+
+function showPeople() {
+  const others = [...people].filter(([id]) => id !== myId).sort(([, a], [, b]) => a.localeCompare(b));
+  const all = myId ? [[myId, name], ...others] : others;
+  $("count").textContent = all.length ? String(all.length) : "";
+  $("people").replaceChildren(
+    ...all.map(([id, who]) => element("li", "", avatar(who), isolated(who), ...(id === myId ? [element("small", "", "you")] : []))),
+  );
+  $("me").replaceChildren(avatar(name), isolated(name), element("small", "", "change"));
+}
+
+function scrollDown() {
+  $("log").scrollTop = $("log").scrollHeight;
+  $("newest").hidden = pinned = true;
+}
+
+function title(count) {
+  unread = count;
+  document.title = `${count ? `(${count}) ` : ""}${room}`;
+}
+
+function showMenu(open) {
+  document.body.classList.toggle("side-open", open);
+  $("menu").setAttribute("aria-expanded", String(open));
+}
+
+// ---- Small things
+
+function tidy(text) {
+  return [...text.trim().replace(/\s+/g, " ")].slice(0, MOST_CHARACTERS).join("").trim();
+}
+
+function seconds(ms) {
+  return ms < 90_000 ? `${Math.max(1, Math.round(ms / 1000))} s` : `${Math.round(ms / 60_000)} min`;
+}
+
+function quoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
+}
+
+function stored(key, otherwise) {
+  try {
+    const value = JSON.parse(localStorage.getItem(key));
+    return Array.isArray(value) ? value : otherwise;
+  } catch {
+    return otherwise;
+  }
+}
+
+// ---- The page's controls
+
+function askName() {
+  showMenu(false);
+  $("who-title").textContent = name ? "Change your name" : `Join ${roomInUrl()}`;
+  $("name").value = name || NAMES[Math.floor(Math.random() * NAMES.length)];
+  $("who").showModal();
+  $("name").select();
+}
+
+$("who-form").onsubmit = (event) => {
+  const chosen = tidy($("name").value);
+  if (!chosen) return event.preventDefault();
+  if (chosen === name) return;
+  name = chosen;
+  sessionStorage.setItem("name", name);
+  enter();
+};
+$("who").onclose = () => $("text").focus();
+$("who").oncancel = (event) => {
+  if (!name) event.preventDefault();
+};
+$("me").onclick = askName;
+
+$("enter-room").onsubmit = (event) => {
+  event.preventDefault();
+  const wanted = tidy($("room-field").value);
+  if (!wanted) return;
+  location.hash = encodeURIComponent(wanted);
+  $("room-field").value = "";
+  showMenu(false);
+  $("text").focus();
+};
+
+$("say").onsubmit = (event) => {
+  event.preventDefault();
+  const text = $("text").value.trim();
+  if (!text) return;
+  say(text);
+  $("text").value = "";
+  fit();
+  $("text").focus();
+};
+$("text").onkeydown = (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  $("say").requestSubmit();
+};
+$("text").oninput = fit;
+
+function fit() {
+  $("text").style.height = "auto";
+  $("text").style.height = `${$("text").scrollHeight + 2}px`; // and its border
+}
+
+$("share").hidden = !navigator.clipboard;
+$("share").onclick = async () => {
+  await navigator.clipboard.writeText(location.href.split("#")[0] + "#" + encodeURIComponent(room));
+  $("share").textContent = "Copied";
+  setTimeout(() => ($("share").textContent = "Copy link"), 2000);
+};
+$("log").onscroll = () => {
+  pinned = $("log").scrollHeight - $("log").scrollTop - $("log").clientHeight < 40;
+  if (pinned) $("newest").hidden = true;
+};
+new ResizeObserver(() => pinned && scrollDown()).observe($("log"));
+$("newest").onclick = scrollDown;
+$("now").onclick = () => socket.hurry();
+$("menu").onclick = () => showMenu(!document.body.classList.contains("side-open"));
+$("shade").onclick = () => showMenu(false);
+
+document.onkeydown = (event) => {
+  if (event.key === "Escape" && document.body.classList.contains("side-open")) {
+    showMenu(false);
+    $("menu").focus();
+  } else if (event.key === "/" && !event.target.closest("input, textarea, dialog")) {
+    event.preventDefault();
+    $("text").focus();
+  }
+};
+document.onvisibilitychange = () => document.hidden || title(0);
+addEventListener("resize", fit);
+addEventListener("online", () => socket?.hurry());
+addEventListener("hashchange", () => name && roomInUrl() !== room && enter());
+
+if (name) {
+  enter();
+  $("text").focus();
+} else askName();

@@ -1,0 +1,21 @@
+"""What Lambda starts for the queue: what had to wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+from slip_sockets.aws.consumer import BatchResponse, SqsEvent, handle_batch
+from slip_sockets.aws.environment import FunctionSettings, build_gateway, build_queue
+
+logging.getLogger("slip_sockets").setLevel(logging.INFO)
+
+settings = FunctionSettings.from_environ(os.environ)
+queue = build_queue(settings)
+gateway = build_gateway(settings, queue)
+runner = asyncio.Runner()  # one event loop for the life of the process
+
+
+def handler(event: SqsEvent, context: object) -> BatchResponse:
+    return runner.run(handle_batch(event, gateway.on_deferred, queue))

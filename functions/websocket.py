@@ -1,0 +1,20 @@
+"""What Lambda starts for all three routes of the WebSocket API: $connect, $default and $disconnect."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+
+from slip_sockets.aws.environment import FunctionSettings, build_gateway, build_queue
+from slip_sockets.gateway.proxy import ProxyEvent, ProxyResponse
+
+logging.getLogger("slip_sockets").setLevel(logging.INFO)
+
+settings = FunctionSettings.from_environ(os.environ)
+gateway = build_gateway(settings, build_queue(settings))
+runner = asyncio.Runner()  # one event loop for the life of the process
+
+
+def handler(event: ProxyEvent, context: object) -> ProxyResponse:
+    return runner.run(gateway.on_websocket_event(event))

@@ -1,0 +1,195 @@
+"""What was deployed, as the AWS APIs know it: functions, APIs, mappings and policies, out of moto's models.
+
+Only this module and `amendments` know how moto keeps things. Its methods run in moto's thread (`AwsApis.run`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from moto.backends import get_backend
+
+Statement = dict[str, Any]
+"""Of a policy document."""
+
+_FUNCTION_ARN = re.compile(r"arn:aws:lambda:(?P<region>[^:]+):\d+:function:(?P<name>[^:/]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A Lambda function. Two that are equal run the same code in the same way."""
+
+    arn: str
+    name: str
+    region: str
+    handler: str
+    runtime: str
+    architecture: str
+    role_arn: str
+    timeout_s: int
+    memory_mb: int
+    environment: Mapping[str, str]
+    code_sha256: str
+    log_group: str
+    log_format: str
+    code: bytes = field(compare=False, repr=False)
+    policy: Sequence[Statement] = field(compare=False, repr=False)
+    """The resource policy: who may invoke it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Integration:
+    """`function_arn` is None where the integration is none with a Lambda function."""
+
+    function_arn: str | None
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage of an API with the routes that it serves. A route without an integration has None."""
+
+    api_id: str
+    protocol: str
+    region: str
+    name: str
+    routes: Mapping[str, Integration | None]
+    route_selection: str
+    is_throttled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class QueueMapping:
+    """An enabled event source mapping of an SQS queue."""
+
+    uuid: str
+    function_arn: str
+    queue_arn: str
+    queue_url: str
+    region: str
+    batch_size: int
+    reports_failures: bool
+    max_concurrency: int | None
+
+
+class Deployed:
+    """The state of one account. `logging` is what Lambda was told of LoggingConfig, which moto does not keep."""
+
+    def __init__(self, account_id: str, url: str, logging: Mapping[tuple[str, str], Mapping[str, str]]) -> None:
+        self._account_id = account_id
+        self._url = url
+        self._logging = logging
+
+    def function(self, arn: str) -> Function | None:
+        match = _FUNCTION_ARN.match(arn)
+        if match is None:
+            return None
+        found = self._backend("lambda", match["region"]).get_function_by_arn(match[0])
+        if found is None:
+            return None
+        logging = self._logging.get((match["region"], match["name"]), {})
+        return Function(
+            arn=match[0],
+            name=match["name"],
+            region=match["region"],
+            handler=found.handler,
+            runtime=found.run_time,
+            architecture=found.architectures[0],
+            role_arn=found.role,
+            timeout_s=int(found.timeout),
+            memory_mb=int(found.memory_size),
+            environment=dict(found.environment_vars),
+            code_sha256=found.code_sha_256,
+            log_group=logging.get("LogGroup", f"/aws/lambda/{match['name']}"),
+            log_format=logging.get("LogFormat", "Text"),
+            code=found.code_bytes,
+            policy=list(found.policy.statements),
+        )
+
+    def api_protocol(self, api_id: str) -> str | None:
+        """Return `WEBSOCKET` or `HTTP`; None where there is no such API."""
+        found = self._api(api_id)
+        return None if found is None else str(found[1].protocol_type)
+
+    def stage(self, api_id: str, name: str) -> Stage | None:
+        """Return None where there is no such API or stage, or nothing was deployed to the stage."""
+        found = self._api(api_id)
+        if found is None:
+            return None
+        region, api = found
+        stage = api.stages.get(name)
+        if stage is None or not (stage.auto_deploy or stage.config.get("deploymentId")):
+            return None
+        settings = stage.default_route_settings or {}
+        limits = (settings.get("throttlingRateLimit"), settings.get("throttlingBurstLimit"))
+        return Stage(
+            api_id=api_id,
+            protocol=api.protocol_type,
+            region=region,
+            name=name,
+            routes={route.route_key: self._integration(api, route.target) for route in api.routes.values()},
+            route_selection=api.route_selection_expression,
+            is_throttled=any(limit is not None and float(limit) == 0 for limit in limits),
+        )
+
+    def queue_mappings(self) -> list[QueueMapping]:
+        return list(self._queue_mappings())
+
+    def has_visible_messages(self, mapping: QueueMapping) -> bool:
+        """Cheaper than to receive."""
+        queue = self._backend("sqs", mapping.region).queues.get(mapping.queue_arn.rpartition(":")[2])
+        return queue is not None and bool(queue.messages)
+
+    def policies(self, role_arn: str) -> list[Statement]:
+        """Return the statements of all identity policies of a role; none where there is no such role."""
+        for role in list(self._backend("iam", "aws").roles.values()):
+            if role.arn == role_arn:
+                managed = (policy.versions for policy in role.managed_policies.values())
+                attached = (version.document for versions in managed for version in versions if version.is_default)
+                documents = map(json.loads, (*role.policies.values(), *attached))
+                return [statement for document in documents for statement in _statements(document)]
+        return []
+
+    def _queue_mappings(self) -> Iterator[QueueMapping]:
+        for region, backend in list(get_backend("lambda")[self._account_id].items()):
+            for mapping in list(backend._event_source_mappings.values()):
+                service, name = mapping.event_source_arn.split(":")[2::3]
+                if mapping.enabled and service == "sqs":
+                    yield QueueMapping(
+                        uuid=mapping.uuid,
+                        function_arn=mapping.function_arn,
+                        queue_arn=mapping.event_source_arn,
+                        queue_url=f"{self._url}/{self._account_id}/{name}",
+                        region=region,
+                        batch_size=mapping.batch_size,
+                        reports_failures="ReportBatchItemFailures" in (mapping.function_response_types or []),
+                        max_concurrency=(mapping.scaling_config or {}).get("MaximumConcurrency"),
+                    )
+
+    def _api(self, api_id: str) -> tuple[str, Any] | None:
+        for region, backend in list(get_backend("apigatewayv2")[self._account_id].items()):
+            if api_id in backend.apis:
+                return region, backend.apis[api_id]
+        return None
+
+    def _integration(self, api: Any, target: str | None) -> Integration | None:
+        integration = api.integrations.get((target or "").removeprefix("integrations/"))
+        if integration is None:
+            return None
+        match = _FUNCTION_ARN.search(integration.integration_uri or "")
+        is_lambda = match is not None and integration.integration_type == "AWS_PROXY"
+        return Integration(match[0] if match and is_lambda else None, integration.timeout_in_millis / 1000)
+
+    def _backend(self, service: Any, region: str) -> Any:
+        """moto's models have no types that would help here."""
+        return get_backend(service)[self._account_id][region]
+
+
+def _statements(document: dict[str, Any]) -> list[Statement]:
+    """A policy document may hold one statement or a list."""
+    statements = document.get("Statement", [])
+    return statements if isinstance(statements, list) else [statements]

@@ -1,0 +1,111 @@
+"""Builds a gateway from a function's environment. Everything here happens once, at a cold start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from ..errors import InvalidSettings
+from ..gateway.backend import Backend
+from ..gateway.gateway import Gateway
+from ..gateway.ports import SystemClock
+from .calls import calling, error_code
+from .connections import DynamoDbConnectionStore
+from .http_client import RequestsClient
+from .management import MAX_CONCURRENT_CALLS, ApiGatewayManagement
+from .queue import SqsQueue
+
+if TYPE_CHECKING:
+    from types_boto3_ssm.client import SSMClient
+
+_CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
+"""At most 12 s for a call and its repetitions, then it has failed; the functions have longer."""
+_MANAGEMENT_CONFIG = Config(
+    connect_timeout=1,
+    read_timeout=5,
+    retries={"mode": "standard", "total_max_attempts": 1},
+    max_pool_connections=MAX_CONCURRENT_CALLS,
+)
+
+_MEANINGS = {
+    "TARGET_URL": "the URL of the backend that receives the events, e.g. https://app.example/slip",
+    "TABLE_NAME": "the name of the Connections table",
+    "QUEUE_URL": "the URL of the FIFO queue for what is deferred",
+    "MANAGEMENT_URL": "the WebSocket API's stage, e.g. https://abc123.execute-api.eu-west-1.amazonaws.com/live",
+    "JWT_SECRET_PARAMETER": "the name of the SSM parameter that holds the JWT secret",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSettings:
+    """What the stacks tell a function. The two parameters are names of SSM SecureStrings, never the secrets themselves.
+
+    `jwt_previous_secrets_parameter` holds secrets that are still accepted, separated by commas.
+    """
+
+    target_url: str
+    table_name: str
+    queue_url: str
+    management_url: str
+    jwt_secret_parameter: str
+    jwt_previous_secrets_parameter: str | None = None
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> FunctionSettings:
+        """Raises InvalidSettings, with a line for each variable that is missing."""
+        missing = [name for name in _MEANINGS if not environ.get(name)]
+        if missing:
+            raise InvalidSettings([f"{name} is not set. Set it to {_MEANINGS[name]}" for name in missing])
+        return cls(
+            target_url=environ["TARGET_URL"],
+            table_name=environ["TABLE_NAME"],
+            queue_url=environ["QUEUE_URL"],
+            management_url=environ["MANAGEMENT_URL"],
+            jwt_secret_parameter=environ["JWT_SECRET_PARAMETER"],
+            jwt_previous_secrets_parameter=environ.get("JWT_PREVIOUS_SECRETS_PARAMETER") or None,
+        )
+
+
+def build_queue(settings: FunctionSettings) -> SqsQueue:
+    return SqsQueue(boto3.client("sqs", config=_CONFIG), settings.queue_url, SystemClock())
+
+
+def build_gateway(settings: FunctionSettings, queue: SqsQueue) -> Gateway:
+    """Raises InvalidSettings or Unavailable."""
+    clock = SystemClock()
+    secrets = _read_secrets(settings, boto3.client("ssm", config=_CONFIG))
+    management = boto3.client(
+        "apigatewaymanagementapi", endpoint_url=settings.management_url, config=_MANAGEMENT_CONFIG
+    )
+    return Gateway(
+        backend=Backend(settings.target_url, secrets[0], RequestsClient(clock), clock),
+        store=DynamoDbConnectionStore(boto3.client("dynamodb", config=_CONFIG), settings.table_name, clock),
+        management=ApiGatewayManagement(management),
+        queue=queue,
+        clock=clock,
+        secrets=secrets,
+    )
+
+
+def _read_secrets(settings: FunctionSettings, client: SSMClient) -> list[str]:
+    """Return the JWT secrets, the one that signs first."""
+    secrets = [_read_parameter(client, settings.jwt_secret_parameter)]
+    if settings.jwt_previous_secrets_parameter is not None:
+        previous = _read_parameter(client, settings.jwt_previous_secrets_parameter)
+        secrets += filter(None, previous.split(","))
+    return secrets
+
+
+def _read_parameter(client: SSMClient, name: str) -> str:
+    with calling("SSM"):
+        try:
+            return client.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
+        except ClientError as error:
+            if error_code(error) != "ParameterNotFound":
+                raise
+            raise InvalidSettings([f"SSM has no parameter {name}, which the deployment makes. Deploy again"]) from error

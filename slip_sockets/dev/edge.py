@@ -1,0 +1,304 @@
+"""API Gateway for a laptop: sockets become proxy events, responses become what happens on the socket.
+
+It decides nothing: that is the function's business. What it does itself is what API Gateway does itself: limits, the
+management API, and telling a client that a function has failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.frames import CloseCode
+from websockets.http11 import Request
+
+from ..events import is_connection_id
+from ..gateway.proxy import ProxyEvent, ProxyResponse
+from .proxy_events import (
+    ApiIdentity,
+    Client,
+    connect_event,
+    disconnect_event,
+    message_event,
+    new_connection_id,
+)
+from .websocket import WebSocket, text_frame
+
+log = logging.getLogger("slip_sockets.dev")
+
+Function = Callable[[ProxyEvent], Awaitable[ProxyResponse]]
+"""The Lambda function behind an event's route. It may raise: IntegrationError says what the client is told, with any
+other error that it failed."""
+
+MAX_CONCURRENT_FRAMES = 16
+"""How many frames of one connection are with the function at once; then no more is read from it for a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """API Gateway's quotas.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
+    """
+
+    idle_timeout_s: float = 10 * 60
+    max_duration_s: float = 2 * 60 * 60
+    integration_timeout_s: float = 29
+    max_message_bytes: int = 128 * 1024
+    max_frame_bytes: int = 32 * 1024
+
+
+class IntegrationError(Exception):
+    """What API Gateway itself answers a client where there is nothing to ask, or nobody it may ask."""
+
+    def __init__(self, status: http.HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class ManagementError(Exception):
+    """The management API's error answer: an HTTP status and the error's name in AWS."""
+
+    def __init__(self, status: http.HTTPStatus, name: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.name = name
+
+
+@dataclass(slots=True, eq=False)
+class _Peer:
+    """A connection from its handshake on."""
+
+    client: Client
+    socket: WebSocket
+    waiting: deque[str] = field(default_factory=deque)
+    in_flight: int = 0
+    limit: asyncio.TimerHandle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionState:
+    """What GET of the management API tells. Times are Unix seconds."""
+
+    connected_at: float
+    last_active_at: float
+    source_ip: str
+    user_agent: str | None
+
+
+class Edge:
+    """One WebSocket API. `function` gets the events of all routes; clients connect at `path`, others are forbidden.
+
+    Use it inside a running event loop.
+    """
+
+    def __init__(self, function: Function, api: ApiIdentity, limits: Limits, *, path: str = "/") -> None:
+        self._path = path
+        self._function = function
+        self._api = api
+        self._limits = limits
+        self._peers: dict[str, _Peer] = {}
+        self._peer_of: dict[WebSocket, _Peer] = {}
+        self._sockets: set[WebSocket] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._is_stopping = False
+
+    def new_socket(self) -> WebSocket:
+        """Return the protocol for a TCP connection whose client asks for a WebSocket."""
+        limits = self._limits
+        return WebSocket(self, max_message_bytes=limits.max_message_bytes, max_frame_bytes=limits.max_frame_bytes)
+
+    @property
+    def connection_ids(self) -> list[str]:
+        """The open connections."""
+        return list(self._peers)
+
+    async def aclose(self, patience_s: float) -> None:
+        """Close all sockets (1001), tell the function, and wait for what is under way, at most `patience_s`."""
+        self._is_stopping = True
+        for peer in list(self._peers.values()):
+            peer.socket.close(CloseCode.GOING_AWAY)
+        deadline = time.monotonic() + patience_s
+        while self._tasks and (left_s := deadline - time.monotonic()) > 0:  # a task may start another
+            await asyncio.wait(self._tasks, timeout=left_s)
+        late = list(self._tasks)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("%d events were still with the function when the server stopped", len(late))
+            await asyncio.gather(*late, return_exceptions=True)
+        for socket in self._sockets:
+            socket.abort()
+
+    # The management API
+
+    def post(self, connection_id: str, frame: bytes) -> None:
+        """Send a frame (from `text_frame`) to a connection. Raises ManagementError."""
+        socket = self._open_peer(connection_id).socket
+        if not socket.is_writable:
+            raise ManagementError(
+                http.HTTPStatus.TOO_MANY_REQUESTS, "LimitExceededException", "the client's buffer is full"
+            )
+        socket.send(frame)
+
+    def delete(self, connection_id: str) -> None:
+        """Close a connection; its client sees 1000. Raises ManagementError."""
+        self._open_peer(connection_id).socket.close(CloseCode.NORMAL_CLOSURE)
+
+    def get(self, connection_id: str) -> ConnectionState:
+        """Raises ManagementError."""
+        peer = self._open_peer(connection_id)
+        idle_s = asyncio.get_running_loop().time() - peer.socket.last_active_at
+        client = peer.client
+        return ConnectionState(client.connected_at, time.time() - idle_s, client.source_ip, client.user_agent)
+
+    def _open_peer(self, connection_id: str) -> _Peer:
+        peer = self._peers.get(connection_id)
+        if peer is None:
+            if is_connection_id(connection_id):
+                raise ManagementError(http.HTTPStatus.GONE, "GoneException", "the connection is not open")
+            raise ManagementError(http.HTTPStatus.BAD_REQUEST, "BadRequestException", "Invalid connectionId")
+        return peer
+
+    # websocket.Listener
+
+    def on_handshake(self, socket: WebSocket, request: Request) -> None:
+        self._sockets.add(socket)
+        self._start(self._connect(socket, request))
+
+    def on_text(self, socket: WebSocket, text: str) -> None:
+        peer = self._peer_of[socket]
+        if peer.in_flight < MAX_CONCURRENT_FRAMES:
+            peer.in_flight += 1
+            self._start(self._deliver_frames(peer, text))
+        else:
+            peer.waiting.append(text)
+            socket.pause_reading()
+
+    def on_closed(self, socket: WebSocket, code: int, reason: str) -> None:
+        peer = self._peer_of.pop(socket)
+        del self._peers[peer.client.connection_id]
+        if peer.limit is not None:
+            peer.limit.cancel()
+        self._start(self._disconnect(peer, code, reason))
+
+    def on_lost(self, socket: WebSocket) -> None:
+        self._sockets.discard(socket)
+
+    # What the function is told, and what its response does
+
+    async def _connect(self, socket: WebSocket, request: Request) -> None:
+        headers = list(request.headers.raw_items())
+        client = Client(self._api, new_connection_id(), time.time(), socket.peer_ip, request.headers.get("User-Agent"))
+        if request.path.partition("?")[0] != self._path:
+            socket.reject(http.HTTPStatus.FORBIDDEN, _JSON, json.dumps({"message": "Forbidden"}))
+            return
+        event = connect_event(client, request.path, headers)
+        try:
+            async with asyncio.timeout(self._limits.integration_timeout_s):
+                answer = await self._function(event)
+            status = http.HTTPStatus(int(answer["statusCode"]))
+        except TimeoutError:
+            log.warning(
+                "connection %s: $connect took over %g s", client.connection_id, self._limits.integration_timeout_s
+            )
+            socket.reject(http.HTTPStatus.GATEWAY_TIMEOUT, _JSON, _failure(event))
+            return
+        except IntegrationError as error:
+            log.warning("connection %s: $connect: %s", client.connection_id, error)
+            socket.reject(error.status, _JSON, _failure(event, str(error)))
+            return
+        except Exception:
+            log.exception("connection %s: $connect failed", client.connection_id)
+            socket.reject(http.HTTPStatus.BAD_GATEWAY, _JSON, _failure(event))
+            return
+        if not 200 <= status < 300:
+            socket.reject(status, _JSON, _failure(event) if status >= 500 else "")
+            return
+        peer = _Peer(client, socket)
+        subprotocol = (answer.get("headers") or {}).get("Sec-WebSocket-Protocol")
+        self._peers[client.connection_id] = peer
+        self._peer_of[socket] = peer
+        socket.accept(subprotocol)
+        if self._is_stopping:
+            socket.close(CloseCode.GOING_AWAY)
+        else:
+            self._arm(peer)
+
+    async def _deliver_frames(self, peer: _Peer, text: str) -> None:
+        """Hand `text` to the function, then whatever waits, one after another."""
+        while True:
+            await self._message(peer, text)
+            if not peer.waiting:
+                break
+            text = peer.waiting.popleft()
+            if not peer.waiting:
+                peer.socket.resume_reading()
+        peer.in_flight -= 1
+
+    async def _message(self, peer: _Peer, text: str) -> None:
+        event = message_event(peer.client, text)
+        told = _failure(event)
+        try:
+            async with asyncio.timeout(self._limits.integration_timeout_s):
+                await self._function(event)
+            return
+        except IntegrationError as error:
+            log.warning("connection %s: a frame: %s", peer.client.connection_id, error)
+            told = _failure(event, str(error))
+        except TimeoutError:
+            log.warning(
+                "connection %s: a frame took over %g s", peer.client.connection_id, self._limits.integration_timeout_s
+            )
+        except Exception:
+            log.exception("connection %s: the function failed on a frame", peer.client.connection_id)
+        if peer.socket.is_open:
+            peer.socket.send(text_frame(told))
+
+    async def _disconnect(self, peer: _Peer, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(self._limits.integration_timeout_s):
+                await self._function(disconnect_event(peer.client, code, reason))
+        except IntegrationError as error:
+            log.warning("connection %s: $disconnect: %s", peer.client.connection_id, error)
+        except TimeoutError:
+            log.warning("connection %s: $disconnect took too long", peer.client.connection_id)
+        except Exception:
+            log.exception("connection %s: $disconnect failed", peer.client.connection_id)
+
+    # Idle and total time
+
+    def _arm(self, peer: _Peer) -> None:
+        """Close the socket when one of its two limits has passed, or look again when it may have."""
+        loop = asyncio.get_running_loop()
+        life_left_s = peer.client.connected_at + self._limits.max_duration_s - time.time()
+        idle_left_s = peer.socket.last_active_at + self._limits.idle_timeout_s - loop.time()
+        left_s = min(life_left_s, idle_left_s)
+        if left_s > 0:
+            peer.limit = loop.call_later(left_s, self._arm, peer)
+        else:
+            peer.socket.close(CloseCode.GOING_AWAY, "Going away")
+
+    def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_JSON = {"Content-Type": "application/json"}
+
+
+def _failure(event: ProxyEvent, message: str = "Internal server error") -> str:
+    context = event["requestContext"]
+    told = {
+        "message": message,
+        "connectionId": context["connectionId"],
+        "requestId": context["requestId"],
+    }
+    return json.dumps(told)

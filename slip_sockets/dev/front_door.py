@@ -1,0 +1,61 @@
+"""One port for WebSockets and HTTP: each new TCP connection goes to whoever its first request is for."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import cast
+
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*websocket", re.IGNORECASE)
+_MAX_HEAD_BYTES = 64 * 1024
+HEAD_TIMEOUT_S = 10.0
+"""How long a client may take over the head of its first request."""
+
+
+class FrontDoor(asyncio.Protocol):
+    """Reads a connection's first request head and hands the connection on, with what was read.
+
+    While it waits for the head, it is in `waiting`.
+    """
+
+    def __init__(
+        self,
+        new_socket: Callable[[], asyncio.Protocol],
+        new_http_handler: Callable[[], asyncio.BaseProtocol],
+        waiting: set[FrontDoor],
+    ) -> None:
+        self._waiting = waiting
+        self._new_socket = new_socket
+        self._new_http_handler = new_http_handler
+        self._head = bytearray()
+        self._transport: asyncio.Transport
+        self._timer: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._waiting.add(self)
+        self._timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._transport.abort)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._stop_waiting()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._head += data
+        end = self._head.find(b"\r\n\r\n")
+        if end < 0 and len(self._head) <= _MAX_HEAD_BYTES:
+            return
+        self._stop_waiting()
+        is_socket = _UPGRADE.search(self._head, 0, end) if end >= 0 else None
+        handler = self._new_socket() if is_socket else cast(asyncio.Protocol, self._new_http_handler())
+        self._transport.set_protocol(handler)
+        handler.connection_made(self._transport)
+        handler.data_received(bytes(self._head))
+
+    def _stop_waiting(self) -> None:
+        self._waiting.discard(self)
+        self._timer.cancel()

@@ -1,0 +1,47 @@
+"""POSTs to the backend with aiohttp, for many sockets in one process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import aiohttp
+from yarl import URL
+
+from ..gateway.ports import HttpAnswer, HttpAnswerTooLarge, HttpError, HttpTimeout
+
+IDLE_CONNECTION_S = 1.0
+"""Common servers drop an idle connection after 2 s or more; a POST into one that is being dropped would be lost."""
+
+
+class AiohttpClient:
+    """An HttpClient. `timeout_s` bounds a whole POST, from the first byte sent to the last received."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(keepalive_timeout=IDLE_CONNECTION_S),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+        )
+
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpAnswer:
+        try:
+            # Our own Authorization header stands instead of a user and password in the URL, as on AWS.
+            target = URL(url).with_user(None)
+            async with self._session.post(target, data=body, headers=headers, allow_redirects=False) as response:
+                if not 200 <= response.status < 300:
+                    return HttpAnswer(response.status, b"")
+                received = bytearray()
+                async for chunk in response.content.iter_any():
+                    received += chunk
+                    if len(received) > max_bytes:
+                        response.close()
+                        raise HttpAnswerTooLarge(f"more than {max_bytes} bytes")
+                return HttpAnswer(response.status, bytes(received))
+        except TimeoutError as error:
+            raise HttpTimeout(f"not within {self._timeout_s:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise HttpError(" ".join(str(error).split()) or type(error).__name__) from error
+
+    async def aclose(self) -> None:
+        await self._session.close()

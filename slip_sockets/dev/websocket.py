@@ -1,0 +1,230 @@
+"""One client's WebSocket on asyncio: bytes from and to the network. The protocol is the `websockets` library's."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from collections.abc import Mapping
+from typing import Protocol as TypingProtocol
+from typing import cast
+
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+WRITE_BUFFER_BYTES = 1024 * 1024
+"""What a client may leave unread before it takes no more."""
+STALLED_AFTER_S = 10.0
+"""How long it may take no more, or leave a close frame unanswered, before it is cut off."""
+
+
+class Listener(TypingProtocol):
+    """Who is told of what a client does."""
+
+    def on_handshake(self, socket: WebSocket, request: Request) -> None:
+        """The client asks to connect, in proper form. `socket` reads nothing more before `accept` or `reject`."""
+
+    def on_text(self, socket: WebSocket, text: str) -> None: ...
+
+    def on_closed(self, socket: WebSocket, code: int, reason: str) -> None:
+        """Once for each accepted socket: it is closed, whoever closed it, and nothing can be sent any more."""
+
+    def on_lost(self, socket: WebSocket) -> None:
+        """Once for each socket: its TCP connection has ended."""
+
+
+def text_frame(data: str | bytes) -> bytes:
+    """Return the bytes of a text frame from server to client; they are the same for every client."""
+    return Frame(Opcode.TEXT, data.encode() if isinstance(data, str) else data).serialize(mask=False)
+
+
+class WebSocket(asyncio.Protocol):
+    """A client's socket, from its handshake to its end."""
+
+    def __init__(self, listener: Listener, *, max_message_bytes: int, max_frame_bytes: int) -> None:
+        self.listener = listener
+        """May be exchanged for another in its `on_handshake`."""
+        self._protocol = ServerProtocol(max_size=(max_message_bytes, max_frame_bytes))
+        self._transport: asyncio.Transport
+        self._message: list[bytes] = []
+        self._handshake: Response | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._may_read = True
+        self.is_open = False
+        self.is_writable = True
+        """False while the client leaves too much unread."""
+        self.last_active_at = 0.0
+        """Loop time at which data last went either way; pings and pongs do not count."""
+
+    def accept(self, subprotocol: str | None) -> None:
+        """Answer the handshake with 101."""
+        if self._handshake is None:
+            raise AssertionError("accept comes after on_handshake")
+        self.is_open = True
+        if subprotocol is not None:
+            self._handshake.headers["Sec-WebSocket-Protocol"] = subprotocol
+        self._protocol.send_response(self._handshake)
+        self._touch()
+        self._flush()
+        self.resume_reading()
+
+    def reject(self, status: int, headers: Mapping[str, str] | None = None, body: str = "") -> None:
+        """Answer the handshake with an error."""
+        response = self._protocol.reject(http.HTTPStatus(status), body)
+        for name, value in (headers or {}).items():
+            del response.headers[name]
+            response.headers[name] = value
+        self._protocol.send_response(response)
+        self._flush()
+        self._transport.close()
+
+    def send(self, frame: bytes) -> None:
+        """Send a whole frame, as from `text_frame`."""
+        self._touch()
+        self._transport.write(frame)
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Close with a close frame; the client has a while to answer it."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason)
+            self._flush()
+            self._closed(code, reason)
+
+    def pause_reading(self) -> None:
+        self._may_read = False
+        self._update_reading()
+
+    def resume_reading(self) -> None:
+        self._may_read = True
+        self._update_reading()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._transport.abort()
+
+    @property
+    def peer_ip(self) -> str:
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else ""
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self._cut_off_after(STALLED_AFTER_S)
+
+    def data_received(self, data: bytes) -> None:
+        self._protocol.receive_data(data)
+        self._handle_events()
+
+    def eof_received(self) -> None:
+        self._protocol.receive_eof()
+        self._handle_events()
+        # The transport closes now, and takes nothing more even where the client has left much unread.
+        self._closed(CloseCode.ABNORMAL_CLOSURE, "")
+        self._cut_off_after(STALLED_AFTER_S)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._stop_timer()
+        self._closed(CloseCode.ABNORMAL_CLOSURE, "")
+        self.listener.on_lost(self)
+
+    def pause_writing(self) -> None:
+        self.is_writable = False
+        self._update_reading()  # answers to its pings would pile up
+        self._cut_off_after(STALLED_AFTER_S)
+
+    def resume_writing(self) -> None:
+        self.is_writable = True
+        self._update_reading()
+        if self.is_open:
+            self._stop_timer()
+
+    # What the client sent
+
+    def _handle_events(self) -> None:
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._stop_timer()
+                self._handle_handshake(event)
+            elif isinstance(event, Frame):
+                self._handle_frame(event)
+        self._flush()
+        if self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is not None:
+            self._transport.close()
+        if self._protocol.close_sent is not None:  # the library closed: a fault of the client's
+            self._closed(self._protocol.close_sent.code, self._protocol.close_sent.reason)
+
+    def _handle_handshake(self, request: Request) -> None:
+        response = self._protocol.accept(request)
+        if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
+            self._handshake = response
+            self.pause_reading()
+            self.listener.on_handshake(self, request)
+        else:
+            self._protocol.send_response(response)
+
+    def _handle_frame(self, frame: Frame) -> None:
+        if not self.is_open:
+            return
+        match frame.opcode:
+            case Opcode.TEXT | Opcode.CONT:
+                self._message.append(bytes(frame.data))
+                if frame.fin:
+                    self._handle_text(b"".join(self._message))
+                    self._message.clear()
+            case Opcode.BINARY:
+                self.close(CloseCode.UNSUPPORTED_DATA, "Binary frames are not supported")
+            case Opcode.CLOSE:
+                self._handle_close(Close.parse(frame.data))
+
+    def _handle_text(self, data: bytes) -> None:
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            self.close(CloseCode.INVALID_DATA, "A text frame is not UTF-8")
+            return
+        self._touch()
+        self.listener.on_text(self, text)
+
+    def _handle_close(self, close: Close) -> None:
+        unset = close.code == CloseCode.NO_STATUS_RCVD
+        self._closed(close.code, "Client-side close frame status not set" if unset else close.reason)
+
+    # Internals
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self._transport.write(data)
+            elif self._transport.can_write_eof():
+                self._transport.write_eof()
+        if self._protocol.close_expected() and self._timer is None:  # what a client still sends wins it no time
+            self._cut_off_after(STALLED_AFTER_S)
+
+    def _update_reading(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._may_read and self.is_writable:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _touch(self) -> None:
+        self.last_active_at = asyncio.get_running_loop().time()
+
+    def _closed(self, code: int, reason: str) -> None:
+        if self.is_open:
+            self.is_open = False
+            self.listener.on_closed(self, code, reason)
+
+    def _cut_off_after(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._transport.abort)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -1,0 +1,213 @@
+"""The gateway: what happens on each event of a socket, each call of the control API, each message of the queue."""
+
+from __future__ import annotations
+
+import http
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from ..errors import InvalidEvents, InvalidToken
+from ..events import AnswerEvent, Close, Open, Text, decode_control
+from ..tokens import bearer_token, verify
+from .backend import Backend, BackendFailed
+from .execute import EventFailed, Executor
+from .plan import OpenPlan, plan_open
+from .ports import Clock, CloseNotice, ConnectionStore, Continuation, Deferred, Management, NotDone, Queue, Unavailable
+from .proxy import (
+    Connect,
+    Disconnect,
+    Message,
+    ProxyEvent,
+    ProxyResponse,
+    parse_control_event,
+    parse_websocket_event,
+    response,
+)
+
+log = logging.getLogger("slip_sockets.gateway")
+
+_JSON = {"Content-Type": "application/json"}
+_TEXT = {"Content-Type": "text/plain; charset=utf-8"}
+
+
+class Gateway:
+    """One deployment's logic, over its ports. `secrets` verify what reaches the control API, newest first.
+
+    `failures` counts what went wrong since start, by event type.
+    """
+
+    def __init__(
+        self,
+        *,
+        backend: Backend,
+        store: ConnectionStore,
+        management: Management,
+        queue: Queue,
+        clock: Clock,
+        secrets: Sequence[str],
+    ) -> None:
+        self.failures: Counter[str] = Counter()
+        self._backend = backend
+        self._store = store
+        self._queue = queue
+        self._secrets = secrets
+        self._executor = Executor(store, management, queue, clock)
+
+    async def on_websocket_event(self, event: ProxyEvent) -> ProxyResponse:
+        """Handle a proxy event of the WebSocket API and return the integration's response."""
+        match parse_websocket_event(event):
+            case Connect() as connect:
+                return await self._on_connect(connect)
+            case Message() as message:
+                return await self._on_message(message)
+            case Disconnect() as disconnect:
+                return await self._on_disconnect(disconnect)
+
+    async def on_control_event(self, event: ProxyEvent) -> ProxyResponse:
+        """Handle a proxy event of the HTTP API: check the token, then the whole batch, then do it."""
+        call = parse_control_event(event)
+        try:
+            verify(bearer_token(call.authorization), "ControlEvent", self._secrets)
+        except InvalidToken as error:
+            self._failed("CONTROL", "control API: %s; refused with 403", error)
+            return response(http.HTTPStatus.FORBIDDEN, _TEXT, "Invalid token")
+        try:
+            events = decode_control(call.body())
+        except InvalidEvents as error:
+            self._failed("CONTROL", "control API: %s; refused with 400, nothing was done", error)
+            refusal = {"message": "invalid commands", "error": str(error)}
+            place = {"index": error.index, "field": error.field}
+            return _json(http.HTTPStatus.BAD_REQUEST, refusal | {k: v for k, v in place.items() if v is not None})
+        try:
+            reports = await self._executor.run(events)
+        except EventFailed as error:
+            self._failed("CONTROL", "control API: %s; the batch stopped there", error)
+            not_done = {"message": "not done", "index": error.index, "error": str(error)}
+            return _json(http.HTTPStatus.SERVICE_UNAVAILABLE, not_done)
+        told: list[object] = [{} if report is None else report for report in reports]
+        return _json(http.HTTPStatus.OK, {"message": "processed successfully", "events": told})
+
+    async def on_deferred(self, message: Deferred) -> None:
+        """Do what had to wait. Raises NotDone where something of it must be tried again."""
+        match message:
+            case Continuation():
+                try:
+                    await self._executor.run(message.events)
+                except EventFailed as error:
+                    rest = Continuation(message.connection_id, message.events[error.index :])
+                    raise NotDone(rest, error) from error
+            case CloseNotice():
+                await self._on_close_notice(message)
+
+    async def _on_connect(self, connect: Connect) -> ProxyResponse:
+        whose = connect.connection_id
+        default = {"headers": connect.headers, "ip": connect.ip, "query": connect.query}
+        metadata = msgspec.json.encode(default)
+        try:
+            answer = await self._backend.tell(whose, metadata, Open(whose))
+            plan = plan_open(whose, connect.subprotocols, answer, metadata)
+        except BackendFailed as error:
+            self._failed("OPEN", "OPEN of connection %s: %s; refused with %d", whose, error, error.status)
+            return response(error.status)
+        except InvalidEvents as error:
+            self._failed("OPEN", "OPEN of connection %s: %s; refused with 400", whose, error)
+            return response(http.HTTPStatus.BAD_REQUEST)
+        try:
+            await self._let_in(whose, plan)
+        except (Unavailable, EventFailed) as error:
+            self._failed("OPEN", "OPEN of connection %s: %s; refused with 500", whose, error)
+            await self._forget(whose)
+            return response(http.HTTPStatus.INTERNAL_SERVER_ERROR)
+        headers = {"Sec-WebSocket-Protocol": plan.subprotocol} if plan.subprotocol is not None else {}
+        return response(http.HTTPStatus.OK, headers)
+
+    async def _let_in(self, connection_id: str, plan: OpenPlan) -> None:
+        await self._store.open(connection_id, plan.metadata, plan.channels)
+        await self._executor.run(plan.others)
+        if plan.deferred:
+            await self._queue.put([Continuation(connection_id, list(plan.deferred))])
+
+    async def _forget(self, connection_id: str) -> None:
+        try:
+            await self._store.remove(connection_id)
+        except Unavailable as error:  # the rows expire
+            log.warning("connection %s was refused and its rows remain until they expire: %s", connection_id, error)
+
+    async def _on_message(self, message: Message) -> ProxyResponse:
+        whose = message.connection_id
+        try:
+            stored = await self._store.get(whose)
+            answer = await self._backend.tell(whose, stored.metadata if stored else None, Text(whose, message.text))
+        except Unavailable as error:
+            self._failed("TEXT", "TEXT of connection %s: %s; the backend was not told", whose, error)
+            return response(http.HTTPStatus.INTERNAL_SERVER_ERROR)
+        except BackendFailed as error:
+            self._failed("TEXT", "TEXT of connection %s: %s", whose, error)
+            return response(error.status)
+        return await self._perform("TEXT", whose, answer)
+
+    async def _on_disconnect(self, disconnect: Disconnect) -> ProxyResponse:
+        whose = disconnect.connection_id
+        try:
+            stored = await self._store.remove(whose)
+        except Unavailable as error:
+            self._failed("CLOSE", "CLOSE of connection %s: %s", whose, error)
+            return await self._tell_later(CloseNotice(whose, disconnect.code, disconnect.reason, None))
+        metadata = stored.metadata if stored else b"null"
+        notice = CloseNotice(whose, disconnect.code, disconnect.reason, metadata)
+        try:
+            answer = await self._tell_close(notice, metadata)
+        except BackendFailed as error:
+            self._failed("CLOSE", "CLOSE of connection %s: %s", whose, error)
+            return await self._tell_later(notice) if error.retryable else response(error.status)
+        return await self._perform("CLOSE", whose, answer)
+
+    async def _tell_later(self, notice: CloseNotice) -> ProxyResponse:
+        try:
+            await self._queue.put([notice])
+        except Unavailable as error:
+            self._failed("CLOSE", "CLOSE of connection %s is lost: %s", notice.connection_id, error)
+            return response(http.HTTPStatus.INTERNAL_SERVER_ERROR)
+        log.info("CLOSE of connection %s is queued; the backend is told later", notice.connection_id)
+        return response(http.HTTPStatus.OK)
+
+    async def _on_close_notice(self, notice: CloseNotice) -> None:
+        whose, metadata = notice.connection_id, notice.metadata
+        try:
+            if metadata is None:
+                stored = await self._store.remove(whose)
+                metadata = stored.metadata if stored else b"null"
+            answer = await self._tell_close(notice, metadata)
+        except Unavailable as error:
+            raise NotDone(notice, error) from error
+        except BackendFailed as error:
+            self._failed("CLOSE", "CLOSE of connection %s: %s", whose, error)
+            if error.retryable:
+                raise NotDone(msgspec.structs.replace(notice, metadata=metadata), error) from error
+            return
+        await self._perform("CLOSE", whose, answer)
+
+    async def _tell_close(self, notice: CloseNotice, metadata: bytes) -> Sequence[AnswerEvent]:
+        event = Close(notice.connection_id, notice.code, notice.reason)
+        return await self._backend.tell(notice.connection_id, metadata, event)
+
+    async def _perform(self, kind: str, connection_id: str, answer: Sequence[AnswerEvent]) -> ProxyResponse:
+        try:
+            await self._executor.run(answer)
+        except EventFailed as error:
+            self._failed(
+                kind, "%s of connection %s: in the answer, %s; the rest was not done", kind, connection_id, error
+            )
+            return response(http.HTTPStatus.INTERNAL_SERVER_ERROR)
+        return response(http.HTTPStatus.OK)
+
+    def _failed(self, kind: str, message: str, *args: object) -> None:
+        self.failures[kind] += 1
+        log.warning(message, *args)
+
+
+def _json(status: http.HTTPStatus, body: object) -> ProxyResponse:
+    return response(status, _JSON, msgspec.json.encode(body).decode())

@@ -1,0 +1,95 @@
+"""Decisions: pure functions over plain values. `execute` performs what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ..errors import InvalidEvents
+from ..events import Accept, AnswerEvent, SetMetadata, Subscribe, Unsubscribe, encode_metadata
+
+ACCEPT_WINDOW_S = 1.0
+"""A connection accepted so recently may not be open yet: the management API's 410 means "not yet" then."""
+MAX_RETRY_PAUSE_S = 900.0
+RETRY_FOR_S = 6 * 60 * 60.0
+"""How long a deferred message is tried before it goes to the dead-letter queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPlan:
+    """What letting a client in takes: `metadata` (JSON), `channels` and `others` are written before the upgrade is
+    answered with `subprotocol`; `deferred` happens, in order, once the socket is open."""
+
+    subprotocol: str | None
+    metadata: bytes
+    channels: tuple[str, ...]
+    others: tuple[Subscribe | Unsubscribe, ...]
+    deferred: tuple[AnswerEvent, ...]
+
+
+def plan_open(
+    connection_id: str, offered: Collection[str], answer: Sequence[AnswerEvent], default_metadata: bytes
+) -> OpenPlan:
+    """Split the backend's answer to OPEN into what happens now and what waits.
+
+    API Gateway opens the socket only after the $connect integration has answered; nothing can be sent to it before. So
+    the leading run of events that touch the table alone happens now, and from the first other event on all wait.
+    The last of the connection's own SET_METADATA events is stored now, wherever it stands.
+
+    Raises InvalidEvents where the answer does not let the client in, with the reason.
+    """
+    subprotocol = _accepted_subprotocol(connection_id, offered, answer)
+    metadata = default_metadata
+    channels: dict[str, None] = {}
+    others: list[Subscribe | Unsubscribe] = []
+    deferred: list[AnswerEvent] = []
+    for event in answer:
+        match event:
+            case Accept():
+                pass
+            case SetMetadata(connection_id=whose) if whose == connection_id:
+                metadata = encode_metadata(event.metadata)
+            case _ if deferred:
+                deferred.append(event)
+            case Subscribe(connection_id=whose) if whose == connection_id:
+                channels[event.channel] = None
+            case Unsubscribe(connection_id=whose) if whose == connection_id:
+                channels.pop(event.channel, None)
+            case Subscribe() | Unsubscribe():
+                others.append(event)
+            case _:
+                deferred.append(event)
+    return OpenPlan(subprotocol, metadata, tuple(channels), tuple(others), tuple(deferred))
+
+
+def _accepted_subprotocol(connection_id: str, offered: Collection[str], answer: Sequence[AnswerEvent]) -> str | None:
+    accepts = [event for event in answer if isinstance(event, Accept)]
+    if not accepts:
+        raise InvalidEvents("the answer to OPEN has no ACCEPT")
+    for accept in accepts:
+        if accept.connection_id != connection_id:
+            raise InvalidEvents(f"ACCEPT names another connection, {accept.connection_id[:40]!r}")
+    for event in answer:
+        if isinstance(event, Accept):
+            break
+        if isinstance(event, SetMetadata) and event.connection_id == connection_id:
+            raise InvalidEvents("SET_METADATA stands before ACCEPT in the answer to OPEN")
+    chosen = accepts[0].subprotocol
+    if chosen is not None and chosen not in offered:
+        raise InvalidEvents(f"ACCEPT has subprotocol {chosen!r}; the client offered {', '.join(offered) or 'none'}")
+    return chosen
+
+
+def retry_pause_s(attempt: int) -> float:
+    """Return how long a deferred message rests after its `attempt`-th failure (1 for the first): 1 s, doubled each time
+    to 15 minutes."""
+    return min(2.0 ** min(attempt - 1, 10), MAX_RETRY_PAUSE_S)
+
+
+def attempts_within(seconds: float) -> int:
+    """Return how many attempts those pauses leave room for in `seconds`."""
+    attempt, elapsed = 1, 0.0
+    while elapsed + retry_pause_s(attempt) <= seconds:
+        elapsed += retry_pause_s(attempt)
+        attempt += 1
+    return attempt

@@ -1,0 +1,34 @@
+"""From the environment to `cdktf.out`: both stages, each a stack."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from .settings import read_settings
+
+PROVIDER_LOCK = Path(__file__).with_name("terraform.lock.hcl")
+
+
+def synthesize(out: Path, environ: Mapping[str, str]) -> None:
+    """Write the Terraform configuration of both stages to `out`. Raises InvalidSettings before anything is written."""
+    stages, warnings = read_settings(environ)
+    for warning in warnings:
+        sys.stderr.write(f"slip-sockets: warning: {warning}\n")
+
+    # Slow to import; a wrong setting should be told at once.
+    from cdktf import App
+
+    from .function_package import build
+    from .jwt_secrets import remove_private_variables, write_private_variables
+    from .slip_sockets_stack import SlipSocketsStack
+
+    remove_private_variables(out / "stacks")
+    app = App(outdir=str(out))
+    stacks = [SlipSocketsStack(app, settings, build(settings.architecture, settings.python)) for settings in stages]
+    app.synth()
+    for stack in stacks:
+        shutil.copyfile(PROVIDER_LOCK, out / "stacks" / stack.node.id / ".terraform.lock.hcl")
+        write_private_variables(out / "stacks" / stack.node.id, stack.secrets.values, environ)

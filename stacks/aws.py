@@ -1,0 +1,76 @@
+"""The AWS provider's bindings, without their 20 seconds.
+
+`import cdktf_cdktf_provider_aws` runs an `__init__` that imports all of its 2,137 modules. Here the package is entered
+in `sys.modules` without running it; then each import of a submodule loads that one alone. The output is the same, which
+a test holds; `bench/` measures the difference.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+_PACKAGE = "cdktf_cdktf_provider_aws"
+
+
+def _enter_without_running() -> None:
+    if _PACKAGE in sys.modules:
+        return
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None:
+        raise ModuleNotFoundError(f"{_PACKAGE} is not installed; run the make target again, it installs it")
+    sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
+
+
+_enter_without_running()
+
+from cdktf_cdktf_provider_aws.acm_certificate import AcmCertificate  # noqa: E402
+from cdktf_cdktf_provider_aws.acm_certificate_validation import AcmCertificateValidation  # noqa: E402
+from cdktf_cdktf_provider_aws.apigatewayv2_api import Apigatewayv2Api  # noqa: E402
+from cdktf_cdktf_provider_aws.apigatewayv2_api_mapping import Apigatewayv2ApiMapping  # noqa: E402
+from cdktf_cdktf_provider_aws.apigatewayv2_domain_name import Apigatewayv2DomainName  # noqa: E402
+from cdktf_cdktf_provider_aws.apigatewayv2_integration import Apigatewayv2Integration  # noqa: E402
+from cdktf_cdktf_provider_aws.apigatewayv2_route import Apigatewayv2Route  # noqa: E402
+from cdktf_cdktf_provider_aws.apigatewayv2_stage import Apigatewayv2Stage  # noqa: E402
+from cdktf_cdktf_provider_aws.cloudwatch_log_group import CloudwatchLogGroup  # noqa: E402
+from cdktf_cdktf_provider_aws.data_aws_route53_zone import DataAwsRoute53Zone  # noqa: E402
+from cdktf_cdktf_provider_aws.dynamodb_table import (  # noqa: E402
+    DynamodbTable,
+    DynamodbTableAttribute,
+    DynamodbTableGlobalSecondaryIndex,
+)
+from cdktf_cdktf_provider_aws.iam_role import IamRole  # noqa: E402
+from cdktf_cdktf_provider_aws.iam_role_policy import IamRolePolicy  # noqa: E402
+from cdktf_cdktf_provider_aws.lambda_event_source_mapping import LambdaEventSourceMapping  # noqa: E402
+from cdktf_cdktf_provider_aws.lambda_function import LambdaFunction  # noqa: E402
+from cdktf_cdktf_provider_aws.lambda_permission import LambdaPermission  # noqa: E402
+from cdktf_cdktf_provider_aws.provider import AwsProvider, AwsProviderDefaultTags  # noqa: E402
+from cdktf_cdktf_provider_aws.route53_record import Route53Record  # noqa: E402
+from cdktf_cdktf_provider_aws.sqs_queue import SqsQueue  # noqa: E402
+from cdktf_cdktf_provider_aws.ssm_parameter import SsmParameter  # noqa: E402
+
+__all__ = [
+    "AcmCertificate",
+    "AcmCertificateValidation",
+    "Apigatewayv2Api",
+    "Apigatewayv2ApiMapping",
+    "Apigatewayv2DomainName",
+    "Apigatewayv2Integration",
+    "Apigatewayv2Route",
+    "Apigatewayv2Stage",
+    "AwsProvider",
+    "AwsProviderDefaultTags",
+    "CloudwatchLogGroup",
+    "DataAwsRoute53Zone",
+    "DynamodbTable",
+    "DynamodbTableAttribute",
+    "DynamodbTableGlobalSecondaryIndex",
+    "IamRole",
+    "IamRolePolicy",
+    "LambdaEventSourceMapping",
+    "LambdaFunction",
+    "LambdaPermission",
+    "Route53Record",
+    "SqsQueue",
+    "SsmParameter",
+]

@@ -1,0 +1,110 @@
+"""The zip that all functions run from: their code, the locked versions of what it needs, and nothing else.
+
+It is the same to the byte wherever and whenever it is built from the same files, so that Terraform sees no change where
+there is none.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from slip_sockets.errors import InvalidSettings
+
+from .settings import Architecture
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements" / "functions.txt"
+BUILD_FOLDER = ROOT / "build"
+
+MAX_ZIP_BYTES = 3 * 1024 * 1024
+"""Cold starts load it; this is a promise of ours, not a limit of Lambda's."""
+PLATFORMS: dict[Architecture, str] = {"arm64": "manylinux2014_aarch64", "x86_64": "manylinux2014_x86_64"}
+"""What wheels for Lambda's runtimes must be built for (glibc 2.26 or newer; Amazon Linux 2 and 2023 have that)."""
+
+_OWN_CODE = ("functions", "slip_sockets")
+_NOT_FOR_LAMBDA = ("slip_sockets/dev/", "slip_sockets/cli.py", "slip_sockets/__main__.py")
+_FOLDERS_NOT_WANTED_OF_WHEELS = {"__pycache__", "bin", "tests"}
+_FILES_NOT_WANTED_OF_WHEELS = {"RECORD", "INSTALLER", "REQUESTED", "WHEEL"}
+_EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPackage:
+    """A zip on disk, and its SHA-256 in the two spellings that are asked for."""
+
+    path: Path
+    sha256_hex: str
+
+    @property
+    def sha256_base64(self) -> str:
+        return base64.b64encode(bytes.fromhex(self.sha256_hex)).decode()
+
+
+def build(architecture: Architecture, python: str, *, folder: Path = BUILD_FOLDER) -> FunctionPackage:
+    """Return the package for an architecture and a Python (`3.13`); build it unless it is there already.
+
+    Raises InvalidSettings where the wheels cannot be had.
+    """
+    own = sorted(_own_files())
+    key = hashlib.sha256(f"{architecture} {python}".encode())
+    for path in (REQUIREMENTS, Path(__file__), *own):
+        key.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    kind = f"functions-{architecture}-{python}"
+    target = folder / f"{kind}-{key.hexdigest()[:16]}.zip"
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            wheels = Path(scratch) / "wheels"
+            _install_wheels(wheels, architecture, python)
+            contents = {path.relative_to(wheels).as_posix(): path for path in _wheel_files(wheels)}
+            contents |= {path.relative_to(ROOT).as_posix(): path for path in own}
+            beside = Path(scratch) / target.name
+            _write_zip(beside, contents)
+            for outdated in folder.glob(f"{kind}-*.zip"):
+                outdated.unlink()
+            beside.replace(target)
+    return FunctionPackage(target, hashlib.sha256(target.read_bytes()).hexdigest())
+
+
+def _own_files() -> Iterator[Path]:
+    for folder in _OWN_CODE:
+        for path in (ROOT / folder).rglob("*.py"):
+            if not path.relative_to(ROOT).as_posix().startswith(_NOT_FOR_LAMBDA):
+                yield path
+
+
+def _wheel_files(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        folders = path.relative_to(folder).parts[:-1]
+        unwanted = not _FOLDERS_NOT_WANTED_OF_WHEELS.isdisjoint(folders) or path.name in _FILES_NOT_WANTED_OF_WHEELS
+        if path.is_file() and not unwanted:
+            yield path
+
+
+def _install_wheels(folder: Path, architecture: Architecture, python: str) -> None:
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    command += ["--target", str(folder), "--require-hashes", "--requirement", str(REQUIREMENTS), "--no-deps"]
+    command += ["--only-binary", ":all:", "--no-compile", "--implementation", "cp"]
+    command += ["--platform", PLATFORMS[architecture], "--python-version", python]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
+        raise InvalidSettings([f"the functions' packages for {architecture}, Python {python}, cannot be had: {reason}"])
+
+
+def _write_zip(path: Path, contents: dict[str, Path]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name in sorted(contents):
+            entry = zipfile.ZipInfo(name, _EARLIEST_ZIP_TIME)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3  # Unix, wherever it is built
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, contents[name].read_bytes())

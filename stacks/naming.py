@@ -1,0 +1,18 @@
+"""Terraform addresses as people say them."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from cdktf import TerraformElement
+
+Element = TypeVar("Element", bound=TerraformElement)
+
+
+def named(element: Element, address: str) -> Element:
+    """Give an element the last part of its address in the state, `aws_sqs_queue.<address>`, and return it.
+
+    CDKTF would make one of the construct's path and a hash.
+    """
+    element.override_logical_id(address)
+    return element

@@ -1,0 +1,116 @@
+"""A Lambda function with everything that is its own: role, permissions, log group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cdktf import TerraformAsset
+from constructs import Construct
+
+from .aws import CloudwatchLogGroup, IamRole, IamRolePolicy, LambdaFunction, LambdaPermission
+from .naming import named
+from .settings import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionCode:
+    """The package of all functions, and what it is built for. `sha256` is base64."""
+
+    asset: TerraformAsset
+    sha256: str
+    architecture: Architecture
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class Allow:
+    """What a role may do, and to what."""
+
+    actions: Sequence[str]
+    resources: Sequence[str]
+
+    def statement(self) -> dict[str, object]:
+        return {"Effect": "Allow", "Action": list(self.actions), "Resource": list(self.resources)}
+
+
+class PythonFunction(Construct):
+    """A function of `functions/<name>.py`. `arn`, `invoke_arn` and `function_name` are Terraform references."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        stack_name: str,
+        code: FunctionCode,
+        environment: Mapping[str, str],
+        allows: Sequence[Allow],
+        timeout_s: int,
+        memory_mb: int,
+        log_retention_days: int,
+        description: str,
+    ) -> None:
+        super().__init__(scope, f"{name}_function")
+        full_name = f"{stack_name}-{name}"
+        logs = named(
+            CloudwatchLogGroup(self, "logs", name=f"/aws/lambda/{full_name}", retention_in_days=log_retention_days),
+            name,
+        )
+        role = named(IamRole(self, "role", name=full_name, assume_role_policy=_ASSUMED_BY_LAMBDA), name)
+        # Streams are made as environments start: their names cannot be known.
+        writes_logs = Allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{logs.arn}:*"])
+        policy = named(
+            IamRolePolicy(self, "policy", name="function", role=role.name, policy=_policy([*allows, writes_logs])), name
+        )
+        function = named(
+            LambdaFunction(
+                self,
+                "function",
+                function_name=full_name,
+                description=description,
+                role=role.arn,
+                runtime=f"python{code.python}",
+                architectures=[code.architecture],
+                handler=f"functions.{name}.handler",
+                filename=code.asset.path,
+                source_code_hash=code.sha256,
+                timeout=timeout_s,
+                memory_size=memory_mb,
+                environment={"variables": dict(environment)},
+                logging_config={"log_format": "JSON", "log_group": logs.name},
+                depends_on=[policy],  # the first event must find the role able to do its work
+            ),
+            name,
+        )
+        self._name = name
+        self.arn: str = function.arn
+        self.invoke_arn: str = function.invoke_arn
+        self.function_name: str = function.function_name
+
+    def allow_api(self, source_arn: str) -> None:
+        """Let the routes of `source_arn`, of one API of API Gateway, invoke the function."""
+        permission = LambdaPermission(
+            self,
+            "permission",
+            statement_id=f"{self._name}-api",
+            action="lambda:InvokeFunction",
+            function_name=self.function_name,
+            principal="apigateway.amazonaws.com",
+            source_arn=source_arn,
+        )
+        named(permission, self._name)
+
+
+def _policy(allows: Sequence[Allow]) -> str:
+    return _document(*(allow.statement() for allow in allows))
+
+
+def _document(*statements: dict[str, object]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+_ASSUMED_BY_LAMBDA = _document(
+    {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+)

@@ -1,0 +1,235 @@
+"""The settings of a deployment: the environment, read once, typed; each problem says what to set."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from slip_sockets.errors import InvalidSettings
+from slip_sockets.settings import is_http_url
+from slip_sockets.tokens import RECOMMENDED_SECRET_BYTES
+
+Stage = Literal["staging", "production"]
+STAGES: tuple[Stage, ...] = ("staging", "production")
+
+Architecture = Literal["arm64", "x86_64"]
+ARCHITECTURES = ("arm64", "x86_64")
+PYTHONS = ("3.11", "3.12", "3.13")
+
+DEFAULT_STACK_NAME = "slip-sockets"
+DEFAULT_REGION = "us-east-1"
+MAX_STACK_NAME_LENGTH = 64 - len("-staging-websocket")
+"""A Lambda function and an IAM role are named `<stack>-staging-websocket`; 64 characters are what both may have.
+https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html"""
+MAX_DOMAIN_LENGTH = 64
+"""https://docs.aws.amazon.com/acm/latest/APIReference/API_RequestCertificate.html"""
+MAX_SECRET_BYTES = 4096
+"""A standard parameter's, of JWT_SECRET and of all JWT_PREVIOUS_SECRETS together.
+https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
+
+_STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+_BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """Everything in which staging and production differ. Nothing else may differ.
+
+    `jwt_secret` and `previous_secrets` are secret: they go to a private file or to Terraform's environment, never into
+    a stack. `hosted_zone_name` is None without a `domain_name`, `state_bucket` None for local state.
+    """
+
+    stage: Stage
+    stack_name: str
+    target_url: str
+    jwt_secret: str
+    previous_secrets: tuple[str, ...]
+    region: str
+    domain_name: str | None
+    hosted_zone_name: str | None
+    state_bucket: str | None
+    architecture: Architecture
+    python: str
+    access_logs: bool
+    deletion_protection: bool
+    throttling_rate_limit: float
+    throttling_burst_limit: int
+    log_retention_days: int = 90
+
+    @property
+    def websocket_url(self) -> str | None:
+        """The URL for clients, None where API Gateway gives it."""
+        return f"wss://{self.domain_name}/" if self.domain_name else None
+
+
+def read_settings(environ: Mapping[str, str]) -> tuple[list[StageSettings], list[str]]:
+    """Return each stage's settings, and warnings. Raises InvalidSettings with a line for each problem of all stages.
+
+    `STAGING_X` and `PRODUCTION_X` override `X` for one stage.
+    """
+    problems: list[str] = []
+    warnings: list[str] = []
+    stages = [_Reader(stage, environ, problems, warnings).read() for stage in STAGES]
+    problems += _conflicts(*stages)
+    if problems:
+        raise InvalidSettings(list(dict.fromkeys(problems)))
+    return stages, list(dict.fromkeys(warnings))
+
+
+def _conflicts(staging: StageSettings, production: StageSettings) -> list[str]:
+    """Return what keeps the stages from standing side by side."""
+    conflicts = []
+    if staging.stack_name == production.stack_name:
+        conflicts.append(
+            f"staging and production would both be the stack {staging.stack_name!r}. "
+            "Set STAGING_STACK_NAME or PRODUCTION_STACK_NAME to another name"
+        )
+    if staging.domain_name is not None and staging.domain_name == production.domain_name:
+        conflicts.append(
+            f"staging and production would both be at {staging.domain_name!r}. "
+            "Set STAGING_DOMAIN_NAME to another domain name, or to nothing"
+        )
+    return conflicts
+
+
+class _Reader:
+    """Reads one stage's settings and collects what is wrong with them."""
+
+    def __init__(self, stage: Stage, environ: Mapping[str, str], problems: list[str], warnings: list[str]) -> None:
+        self._stage = stage
+        self._environ = environ
+        self._problems = problems
+        self._warnings = warnings
+
+    def read(self) -> StageSettings:
+        production = self._stage == "production"
+        domain_name, hosted_zone_name = self._domain()
+        return StageSettings(
+            stage=self._stage,
+            stack_name=self._stack_name(),
+            target_url=self._target_url(),
+            jwt_secret=self._secret(),
+            previous_secrets=self._previous_secrets(),
+            region=self._region(),
+            domain_name=domain_name,
+            hosted_zone_name=hosted_zone_name,
+            state_bucket=self._state_bucket(),
+            architecture=cast(Architecture, self._one_of("LAMBDA_ARCHITECTURE", ARCHITECTURES, "arm64")),
+            python=self._one_of("LAMBDA_PYTHON", PYTHONS, "3.13"),
+            access_logs=self._one_of("ACCESS_LOGS", ("true", "false"), "false") == "true",
+            deletion_protection=production,
+            throttling_rate_limit=2_000 if production else 200,
+            throttling_burst_limit=1_000 if production else 100,
+        )
+
+    def _name(self, name: str) -> str:
+        """Return which variable counts for this stage."""
+        override = f"{self._stage.upper()}_{name}"
+        return override if override in self._environ else name
+
+    def _value(self, name: str, default: str) -> str:
+        return self._environ.get(self._name(name), "").strip() or default
+
+    def _stack_name(self) -> str:
+        name = self._value("STACK_NAME", DEFAULT_STACK_NAME)
+        if not _STACK_NAME.fullmatch(name) or len(name) > MAX_STACK_NAME_LENGTH:
+            self._wrong("STACK_NAME", name, f"1 to {MAX_STACK_NAME_LENGTH} letters, digits and hyphens, a letter first")
+        return name if self._stage == "production" else f"{name}-staging"
+
+    def _target_url(self) -> str:
+        example = "the URL of your backend, which receives the events, e.g. https://app.example/slip"
+        value = self._value("TARGET_URL", "")
+        if not value:
+            self._problems.append(f"{self._name('TARGET_URL')} is not set. Set it to {example}")
+        elif not is_http_url(value):
+            self._wrong("TARGET_URL", value, example)
+        return value
+
+    def _secret(self) -> str:
+        name = self._name("JWT_SECRET")
+        secret = self._environ.get(name, "")
+        if not secret:
+            advice = "Set it to a secret that your backend knows too, e.g. the output of: openssl rand -hex 32"
+            self._problems.append(f"{name} is not set. {advice}")
+        elif self._fits_a_parameter(name, secret) and len(secret.encode()) < RECOMMENDED_SECRET_BYTES:
+            self._warnings.append(f"{name} has {len(secret.encode())} bytes; HS256 wants {RECOMMENDED_SECRET_BYTES}")
+        return secret
+
+    def _previous_secrets(self) -> tuple[str, ...]:
+        secrets = self._value("JWT_PREVIOUS_SECRETS", "")
+        self._fits_a_parameter(self._name("JWT_PREVIOUS_SECRETS"), secrets)
+        return tuple(filter(None, secrets.split(",")))
+
+    def _fits_a_parameter(self, name: str, value: str) -> bool:
+        """A secret's value is not told."""
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            self._problems.append(f"{name} is not UTF-8. Set it to text")
+            return False
+        if size > MAX_SECRET_BYTES:
+            self._problems.append(f"{name} has {size} bytes. Set it to {MAX_SECRET_BYTES} at most")
+        return size <= MAX_SECRET_BYTES
+
+    def _region(self) -> str:
+        """Read what AWS's own tools read."""
+        name = "AWS_REGION" if self._value("AWS_REGION", "") else "AWS_DEFAULT_REGION"
+        value = self._value(name, DEFAULT_REGION)
+        if not _REGION.fullmatch(value):
+            self._wrong(name, value, "an AWS region, e.g. eu-central-1")
+        return value
+
+    def _domain(self) -> tuple[str | None, str | None]:
+        """Return the domain's name and its zone's.
+
+        A name leads to one API: DOMAIN_NAME is production's, and staging without one of its own is at `staging.` before
+        it, which the same zone holds.
+        """
+        name = self._host_name("DOMAIN_NAME", "")
+        if not name:
+            return None, None
+        # Two labels are wrong for ws.example.co.uk: hence the setting.
+        zone = self._host_name("HOSTED_ZONE_NAME", ".".join(name.split(".")[-2:]))
+        if not _is_domain(name) or len(name) > MAX_DOMAIN_LENGTH:
+            what = f"a domain name of at most {MAX_DOMAIN_LENGTH} characters in a zone of Route 53, e.g. ws.example.com"
+            self._wrong("DOMAIN_NAME", name, what)
+            return None, None
+        if not (_is_domain(zone) and f".{name}".endswith(f".{zone}")):
+            self._wrong("HOSTED_ZONE_NAME", zone, f"the zone in Route 53 that holds {name}, e.g. example.com")
+        if self._stage == "staging" and self._name("DOMAIN_NAME") == "DOMAIN_NAME":
+            name = f"staging.{name}"
+            if len(name) > MAX_DOMAIN_LENGTH:
+                self._problems.append(
+                    f"staging's domain name, {name!r}, is longer than {MAX_DOMAIN_LENGTH} characters. "
+                    "Set STAGING_DOMAIN_NAME to a shorter one, or to nothing"
+                )
+        return name, zone
+
+    def _host_name(self, name: str, default: str) -> str:
+        """Return a name as AWS keeps it."""
+        return self._value(name, default).removesuffix(".").lower()
+
+    def _state_bucket(self) -> str | None:
+        name = self._value("STATE_BUCKET", "")
+        if name and not _BUCKET_NAME.fullmatch(name):
+            self._wrong("STATE_BUCKET", name, "the name of an S3 bucket that exists")
+        return name or None
+
+    def _one_of(self, name: str, choices: tuple[str, ...], default: str) -> str:
+        value = self._value(name, default)
+        if value not in choices:
+            self._wrong(name, value, f"one of {', '.join(choices)}")
+        return value
+
+    def _wrong(self, name: str, value: str, right: str) -> None:
+        self._problems.append(f"{self._name(name)} is {value!r}. Set it to {right}")
+
+
+def _is_domain(name: str) -> bool:
+    *labels, last = name.split(".")
+    # An address is no domain name: the last label of one is never a number.
+    return bool(labels) and not last.isdigit() and all(_HOST_LABEL.fullmatch(label) for label in (*labels, last))

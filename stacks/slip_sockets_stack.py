@@ -1,0 +1,186 @@
+"""One deployment: everything of one stage."""
+
+from __future__ import annotations
+
+from cdktf import AssetType, LocalBackend, S3Backend, TerraformAsset, TerraformOutput, TerraformStack
+from constructs import Construct
+
+from .aws import AwsProvider, AwsProviderDefaultTags, LambdaEventSourceMapping
+from .connections_table import ConnectionsTable
+from .control_api import ControlApi
+from .custom_domain import CustomDomain
+from .deferred_queue import DELIVER_TIMEOUT_S, DeferredQueue
+from .function_package import FunctionPackage
+from .jwt_secrets import JwtSecrets
+from .naming import named
+from .python_function import Allow, FunctionCode, PythonFunction
+from .settings import StageSettings
+from .websocket_api import WebSocketApi
+
+MEMORY_MB = 512
+"""Processor time comes with memory: 1,769 MB are one core, and the smallest function too slow for much TLS.
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
+INTEGRATION_TIMEOUT_S = 29
+"""API Gateway waits no longer for a function of the WebSocket API; of 25 s for the backend 4 s are left."""
+
+_TABLE_ACTIONS = (
+    "dynamodb:BatchWriteItem",
+    "dynamodb:ConditionCheckItem",  # with PutItem the two halves of a transaction
+    "dynamodb:DeleteItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+)
+"""All that the store calls: what a backend answers, any function may come to perform."""
+
+
+class SlipSocketsStack(TerraformStack):
+    """A stage of SLIP Sockets. `secrets` is what Terraform must be told and no file may hold."""
+
+    def __init__(self, scope: Construct, settings: StageSettings, package: FunctionPackage) -> None:
+        super().__init__(scope, settings.stack_name)
+        self._settings = settings
+        self._keep_state()
+        tags = {"Application": "slip-sockets", "Stack": settings.stack_name, "Stage": settings.stage}
+        AwsProvider(self, "aws", region=settings.region, default_tags=[AwsProviderDefaultTags(tags=tags)])
+        self._table = ConnectionsTable(
+            self,
+            "table",
+            name=f"{settings.stack_name}-Connections",
+            deletion_protection=settings.deletion_protection,
+        )
+        self._queue = DeferredQueue(self, "queue", stack_name=settings.stack_name)
+        self.secrets = JwtSecrets(
+            self,
+            "secrets",
+            stack_name=settings.stack_name,
+            jwt_secret=settings.jwt_secret,
+            previous_secrets=settings.previous_secrets,
+        )
+        access_log_retention_days = settings.log_retention_days if settings.access_logs else None
+        self._sockets = WebSocketApi(
+            self,
+            "websocket_api",
+            stack_name=settings.stack_name,
+            throttling_rate_limit=settings.throttling_rate_limit,
+            throttling_burst_limit=settings.throttling_burst_limit,
+            access_log_retention_days=access_log_retention_days,
+        )
+        self._code = self._function_code(package)
+        self._sockets.route_to(self._websocket_function())
+        control = ControlApi(
+            self,
+            "control_api",
+            stack_name=settings.stack_name,
+            function=self._control_function(),
+            throttling_rate_limit=settings.throttling_rate_limit,
+            throttling_burst_limit=settings.throttling_burst_limit,
+            access_log_retention_days=access_log_retention_days,
+        )
+        self._deliver_from_queue(self._deliver_function())
+        if settings.domain_name and settings.hosted_zone_name:
+            CustomDomain(
+                self,
+                "domain",
+                domain_name=settings.domain_name,
+                hosted_zone_name=settings.hosted_zone_name,
+                api=self._sockets,
+            )
+        outputs = {
+            "controlApi": control.url,
+            "targetUrl": settings.target_url,
+            "websocketUrl": settings.websocket_url or self._sockets.url,
+            "region": settings.region,
+        }
+        for name, value in outputs.items():
+            TerraformOutput(self, name, value=value)
+
+    def _keep_state(self) -> None:
+        name = self.node.id
+        if self._settings.state_bucket is None:
+            # Beside main.py, wherever that is: Terraform runs in cdktf.out/stacks/<name>.
+            LocalBackend(self, path=f"../../../terraform.{name}.tfstate")
+        else:
+            backend = S3Backend(
+                self,
+                bucket=self._settings.state_bucket,
+                key=f"{name}.tfstate",
+                region=self._settings.region,
+                encrypt=True,
+            )
+            backend.add_override("use_lockfile", True)
+
+    def _function_code(self, package: FunctionPackage) -> FunctionCode:
+        asset = TerraformAsset(
+            self, "functions", path=str(package.path), type=AssetType.FILE, asset_hash=package.sha256_hex
+        )
+        return FunctionCode(asset, package.sha256_base64, self._settings.architecture, self._settings.python)
+
+    def _websocket_function(self) -> PythonFunction:
+        return self._function(
+            "websocket",
+            "Connects, frames and disconnects: tells the backend, does what it answers",
+            timeout_s=INTEGRATION_TIMEOUT_S,
+            allows=[self._sockets.manages("POST", "DELETE")],
+        )
+
+    def _control_function(self) -> PythonFunction:
+        return self._function(
+            "control",
+            "The control API: publishes, sends, closes",
+            timeout_s=INTEGRATION_TIMEOUT_S,
+            allows=[self._sockets.manages("POST", "DELETE", "GET")],  # GET is POLL_FOR_CONNECTION's
+        )
+
+    def _deliver_function(self) -> PythonFunction:
+        receives = (
+            "sqs:ChangeMessageVisibility",
+            "sqs:DeleteMessage",
+            "sqs:GetQueueAttributes",
+            "sqs:ReceiveMessage",
+        )
+        return self._function(
+            "deliver",
+            "What had to wait: does it later",
+            timeout_s=DELIVER_TIMEOUT_S,
+            allows=[self._sockets.manages("POST", "DELETE"), Allow(receives, [self._queue.arn])],
+        )
+
+    def _function(self, name: str, description: str, *, timeout_s: int, allows: list[Allow]) -> PythonFunction:
+        return PythonFunction(
+            self,
+            name,
+            stack_name=self._settings.stack_name,
+            code=self._code,
+            description=description,
+            timeout_s=timeout_s,
+            memory_mb=MEMORY_MB,
+            log_retention_days=self._settings.log_retention_days,
+            environment={
+                "TARGET_URL": self._settings.target_url,
+                "TABLE_NAME": self._table.name,
+                "QUEUE_URL": self._queue.url,
+                "MANAGEMENT_URL": self._sockets.management_url,
+                **self.secrets.environment,
+            },
+            allows=[
+                Allow(_TABLE_ACTIONS, [self._table.arn]),
+                Allow(["dynamodb:Query"], [self._table.index_arn]),
+                Allow(["sqs:SendMessage"], [self._queue.arn]),
+                Allow(["ssm:GetParameter"], self.secrets.arns),
+                *allows,
+            ],
+        )
+
+    def _deliver_from_queue(self, function: PythonFunction) -> None:
+        mapping = LambdaEventSourceMapping(
+            self,
+            "deliver_from_queue",
+            event_source_arn=self._queue.arn,
+            function_name=function.arn,
+            # A message may take nearly as long as the function may run. Of different connections they run side by side.
+            batch_size=1,
+            function_response_types=["ReportBatchItemFailures"],
+        )
+        named(mapping, "deliver")

@@ -1,0 +1,110 @@
+"""The WebSocket API: where clients connect."""
+
+from __future__ import annotations
+
+from cdktf import Fn
+from constructs import Construct
+
+from .access_logs import access_logs
+from .aws import Apigatewayv2Api, Apigatewayv2Integration, Apigatewayv2Route, Apigatewayv2Stage
+from .naming import named
+from .python_function import Allow, PythonFunction
+
+STAGE = "live"
+"""A WebSocket stage named `$default` answers the first connection with 429."""
+INTEGRATION_TIMEOUT_MS = 29_000
+ROUTES = {"connect": "$connect", "disconnect": "$disconnect", "default": "$default"}
+ACCESS_LOG_FIELDS = (
+    "requestId",
+    "requestTime",
+    "eventType",
+    "routeKey",
+    "connectionId",
+    "status",
+    "integration.status",
+    "integrationLatency",
+    "error.message",
+)
+
+
+class WebSocketApi(Construct):
+    """The API with its stage `live`. `route_to` connects its three routes to a function.
+
+    `url` is where clients connect and `management_url` where functions reach them; both are Terraform references, like
+    `api_id` and `stage_name`.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        stack_name: str,
+        throttling_rate_limit: float,
+        throttling_burst_limit: int,
+        access_log_retention_days: int | None,
+    ) -> None:
+        super().__init__(scope, id_)
+        self._api = named(
+            Apigatewayv2Api(
+                self,
+                "api",
+                name=f"{stack_name}-websocket",
+                protocol_type="WEBSOCKET",
+                # Required. No route has a key of its own, so that every frame goes to $default.
+                route_selection_expression="$request.body.action",
+            ),
+            "websocket",
+        )
+        stage = named(
+            Apigatewayv2Stage(
+                self,
+                "stage",
+                api_id=self._api.id,
+                name=STAGE,
+                auto_deploy=True,
+                # Left out, they may be stored as 0, and every connection gets 429.
+                default_route_settings={
+                    "throttling_rate_limit": throttling_rate_limit,
+                    "throttling_burst_limit": throttling_burst_limit,
+                },
+                access_log_settings=access_logs(
+                    self,
+                    "websocket",
+                    stack_name=stack_name,
+                    fields=ACCESS_LOG_FIELDS,
+                    retention_days=access_log_retention_days,
+                ),
+            ),
+            STAGE,
+        )
+        self.api_id: str = self._api.id
+        self.stage_name: str = stage.name
+        self.url = f"{self._api.api_endpoint}/{stage.name}"
+        self.management_url = f"{Fn.replace(self._api.api_endpoint, '/^ws/', 'http')}/{STAGE}"
+
+    def route_to(self, function: PythonFunction) -> None:
+        """Send connects, frames and disconnects to `function`."""
+        integration = named(
+            Apigatewayv2Integration(
+                self,
+                "integration",
+                api_id=self._api.id,
+                integration_type="AWS_PROXY",
+                integration_method="POST",
+                integration_uri=function.invoke_arn,
+                timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
+            ),
+            "websocket",
+        )
+        for name, route_key in ROUTES.items():
+            route = Apigatewayv2Route(
+                self, name, api_id=self._api.id, route_key=route_key, target=f"integrations/{integration.id}"
+            )
+            named(route, name)
+        function.allow_api(f"{self._api.execution_arn}/{STAGE}/*")
+
+    def manages(self, *methods: str) -> Allow:
+        """Return the permission to call the management API. Any connection: ids are not known before they come."""
+        arn = f"{self._api.execution_arn}/{STAGE}"
+        return Allow(["execute-api:ManageConnections"], [f"{arn}/{method}/@connections/*" for method in methods])

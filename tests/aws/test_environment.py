@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from slip_sockets.aws.environment import FunctionSettings, build_gateway, build_queue
+from slip_sockets.errors import InvalidSettings
+from slip_sockets.gateway.ports import Unavailable
+from slip_sockets.tokens import mint
+
+from .http_stub import Answer, HttpStub
+from .moto_server import ENVIRONMENT, client
+
+if TYPE_CHECKING:
+    from types_boto3_ssm.client import SSMClient
+
+VARIABLES = {
+    "TARGET_URL": "http://127.0.0.1:1/slip",
+    "TABLE_NAME": "slip-sockets-Connections",
+    "QUEUE_URL": "http://127.0.0.1:1/000000000000/deferred.fifo",
+    "MANAGEMENT_URL": "http://127.0.0.1:1/live",
+    "JWT_SECRET_PARAMETER": "/slip-sockets/jwt-secret",
+}
+
+
+def test_settings_are_read() -> None:
+    assert FunctionSettings.from_environ(VARIABLES) == FunctionSettings(
+        target_url="http://127.0.0.1:1/slip",
+        table_name="slip-sockets-Connections",
+        queue_url="http://127.0.0.1:1/000000000000/deferred.fifo",
+        management_url="http://127.0.0.1:1/live",
+        jwt_secret_parameter="/slip-sockets/jwt-secret",
+        jwt_previous_secrets_parameter=None,
+    )
+
+
+@pytest.mark.parametrize(("value", "expected"), [("", None), ("/previous", "/previous")])
+def test_previous_secrets_are_optional(value: str, expected: str | None) -> None:
+    settings = FunctionSettings.from_environ({**VARIABLES, "JWT_PREVIOUS_SECRETS_PARAMETER": value})
+    assert settings.jwt_previous_secrets_parameter == expected
+
+
+def test_all_that_is_missing_is_named_at_once() -> None:
+    with pytest.raises(InvalidSettings) as error:
+        FunctionSettings.from_environ({"TARGET_URL": "http://127.0.0.1:1/slip", "QUEUE_URL": ""})
+    assert error.value.problems == [
+        "TABLE_NAME is not set. Set it to the name of the Connections table",
+        "QUEUE_URL is not set. Set it to the URL of the FIFO queue for what is deferred",
+        "MANAGEMENT_URL is not set. Set it to the WebSocket API's stage, e.g. "
+        "https://abc123.execute-api.eu-west-1.amazonaws.com/live",
+        "JWT_SECRET_PARAMETER is not set. Set it to the name of the SSM parameter that holds the JWT secret",
+    ]
+
+
+# The secrets
+
+
+@pytest.fixture
+def ssm(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> SSMClient:
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": moto_url}.items():
+        monkeypatch.setenv(name, value)
+    made: SSMClient = client("ssm", moto_url)
+    return made
+
+
+def parameter(ssm: SSMClient, value: str) -> str:
+    name = f"/{uuid.uuid4().hex}"
+    ssm.put_parameter(Name=name, Value=value, Type="SecureString")
+    return name
+
+
+def settings(**parameters: str) -> FunctionSettings:
+    return FunctionSettings.from_environ(VARIABLES | {f"{name.upper()}_PARAMETER": v for name, v in parameters.items()})
+
+
+async def accepts(built: FunctionSettings, secret: str) -> bool:
+    gateway = build_gateway(built, build_queue(built))
+    headers = {"authorization": f"Bearer {mint('ControlEvent', secret)}"}
+    answer = await gateway.on_control_event({"headers": headers, "body": '{"events": []}'})
+    assert answer["statusCode"] in (200, 403)
+    return bool(answer["statusCode"] == 200)
+
+
+async def test_secret_is_read_whole(ssm: SSMClient) -> None:
+    built = settings(jwt_secret=parameter(ssm, "a, secret\nwith ünusual characters "))
+    assert await accepts(built, "a, secret\nwith ünusual characters ")
+    assert not await accepts(built, "a")
+
+
+async def test_previous_secrets_still_verify(ssm: SSMClient) -> None:
+    built = settings(jwt_secret=parameter(ssm, "new"), jwt_previous_secrets=parameter(ssm, "old,older,"))
+    assert [await accepts(built, secret) for secret in ("new", "old", "older", "oldest")] == [True, True, True, False]
+
+
+def test_secret_that_is_missing_is_named(ssm: SSMClient) -> None:
+    built = settings(jwt_secret="/not-there")
+    with pytest.raises(InvalidSettings) as error:
+        build_gateway(built, build_queue(built))
+    assert str(error.value) == "SSM has no parameter /not-there, which the deployment makes. Deploy again"
+
+
+def test_ssm_that_refuses_is_unavailable(ssm: SSMClient, stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    stub.script = lambda _: Answer.error("AccessDeniedException")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", stub.url)
+    built = settings(jwt_secret="/secret")
+    with pytest.raises(Unavailable, match=r"^SSM: .*AccessDeniedException"):
+        build_gateway(built, build_queue(built))

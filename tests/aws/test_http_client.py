@@ -1,0 +1,408 @@
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import ipaddress
+import os
+import socket
+import ssl
+import struct
+import time
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from slip_sockets.aws.http_client import IDLE_CONNECTION_S, RequestsClient
+from slip_sockets.gateway.ports import HttpAnswer, HttpAnswerTooLarge, HttpError, HttpTimeout
+
+from ..gateway.doubles import FakeClock
+from .raw_server import RawServer, Script, answer, answering
+
+HEADERS = {"Authorization": "Bearer token", "Content-Type": "application/websocket-events"}
+BODY = b'{"events": []}'
+LIMIT = 1024 * 1024
+HURRY_S = 0.4
+"""The deadline where a test waits for it to pass."""
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def client(clock: FakeClock) -> RequestsClient:
+    return RequestsClient(clock, 20)
+
+
+async def post(client: RequestsClient, server: RawServer, max_bytes: int = LIMIT) -> HttpAnswer:
+    return await client.post(server.url, HEADERS, BODY, max_bytes=max_bytes)
+
+
+async def fails(client: RequestsClient, server: RawServer) -> HttpError:
+    """Post, and return the error that it raises."""
+    with pytest.raises(HttpError) as error:
+        await post(client, server)
+    return error.value
+
+
+def in_chunks(*chunks: bytes) -> bytes:
+    framed = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+    return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framed
+
+
+# Answers
+
+
+async def test_request_and_answer_are_whole(client: RequestsClient) -> None:
+    with RawServer(answering(answer(b'{"events": []}', status="207 Some"))) as server:
+        assert await post(client, server) == HttpAnswer(207, b'{"events": []}')
+    (request,) = server.requests
+    head, _, body = request.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /slip?key=secret HTTP/1.1\r\n")
+    assert b"\r\nAuthorization: Bearer token" in head
+    assert b"\r\nContent-Type: application/websocket-events" in head
+    assert body == BODY
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (in_chunks(b"ab", b"c"), HttpAnswer(200, b"abc")),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", HttpAnswer(204, b"")),
+        (answer(gzip.compress(b"abc"), "Content-Encoding: gzip"), HttpAnswer(200, b"abc")),
+        (answer(b"no", status="500 Oh"), HttpAnswer(500, b"")),
+    ],
+    ids=["chunked", "empty", "compressed", "failure"],
+)
+async def test_answers_of_all_kinds_are_read(client: RequestsClient, raw: bytes, expected: HttpAnswer) -> None:
+    with RawServer(answering(raw)) as server:
+        assert await post(client, server) == expected
+
+
+async def test_answer_that_ends_with_its_connection_is_read(client: RequestsClient) -> None:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nabc")
+
+    with RawServer(script) as server:
+        assert await post(client, server) == HttpAnswer(200, b"abc")
+
+
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
+async def test_redirect_is_an_answer_and_not_followed(client: RequestsClient, status: str) -> None:
+    with RawServer(answering(answer(b"", "Location: /elsewhere", status=status))) as server:
+        assert (await post(client, server)).status == int(status[:3])
+    assert len(server.requests) == 1
+
+
+async def test_cookies_are_not_kept(client: RequestsClient) -> None:
+    with RawServer(answering(answer(b"", "Set-Cookie: session=1; Path=/"))) as server:
+        await post(client, server)
+        await post(client, server)
+    assert all(b"cookie:" not in request.lower() for request in server.requests)
+    assert len(server.requests) == 2
+
+
+async def test_surroundings_do_not_matter(clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login ada password pw\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert os.environ["NETRC"]
+    with RawServer(answering(answer(b""))) as server:
+        assert (await post(RequestsClient(clock, 20), server)).status == 200
+    assert b"Authorization: Bearer token\r\n" in server.requests[0]
+
+
+async def test_password_in_the_url_does_not_replace_the_token(client: RequestsClient) -> None:
+    with RawServer(answering(answer(b""))) as server:
+        url = server.url.replace("127.0.0.1", "ada:pw@127.0.0.1")
+        assert (await client.post(url, HEADERS, BODY, max_bytes=LIMIT)).status == 200
+    assert b"Authorization: Bearer token\r\n" in server.requests[0]
+
+
+# Too much
+
+
+async def test_answer_as_large_as_the_limit_is_read(client: RequestsClient) -> None:
+    with RawServer(answering(answer(b"x" * LIMIT))) as server:
+        assert len((await post(client, server)).body) == LIMIT
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        answer(b"x" * (LIMIT + 1)),
+        in_chunks(*[b"x" * 65536] * 17),
+        answer(gzip.compress(b"x" * (LIMIT + 1)), "Content-Encoding: gzip"),
+    ],
+    ids=["plain", "chunked", "compressed"],
+)
+async def test_answer_beyond_the_limit_is_too_large(client: RequestsClient, raw: bytes) -> None:
+    with RawServer(answering(raw)) as server:
+        assert isinstance(await fails(client, server), HttpAnswerTooLarge)
+
+
+async def test_answer_beyond_the_limit_is_not_read_further(client: RequestsClient) -> None:
+    total = 50 * 1024 * 1024
+    sent = 0
+
+    def script(server: RawServer, connection: socket.socket) -> None:
+        nonlocal sent
+        server.read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total)
+        while sent < total:
+            sent += connection.send(b"x" * 65536)
+
+    with RawServer(script) as server:
+        assert isinstance(await fails(client, server), HttpAnswerTooLarge)
+    assert sent < total / 2  # what the buffers of two sockets hold
+
+
+# Too slow
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 50, answer(b"x" * 10_000), in_chunks(*[b"x"] * 1_000)],
+    ids=["headers", "body", "chunks"],
+)
+async def test_answer_byte_by_byte_ends_at_the_deadline(clock: FakeClock, raw: bytes) -> None:
+    at_once = b"" if b"X: y" in raw else raw[: raw.index(b"\r\n\r\n") + 4]
+
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(at_once)
+        server.trickle(connection, raw[len(at_once) :], HURRY_S / 20)
+
+    with RawServer(script) as server:
+        began = time.monotonic()
+        error = await fails(RequestsClient(clock, HURRY_S), server)
+        took_s = time.monotonic() - began
+    assert isinstance(error, HttpTimeout)
+    assert str(error) == "not within 0.4 s"
+    assert HURRY_S <= took_s < HURRY_S + 1
+
+
+async def test_silence_ends_at_the_deadline(clock: FakeClock) -> None:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        server.stopping.wait()
+
+    with RawServer(script) as server:
+        assert isinstance(await fails(RequestsClient(clock, HURRY_S), server), HttpTimeout)
+
+
+async def test_silence_after_a_late_beginning_ends_at_the_same_deadline(clock: FakeClock) -> None:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        server.stopping.wait(0.9 * 2 * HURRY_S)
+        connection.sendall(b"HTTP/1.1 ")
+        server.stopping.wait()
+
+    with RawServer(script) as server:
+        began = time.monotonic()
+        assert isinstance(await fails(RequestsClient(clock, 2 * HURRY_S), server), HttpTimeout)
+        assert time.monotonic() - began < 1.5 * 2 * HURRY_S
+
+
+async def test_backend_that_does_not_read_ends_at_the_deadline(clock: FakeClock) -> None:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.stopping.wait()
+
+    with RawServer(script) as server, pytest.raises(HttpTimeout):
+        await RequestsClient(clock, HURRY_S).post(server.url, HEADERS, b"x" * 20_000_000, max_bytes=LIMIT)
+
+
+async def test_slow_answer_within_the_deadline_is_read(client: RequestsClient) -> None:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        server.trickle(connection, answer(b"abc"), 0.001)
+
+    with RawServer(script) as server:
+        assert await post(client, server) == HttpAnswer(200, b"abc")
+
+
+async def test_each_post_has_its_own_deadline(clock: FakeClock) -> None:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        while server.read_request(connection):
+            server.stopping.wait(HURRY_S * 0.6)
+            connection.sendall(answer(b""))
+
+    client = RequestsClient(clock, HURRY_S)
+    with RawServer(script) as server:
+        for _ in range(3):
+            assert (await post(client, server)).status == 200
+    assert server.connections == 1
+
+
+# Broken off
+
+
+def cut(raw: bytes, *, reset: bool) -> Script:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(raw)
+        if reset:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    return script
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"HTTP/1.1 2",
+        b"HTTP/1.1 200 OK\r\nContent-Le",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n",
+        answer(b"x" * 100)[:-1],
+        in_chunks(b"abc")[:-5],
+        b"\x00\x01\x02\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Encoding: gzip\r\n\r\nabc",
+    ],
+    ids=["nothing", "status", "header", "headers", "body", "chunks", "no HTTP", "no gzip"],
+)
+async def test_answer_that_breaks_off_is_an_error_and_the_post_is_not_repeated(
+    client: RequestsClient, raw: bytes, *, reset: bool
+) -> None:
+    with RawServer(cut(raw, reset=reset)) as server:
+        error = await fails(client, server)
+    assert type(error) is HttpError
+    assert error.__cause__ is not None
+    assert "key=secret" not in str(error)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://127.0.0.1:{port}/slip?key=secret", "Connection refused"),
+        ("http://127.0.0.1:99999/slip?key=secret", "not an http or https URL"),
+        ("http://[::1/slip?key=secret", "not an http or https URL"),
+        ("127.0.0.1:{port}/slip?key=secret", "not an http or https URL"),
+        ("ftp://127.0.0.1:{port}/slip?key=secret", "not an http or https URL"),
+    ],
+)
+async def test_backend_that_is_not_there_is_an_error(client: RequestsClient, url: str, reason: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(HttpError) as error:
+        await client.post(url.format(port=port), HEADERS, BODY, max_bytes=LIMIT)
+    assert type(error.value) is HttpError
+    assert reason in str(error.value)
+    assert "key=secret" not in str(error.value)
+
+
+# Kept connections
+
+
+async def test_connection_in_use_is_kept(client: RequestsClient, clock: FakeClock) -> None:
+    with RawServer(answering(answer(b"abc"))) as server:
+        for _ in range(5):
+            await post(client, server)
+            clock.time += IDLE_CONNECTION_S
+    assert server.connections == 1
+
+
+async def test_idle_connection_is_not_used_again(client: RequestsClient, clock: FakeClock) -> None:
+    with RawServer(answering(answer(b"abc"))) as server:
+        await post(client, server)
+        clock.time += IDLE_CONNECTION_S + 0.1
+        assert (await post(client, server)).status == 200
+    assert server.connections == 2
+
+
+async def test_connection_closed_by_the_backend_is_not_used_again(client: RequestsClient) -> None:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(answer(b"abc")[:-1])
+        connection.shutdown(socket.SHUT_RD)
+        connection.sendall(b"c")
+
+    with RawServer(script) as server:
+        for _ in range(3):
+            assert (await post(client, server)).body == b"abc"
+            server.wait_for_latest()
+    assert server.connections == 3
+
+
+async def test_connection_of_an_answer_not_read_to_its_end_is_not_used_again(client: RequestsClient) -> None:
+    with RawServer(answering(answer(b"x" * (LIMIT * 2)))) as server:
+        await fails(client, server)
+        await fails(client, server)
+    assert server.connections == 2
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with a certificate for 127.0.0.1 and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path.write_bytes(certificate.public_bytes(pem) + private)
+    return path
+
+
+@pytest.fixture
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
+
+
+async def test_tls_works_and_keeps_its_connection(clock: FakeClock, certificate: Path, tls: ssl.SSLContext) -> None:
+    client = RequestsClient(clock, 20, ca_bundle=str(certificate))
+    with RawServer(answering(answer(b"abc")), tls) as server:
+        assert await post(client, server) == HttpAnswer(200, b"abc")
+        assert await post(client, server) == HttpAnswer(200, b"abc")
+    assert server.connections == 1
+
+
+async def test_tls_answer_byte_by_byte_ends_at_the_deadline(
+    clock: FakeClock, certificate: Path, tls: ssl.SSLContext
+) -> None:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        server.trickle(connection, answer(b"x" * 10_000), HURRY_S / 20)
+
+    with RawServer(script, tls) as server:
+        began = time.monotonic()
+        error = await fails(RequestsClient(clock, HURRY_S, ca_bundle=str(certificate)), server)
+        took_s = time.monotonic() - began
+    assert isinstance(error, HttpTimeout)
+    assert took_s < HURRY_S + 1
+
+
+async def test_tls_certificate_that_nobody_vouches_for_is_an_error(client: RequestsClient, tls: ssl.SSLContext) -> None:
+    with RawServer(answering(answer(b"abc")), tls) as server:
+        error = await fails(client, server)
+    assert "CERTIFICATE_VERIFY_FAILED" in str(error)
+    assert server.requests == []

@@ -1,0 +1,34 @@
+"""Fixtures for all tests: a development server over a scripted backend, and the publisher that talks to it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from slip_sockets import SlipSocketsPublisher
+from slip_sockets.dev.server import DevServer, DevSettings
+
+from .scripted_backend import ScriptedBackend
+
+SECRET = "a-secret-of-more-than-thirty-two-bytes"
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[ScriptedBackend]:
+    backend = ScriptedBackend()
+    await backend.start()
+    yield backend
+    await backend.aclose()
+
+
+@pytest.fixture
+async def server(backend: ScriptedBackend) -> AsyncIterator[DevServer]:
+    async with DevServer(DevSettings(backend.url, SECRET, port=0, backend_timeout_s=5)) as server:
+        yield server
+
+
+@pytest.fixture
+def publisher(server: DevServer) -> SlipSocketsPublisher:
+    """Blocking: call it with `asyncio.to_thread`."""
+    return SlipSocketsPublisher(control_api=server.control_api, jwt_secret=SECRET)

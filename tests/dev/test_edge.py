@@ -1,0 +1,221 @@
+"""The edge does what API Gateway does: what becomes of the function's answers, and its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from slip_sockets.dev.edge import MAX_CONCURRENT_FRAMES, Limits, ManagementError
+from slip_sockets.gateway.proxy import ProxyEvent, ProxyResponse
+
+from ..contract.raw import TEXT, frame, raw_client, raw_socket
+from ..contract.wire import TIMEOUT_S, Warnings, connect, refusal
+from .edges import RecordingFunction, answering, edge_with
+
+
+async def received(client: ClientConnection) -> str | bytes:
+    async with asyncio.timeout(TIMEOUT_S):
+        return await client.recv()
+
+
+async def test_connect_answer_decides_before_the_upgrade() -> None:
+    admitted = asyncio.Event()
+
+    async def wait(event: ProxyEvent) -> ProxyResponse:
+        await admitted.wait()
+        return {"statusCode": 200}
+
+    function = RecordingFunction(CONNECT=wait)
+    async with edge_with(function) as server, asyncio.TaskGroup() as tasks, raw_client(server) as client:
+        answer = tasks.create_task(client.handshake())
+        event = await function.next_event("CONNECT")
+        whose = event["requestContext"]["connectionId"]
+        for call in (server.edge.get, server.edge.delete, lambda whose: server.edge.post(whose, b"\x81\x00")):
+            with pytest.raises(ManagementError) as refused:
+                call(whose)
+            assert (refused.value.status, refused.value.name) == (410, "GoneException")
+        assert not answer.done()
+        assert server.edge.connection_ids == []
+        admitted.set()
+        assert (await answer)[0] == 101
+        assert server.edge.connection_ids == [whose]
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 429, 500, 503])
+async def test_refusal_reaches_the_client_and_ends_there(status: int) -> None:
+    function = RecordingFunction(CONNECT=answering(status))
+    async with edge_with(function) as server:
+        assert await refusal(server) == status
+        assert server.edge.connection_ids == []
+    assert len(function.events) == 1
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+async def test_any_2xx_opens_the_socket(status: int) -> None:
+    async with edge_with(RecordingFunction(CONNECT=answering(status))) as server, connect(server) as client:
+        assert client.response is not None
+        assert client.response.status_code == 101
+
+
+async def test_only_the_subprotocol_of_the_connect_answers_headers_is_heeded() -> None:
+    function = RecordingFunction(CONNECT=answering(200, **{"Sec-WebSocket-Protocol": "b", "X-Mine": "1"}))
+    async with (
+        edge_with(function) as server,
+        connect(server, subprotocols=[websockets.Subprotocol("a"), websockets.Subprotocol("b")]) as client,
+    ):
+        assert client.subprotocol == "b"
+        assert client.response is not None
+        assert "X-Mine" not in client.response.headers
+
+
+async def fail(event: ProxyEvent) -> ProxyResponse:
+    raise ZeroDivisionError("a bug in the function")
+
+
+async def hang(event: ProxyEvent) -> ProxyResponse:
+    await asyncio.Event().wait()
+    raise AssertionError("waits for ever")
+
+
+async def nonsense(event: ProxyEvent) -> ProxyResponse:
+    return {"no": "status"}
+
+
+BRIEF = Limits(integration_timeout_s=0.1)
+
+
+@pytest.mark.parametrize(("responder", "status"), [(fail, 502), (nonsense, 502), (hang, 504)])
+async def test_function_that_fails_on_connect_refuses(responder: Any, status: int) -> None:
+    function = RecordingFunction(CONNECT=responder)
+    async with edge_with(function, BRIEF) as server, raw_client(server) as client:
+        assert (await client.handshake())[0] == status
+        body = json.loads(await client.read_to_end())
+    context = function.events[0]["requestContext"]
+    ids = {"connectionId": context["connectionId"], "requestId": context["requestId"]}
+    assert body == {"message": "Internal server error", **ids}
+    assert len(function.events) == 1
+
+
+@pytest.mark.parametrize("responder", [fail, hang])
+async def test_function_that_fails_on_a_frame_makes_the_edge_say_so(responder: Any) -> None:
+    function = RecordingFunction(MESSAGE=responder)
+    async with edge_with(function, BRIEF) as server, connect(server) as client:
+        await client.send("x")
+        told = json.loads(await received(client))
+        context = function.events[1]["requestContext"]
+        ids = {"connectionId": context["connectionId"], "requestId": context["requestId"]}
+        assert told == {"message": "Internal server error", **ids}
+        function.responders.clear()
+        await client.send("the socket is still open")
+        assert (await function.next_event("MESSAGE"))["body"] == "x"
+        assert (await function.next_event("MESSAGE"))["body"] == "the socket is still open"
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 500, 502])
+async def test_function_that_answers_any_status_on_a_frame_sends_the_client_nothing(status: int) -> None:
+    function = RecordingFunction(MESSAGE=answering(status))
+    async with edge_with(function) as server, connect(server) as client:
+        await client.send("x")
+        event = await function.next_event("MESSAGE")
+        server.edge.post(event["requestContext"]["connectionId"], b"\x81\x03end")
+        assert await received(client) == "end"
+
+
+@pytest.mark.parametrize("responder", [fail, hang])
+async def test_function_that_fails_on_disconnect_disturbs_nobody(responder: Any, warnings: Warnings) -> None:
+    function = RecordingFunction(DISCONNECT=responder)
+    async with edge_with(function, BRIEF) as server, connect(server) as staying:
+        async with connect(server):
+            pass
+        await function.next_event("DISCONNECT")
+        await staying.send("x")
+        await function.next_event("MESSAGE")
+        function.responders.clear()
+    assert len(warnings()) == 1
+
+
+async def test_flood_is_taken_sixteen_frames_at_a_time_and_nothing_is_lost() -> None:
+    gate = asyncio.Event()
+    active = most = 0
+
+    async def slow(event: ProxyEvent) -> ProxyResponse:
+        nonlocal active, most
+        if event["body"] == "quick":
+            return {"statusCode": 200}
+        active += 1
+        most = max(most, active)
+        await gate.wait()
+        active -= 1
+        return {"statusCode": 200}
+
+    function = RecordingFunction(MESSAGE=slow)
+    async with edge_with(function) as server, raw_socket(server) as flooding, connect(server) as quick:
+        flooding.send(*(frame(TEXT, str(number).encode()) for number in range(20_000)))
+        for _ in range(MAX_CONCURRENT_FRAMES):
+            await function.next_event("MESSAGE")
+        await quick.send("quick")
+        assert (await function.next_event("MESSAGE"))["body"] == "quick"
+        assert (active, most) == (MAX_CONCURRENT_FRAMES, MAX_CONCURRENT_FRAMES)
+        flooding.send(frame(0x8, b"\x03\xe8"))
+        gate.set()
+        event = await function.next_event("DISCONNECT")
+        assert event["requestContext"]["disconnectStatusCode"] == 1000
+    assert most == MAX_CONCURRENT_FRAMES
+    bodies = [event["body"] for event in function.events if event["requestContext"]["eventType"] == "MESSAGE"]
+    assert sorted(map(int, bodies[:16] + bodies[17:])) == list(range(20_000))
+
+
+async def pinged_to_the_end(client: ClientConnection) -> None:
+    async with asyncio.timeout(TIMEOUT_S):
+        while True:
+            await (await client.ping())
+
+
+async def test_idle_limit_counts_data_and_not_pings() -> None:
+    async with edge_with(RecordingFunction(), Limits(idle_timeout_s=0.2)) as server, connect(server) as client:
+        since = time.monotonic()
+        with pytest.raises(websockets.ConnectionClosed) as closed:
+            await pinged_to_the_end(client)
+        assert closed.value.rcvd == websockets.frames.Close(1001, "Going away")
+        assert time.monotonic() - since >= 0.2
+
+
+@pytest.mark.parametrize("speaks", ["client", "server"])
+async def test_data_either_way_puts_off_the_idle_limit_and_not_the_total_one(speaks: str) -> None:
+    limits = Limits(idle_timeout_s=0.4, max_duration_s=1)
+    async with edge_with(RecordingFunction(), limits) as server, connect(server) as client:
+        (whose,) = server.edge.connection_ids
+        since = time.monotonic()
+        while server.edge.connection_ids:
+            if speaks == "client":
+                with suppress(websockets.ConnectionClosed):  # in the end
+                    await client.send("x")
+                    await (await client.ping())
+            else:
+                server.edge.post(whose, b"\x81\x01x")
+                assert await received(client) == "x"
+        assert 0.9 < time.monotonic() - since < 10
+
+
+def test_limits_are_api_gateways() -> None:
+    assert Limits() == Limits(
+        idle_timeout_s=600,
+        max_duration_s=7200,
+        integration_timeout_s=29,
+        max_message_bytes=131_072,
+        max_frame_bytes=32_768,
+    )
+
+
+async def test_another_path_is_forbidden() -> None:
+    function = RecordingFunction()
+    async with edge_with(function) as server:
+        assert await refusal(server, "elsewhere") == 403
+    assert function.events == []

@@ -1,0 +1,161 @@
+"""The development server as a whole: its URLs, its outputs file, its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from slip_sockets import SlipSocketsPublisher
+from slip_sockets.dev.server import DevServer, DevSettings
+from slip_sockets.errors import InvalidSettings
+
+from ..conftest import SECRET
+from ..contract.raw import HANDSHAKE, raw_client
+from ..contract.wire import Control, answers, connect, joined, publish, report, running, text
+from ..scripted_backend import ScriptedBackend
+
+
+def names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_two_servers_in_one_process_share_nothing(backend: ScriptedBackend, http: aiohttp.ClientSession) -> None:
+    async with running(backend.url) as one, running(backend.url) as other:
+        here, there = Control(http, one.control_api), Control(http, other.control_api)
+        async with joined(one, backend, "lobby") as member, joined(other, backend, "lobby") as stranger:
+            assert (await here(publish("lobby", "here", id="m1"))).json["events"] == [report(1, 1)]
+            assert (await there(publish("lobby", "there", id="m1"))).json["events"] == [report(1, 1)]
+            assert (await here(text(stranger.connection_id, "lost"))).status == 200
+            assert await member.received(here) == ["here"]
+            assert await stranger.received(there) == ["there"]
+
+
+async def test_outputs_file_has_the_shape_of_cdk_outputs(backend: ScriptedBackend, tmp_path: Path) -> None:
+    path = tmp_path / "cdk-outputs.json"
+    path.write_text("what stood there before")
+    async with running(backend.url, stack_name="my-stack", outputs_path=path) as server:
+        place = f"127.0.0.1:{server.port}"
+        assert json.loads(path.read_text()) == {
+            "my-stack": {
+                "controlApi": f"http://{place}/control",
+                "targetUrl": backend.url,
+                "websocketUrl": f"ws://{place}/",
+                "region": "local",
+            }
+        }
+        assert names(tmp_path) == ["cdk-outputs.json"]
+
+
+async def test_published_with_the_outputs_file_alone(backend: ScriptedBackend, tmp_path: Path) -> None:
+    path = tmp_path / "outputs.json"
+    async with running(backend.url, outputs_path=path) as server, joined(server, backend, "lobby") as member:
+        outputs = json.loads(path.read_text())["slip-sockets"]
+        publisher = SlipSocketsPublisher(control_api=outputs["controlApi"], jwt_secret=SECRET)
+        await asyncio.to_thread(publisher.publish_text, "lobby", "hi")
+        assert await member.recv() == "hi"
+
+
+async def test_outputs_file_that_cannot_be_written_is_said_and_the_port_is_free_again(
+    backend: ScriptedBackend, tmp_path: Path
+) -> None:
+    path = tmp_path / "no" / "such" / "outputs.json"
+    server = DevServer(DevSettings(backend.url, SECRET, port=0, outputs_path=path))
+    with pytest.raises(InvalidSettings) as error:
+        await server.start()
+    assert error.value.problems == [
+        f"cannot write {path}: No such file or directory. Choose another file with --outputs."
+    ]
+    async with running(backend.url) as another:
+        assert another.port > 0
+
+
+async def test_port_in_use_is_said(backend: ScriptedBackend) -> None:
+    async with running(backend.url) as server:
+        second = DevServer(DevSettings(backend.url, SECRET, port=server.port))
+        with pytest.raises(InvalidSettings) as error:
+            await second.start()
+        problem = "is in use by another program. Stop it, or choose another port with --port."
+        assert error.value.problems == [f"127.0.0.1 port {server.port} {problem}"]
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+async def test_ipv6_address_stands_in_brackets(backend: ScriptedBackend, http: aiohttp.ClientSession) -> None:
+    async with running(backend.url, host="::1") as server:
+        assert server.websocket_url == f"ws://[::1]:{server.port}/"
+        async with joined(server, backend, "lobby") as member:
+            assert (await Control(http, server.control_api)(publish("lobby", "hi"))).status == 200
+            assert await member.recv() == "hi"
+            assert backend.told[0].body["metadata"]["ip"] == "::1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/control"), ("POST", "/"), ("GET", "/"), ("POST", "/controls"), ("PUT", "/@connections/x")],
+)
+async def test_other_requests_are_404(server: DevServer, http: aiohttp.ClientSession, method: str, path: str) -> None:
+    async with http.request(method, f"http://127.0.0.1:{server.port}{path}") as response:
+        assert (response.status, await response.json()) == (404, {"message": "Not Found"})
+
+
+async def test_control_body_over_10_mb_is_refused(server: DevServer, control: Control) -> None:
+    assert (await control.send(b" " * (10 * 1024 * 1024 + 1))).status == 413
+
+
+async def test_upgrade_header_in_any_case_reaches_the_socket_edge(server: DevServer, backend: ScriptedBackend) -> None:
+    headers = [(name.upper(), value.upper() if name == "Upgrade" else value) for name, value in HANDSHAKE]
+    async with raw_client(server) as client:
+        assert (await client.handshake("/", headers))[0] == 101
+
+
+async def test_garbage_is_answered_with_400(server: DevServer) -> None:
+    async with raw_client(server) as client:
+        client.send(b"garbage\r\n\r\n")
+        assert (await client.read_head())[0] == 400
+
+
+async def test_head_that_does_not_end_is_refused(server: DevServer) -> None:
+    async with raw_client(server) as client:
+        client.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000)
+        assert (await client.read_head())[0] == 400
+
+
+async def test_rows_are_gone_once_everybody_has_left(
+    server: DevServer, backend: ScriptedBackend, control: Control
+) -> None:
+    for _ in range(20):
+        async with joined(server, backend, "lobby", "other"):
+            pass
+        await backend.next_told("CLOSE")
+    assert len(server.store) == 0
+    assert server.edge.connection_ids == []
+
+
+async def test_stopping_waits_until_the_backend_knows(backend: ScriptedBackend) -> None:
+    told: list[str] = []
+
+    async def slow(event: object) -> list[dict[str, object]]:
+        await asyncio.to_thread(told.append, "CLOSE")
+        return []
+
+    backend.script = answers(CLOSE=slow)
+    async with running(backend.url) as server:
+        clients = [await connect(server) for _ in range(3)]
+    assert told == ["CLOSE"] * 3
+    for client in clients:
+        await client.wait_closed()
+
+
+async def test_stopping_with_a_dead_backend_says_what_is_lost(
+    backend: ScriptedBackend, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(backend.url) as server:
+        client = await connect(server)
+        await backend.next_told("OPEN")
+        await backend.aclose()
+    await client.wait_closed()
+    assert caplog.messages[-1] == "1 deferred messages are lost with this server"

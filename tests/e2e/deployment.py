@@ -1,0 +1,108 @@
+"""A copy of the project, deployed to a local AWS by the real `cdktf`, Terraform and AWS provider."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local_aws import LocalAws
+from tools.terraform_mirror import terraform_environment
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "the-e2e-secret-of-more-than-32-bytes"
+PRODUCTION, STAGING = "e2e-sockets", "e2e-sockets-staging"
+STACKS = (PRODUCTION, STAGING)
+
+
+def copy_of_the_project(folder: Path) -> Path:
+    """Copy what git knows, or would, and what npm installed."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    (folder / "node_modules").symlink_to(ROOT / "node_modules")
+    return folder
+
+
+@dataclass
+class Deployment:
+    """Runs commands in a copy of the project against a local AWS; `printed` is everything they said."""
+
+    project: Path
+    aws: LocalAws
+    target_url: str
+    jwt_secret: str = SECRET
+    printed: list[str] = field(default_factory=list)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = ("HOME", "PATH", "TMPDIR", "TF_CLI_CONFIG_FILE", "PIP_INDEX_URL", "PIP_CERT", "PIP_CONFIG_FILE")
+        environment = {name: value for name, value in os.environ.items() if name in kept or name.startswith("PIP_")}
+        environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+        return terraform_environment(environment) | {
+            **self.aws.environment,
+            "CI": "true",
+            "TARGET_URL": self.target_url,
+            "JWT_SECRET": self.jwt_secret,
+            "STACK_NAME": PRODUCTION,
+            "LAMBDA_ARCHITECTURE": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
+            "LAMBDA_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
+        }
+
+    def run(self, *command: str, cwd: Path | None = None, **variables: str) -> str:
+        """Run a command and return what it printed. Raises AssertionError with that where it fails."""
+        done = subprocess.run(
+            command,
+            cwd=cwd or self.project,
+            env=self.environment | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        self.printed.append(done.stdout)
+        assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-6000:]}"
+        return done.stdout
+
+    def cdktf(self, action: str, *options: str) -> str:
+        return self.run("node_modules/.bin/cdktf", action, *STACKS, *options)
+
+    def terraform(self, stack: str, *arguments: str, project: Path | None = None) -> str:
+        return self.run("terraform", *arguments, cwd=(project or self.project) / "cdktf.out" / "stacks" / stack)
+
+    @property
+    def outputs(self) -> dict[str, dict[str, str]]:
+        loaded: dict[str, dict[str, str]] = json.loads((self.project / "cdk-outputs.json").read_text())
+        return loaded
+
+    def client(self, service: Any) -> Any:
+        """Return a client of boto3 for the local AWS, with a user's rights."""
+        import boto3
+
+        return boto3.client(
+            service,
+            endpoint_url=self.aws.url,
+            region_name="us-east-1",
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+        )
+
+    def rows(self, stack: str) -> list[dict[str, Any]]:
+        """Return the rows of a stack's connections; the ids of published messages stay for five minutes."""
+        rows = self.client("dynamodb").scan(TableName=f"{stack}-Connections")["Items"]
+        return [row for row in rows if not row["connectionId"]["S"].startswith("$published:")]

@@ -1,0 +1,162 @@
+"""Both stages, deployed for real to the local AWS.
+
+A deployment takes long, so the tests share one: they run in the order in which they stand, here and then in
+`test_redeployment.py`, whose last test takes it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+import websockets
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from slip_sockets import Close, ControlApiRefused, Open, Report, SlipSocketsPublisher, Text
+
+from .backend import LobbyBackend
+from .deployment import PRODUCTION, SECRET, STACKS, STAGING, Deployment
+
+pytestmark = pytest.mark.e2e
+
+NEW_SECRET = "another-e2e-secret-of-more-than-32-bytes"
+
+
+@pytest.fixture(params=STACKS)
+def stack(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def publisher(deployment: Deployment, stack: str, secret: str = SECRET) -> SlipSocketsPublisher:
+    return SlipSocketsPublisher.from_outputs(deployment.project / "cdk-outputs.json", stack=stack, jwt_secret=secret)
+
+
+def socket(deployment: Deployment, stack: str, query: str = "", **options: Any) -> ClientConnection:
+    url = deployment.outputs[stack]["websocketUrl"] + query
+    client: ClientConnection = connect(url, open_timeout=60, proxy=None, **options)
+    return client
+
+
+def test_the_outputs_file_has_the_originals_shape(deployment: Deployment, backend: LobbyBackend) -> None:
+    assert deployment.outputs.keys() == set(STACKS)
+    for outputs in deployment.outputs.values():
+        assert outputs.keys() == {"controlApi", "targetUrl", "websocketUrl", "region"}
+        assert outputs["targetUrl"] == backend.url
+        assert outputs["region"] == "us-east-1"
+    assert deployment.outputs[PRODUCTION]["controlApi"] != deployment.outputs[STAGING]["controlApi"]
+
+
+def test_a_second_plan_is_empty(deployment: Deployment, stack: str) -> None:
+    assert "No changes." in deployment.terraform(stack, "plan", "-no-color", "-detailed-exitcode")
+
+
+def test_a_plan_of_a_synth_in_another_folder_is_empty_too(deployment: Deployment, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(
+        deployment.project, elsewhere, symlinks=True, ignore=shutil.ignore_patterns("cdktf.out", "build", "*.pyc")
+    )
+    deployment.run("python", str(elsewhere / "main.py"), cwd=tmp_path)
+    deployment.terraform(STAGING, "init", "-no-color", "-input=false", project=elsewhere)
+    assert "No changes." in deployment.terraform(STAGING, "plan", "-no-color", "-detailed-exitcode", project=elsewhere)
+
+
+def test_a_socket_lives_from_open_to_close(deployment: Deployment, stack: str, backend: LobbyBackend) -> None:
+    with socket(deployment, stack, "?user=ada", subprotocols=[Subprotocol("v1")]) as ada:
+        assert ada.subprotocol == "v1"
+        opened, metadata = backend.next_told(Open)
+        assert isinstance(metadata, dict)
+        assert (metadata["query"], metadata["ip"]) == ({"user": ["ada"]}, "127.0.0.1")
+        assert ada.recv(60) == "welcome"
+        with socket(deployment, stack, "?user=bob") as bob:
+            assert bob.recv(60) == "welcome"
+            ada.send("hello é😀")
+            assert ada.recv(60) == bob.recv(60) == "ada: hello é😀"
+            assert backend.next_told(Text) == (Text(opened.connection_id, "hello é😀"), {"user": "ada"})
+            report = publisher(deployment, stack).publish_text("lobby", "from anywhere")
+            assert report == Report(matched=2, sent=2, gone=0, queued=0)
+            assert ada.recv(60) == bob.recv(60) == "from anywhere"
+            bob.send("leave")
+            with pytest.raises(ConnectionClosed) as closed:
+                bob.recv(60)
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1000
+        assert ada.recv(60) == "bob left"
+    close, metadata = backend.next_told(Close)
+    while close.connection_id != opened.connection_id:
+        close, metadata = backend.next_told(Close)
+    assert close == Close(opened.connection_id, 1000, "")
+    assert metadata == {"user": "ada"}
+    assert deployment.rows(stack) == []
+
+
+def test_a_publish_reaches_everybody_of_one_stage_alone(deployment: Deployment) -> None:
+    async def listen() -> None:
+        async def join(stack: str) -> websockets.ClientConnection:
+            url = deployment.outputs[stack]["websocketUrl"]
+            client = await websockets.connect(url, open_timeout=60, proxy=None)
+            assert await client.recv() == "welcome"
+            return client
+
+        async with asyncio.timeout(120):
+            clients = await asyncio.gather(*(join(PRODUCTION) for _ in range(20)))
+            stranger = await join(STAGING)
+            report = await asyncio.to_thread(publisher(deployment, PRODUCTION).publish_text, "lobby", "to all")
+            assert report == Report(20, 20, 0, 0)
+            assert [await client.recv() for client in clients] == ["to all"] * 20
+            assert await asyncio.to_thread(publisher(deployment, STAGING).publish_text, "lobby", "x") == Report(
+                1, 1, 0, 0
+            )
+            assert await stranger.recv() == "x"
+            await asyncio.gather(*(client.close() for client in (*clients, stranger)))
+
+    asyncio.run(listen())
+
+
+def test_a_call_without_a_valid_token_is_refused(deployment: Deployment, stack: str) -> None:
+    with pytest.raises(ControlApiRefused) as refusal:
+        publisher(deployment, stack, "a-wrong-secret-of-more-than-32-bytes").publish_text("lobby", "x")
+    assert (refusal.value.status, refusal.value.body) == (403, "Invalid token")
+
+
+def test_no_function_was_denied_anything(deployment: Deployment) -> None:
+    judgements = deployment.aws.judgements()
+    assert {judgement.action for judgement in judgements} >= {
+        "dynamodb:PutItem",
+        "dynamodb:Query",
+        "execute-api:ManageConnections",
+        "sqs:ReceiveMessage",
+        "sqs:SendMessage",
+        "ssm:GetParameter",
+    }
+    assert [judgement for judgement in judgements if not judgement.allowed] == []
+
+
+def test_the_secret_is_in_the_private_files_alone(deployment: Deployment) -> None:
+    found = [path for path in deployment.project.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    private = [deployment.project / "cdktf.out" / "stacks" / name / "secrets.auto.tfvars.json" for name in STACKS]
+    test_code = deployment.project / "tests" / "e2e" / "deployment.py"
+    assert sorted(path for path in found if path != test_code) == sorted(private)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in private} == {0o600}
+    for stack in STACKS:
+        state = json.loads((deployment.project / f"terraform.{stack}.tfstate").read_text())
+        assert SECRET not in json.dumps(state)
+        deployment.terraform(stack, "plan", "-no-color", "-out=plan")
+        assert SECRET not in deployment.terraform(stack, "show", "-json", "plan")
+    functions = deployment.client("lambda").list_functions()["Functions"]
+    assert len(functions) == 6
+    assert SECRET not in json.dumps(functions, default=str)
+    assert SECRET not in "".join(deployment.printed)
+    logs = deployment.client("logs")
+    lines = [
+        event["message"]
+        for function in functions
+        for event in logs.filter_log_events(logGroupName=f"/aws/lambda/{function['FunctionName']}")["events"]
+    ]
+    assert SECRET not in "".join(lines)

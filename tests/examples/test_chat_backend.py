@@ -1,0 +1,232 @@
+"""The chat's backend behind a real development server: who hears what."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from werkzeug.serving import make_server
+
+from examples.chat.app import MAX_NAME, MAX_TEXT, create_app
+from slip_sockets.dev.server import DevServer, DevSettings
+
+from ..conftest import SECRET
+from .visitor import visit
+
+
+class Backend:
+    """The backend on a real port. `restart` forgets all that a process would forget."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        server = make_server("127.0.0.1", 0, create_app(), threaded=True, fd=self._listener.fileno())
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture
+def chat() -> Iterator[Backend]:
+    with contextlib.closing(Backend()) as backend:
+        yield backend
+
+
+@pytest.fixture
+async def server(chat: Backend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DevServer]:
+    outputs = tmp_path / "cdk-outputs.dev.json"
+    monkeypatch.setenv("OUTPUTS", str(outputs))
+    monkeypatch.setenv("JWT_SECRET", SECRET)
+    monkeypatch.delenv("STACK_NAME", raising=False)
+    async with DevServer(DevSettings(f"{chat.url}slip", SECRET, port=0, outputs_path=outputs)) as server:
+        yield server
+
+
+@pytest.fixture
+async def url(server: DevServer, chat: Backend) -> AsyncIterator[str]:
+    """The WebSocket URL of a chat that runs."""
+    with chat.running():
+        yield server.websocket_url
+        await server.edge.aclose(5)  # while the backend is there to hear who leaves
+
+
+async def test_what_one_says_all_in_the_room_hear(url: str) -> None:
+    async with visit(url, name="Ada", room="tea") as ada, visit(url, name="Grace", room="tea") as grace:
+        await ada.say("Hello", message="m1")
+
+        for visitor in (ada, grace):
+            said = await visitor.hear("said")
+            assert (said["id"], said["name"], said["text"], said["message"]) == (ada.id, "Ada", "Hello", "m1")
+
+
+async def test_a_frame_tells_the_time_in_milliseconds(url: str) -> None:
+    async with visit(url, name="Ada") as ada:
+        await ada.say("Hello")
+        assert 1_700_000_000_000 < (await ada.hear("said"))["at"] < 10_000_000_000_000
+
+
+async def test_another_room_hears_nothing(url: str) -> None:
+    async with visit(url, name="Ada", room="tea") as ada, visit(url, name="Grace", room="coffee") as grace:
+        await ada.say("About tea")
+        await ada.hear("said")
+        await grace.say("About coffee")
+        assert (await grace.next())["text"] == "About coffee"
+
+
+async def test_those_who_are_here_and_the_newcomer_learn_of_each_other(url: str) -> None:
+    async with visit(url, name="Ada") as ada, visit(url, name="Grace") as grace:
+        joined = await ada.hear("joined")
+        assert (joined["id"], joined["name"]) == (grace.id, "Grace")
+
+        await ada.send({"type": "here", "to": joined["id"]})
+
+        here = await grace.next()
+        assert (here["type"], here["id"], here["name"]) == ("here", ada.id, "Ada")
+
+
+async def test_who_closes_the_tab_has_left(url: str) -> None:
+    async with visit(url, name="Ada") as ada:
+        async with visit(url, name="Grace") as grace:
+            pass
+        left = await ada.hear("left")
+        assert (left["id"], left["name"]) == (grace.id, "Grace")
+
+
+async def test_who_crashes_has_left(url: str) -> None:
+    async with visit(url, name="Ada") as ada, visit(url, name="Grace") as grace:
+        grace.vanish()
+        assert (await ada.hear("left"))["id"] == grace.id
+
+
+async def test_a_restarted_backend_has_forgotten_nobody(server: DevServer, chat: Backend) -> None:
+    async with contextlib.AsyncExitStack() as visitors:
+        with chat.running():
+            ada = await visitors.enter_async_context(visit(server.websocket_url, name="Ada", room="tea"))
+            grace = await visitors.enter_async_context(visit(server.websocket_url, name="Grace", room="tea"))
+        with chat.running():
+            await grace.say("Still here?")
+            assert (await ada.hear("said"))["name"] == "Grace"
+            await grace.socket.close()
+            assert (await ada.hear("left"))["name"] == "Grace"
+            await visitors.aclose()
+            await server.edge.aclose(5)
+
+
+@pytest.mark.parametrize(
+    ("name", "becomes"),
+    [
+        ("<img src=x onerror=alert(1)>", "<img src=x onerror=alert(1)>"),
+        ('"},{"type":"left"', '"},{"type":"left"'),
+        ("  Ada \n\t Lovelace ", "Ada Lovelace"),
+        ("", "somebody"),
+        (" \u3000 ", "somebody"),
+        ("\x00\u202e&#", "\x00\u202e&#"),
+        ("é" * 500, "é" * MAX_NAME),
+        ("\U0001f600" * 500, "\U0001f600" * MAX_NAME),
+    ],
+    ids=["markup", "JSON", "several lines", "empty", "spaces", "control characters", "long", "long and wide"],
+)
+async def test_a_hostile_name_stays_one_harmless_line_of_text(url: str, name: str, becomes: str) -> None:
+    async with visit(url, name="Ada") as ada:
+        async with visit(url, name=name):
+            assert (await ada.hear("joined"))["name"] == becomes
+        assert (await ada.hear("left"))["name"] == becomes
+
+
+async def test_without_name_and_room_one_is_somebody_in_the_lobby(url: str) -> None:
+    async with visit(url, name="Ada", room="lobby") as ada, visit(url):
+        assert (await ada.hear("joined"))["name"] == "somebody"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "",
+        "no JSON",
+        "[" * 100_000,
+        "1" * 10_000,
+        "null",
+        '"say"',
+        '{"type": "say"}',
+        '{"type": "say", "text": 5, "message": "m"}',
+        '{"type": "say", "text": "  ", "message": "m"}',
+        '{"type": "left", "id": "x", "name": "Ada"}',
+        '{"type": "here", "to": "nobody"}',
+        '{"type": "here", "to": "\\ud800"}',
+        '{"type": "here", "to": ["x"]}',
+    ],
+    ids=lambda frame: frame[:50] or "empty",
+)
+async def test_a_frame_that_is_none_of_ours_does_nothing(url: str, frame: str) -> None:
+    async with visit(url, name="Ada") as ada:
+        for part in _fragments(frame):
+            await ada.socket.send(part)
+        await ada.say("Still fine")
+        assert (await ada.next())["text"] == "Still fine"
+
+
+async def test_the_longest_message_of_the_widest_characters_arrives_and_longer_is_cut(url: str) -> None:
+    async with visit(url, name="Ada") as ada:
+        text = json.dumps("\U0001f600" * (MAX_TEXT + 1), ensure_ascii=False)
+        await ada.socket.send(_fragments(f'{{"type": "say", "message": "m", "text": {text}}}'))
+        assert (await ada.hear("said"))["text"] == "\U0001f600" * MAX_TEXT
+
+
+async def test_an_announcement_reaches_the_room_from_an_ordinary_request(url: str, chat: Backend) -> None:
+    async with visit(url, name="Ada", room="tea") as ada, visit(url, name="Grace", room="tea"):
+        response = await asyncio.to_thread(
+            requests.post, f"{chat.url}announce", data={"room": "tea", "text": "Tea <b>is</b> ready"}, timeout=20
+        )
+        assert response.json() == {"listeners": 2}
+        assert (await ada.hear("announced"))["text"] == "Tea <b>is</b> ready"
+
+
+async def test_an_announcement_without_text_is_refused(url: str, chat: Backend) -> None:
+    response = await asyncio.to_thread(requests.post, f"{chat.url}announce", data={"room": "tea"}, timeout=20)
+    assert response.status_code == 400
+
+
+async def test_a_post_that_is_not_the_gateways_is_refused(url: str, chat: Backend) -> None:
+    response = await asyncio.to_thread(requests.post, f"{chat.url}slip", data=b"{}", timeout=20)
+    assert response.status_code == 403
+
+
+async def test_the_page_learns_where_the_sockets_are(url: str, chat: Backend) -> None:
+    page = await asyncio.to_thread(requests.get, chat.url, timeout=20)
+    settings = await asyncio.to_thread(requests.get, f"{chat.url}settings.json", timeout=20)
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert settings.json() == {"websocketUrl": url}
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_never_parses_user_text_as_markup() -> None:
+    static = Path(create_app.__code__.co_filename).parent / "static"
+    sources = {path.name: path.read_text() for path in static.iterdir()}
+    assert set(sources) == {"index.html", "chat.css", "chat.js", "socket.js", "icon.svg"}
+    for name, source in sources.items():
+        assert "https:" not in source, name
+        assert "@import" not in source, name
+        for markup in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            assert markup not in source, name
+
+
+def _fragments(text: str) -> list[str]:
+    """API Gateway takes frames to 32 KiB; a longer message comes in several."""
+    return [text[start : start + 8_000] for start in range(0, len(text), 8_000)] or [""]

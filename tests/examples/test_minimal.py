@@ -1,0 +1,54 @@
+"""The smallest backend, exactly as the README shows it, started as the README says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import websockets
+
+from slip_sockets.dev.server import DevServer, DevSettings
+
+APP = Path(__file__).parents[2] / "examples" / "minimal" / "app.py"
+
+
+@contextlib.asynccontextmanager
+async def flask_run() -> AsyncIterator[str]:
+    command = (sys.executable, "-m", "flask", "--app", str(APP), "run", "--port", "0")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "WERKZEUG_"))}
+    flask = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    assert flask.stderr is not None
+    try:
+        async with asyncio.timeout(20):
+            while not (told := re.search(r"Running on (http://\S+)", (line := await flask.stderr.readline()).decode())):
+                assert line, "flask has ended"
+        yield told[1]
+    finally:
+        flask.terminate()
+        await flask.communicate()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[DevServer]:
+    async with flask_run() as url, DevServer(DevSettings(f"{url}/slip", "change-me", port=0)) as server:
+        yield server
+
+
+async def test_what_one_client_says_both_hear(server: DevServer) -> None:
+    async with (
+        asyncio.timeout(20),
+        websockets.connect(server.websocket_url, proxy=None) as one,
+        websockets.connect(server.websocket_url, proxy=None) as other,
+    ):
+        await one.send("Hello, other!")
+        assert await one.recv() == await other.recv() == "Hello, other!"
+        await other.send("Hello, one! ☕")
+        assert await one.recv() == await other.recv() == "Hello, one! ☕"

@@ -1,0 +1,120 @@
+"""The three functions in this process: their environment is moto's AWS, a real backend and a stub management API."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..aws.http_stub import HttpStub, stub
+from ..aws.moto_server import ENVIRONMENT, client, dynamodb, moto_url, queue_url, sqs, table_name
+from ..scripted_backend import ScriptedBackend
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
+    from types_boto3_sqs.client import SQSClient
+
+__all__ = ["dynamodb", "moto_url", "queue_url", "sqs", "stub", "table_name"]
+
+SECRET = "a-secret-of-more-than-thirty-two-bytes"
+EVENTS = Path(__file__).parents[1] / "events"
+
+
+def event(name: str) -> Any:
+    """Return one of the events in `tests/events`."""
+    return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def backend() -> Iterator[ScriptedBackend]:
+    """A backend in a thread of its own, since the functions block."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    backend = ScriptedBackend()
+    asyncio.run_coroutine_threadsafe(backend.start(), loop).result()
+    yield backend
+    asyncio.run_coroutine_threadsafe(backend.aclose(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """`call` starts the function of that name on an event."""
+
+    call: Callable[[str, Any], Any]
+    backend: ScriptedBackend
+    management: HttpStub
+    dynamodb: DynamoDBClient
+    sqs: SQSClient
+    table_name: str
+    queue_url: str
+
+    def channels(self) -> list[str]:
+        """The sort keys of all rows."""
+        return sorted(item["channel"]["S"] for item in self.dynamodb.scan(TableName=self.table_name)["Items"])
+
+    def sqs_event(self) -> Any:
+        """What Lambda would hand to `deliver` now."""
+        received = self.sqs.receive_message(
+            QueueUrl=self.queue_url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+        )
+        (template,) = event("sqs")["Records"]
+        records = [
+            template
+            | {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message["Attributes"],
+            }
+            for message in received.get("Messages", [])
+        ]
+        return {"Records": records}
+
+
+@pytest.fixture
+def deployment(
+    backend: ScriptedBackend,
+    stub: HttpStub,
+    moto_url: str,
+    dynamodb: DynamoDBClient,
+    sqs: SQSClient,
+    table_name: str,
+    queue_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Deployment]:
+    client("ssm", moto_url).put_parameter(Name=f"/{table_name}", Value=SECRET, Type="SecureString")
+    variables = {
+        **ENVIRONMENT,
+        "AWS_ENDPOINT_URL": moto_url,
+        "TARGET_URL": backend.url,
+        "TABLE_NAME": table_name,
+        "QUEUE_URL": queue_url,
+        "MANAGEMENT_URL": f"{stub.url}/live",
+        "JWT_SECRET_PARAMETER": f"/{table_name}",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    modules: dict[str, Any] = {}
+
+    def call(name: str, payload: Any) -> Any:
+        if name not in modules:  # a cold start
+            sys.modules.pop(f"functions.{name}", None)
+            modules[name] = importlib.import_module(f"functions.{name}")
+        return modules[name].handler(payload, None)
+
+    yield Deployment(call, backend, stub, dynamodb, sqs, table_name, queue_url)
+    for name, module in modules.items():
+        module.runner.close()
+        del sys.modules[f"functions.{name}"]

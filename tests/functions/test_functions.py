@@ -1,0 +1,180 @@
+"""The three functions from end to end: real events in, real calls out."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from slip_sockets.errors import InvalidSettings
+from slip_sockets.tokens import bearer_token, mint, verify
+
+from ..aws.http_stub import Answer
+from ..scripted_backend import Events, Told
+from .conftest import SECRET, Deployment, event
+
+ME = "AAAA1234AAAA123="
+ACCEPT = {"type": "ACCEPT", "connectionId": ME}
+POST_TO_ME = f"/live/@connections/{ME.replace('=', '%3D')}"
+
+
+def answers(**by_type: list[dict[str, Any]]) -> Any:
+    def script(told: Told) -> Events:
+        return by_type.get(told.event["type"], [])
+
+    return script
+
+
+def control_event(*events: dict[str, Any], secret: str = SECRET) -> Any:
+    payload = event("control")
+    payload["headers"]["authorization"] = f"Bearer {mint('ControlEvent', secret)}"
+    payload["body"] = base64.b64encode(json.dumps({"events": events}).encode()).decode()
+    payload["isBase64Encoded"] = True
+    return payload
+
+
+def connect(deployment: Deployment, *events: dict[str, Any]) -> None:
+    deployment.backend.script = answers(OPEN=[ACCEPT, *events])
+    assert deployment.call("websocket", event("websocket_connect"))["statusCode"] == 200
+
+
+def test_accepted_client_is_stored_with_its_subscriptions(deployment: Deployment) -> None:
+    connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
+    assert deployment.channels() == [f"$connection:{ME}", "lobby"]
+    assert deployment.sqs_event() == {"Records": []}
+    (told,) = deployment.backend.told
+    assert told.event == {"type": "OPEN", "connectionId": ME}
+    assert told.body["metadata"]["ip"] == "192.0.2.1"
+    assert told.body["metadata"]["query"] == {"room": ["3", "7"], "quiet": [""]}
+    assert told.headers["Content-Type"] == "application/websocket-events"
+    verify(bearer_token(told.headers["Authorization"]), "WebSocketEvent", [SECRET])
+
+
+def test_chosen_subprotocol_is_returned(deployment: Deployment) -> None:
+    deployment.backend.script = answers(OPEN=[ACCEPT | {"subprotocol": "v1.chat"}])
+    answer = deployment.call("websocket", event("websocket_connect"))
+    assert answer == {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": "v1.chat"}, "body": ""}
+
+
+@pytest.mark.parametrize(
+    ("response", "status"), [(list, 400), (lambda: web.Response(status=503), 500)], ids=["no ACCEPT", "503"]
+)
+def test_refused_client_leaves_nothing_behind(deployment: Deployment, response: Any, status: int) -> None:
+    deployment.backend.script = lambda _: response()
+    assert deployment.call("websocket", event("websocket_connect"))["statusCode"] == status
+    assert deployment.channels() == []
+
+
+def test_what_needs_an_open_socket_waits_in_the_queue_and_is_delivered(deployment: Deployment) -> None:
+    text = {"type": "TEXT", "connectionId": ME, "data": "Zoë \x00\uffff"}
+    connect(deployment, text, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
+    assert deployment.channels() == [f"$connection:{ME}"]
+    assert deployment.management.requests == []
+    payload = deployment.sqs_event()
+    assert payload["Records"][0]["attributes"]["MessageGroupId"] == ME
+    assert deployment.call("deliver", payload) == {"batchItemFailures": []}
+    assert [(request.path, request.body.decode()) for request in deployment.management.requests] == [
+        (POST_TO_ME, "Zoë \x00\uffff")
+    ]
+    assert deployment.channels() == [f"$connection:{ME}", "lobby"]
+
+
+def test_frame_reaches_the_backend_and_its_answer_the_client(deployment: Deployment) -> None:
+    connect(deployment, {"type": "SET_METADATA", "connectionId": ME, "metadata": {"name": "Zoë"}})
+    deployment.backend.script = answers(
+        TEXT=[
+            {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"},
+            {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "to all"},
+            {"type": "TEXT", "connectionId": ME, "data": "to you"},
+        ]
+    )
+    assert deployment.call("websocket", event("websocket_message"))["statusCode"] == 200
+    told = deployment.backend.told[-1]
+    assert told.event == {"type": "TEXT", "connectionId": ME, "data": "Zoë says hi 😀"}
+    assert told.body["metadata"] == {"name": "Zoë"}
+    assert [request.body for request in deployment.management.requests] == [b"to all", b"to you"]
+
+
+def test_client_that_leaves_is_forgotten_and_the_backend_told(deployment: Deployment) -> None:
+    connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
+    assert deployment.call("websocket", event("websocket_disconnect"))["statusCode"] == 200
+    assert deployment.channels() == []
+    told = deployment.backend.told[-1]
+    reason = "Client-side close frame status not set"
+    assert told.event == {"type": "CLOSE", "connectionId": ME, "code": 1005, "reason": reason}
+    assert told.body["metadata"]["ip"] == "192.0.2.1"
+
+
+def test_close_that_cannot_be_told_waits_in_the_queue_until_it_can(deployment: Deployment) -> None:
+    connect(deployment, {"type": "SET_METADATA", "connectionId": ME, "metadata": {"name": "Zoë"}})
+    deployment.backend.script = lambda _: web.Response(status=503)
+    assert deployment.call("websocket", event("websocket_disconnect"))["statusCode"] == 200
+    payload = deployment.sqs_event()
+    (record,) = payload["Records"]
+    failures = {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
+    assert deployment.call("deliver", payload) == failures
+    told_before = len(deployment.backend.told)
+    deployment.backend.script = answers()
+    assert deployment.call("deliver", payload) == {"batchItemFailures": []}
+    (told,) = deployment.backend.told[told_before:]
+    assert told.event["code"] == 1005
+    assert told.body["metadata"] == {"name": "Zoë"}
+
+
+def test_publish_reaches_subscribers_and_forgets_who_has_left(deployment: Deployment) -> None:
+    connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
+    publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "hi"}
+    answer = deployment.call("control", control_event(publish))
+    assert answer["statusCode"] == 200
+    assert json.loads(answer["body"])["events"] == [{"matched": 1, "sent": 1, "gone": 0, "queued": 0}]
+    (request,) = deployment.management.requests
+    assert (request.method, request.path, request.body) == ("POST", POST_TO_ME, b"hi")
+
+    # Older than the moment in which 410 means "not open yet".
+    key = {"connectionId": {"S": ME}, "channel": {"S": f"$connection:{ME}"}}
+    deployment.dynamodb.update_item(
+        TableName=deployment.table_name,
+        Key=key,
+        UpdateExpression="SET connectedAt = :then",
+        ExpressionAttributeValues={":then": {"N": "1000"}},
+    )
+    deployment.management.script = lambda _: Answer(410, b'{"message": "gone"}', {"x-amzn-ErrorType": "GoneException"})
+    answer = deployment.call("control", control_event(publish))
+    assert json.loads(answer["body"])["events"] == [{"matched": 1, "sent": 0, "gone": 1, "queued": 0}]
+    assert deployment.channels() == [f"$connection:{ME}"]
+
+
+def test_same_message_id_is_published_once(deployment: Deployment) -> None:
+    connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
+    publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "hi", "id": "1"}
+    assert deployment.call("control", control_event(publish))["statusCode"] == 200
+    assert deployment.call("control", control_event(publish))["statusCode"] == 200
+    assert len(deployment.management.requests) == 1
+
+
+def test_call_without_the_secret_is_refused(deployment: Deployment) -> None:
+    publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "hi"}
+    assert deployment.call("control", event("control"))["statusCode"] == 403
+    assert deployment.call("control", control_event(publish, secret="another"))["statusCode"] == 403
+
+
+def test_table_that_is_away_is_told_and_not_raised(deployment: Deployment) -> None:
+    deployment.dynamodb.delete_table(TableName=deployment.table_name)
+    subscribe = {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"}
+    answer = deployment.call("control", control_event(subscribe))
+    assert answer["statusCode"] == 503
+    assert json.loads(answer["body"])["index"] == 0
+    deployment.backend.script = answers(OPEN=[ACCEPT])
+    assert deployment.call("websocket", event("websocket_connect"))["statusCode"] == 500
+
+
+@pytest.mark.parametrize("name", ["websocket", "control", "deliver"])
+def test_function_without_its_settings_says_which(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("TABLE_NAME")
+    with pytest.raises(InvalidSettings, match=r"^TABLE_NAME is not set\. "):
+        deployment.call(name, {})

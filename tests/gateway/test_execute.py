@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from slip_sockets.events import (
+    Accept,
+    CloseChannel,
+    CloseConnection,
+    PollForConnection,
+    PublishText,
+    Report,
+    SendText,
+    SetMetadata,
+    Subscribe,
+    Unsubscribe,
+)
+from slip_sockets.gateway.execute import RETRY_PAUSES_S, EventFailed, Executor
+from slip_sockets.gateway.plan import ACCEPT_WINDOW_S
+from slip_sockets.gateway.ports import Continuation
+
+from .doubles import ME, YOU, World
+
+
+@pytest.fixture
+def executor(world: World) -> Executor:
+    return Executor(world.store, world.management, world.queue, world.clock)
+
+
+async def subscribers(world: World, channel: str) -> list[str]:
+    return [whose async for page in world.store.subscribers(channel) for whose in page]
+
+
+async def test_events_take_effect_in_order(world: World, executor: Executor) -> None:
+    await world.connected(ME, YOU)
+    reports = await executor.run(
+        [
+            PublishText("room", "nobody"),
+            Subscribe(ME, "room"),
+            PublishText("room", "one"),
+            SendText(YOU, "two"),
+            Unsubscribe(ME, "room"),
+            PublishText("room", "nobody"),
+        ]
+    )
+    assert world.management.posted == [(ME, "one"), (YOU, "two")]
+    assert reports == [Report(0, 0, 0, 0), None, Report(1, 1, 0, 0), None, None, Report(0, 0, 0, 0)]
+
+
+async def test_a_publish_to_a_subscriber_who_has_left_forgets_him(world: World, executor: Executor) -> None:
+    await world.connected(ME, YOU, channels=["room", "other"], metadata=b'"m"')
+    world.management.gone = {YOU}
+    assert await executor.run([PublishText("room", "1"), PublishText("room", "2")]) == [
+        Report(2, 1, 1, 0),
+        Report(1, 1, 0, 0),
+    ]
+    assert await subscribers(world, "other") == [ME]
+    stored = await world.store.get(YOU)
+    assert stored is not None, "his disconnect event still finds the metadata"
+    assert stored.metadata == b'"m"'
+    assert world.clock.sleeps == []
+
+
+async def test_a_connection_that_is_just_being_accepted_is_waited_for(world: World, executor: Executor) -> None:
+    await world.store.open(ME, b"null", ["room"])
+    world.management.gone = {ME}
+    original_sleep = world.clock.sleep
+
+    async def open_in_half_a_second(seconds: float) -> None:
+        await original_sleep(seconds)
+        if sum(world.clock.sleeps) > ACCEPT_WINDOW_S / 2:
+            world.management.gone.clear()
+
+    world.clock.sleep = open_in_half_a_second  # type: ignore[method-assign]
+    assert await executor.run([PublishText("room", "hi")]) == [Report(1, 1, 0, 0)]
+    assert world.management.posted == [(ME, "hi")]
+
+
+async def test_a_connection_that_never_opens_is_gone_when_the_accept_window_has_passed(
+    world: World, executor: Executor
+) -> None:
+    await world.store.open(ME, b"null", ["room"])
+    world.management.gone = {ME}
+    assert await executor.run([PublishText("room", "hi")]) == [Report(1, 0, 1, 0)]
+    assert sum(world.clock.sleeps) >= ACCEPT_WINDOW_S
+    assert await subscribers(world, "room") == []
+
+
+async def test_a_client_that_takes_no_more_for_a_moment_alone_is_tried_again(world: World, executor: Executor) -> None:
+    await world.connected(ME, YOU, channels=["room"])
+    world.management.failing = {ME: 2}
+    assert await executor.run([PublishText("room", "hi")]) == [Report(2, 2, 0, 0)]
+    assert world.management.posted == [(YOU, "hi"), (ME, "hi")]
+    assert world.management.calls == [[ME, YOU], [ME], [ME]]
+
+
+async def test_a_client_that_takes_no_more_is_queued_and_counted(world: World, executor: Executor) -> None:
+    await world.connected(ME, YOU, channels=["room"])
+    world.management.failing = {ME: 99}
+    reports = await executor.run([PublishText("room", "hi"), CloseChannel("room")])
+    assert reports == [Report(2, 1, 0, 1), Report(2, 1, 0, 1)]
+    assert world.queue.messages == [
+        Continuation(ME, [SendText(ME, "hi")]),
+        Continuation(ME, [CloseConnection(ME)]),
+    ]
+    assert len(world.clock.sleeps) == 2 * len(RETRY_PAUSES_S)
+
+
+async def test_a_refused_connection_counts_as_gone_and_is_logged(
+    world: World, executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.connected(ME, channels=["room"])
+    world.management.refused = {ME}
+    assert await executor.run([PublishText("room", "")]) == [Report(1, 0, 1, 0)]
+    assert caplog.messages == [f"connection {ME}: the management API refuses: Invalid connectionId; skipped"]
+
+
+async def test_the_same_id_on_the_same_channel_is_delivered_once(world: World, executor: Executor) -> None:
+    await world.connected(ME, channels=["room", "hall"])
+    publish = PublishText("room", "hi", "m1")
+    await executor.run([publish, publish, PublishText("hall", "hi", "m1"), PublishText("room", "hi", "m2")])
+    assert len(world.management.posted) == 3
+    world.clock.time += 301
+    assert await executor.run([publish]) == [Report(1, 1, 0, 0)]
+
+
+async def test_an_id_is_remembered_even_when_nobody_listened(world: World, executor: Executor) -> None:
+    await executor.run([PublishText("room", "hi", "m1")])
+    await world.connected(ME, channels=["room"])
+    assert await executor.run([PublishText("room", "hi", "m1")]) == [Report(0, 0, 0, 0)]
+    assert world.management.posted == []
+
+
+async def test_a_publish_that_failed_may_be_repeated_with_its_id(world: World, executor: Executor) -> None:
+    await world.connected(ME, channels=["room"])
+    world.store.away = {"subscribers"}
+    with pytest.raises(EventFailed):
+        await executor.run([PublishText("room", "hi", "m1")])
+    world.store.away.clear()
+    assert await executor.run([PublishText("room", "hi", "m1")]) == [Report(1, 1, 0, 0)]
+
+
+async def test_the_event_that_fails_is_told_and_ends_the_batch(world: World, executor: Executor) -> None:
+    await world.connected(ME, YOU)
+    world.management.failing = {ME: 99}
+    with pytest.raises(EventFailed) as failure:
+        await executor.run([SendText(YOU, "before"), SendText(ME, "at"), SendText(YOU, "after")])
+    assert str(failure.value) == "events[1]: TEXT failed: the client's buffer is full"
+    assert failure.value.index == 1
+    assert world.management.posted == [(YOU, "before")]
+
+
+async def test_a_close_takes_the_subscriptions_and_leaves_the_metadata(world: World, executor: Executor) -> None:
+    await world.connected(ME, channels=["room"], metadata=b'"m"')
+    await executor.run([CloseConnection(ME)])
+    assert world.management.deleted == [ME]
+    assert await subscribers(world, "room") == []
+    stored = await world.store.get(ME)
+    assert stored is not None
+    assert stored.metadata == b'"m"'
+
+
+async def test_a_channel_is_closed_for_each_subscriber(world: World, executor: Executor) -> None:
+    await world.connected(ME, YOU, channels=["room"])
+    world.management.gone = {YOU}
+    assert await executor.run([CloseChannel("room")]) == [Report(2, 1, 1, 0)]
+    assert world.management.deleted == [ME]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (SendText("nobody", "x"), "TEXT skipped: connection 'nobody' is not a connection id"),
+        (SendText(YOU, "x"), f"TEXT skipped: connection '{YOU}' is not connected"),
+        (CloseConnection(YOU), f"CLOSE skipped: connection '{YOU}' is not connected"),
+        (Subscribe(YOU, "room"), f"SUBSCRIBE skipped: connection '{YOU}' is not connected"),
+        (Subscribe("x" * 5000, "room"), "SUBSCRIBE skipped: connection 'xxxxxxxxxxxxx"),
+        (SetMetadata(YOU, 1), f"SET_METADATA skipped: connection '{YOU}' is not connected"),
+        (PollForConnection(YOU, 0), f"POLL_FOR_CONNECTION skipped: connection '{YOU}' did not open in time"),
+    ],
+)
+async def test_a_connection_that_is_none_is_skipped_and_logged(
+    world: World, executor: Executor, caplog: pytest.LogCaptureFixture, event: Any, line: str
+) -> None:
+    await world.connected(ME)
+    world.management.gone = {YOU}
+    world.management.opens_after_polls = 1
+    assert await executor.run([event, SendText(ME, "still")]) == [None, None]
+    assert world.management.posted == [(ME, "still")]
+    (logged,) = caplog.messages
+    assert logged.startswith(line)
+    assert len(logged) < 120
+    assert len(world.store) == 1
+
+
+async def test_accept_means_nothing_here(world: World, executor: Executor) -> None:
+    assert await executor.run([Accept(ME), Accept("nonsense")]) == [None, None]
+    assert world.management.calls == []
+
+
+async def test_metadata_is_replaced(world: World, executor: Executor) -> None:
+    await world.connected(ME, metadata=b'"old"')
+    await executor.run([SetMetadata(ME, {"é": None})])
+    stored = await world.store.get(ME)
+    assert stored is not None
+    assert stored.metadata == '{"é":null}'.encode()
+
+
+async def test_a_poll_ends_when_the_connection_is_open(world: World, executor: Executor) -> None:
+    world.management.opens_after_polls = 3
+    await executor.run([PollForConnection(ME, 25_000)])
+    assert len(world.clock.sleeps) == 3
+
+
+async def test_a_poll_ends_in_time(world: World, executor: Executor) -> None:
+    world.management.opens_after_polls = 10**9
+    await executor.run([PollForConnection(ME, 120)])
+    assert sum(world.clock.sleeps) == pytest.approx(0.12)

@@ -1,0 +1,363 @@
+"""API Gateway in front of what was deployed: a right deployment works, a wrong one fails as it would in AWS."""
+
+from __future__ import annotations
+
+import http
+import json
+from typing import Any
+
+import pytest
+import requests
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from local_aws import LocalAws
+
+from .cloud import TIMEOUT_S, Api, Cloud, Deployed, allow, settings
+
+OK = "def handler(event, context): return {'statusCode': 200}"
+POSTS_BACK = """
+import json, os
+import boto3
+
+def handler(event, context):
+    told = event["requestContext"]
+    if told["eventType"] == "MESSAGE":
+        url = f"http://{told['domainName']}/{told['apiId']}/{told['stage']}"
+        client = boto3.client("apigatewaymanagementapi", endpoint_url=url)
+        if event["body"] == "close":
+            client.delete_connection(ConnectionId=told["connectionId"])
+        else:
+            answer = json.dumps({"route": told["routeKey"], "body": event["body"]})
+            client.post_to_connection(ConnectionId=told["connectionId"], Data=answer.encode())
+    return {"statusCode": 200}
+"""
+TELLS_ALL = """
+import json
+def handler(event, context):
+    return {"statusCode": 201, "headers": {"x-own": "yes"}, "cookies": ["a=b"], "body": json.dumps(event)}
+"""
+FAILS = "def handler(event, context): raise ValueError('no')"
+ROUTES = ("$connect", "$default", "$disconnect")
+
+
+def websocket_api(cloud: Cloud, **settings: Any) -> Api:
+    api = cloud.api("WEBSOCKET", RouteSelectionExpression="$request.body.action")
+    api.stage("live", **settings)
+    return api
+
+
+def connected(api: Api, stage: str = "live") -> ClientConnection:
+    return connect(f"{api.endpoint}/{stage}", open_timeout=TIMEOUT_S)
+
+
+def refusal(api: Api, stage: str = "live") -> tuple[int, str]:
+    """Return status and message of a handshake that is refused."""
+    with pytest.raises(InvalidStatus) as raised:
+        connected(api, stage)
+    response = raised.value.response
+    return response.status_code, json.loads(response.body or b"{}")["message"]
+
+
+@pytest.fixture(scope="module")
+def ok(cloud: Cloud) -> Deployed:
+    return cloud.function(OK)
+
+
+@pytest.fixture(scope="module")
+def posts_back(cloud: Cloud) -> Deployed:
+    return cloud.function(POSTS_BACK, allow("execute-api:ManageConnections", "*"))
+
+
+@pytest.fixture(scope="module")
+def tells_all(cloud: Cloud) -> Deployed:
+    return cloud.function(TELLS_ALL)
+
+
+# WebSocket APIs
+
+
+def test_endpoints_are_here(cloud: Cloud) -> None:
+    websockets, http_api = cloud.api("WEBSOCKET", RouteSelectionExpression="$x"), cloud.api("HTTP")
+    assert websockets.endpoint == f"ws://127.0.0.1:{cloud.aws.port}/{websockets.api_id}"
+    assert http_api.endpoint == f"http://127.0.0.1:{cloud.aws.port}/{http_api.api_id}"
+    client = cloud.client("apigatewayv2")
+    assert client.get_api(ApiId=websockets.api_id)["ApiEndpoint"] == websockets.endpoint
+    assert websockets.endpoint in [item["ApiEndpoint"] for item in client.get_apis()["Items"]]
+
+
+def test_function_posts_back(cloud: Cloud, posts_back: Deployed) -> None:
+    api = websocket_api(cloud)
+    api.integrate(posts_back, *ROUTES)
+    with connected(api) as socket:
+        socket.send("hello")
+        assert json.loads(socket.recv(TIMEOUT_S)) == {"route": "$default", "body": "hello"}
+        socket.send("close")
+        assert [*socket] == []
+        assert socket.close_code == 1000
+
+
+def test_route_is_selected_by_the_frame(cloud: Cloud, posts_back: Deployed) -> None:
+    api = websocket_api(cloud)
+    api.integrate(posts_back, *ROUTES, "join")
+    with connected(api) as socket:
+        for frame, route in (('{"action": "join"}', "join"), ('{"action": "leave"}', "$default"), ("[1]", "$default")):
+            socket.send(frame)
+            assert json.loads(socket.recv(TIMEOUT_S)) == {"route": route, "body": frame}
+
+
+def test_unknown_api_and_stage_are_forbidden(cloud: Cloud, ok: Deployed) -> None:
+    api = websocket_api(cloud)
+    api.integrate(ok, *ROUTES)
+    assert refusal(api, "dead") == (http.HTTPStatus.FORBIDDEN, "Forbidden")
+    nowhere = Api(cloud, "zzzzzzzz", f"ws://127.0.0.1:{cloud.aws.port}/zzzzzzzz")
+    assert refusal(nowhere) == (http.HTTPStatus.FORBIDDEN, "Forbidden")
+
+
+def test_stage_without_a_deployment_is_forbidden(cloud: Cloud, ok: Deployed) -> None:
+    api = websocket_api(cloud, AutoDeploy=False)
+    api.integrate(ok, *ROUTES)
+    assert refusal(api) == (http.HTTPStatus.FORBIDDEN, "Forbidden")
+
+
+def test_http_api_takes_no_websockets(cloud: Cloud, ok: Deployed) -> None:
+    api = cloud.api("HTTP")
+    api.stage("live")
+    api.integrate(ok, "$default")
+    assert refusal(Api(cloud, api.api_id, api.endpoint.replace("http", "ws"))) == (403, "Forbidden")
+
+
+def test_missing_connect_route_lets_everybody_in(cloud: Cloud, posts_back: Deployed) -> None:
+    api = websocket_api(cloud)
+    api.integrate(posts_back, "$default")
+    with connected(api) as socket:
+        socket.send("hello")
+        assert "hello" in str(socket.recv(TIMEOUT_S))
+
+
+def test_frame_without_a_route_is_forbidden(cloud: Cloud, ok: Deployed) -> None:
+    api = websocket_api(cloud)
+    api.integrate(ok, "$connect")
+    with connected(api) as socket:
+        socket.send("hello")
+        told = json.loads(socket.recv(TIMEOUT_S))
+        assert told.keys() == {"message", "connectionId", "requestId"}
+        assert told["message"] == "Forbidden"
+
+
+def test_route_without_integration_fails(cloud: Cloud) -> None:
+    api = websocket_api(cloud)
+    cloud.client("apigatewayv2").create_route(ApiId=api.api_id, RouteKey="$connect")
+    assert refusal(api) == (500, "Internal server error")
+
+
+def test_integration_with_something_else_fails(cloud: Cloud) -> None:
+    api = websocket_api(cloud)
+    client = cloud.client("apigatewayv2")
+    made = client.create_integration(ApiId=api.api_id, IntegrationType="HTTP_PROXY", IntegrationUri="http://x/")
+    client.create_route(ApiId=api.api_id, RouteKey="$connect", Target=f"integrations/{made['IntegrationId']}")
+    assert refusal(api) == (500, "Internal server error")
+
+
+def test_deleted_function_fails(cloud: Cloud) -> None:
+    api = websocket_api(cloud)
+    function = cloud.function(OK)
+    api.integrate(function, *ROUTES)
+    cloud.client("lambda").delete_function(FunctionName=function.name)
+    assert refusal(api) == (500, "Internal server error")
+
+
+def test_function_that_does_not_permit_it_is_not_invoked(cloud: Cloud) -> None:
+    api = websocket_api(cloud)
+    function = cloud.function(OK)
+    api.integrate(function, *ROUTES, permit=False)
+    assert refusal(api) == (500, "Internal server error")
+    function.let_invoke(f"{api.arn}/dead/*")
+    assert refusal(api) == (500, "Internal server error")
+    function.let_invoke(f"{api.arn}/live/$connect")
+    with connected(api):
+        pass
+
+
+def test_throttle_of_zero_lets_nobody_in(cloud: Cloud, ok: Deployed) -> None:
+    api = websocket_api(cloud, DefaultRouteSettings={"ThrottlingRateLimit": 0, "ThrottlingBurstLimit": 0})
+    api.integrate(ok, *ROUTES)
+    assert refusal(api) == (429, "Too Many Requests")
+
+
+def test_failing_function_refuses_the_connection(cloud: Cloud) -> None:
+    api = websocket_api(cloud)
+    api.integrate(cloud.function(FAILS), *ROUTES)
+    assert refusal(api) == (502, "Internal server error")
+
+
+def test_answer_without_a_status_refuses_the_connection(cloud: Cloud) -> None:
+    api = websocket_api(cloud)
+    api.integrate(cloud.function("def handler(event, context): return 'yes'"), *ROUTES)
+    assert refusal(api) == (502, "Internal server error")
+
+
+def test_integration_that_takes_too_long_is_given_up(cloud: Cloud) -> None:
+    api = websocket_api(cloud)
+    function = cloud.function("import signal\ndef handler(event, context): signal.pause()", timeout_s=1)
+    api.integrate(function, *ROUTES, timeout_ms=50)
+    assert refusal(api) == (504, "Endpoint request timed out")
+
+
+def test_failing_frame_is_told_to_the_client(cloud: Cloud) -> None:
+    api = websocket_api(cloud)
+    api.integrate(cloud.function(FAILS), "$default")
+    with connected(api) as socket:
+        socket.send("hello")
+        assert json.loads(socket.recv(TIMEOUT_S))["message"] == "Internal server error"
+
+
+def test_frame_after_the_api_was_deleted_is_forbidden(cloud: Cloud, ok: Deployed) -> None:
+    api = websocket_api(cloud)
+    api.integrate(ok, *ROUTES)
+    with connected(api) as socket:
+        cloud.client("apigatewayv2").delete_api(ApiId=api.api_id)
+        socket.send("hello")
+        assert json.loads(socket.recv(TIMEOUT_S))["message"] == "Forbidden"
+
+
+def test_sockets_close_and_functions_are_told_when_it_stops() -> None:
+    with LocalAws(settings()) as aws:
+        cloud = Cloud(aws)
+        queue_url, arn = cloud.queue()
+        function = cloud.function(
+            """
+import os, sys
+import boto3
+def handler(event, context):
+    if event["requestContext"]["eventType"] == "DISCONNECT":
+        os.write(2, b"told")
+        boto3.client("sqs").send_message(QueueUrl=os.environ["QUEUE_URL"], MessageBody="left")
+    return {"statusCode": 200}
+""",
+            allow("sqs:SendMessage", arn),
+            environment={"QUEUE_URL": queue_url},
+        )
+        api = websocket_api(cloud)
+        api.integrate(function, *ROUTES)
+        socket = connect(f"{api.endpoint}/live", legacy=True)
+    assert [*socket] == []
+    assert socket.close_code == 1001
+    assert [judged.action for judged in aws.judgements() if judged.allowed] == ["sqs:SendMessage"]
+
+
+# The management API
+
+
+def management(api: Api, path: str = "live/@connections/AAAAAAAAAAAAAAA=") -> requests.Response:
+    return requests.post(f"{api.endpoint.replace('ws', 'http', 1)}/{path}", data="x", timeout=TIMEOUT_S)
+
+
+def test_unsigned_management_call_is_refused(cloud: Cloud) -> None:
+    response = management(websocket_api(cloud))
+    assert (response.status_code, response.json()) == (403, {"message": "Missing Authentication Token"})
+
+
+def test_management_call_of_an_unknown_stage_is_forbidden(cloud: Cloud) -> None:
+    response = management(websocket_api(cloud), "dead/@connections/AAAAAAAAAAAAAAA=")
+    assert (response.status_code, response.json()) == (403, {"message": "Forbidden"})
+
+
+# HTTP APIs
+
+
+def http_api(cloud: Cloud, function: Deployed, *route_keys: str, stage: str = "$default", **settings: Any) -> Api:
+    api = cloud.api("HTTP")
+    api.stage(stage, **settings)
+    api.integrate(function, *route_keys)
+    return api
+
+
+def test_most_specific_route_gets_the_request(cloud: Cloud, tells_all: Deployed) -> None:
+    api = http_api(cloud, tells_all, "POST /", "POST /{proxy+}", "ANY /{proxy+}", "GET /a/{id}", "$default")
+    for method, path, route_key, parameters in (
+        ("POST", "/", "POST /", None),
+        ("POST", "/x/y", "POST /{proxy+}", {"proxy": "x/y"}),
+        ("GET", "/x", "ANY /{proxy+}", {"proxy": "x"}),
+        ("GET", "/a/1", "GET /a/{id}", {"id": "1"}),
+        ("GET", "/", "$default", None),
+    ):
+        event = requests.request(method, api.endpoint + path, timeout=TIMEOUT_S).json()
+        assert (event["routeKey"], event.get("pathParameters")) == (route_key, parameters)
+        assert event["requestContext"]["routeKey"] == route_key
+
+
+def test_event_is_of_payload_version_2(cloud: Cloud, tells_all: Deployed) -> None:
+    api = http_api(cloud, tells_all, "POST /{proxy+}")
+    response = requests.post(
+        f"{api.endpoint}/a%20b?x=1&x=2", data=b"\xff", headers={"X-One": "1"}, cookies={"c": "d"}, timeout=TIMEOUT_S
+    )
+    assert response.status_code == 201
+    assert response.headers["x-own"] == "yes"
+    assert response.cookies["a"] == "b"
+    event = response.json()
+    assert event["version"] == "2.0"
+    assert event["rawPath"] == "/a b"
+    assert event["rawQueryString"] == "x=1&x=2"
+    assert event["headers"]["x-one"] == "1"
+    assert (event["body"], event["isBase64Encoded"]) == ("/w==", True)
+    context = event["requestContext"]
+    assert context["accountId"] == cloud.account_id
+    assert (context["apiId"], context["stage"], context["http"]["method"]) == (api.api_id, "$default", "POST")
+
+
+def test_named_stage_is_a_path_of_its_own(cloud: Cloud, tells_all: Deployed) -> None:
+    api = http_api(cloud, tells_all, "GET /x", stage="live")
+    event = requests.get(f"{api.endpoint}/live/x", timeout=TIMEOUT_S).json()
+    assert (event["routeKey"], event["rawPath"], event["requestContext"]["stage"]) == ("GET /x", "/live/x", "live")
+    assert requests.get(f"{api.endpoint}/x", timeout=TIMEOUT_S).status_code == 404
+
+
+def test_request_without_a_route_is_not_found(cloud: Cloud, tells_all: Deployed) -> None:
+    api = http_api(cloud, tells_all, "POST /")
+    for response in (requests.get(api.endpoint, timeout=TIMEOUT_S), requests.post(f"{api.endpoint}/x", timeout=9)):
+        assert (response.status_code, response.json()) == (404, {"message": "Not Found"})
+
+
+def test_other_answers_are_json(cloud: Cloud) -> None:
+    api = http_api(cloud, cloud.function("def handler(event, context): return {'done': True}"), "$default")
+    response = requests.get(api.endpoint, timeout=TIMEOUT_S)
+    assert (response.status_code, response.json()) == (200, {"done": True})
+
+
+def test_binary_answer(cloud: Cloud) -> None:
+    source = "def handler(event, context): return {'statusCode': 200, 'body': '/w==', 'isBase64Encoded': True}"
+    api = http_api(cloud, cloud.function(source), "$default")
+    assert requests.get(api.endpoint, timeout=TIMEOUT_S).content == b"\xff"
+
+
+def test_failing_function_is_an_internal_server_error(cloud: Cloud) -> None:
+    api = http_api(cloud, cloud.function(FAILS), "$default")
+    response = requests.get(api.endpoint, timeout=TIMEOUT_S)
+    assert (response.status_code, response.json()) == (500, {"message": "Internal Server Error"})
+
+
+def test_http_route_needs_permission(cloud: Cloud) -> None:
+    api = cloud.api("HTTP")
+    api.stage("$default")
+    function = cloud.function(TELLS_ALL)
+    api.integrate(function, "POST /", "POST /{proxy+}", permit=False)
+    assert requests.post(api.endpoint, timeout=TIMEOUT_S).status_code == 500
+    function.let_invoke(f"{api.arn}/*/POST/*")
+    assert requests.post(api.endpoint, timeout=TIMEOUT_S).status_code == 201
+    assert requests.post(f"{api.endpoint}/x", timeout=TIMEOUT_S).status_code == 201
+
+
+def test_http_integration_that_takes_too_long_is_unavailable(cloud: Cloud) -> None:
+    function = cloud.function("import signal\ndef handler(event, context): signal.pause()", timeout_s=1)
+    api = cloud.api("HTTP")
+    api.stage("$default")
+    api.integrate(function, "$default", timeout_ms=50)
+    response = requests.get(api.endpoint, timeout=TIMEOUT_S)
+    assert (response.status_code, response.json()) == (503, {"message": "Service Unavailable"})
+
+
+def test_http_throttle_of_zero_lets_nobody_in(cloud: Cloud, tells_all: Deployed) -> None:
+    limits = {"ThrottlingRateLimit": 0, "ThrottlingBurstLimit": 0}
+    api = http_api(cloud, tells_all, "$default", DefaultRouteSettings=limits)
+    assert requests.get(api.endpoint, timeout=TIMEOUT_S).status_code == 429

@@ -1,0 +1,267 @@
+"""Queues feed functions: batches, what comes again, what is given up, and FIFO order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .asking import ASK, Asked, Ear
+from .cloud import Cloud, allow
+
+POLLS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
+SOURCE = (
+    ASK
+    + """
+def handler(event, context):
+    answer = ask(event["Records"])
+    if answer == "crash":
+        os._exit(1)
+    ids = {record["body"]: record["messageId"] for record in event["Records"]}
+    return {"batchItemFailures": [{"itemIdentifier": ids.get(body, body)} for body in answer]}
+"""
+)
+
+
+class Batch:
+    """A batch that the function waits with."""
+
+    def __init__(self, asked: Asked) -> None:
+        self.records: list[dict[str, Any]] = asked.event
+        self.bodies: list[str] = [record["body"] for record in self.records]
+        self._asked = asked
+
+    def end(self, *failed: str) -> None:
+        """Let the function say which messages failed, by body."""
+        self._asked.answer(failed)
+
+    def crash(self) -> None:
+        self._asked.answer("crash")
+
+
+class Feed:
+    """A queue and its function."""
+
+    def __init__(self, cloud: Cloud, *, queue: tuple[str, str] | None = None, fifo: bool = False, **attributes: str):
+        self.ear = Ear()
+        self.cloud = cloud
+        self.url, self.arn = queue or cloud.queue(fifo=fifo, **attributes)
+        self.function = cloud.function(SOURCE, allow([*POLLS], self.arn), environment={"TEST": self.ear.address})
+
+    def start(self, **settings: Any) -> str:
+        """Let the queue feed the function; return the mapping's id."""
+        reports = {"FunctionResponseTypes": ["ReportBatchItemFailures"]}
+        return self.cloud.feed(self.function, self.arn, **(reports | settings))
+
+    def send(self, *bodies: str, **more: Any) -> None:
+        for body in bodies:
+            self.cloud.client("sqs").send_message(QueueUrl=self.url, MessageBody=body, **more)
+
+    def next(self) -> Batch:
+        """Wait for a batch."""
+        return Batch(self.ear.next())
+
+
+class Feeds:
+    """Makes them, and closes their ears."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self._made: list[Feed] = []
+
+    def __call__(self, **settings: Any) -> Feed:
+        self._made.append(Feed(self._cloud, **settings))
+        return self._made[-1]
+
+    def poll_once(self) -> None:
+        """Return when the poller has been round."""
+        other = self()
+        other.send("x")
+        other.start()
+        other.next().end()
+
+    def close(self) -> None:
+        for feed in self._made:
+            feed.ear.__exit__(None, None, None)
+
+
+@pytest.fixture
+def feeds(cloud: Cloud) -> Iterator[Feeds]:
+    feeds = Feeds(cloud)
+    yield feeds
+    feeds.close()
+
+
+def test_record_is_as_lambda_tells_it(feeds: Feeds) -> None:
+    feed = feeds(fifo=True)
+    attribute = {"DataType": "String", "StringValue": "v"}
+    feed.send("hello", MessageGroupId="g", MessageDeduplicationId="d", MessageAttributes={"name": attribute})
+    feed.start()
+    batch = feed.next()
+    batch.end()
+    (record,) = batch.records
+    assert record["body"] == "hello"
+    assert record["eventSource"] == "aws:sqs"
+    assert record["eventSourceARN"] == feed.arn
+    assert record["awsRegion"] == "us-east-1"
+    assert record["md5OfBody"] == "5d41402abc4b2a76b9719d911017c592"
+    assert record["messageAttributes"]["name"] == {
+        "stringValue": "v",
+        "binaryValue": None,
+        "stringListValues": [],
+        "binaryListValues": [],
+        "dataType": "String",
+    }
+    attributes = record["attributes"]
+    assert attributes["ApproximateReceiveCount"] == "1"
+    assert attributes["MessageGroupId"] == "g"
+    assert attributes["MessageDeduplicationId"] == "d"
+    assert {"SentTimestamp", "SequenceNumber", "SenderId", "ApproximateFirstReceiveTimestamp"} <= attributes.keys()
+    assert {"messageId", "receiptHandle"} <= record.keys()
+
+
+def test_batch_is_as_large_as_the_mapping_says(feeds: Feeds) -> None:
+    feed = feeds()
+    feed.send("a", "b", "c")
+    feed.start(BatchSize=2)
+    batches = [feed.next(), feed.next()]
+    for batch in batches:
+        batch.end()
+    assert sorted(len(batch.records) for batch in batches) == [1, 2]
+
+
+def test_only_what_failed_comes_again(feeds: Feeds) -> None:
+    feed = feeds(VisibilityTimeout="1")
+    feed.send("a", "b", "c")
+    feed.start()
+    first = feed.next()
+    assert sorted(first.bodies) == ["a", "b", "c"]
+    first.end("b")
+    again = feed.next()
+    again.end()
+    assert again.bodies == ["b"]
+    assert again.records[0]["attributes"]["ApproximateReceiveCount"] == "2"
+
+
+@pytest.mark.parametrize("failure", ["crash", "unknown id"])
+def test_all_come_again_after_a_failure_of_the_function(feeds: Feeds, failure: str) -> None:
+    feed = feeds(VisibilityTimeout="1")
+    feed.send("a", "b")
+    feed.start()
+    batch = feed.next()
+    if failure == "crash":
+        batch.crash()
+    else:
+        batch.end("an id that is in no batch")
+    seen: list[str] = []
+    while len(seen) < 2:
+        batch = feed.next()
+        batch.end()
+        seen += batch.bodies
+    assert sorted(seen) == ["a", "b"]
+
+
+def test_failures_are_not_read_where_the_mapping_does_not_say_so(feeds: Feeds) -> None:
+    feed = feeds(fifo=True)
+    feed.send("a", "b", MessageGroupId="g")
+    feed.start(FunctionResponseTypes=[], BatchSize=1)
+    feed.next().end("a")
+    batch = feed.next()
+    batch.end()
+    assert batch.bodies == ["b"]
+
+
+def test_function_may_change_when_a_message_comes_again(cloud: Cloud, feeds: Feeds) -> None:
+    """The queue's own visibility timeout is much longer than this test."""
+    feed = feeds(VisibilityTimeout="600")
+    feed.send("a")
+    feed.start()
+    batch = feed.next()
+    cloud.client("sqs").change_message_visibility(
+        QueueUrl=feed.url, ReceiptHandle=batch.records[0]["receiptHandle"], VisibilityTimeout=1
+    )
+    batch.end("a")
+    again = feed.next()
+    again.end()
+    assert again.bodies == ["a"]
+
+
+def test_message_that_keeps_failing_is_a_dead_letter(cloud: Cloud, feeds: Feeds) -> None:
+    dead = feeds()
+    dead.start()
+    redrive = json.dumps({"deadLetterTargetArn": dead.arn, "maxReceiveCount": 2})
+    feed = feeds(VisibilityTimeout="1", RedrivePolicy=redrive)
+    feed.send("bad")
+    feed.start()
+    for _ in range(2):
+        feed.next().end("bad")
+    letter = dead.next()
+    letter.end()
+    assert letter.bodies == ["bad"]
+
+
+def test_messages_of_a_group_come_one_after_another(feeds: Feeds) -> None:
+    feed = feeds(fifo=True, VisibilityTimeout="1")
+    feed.send("1", "2", "3", MessageGroupId="g")
+    feed.start(BatchSize=1)
+    for body, failed in (("1", []), ("2", ["2"]), ("2", []), ("3", [])):
+        batch = feed.next()
+        assert batch.bodies == [body]
+        batch.end(*failed)
+
+
+def test_batch_of_a_group_that_failed_comes_again_in_order(feeds: Feeds) -> None:
+    feed = feeds(fifo=True, VisibilityTimeout="1")
+    feed.send("1", "2", "3", MessageGroupId="g")
+    feed.start()
+    first = feed.next()
+    assert first.bodies == ["1", "2", "3"]
+    first.end("2", "3")
+    seen: list[str] = []
+    while len(seen) < 2:
+        batch = feed.next()
+        batch.end()
+        seen += batch.bodies
+    assert seen == ["2", "3"]
+
+
+def test_groups_run_side_by_side(cloud: Cloud, feeds: Feeds) -> None:
+    feed = feeds(fifo=True)
+    for group in ("a", "b"):
+        feed.send(f"{group}1", f"{group}2", MessageGroupId=group)
+    feed.start(BatchSize=1)
+    for expected in (["a1", "b1"], ["a2", "b2"]):
+        both = [feed.next(), feed.next()]
+        assert sorted(batch.bodies[0] for batch in both) == expected
+        for batch in both:
+            batch.end()
+
+
+def test_disabled_mapping_delivers_nothing_until_it_is_enabled(cloud: Cloud, feeds: Feeds) -> None:
+    feed = feeds()
+    mapping = feed.start(Enabled=False)
+    feed.send("a")
+    feeds.poll_once()
+    assert cloud.aws.environments(feed.function.arn) == 0
+    cloud.client("lambda").update_event_source_mapping(UUID=mapping, Enabled=True)
+    batch = feed.next()
+    batch.end()
+    assert batch.bodies == ["a"]
+
+
+def test_role_that_may_not_receive_is_not_fed(cloud: Cloud, feeds: Feeds, caplog: pytest.LogCaptureFixture) -> None:
+    feed = feeds()
+    feed.function.allow(allow("sqs:ReceiveMessage", f"{feed.arn}-other"))
+    feed.send("a")
+    feed.start()
+    feeds.poll_once()
+    assert cloud.aws.environments(feed.function.arn) == 0
+    (complaint,) = [record.getMessage() for record in caplog.records if feed.arn in record.getMessage()]
+    assert complaint.startswith(f"{feed.function.name} cannot be fed from {feed.arn}: User: arn:aws:sts::")
+    assert "is not authorized to perform: sqs:ReceiveMessage on resource" in complaint
+    feed.function.allow(allow([*POLLS], feed.arn))
+    batch = feed.next()
+    batch.end()
+    assert batch.bodies == ["a"]

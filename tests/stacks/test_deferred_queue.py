@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_RECEIVE_COUNT
+from slip_sockets.gateway.backend import TIMEOUT_S
+
+from .synthesis import Stack
+
+QUEUES = ("deferred", "dead_letters")
+
+
+@pytest.mark.parametrize("address", QUEUES)
+def test_order_is_kept_for_each_connection_at_high_throughput(stack: Stack, address: str) -> None:
+    queue = stack.resource("sqs_queue", address)
+    assert queue["fifo_queue"] is True
+    assert queue["deduplication_scope"] == "messageGroup"
+    assert queue["fifo_throughput_limit"] == "perMessageGroupId"
+    assert queue["name"].endswith(".fifo")
+
+
+@pytest.mark.parametrize("address", QUEUES)
+def test_what_the_gateway_sends_fits(stack: Stack, address: str) -> None:
+    assert stack.resource("sqs_queue", address)["max_message_size"] == MAX_BATCH_BYTES
+
+
+@pytest.mark.parametrize("address", QUEUES)
+def test_messages_are_encrypted_at_rest(stack: Stack, address: str) -> None:
+    assert stack.resource("sqs_queue", address)["sqs_managed_sse_enabled"] is True
+
+
+def test_what_keeps_failing_is_kept_apart_for_two_weeks(stack: Stack) -> None:
+    assert stack.resource("sqs_queue", "deferred")["redrive_policy"] == (
+        '${jsonencode({"deadLetterTargetArn" = aws_sqs_queue.dead_letters.arn, '
+        f'"maxReceiveCount" = {MAX_RECEIVE_COUNT}}})}}'
+    )
+    assert stack.resource("sqs_queue", "dead_letters")["message_retention_seconds"] == 14 * 24 * 60 * 60
+    assert "redrive_policy" not in stack.resource("sqs_queue", "dead_letters")
+
+
+def test_a_message_rests_longer_than_a_worker_may_take(stack: Stack) -> None:
+    timeout_s = stack.resource("lambda_function", "deliver")["timeout"]
+    assert stack.resource("sqs_queue", "deferred")["visibility_timeout_seconds"] == 2 * timeout_s
+    assert timeout_s > 2 * TIMEOUT_S
+
+
+def test_it_feeds_deliver_one_message_at_a_time(stack: Stack) -> None:
+    mapping = stack.resource("lambda_event_source_mapping", "deliver")
+    assert mapping["event_source_arn"] == "${aws_sqs_queue.deferred.arn}"
+    assert mapping["function_name"] == "${aws_lambda_function.deliver.arn}"
+    assert mapping["batch_size"] == 1
+    assert mapping["function_response_types"] == ["ReportBatchItemFailures"]

@@ -1,0 +1,230 @@
+"""The zip that the functions run from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slip_sockets.errors import InvalidSettings
+from stacks.function_package import BUILD_FOLDER, MAX_ZIP_BYTES, REQUIREMENTS, ROOT, FunctionPackage, build
+from stacks.settings import Architecture
+
+from ..aws.moto_server import ENVIRONMENT, client
+
+HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+OF_THE_RUNTIME = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py")
+"""What Lambda's Python brings along and the functions need. https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html"""
+BUILD = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from stacks.function_package import build
+package = build("arm64", "3.13")
+print(json.dumps([str(package.path), package.sha256_hex, package.path.stat().st_mtime_ns]))
+"""
+
+
+@pytest.fixture(scope="module")
+def package() -> FunctionPackage:
+    return build("arm64", "3.13")
+
+
+@pytest.fixture(scope="module")
+def names(package: FunctionPackage) -> list[str]:
+    with zipfile.ZipFile(package.path) as archive:
+        return archive.namelist()
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy of what the package is made from."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, root: Path, *, seconds_ago: float) -> Clone:
+        for folder in ("stacks", "functions", "slip_sockets", "requirements"):
+            shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        then = time.time() - seconds_ago
+        for path in root.rglob("*"):
+            os.utime(path, (then, then))
+        return cls(root)
+
+    def build(self) -> tuple[Path, str, int]:
+        """Return the zip, its SHA-256 and when it was written."""
+        command = [sys.executable, "-B", "-c", BUILD, str(self.root)]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=True)
+        path, sha256, written = json.loads(done.stdout)
+        return Path(path), sha256, written
+
+
+def test_it_is_small(package: FunctionPackage) -> None:
+    assert package.path.stat().st_size <= MAX_ZIP_BYTES == 3 * 1024 * 1024
+
+
+def test_it_holds_our_code_and_nothing_of_the_development_server(names: list[str]) -> None:
+    own = [path.relative_to(ROOT) for folder in ("functions", "slip_sockets") for path in (ROOT / folder).rglob("*.py")]
+    not_for_lambda = {"slip_sockets/dev", "slip_sockets/cli.py", "slip_sockets/__main__.py"}
+    expected = {
+        path.as_posix() for path in own if not not_for_lambda & {path.as_posix(), *map(Path.as_posix, path.parents)}
+    }
+    assert {name for name in names if name.startswith(("functions/", "slip_sockets/"))} == expected
+    assert "functions/websocket.py" in expected
+
+
+def test_it_holds_the_locked_versions_of_what_that_needs_and_nothing_else(names: list[str]) -> None:
+    locked = set(re.findall(r"^([\w-]+)==([\w.]+)", REQUIREMENTS.read_text(), re.MULTILINE))
+    metadata = {match.groups() for name in names if (match := re.match(r"([\w]+)-([\w.]+)\.dist-info/METADATA", name))}
+    assert {(name.replace("_", "-"), version) for name, version in metadata} == locked
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {
+        "certifi",
+        "charset_normalizer",
+        "functions",
+        "idna",
+        "jwt",
+        "msgspec",
+        "requests",
+        "slip_sockets",
+        "urllib3",
+    }
+
+
+def test_it_holds_no_leftovers(names: list[str]) -> None:
+    folders = {folder for name in names for folder in name.split("/")[:-1]}
+    assert not folders & {"__pycache__", "tests", "test", "bin"}
+    assert not [name for name in names if name.endswith((".pyc", "/RECORD", "/INSTALLER", "/REQUESTED"))]
+    assert names == sorted(set(names))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "python", "tag"),
+    [("arm64", "3.13", "cpython-313-aarch64-linux-gnu"), ("x86_64", "3.12", "cpython-312-x86_64-linux-gnu")],
+)
+def test_its_libraries_are_for_the_function(architecture: Architecture, python: str, tag: str) -> None:
+    with zipfile.ZipFile(build(architecture, python).path) as archive:
+        libraries = [name for name in archive.namelist() if name.endswith(".so")]
+    assert f"msgspec/_core.{tag}.so" in libraries
+    assert {name.split(".", 1)[1] for name in libraries} == {f"{tag}.so"}
+
+
+def test_it_is_readable_for_lambda_and_says_nothing_of_the_machine(package: FunctionPackage) -> None:
+    with zipfile.ZipFile(package.path) as archive:
+        entries = archive.infolist()
+        assert {(entry.date_time, entry.external_attr >> 16, entry.create_system) for entry in entries} == {
+            ((1980, 1, 1, 0, 0, 0), 0o100644, 3)
+        }
+        content = b"".join(archive.read(entry) for entry in entries)
+    assert str(ROOT).encode() not in content
+
+
+def test_two_clones_make_the_same_bytes_and_one_builds_once(tmp_path: Path) -> None:
+    one, other = (Clone.at(tmp_path / name, seconds_ago=ago) for name, ago in (("one", 0), ("other", 10**7)))
+    (path, sha256, written), (other_path, other_sha256, _) = one.build(), other.build()
+    assert path.read_bytes() == other_path.read_bytes()
+    assert (path.name, sha256) == (other_path.name, other_sha256)
+    assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert one.build() == (path, sha256, written)
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+    with (one.root / "functions" / "control.py").open("a") as file:
+        file.write("# changed\n")
+    changed_path, changed_sha256, _ = one.build()
+    assert changed_sha256 != sha256
+    assert [each.name for each in changed_path.parent.iterdir()] == [changed_path.name]
+    with zipfile.ZipFile(changed_path) as archive:
+        assert archive.read("functions/control.py").endswith(b"# changed\n")
+
+
+def test_wheels_that_cannot_be_had_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PIP_CONFIG_FILE", "PIP_INDEX_URL"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(InvalidSettings) as error:
+        build("arm64", "3.13", folder=tmp_path)
+    (problem,) = error.value.problems
+    assert problem.startswith("the functions' packages for arm64, Python 3.13, cannot be had: ")
+    assert "\n" not in problem
+    assert list(tmp_path.iterdir()) == []
+
+
+# The package of this very machine runs.
+
+RUN = """
+import importlib, json, sys
+sys.path[:0] = sys.argv[1:]
+for name in ("websocket", "control", "deliver"):
+    module = importlib.import_module(f"functions.{name}")
+    assert callable(module.handler)
+    module.runner.close()
+files = [getattr(module, "__file__", None) for module in sys.modules.values()]
+print(json.dumps([file for file in files if file]))
+"""
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    """A folder with what Lambda's Python brings along."""
+    folder = tmp_path / "runtime"
+    folder.mkdir()
+    import boto3
+
+    for name in OF_THE_RUNTIME:
+        (folder / name).symlink_to(Path(boto3.__file__).parents[1] / name)
+    return folder
+
+
+@pytest.fixture
+def function_environment(moto_url: str) -> Iterator[dict[str, str]]:
+    ssm: Any = client("ssm", moto_url)
+    ssm.put_parameter(Name="/packaged/jwt-secret", Value="s", Type="SecureString")
+    yield ENVIRONMENT | {
+        "PATH": os.environ["PATH"],
+        "AWS_ENDPOINT_URL": moto_url,
+        "TARGET_URL": "http://127.0.0.1:1/slip",
+        "TABLE_NAME": "Connections",
+        "QUEUE_URL": "http://127.0.0.1:1/000000000000/deferred.fifo",
+        "MANAGEMENT_URL": "http://127.0.0.1:1/live",
+        "JWT_SECRET_PARAMETER": "/packaged/jwt-secret",
+    }
+    ssm.delete_parameter(Name="/packaged/jwt-secret")
+
+
+@pytest.mark.skipif(
+    (platform.system(), platform.machine()) not in {("Linux", "x86_64"), ("Linux", "aarch64")},
+    reason="Lambda's wheels run on Linux alone",
+)
+def test_functions_start_from_it_with_boto3_alone_from_elsewhere(
+    tmp_path: Path, runtime: Path, function_environment: dict[str, str]
+) -> None:
+    architecture: Architecture = "x86_64" if platform.machine() == "x86_64" else "arm64"
+    task = tmp_path / "task"
+    with zipfile.ZipFile(build(architecture, HOST_PYTHON).path) as archive:
+        archive.extractall(task)
+    # No site-packages: -I leaves out the environment's and the user's folders, -S the virtual environment's.
+    command = [sys.executable, "-I", "-S", "-B", "-W", "error", "-c", RUN, str(task), str(runtime)]
+    done = subprocess.run(command, env=function_environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    loaded = json.loads(done.stdout)
+    assert not [file for file in loaded if "site-packages" in Path(file).parts]
+    ours = {Path(file).relative_to(task).parts[0] for file in loaded if Path(file).is_relative_to(task)}
+    assert {"functions", "slip_sockets", "msgspec", "jwt", "requests", "urllib3"} <= ours
+    assert not [file for file in loaded if str(ROOT / "slip_sockets") in file]
+
+
+def test_packages_are_kept_between_deploys(package: FunctionPackage) -> None:
+    assert package.path.parent == BUILD_FOLDER
+    assert build("arm64", "3.13") == package

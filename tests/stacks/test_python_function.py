@@ -1,0 +1,93 @@
+"""The three functions: what they run, what they are told, what they may do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from slip_sockets.aws.environment import FunctionSettings
+
+from .synthesis import FUNCTIONS, PRODUCTION, Stack, Synthesis
+
+MANAGEMENT_URL = '${replace(aws_apigatewayv2_api.websocket.api_endpoint, "/^ws/", "http")}/live'
+TIMEOUTS_S = {"websocket": 29, "control": 29, "deliver": 60}
+
+
+class Recording(Mapping[str, str]):
+    """An environment that remembers which variables it was asked for."""
+
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        self.asked: set[str] = set()
+        self._variables = variables
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        return self._variables[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+class TestEach:
+    def test_runs_its_handler_on_the_architecture_and_python_of_the_settings(self, stack: Stack, name: str) -> None:
+        function = stack.resource("lambda_function", name)
+        assert function["handler"] == f"functions.{name}.handler"
+        assert (function["runtime"], function["architectures"]) == ("python3.13", ["arm64"])
+        assert function["timeout"] == TIMEOUTS_S[name]
+        assert function["memory_size"] == 512
+
+    def test_has_a_role_that_lambda_alone_takes_on(self, stack: Stack, name: str) -> None:
+        assert stack.resource("lambda_function", name)["role"] == f"${{aws_iam_role.{name}.arn}}"
+        assert stack.resource("iam_role_policy", name)["role"] == f"${{aws_iam_role.{name}.name}}"
+        assert json.loads(stack.resource("iam_role", name)["assume_role_policy"]) == {
+            "Version": "2012-10-17",
+            "Statement": [
+                {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
+            ],
+        }
+
+    def test_starts_only_when_its_role_is_ready(self, stack: Stack, name: str) -> None:
+        assert stack.resource("lambda_function", name)["depends_on"] == [f"aws_iam_role_policy.{name}"]
+
+    def test_logs_json_to_its_own_group_for_90_days(self, stack: Stack, name: str) -> None:
+        assert stack.resource("lambda_function", name)["logging_config"] == {
+            "log_format": "JSON",
+            "log_group": f"${{aws_cloudwatch_log_group.{name}.name}}",
+        }
+        group = stack.resource("cloudwatch_log_group", name)
+        function_name = stack.resource("lambda_function", name)["function_name"]
+        assert group["name"] == f"/aws/lambda/{function_name}"
+        assert group["retention_in_days"] == 90
+
+    def test_is_told_what_it_needs(self, stack: Stack, name: str) -> None:
+        environment = Recording(stack.environment(name))
+        assert FunctionSettings.from_environ(environment) == FunctionSettings(
+            target_url="https://app.example/slip",
+            table_name="${aws_dynamodb_table.Connections.name}",
+            queue_url="${aws_sqs_queue.deferred.url}",
+            management_url=MANAGEMENT_URL,
+            jwt_secret_parameter="${aws_ssm_parameter.jwt_secret.name}",
+            jwt_previous_secrets_parameter=None,
+        )
+        optional = {"JWT_PREVIOUS_SECRETS_PARAMETER"}
+        assert set(environment) - {"JWT_SECRET_VERSION"} == environment.asked - optional
+
+    def test_is_told_where_previous_secrets_are(self, all_options: Synthesis, name: str) -> None:
+        environment = Recording(all_options.stack(PRODUCTION).environment(name))
+        settings = FunctionSettings.from_environ(environment)
+        assert settings.jwt_previous_secrets_parameter == "${aws_ssm_parameter.jwt_previous_secrets.name}"
+        assert set(environment) - environment.asked == {"JWT_SECRET_VERSION", "JWT_PREVIOUS_SECRETS_VERSION"}
+
+
+def test_all_run_the_same_package(stack: Stack) -> None:
+    functions = [stack.resource("lambda_function", name) for name in FUNCTIONS]
+    (path,) = {function["filename"] for function in functions}
+    (sha256,) = {function["source_code_hash"] for function in functions}
+    assert (stack.folder / path).is_file()
+    assert len(sha256) == 44

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+
+from slip_sockets.errors import InvalidSettings
+from stacks.settings import StageSettings, read_settings
+
+from .synthesis import REQUIRED, SECRET
+
+TARGET_URL_ADVICE = "Set it to the URL of your backend, which receives the events, e.g. https://app.example/slip"
+SECRET_ADVICE = "Set it to a secret that your backend knows too, e.g. the output of: openssl rand -hex 32"
+STACK_NAME_ADVICE = "Set it to 1 to 46 letters, digits and hyphens, a letter first"
+DOMAIN_ADVICE = "Set it to a domain name of at most 64 characters in a zone of Route 53, e.g. ws.example.com"
+
+
+def read(**settings: str) -> tuple[StageSettings, StageSettings]:
+    """Return staging's and production's settings."""
+    (staging, production), _ = read_settings(REQUIRED | settings)
+    return staging, production
+
+
+def problems(**settings: str) -> list[str]:
+    with pytest.raises(InvalidSettings) as error:
+        read(**settings)
+    return error.value.problems
+
+
+def test_target_and_secret_are_enough() -> None:
+    staging, production = read()
+    assert production == StageSettings(
+        stage="production",
+        stack_name="slip-sockets",
+        target_url="https://app.example/slip",
+        jwt_secret=SECRET,
+        previous_secrets=(),
+        region="us-east-1",
+        domain_name=None,
+        hosted_zone_name=None,
+        state_bucket=None,
+        architecture="arm64",
+        python="3.13",
+        access_logs=False,
+        deletion_protection=True,
+        throttling_rate_limit=2_000,
+        throttling_burst_limit=1_000,
+        log_retention_days=90,
+    )
+    assert asdict(staging) == asdict(production) | {
+        "stage": "staging",
+        "stack_name": "slip-sockets-staging",
+        "deletion_protection": False,
+        "throttling_rate_limit": 200,
+        "throttling_burst_limit": 100,
+    }
+
+
+def test_every_setting_is_read() -> None:
+    _, production = read(
+        STACK_NAME="Chat2",
+        JWT_PREVIOUS_SECRETS="old,,older",
+        AWS_REGION="eu-central-1",
+        DOMAIN_NAME="ws.example.co.uk",
+        HOSTED_ZONE_NAME="example.co.uk",
+        STATE_BUCKET="our-states",
+        ACCESS_LOGS="true",
+        LAMBDA_ARCHITECTURE="x86_64",
+        LAMBDA_PYTHON="3.12",
+    )
+    assert production.stack_name == "Chat2"
+    assert production.previous_secrets == ("old", "older")
+    assert production.region == "eu-central-1"
+    assert production.domain_name == "ws.example.co.uk"
+    assert production.hosted_zone_name == "example.co.uk"
+    assert production.state_bucket == "our-states"
+    assert production.access_logs is True
+    assert production.architecture == "x86_64"
+    assert production.python == "3.12"
+
+
+def test_a_stage_overrides() -> None:
+    staging, production = read(
+        STAGING_TARGET_URL="http://staging.example:8080/",
+        PRODUCTION_JWT_SECRET="another-secret-of-more-than-32-bytes",
+        AWS_REGION="eu-central-1",
+        STAGING_AWS_REGION="us-west-2",
+        DOMAIN_NAME="ws.example.com",
+        STAGING_DOMAIN_NAME="",
+    )
+    assert (staging.target_url, production.target_url) == ("http://staging.example:8080/", "https://app.example/slip")
+    assert (staging.jwt_secret, production.jwt_secret) == (SECRET, "another-secret-of-more-than-32-bytes")
+    assert (staging.region, production.region) == ("us-west-2", "eu-central-1")
+    assert (staging.domain_name, production.domain_name) == (None, "ws.example.com")
+
+
+def test_each_stage_may_have_its_own_and_nothing_common() -> None:
+    own = {f"{stage}_{name}": value for stage in ("STAGING", "PRODUCTION") for name, value in REQUIRED.items()}
+    (staging, production), _ = read_settings(own)
+    assert staging.jwt_secret == production.jwt_secret == SECRET
+
+
+@pytest.mark.parametrize(
+    ("environ", "region"),
+    [
+        ({"AWS_DEFAULT_REGION": "eu-west-1"}, "eu-west-1"),
+        ({"AWS_REGION": "eu-west-2", "AWS_DEFAULT_REGION": "eu-west-1"}, "eu-west-2"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "us-gov-west-1"}, "us-gov-west-1"),
+        ({"AWS_REGION": "eusc-de-east-1"}, "eusc-de-east-1"),
+    ],
+)
+def test_region_is_the_one_of_the_aws_tools(environ: dict[str, str], region: str) -> None:
+    assert [settings.region for settings in read(**environ)] == [region, region]
+
+
+class TestDomain:
+    def test_staging_stands_beside_production(self) -> None:
+        staging, production = read(DOMAIN_NAME="ws.example.com")
+        assert (production.domain_name, production.hosted_zone_name) == ("ws.example.com", "example.com")
+        assert (staging.domain_name, staging.hosted_zone_name) == ("staging.ws.example.com", "example.com")
+
+    def test_staging_may_have_its_own(self) -> None:
+        staging, _ = read(DOMAIN_NAME="ws.example.com", STAGING_DOMAIN_NAME="ws.staging.example.org")
+        assert (staging.domain_name, staging.hosted_zone_name) == ("ws.staging.example.org", "example.org")
+
+    def test_one_name_for_both_is_refused(self) -> None:
+        assert problems(DOMAIN_NAME="ws.example.com", STAGING_DOMAIN_NAME="ws.example.com") == [
+            "staging and production would both be at 'ws.example.com'. "
+            "Set STAGING_DOMAIN_NAME to another domain name, or to nothing"
+        ]
+
+    def test_name_is_as_aws_keeps_it(self) -> None:
+        _, production = read(DOMAIN_NAME="WS.Example.com.", HOSTED_ZONE_NAME="Example.COM.")
+        assert (production.domain_name, production.hosted_zone_name) == ("ws.example.com", "example.com")
+
+    def test_zone_may_be_the_domain_itself(self) -> None:
+        _, production = read(DOMAIN_NAME="example.com")
+        assert production.hosted_zone_name == "example.com"
+
+    def test_clients_connect_to_it(self) -> None:
+        staging, production = read(DOMAIN_NAME="ws.example.com", STAGING_DOMAIN_NAME="")
+        assert production.websocket_url == "wss://ws.example.com/"
+        assert staging.websocket_url is None
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "localhost",
+            "ws..example.com",
+            "-ws.example.com",
+            "ws-.example.com",
+            "w_s.example.com",
+            "127.0.0.1",
+            "https://ws.example.com",
+            "*.example.com",
+            "ws.exämple.com",
+            f"{'a' * 64}.com",
+            f"{'a' * 30}.{'b' * 30}.com",
+        ],
+    )
+    def test_impossible_one_is_refused(self, name: str) -> None:
+        assert problems(DOMAIN_NAME=name) == [f"DOMAIN_NAME is {name!r}. {DOMAIN_ADVICE}"]
+
+    @pytest.mark.parametrize("zone", ["example.org", "ple.com", "a.ws.example.com", ".", "com."])
+    def test_zone_that_cannot_hold_it_is_refused(self, zone: str) -> None:
+        shown = zone.removesuffix(".")
+        assert problems(DOMAIN_NAME="ws.example.com", HOSTED_ZONE_NAME=zone) == [
+            f"HOSTED_ZONE_NAME is {shown!r}. Set it to the zone in Route 53 that holds ws.example.com, e.g. example.com"
+        ]
+
+    def test_too_long_for_staging_is_told(self) -> None:
+        name = f"{'a' * 57}.com"
+        assert problems(DOMAIN_NAME=name) == [
+            f"staging's domain name, 'staging.{name}', is longer than 64 characters. "
+            "Set STAGING_DOMAIN_NAME to a shorter one, or to nothing"
+        ]
+        assert read(DOMAIN_NAME=name, STAGING_DOMAIN_NAME="")[1].domain_name == name
+
+
+class TestProblems:
+    def test_all_are_told_at_once_and_none_twice(self) -> None:
+        with pytest.raises(InvalidSettings) as error:
+            read_settings(
+                {
+                    "STACK_NAME": "1st",
+                    "DOMAIN_NAME": "localhost",
+                    "STATE_BUCKET": "Our_States",
+                    "AWS_REGION": "europe",
+                    "ACCESS_LOGS": "maybe",
+                    "LAMBDA_ARCHITECTURE": "mips",
+                    "STAGING_LAMBDA_PYTHON": "2.7",
+                    "STAGING_TARGET_URL": "ftp://app.example",
+                    "PRODUCTION_JWT_SECRET": "",
+                }
+            )
+        assert str(error.value) == "\n".join(error.value.problems)
+        assert sorted(error.value.problems) == sorted(
+            [
+                f"STACK_NAME is '1st'. {STACK_NAME_ADVICE}",
+                f"STAGING_TARGET_URL is 'ftp://app.example'. {TARGET_URL_ADVICE}",
+                f"TARGET_URL is not set. {TARGET_URL_ADVICE}",
+                f"JWT_SECRET is not set. {SECRET_ADVICE}",
+                f"PRODUCTION_JWT_SECRET is not set. {SECRET_ADVICE}",
+                "AWS_REGION is 'europe'. Set it to an AWS region, e.g. eu-central-1",
+                f"DOMAIN_NAME is 'localhost'. {DOMAIN_ADVICE}",
+                "STATE_BUCKET is 'Our_States'. Set it to the name of an S3 bucket that exists",
+                "LAMBDA_ARCHITECTURE is 'mips'. Set it to one of arm64, x86_64",
+                "STAGING_LAMBDA_PYTHON is '2.7'. Set it to one of 3.11, 3.12, 3.13",
+                "ACCESS_LOGS is 'maybe'. Set it to one of true, false",
+            ]
+        )
+
+    @pytest.mark.parametrize("name", ["1st", "my_app", "my app", "-a", "ä", "\u212a", "a" * 47, "a/b", "${x}"])
+    def test_stack_name_that_aws_would_refuse(self, name: str) -> None:
+        assert problems(STACK_NAME=name) == [f"STACK_NAME is {name!r}. {STACK_NAME_ADVICE}"]
+
+    @pytest.mark.parametrize("name", ["a", "A-b-9", "a" * 46, "aws-chat"])
+    def test_stack_name_that_aws_takes(self, name: str) -> None:
+        assert [settings.stack_name for settings in read(STACK_NAME=name)] == [f"{name}-staging", name]
+
+    def test_one_stack_name_for_both_is_refused(self) -> None:
+        assert problems(PRODUCTION_STACK_NAME="chat-staging", STAGING_STACK_NAME="chat") == [
+            "staging and production would both be the stack 'chat-staging'. "
+            "Set STAGING_STACK_NAME or PRODUCTION_STACK_NAME to another name"
+        ]
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "app.example/slip",
+            "ftp://app.example/",
+            "https://",
+            "https:///slip",
+            "https://app.example:99999/",
+            "https://app.example:0/",
+            "https://[::1/",
+            "https://app.example/a b",
+            "https://app.example/${aws_region}",
+            "https://app.example/\nslip",
+            "https://app.example/\udce4",
+        ],
+    )
+    def test_target_url_that_is_none(self, url: str) -> None:
+        assert problems(TARGET_URL=url) == [f"TARGET_URL is {url!r}. {TARGET_URL_ADVICE}"]
+
+    @pytest.mark.parametrize(
+        "url", ["http://127.0.0.1:8000/", "https://[::1]:8000/a?b=c", "https://user:pass@ä.example"]
+    )
+    def test_target_url_that_is_one(self, url: str) -> None:
+        assert read(TARGET_URL=f" {url} ")[0].target_url == url
+
+
+class TestSecrets:
+    def test_short_one_is_a_warning(self) -> None:
+        _, warnings = read_settings(REQUIRED | {"JWT_SECRET": "change-me", "STAGING_JWT_SECRET": "ä" * 15})
+        assert warnings == [
+            "STAGING_JWT_SECRET has 30 bytes; HS256 wants 32",
+            "JWT_SECRET has 9 bytes; HS256 wants 32",
+        ]
+
+    def test_long_one_is_none(self) -> None:
+        assert read_settings(REQUIRED | {"JWT_SECRET": "ä" * 16})[1] == []
+
+    def test_one_is_taken_as_it_is(self) -> None:
+        secret = "  spaces, a ${template} and a \n line belong to it "
+        assert read(JWT_SECRET=secret)[0].jwt_secret == secret
+
+    def test_one_that_no_parameter_holds_is_refused_and_not_told(self) -> None:
+        assert problems(JWT_SECRET="s" * 4097, JWT_PREVIOUS_SECRETS="s" * 5000) == [
+            "JWT_SECRET has 4097 bytes. Set it to 4096 at most",
+            "JWT_PREVIOUS_SECRETS has 5000 bytes. Set it to 4096 at most",
+        ]
+        assert problems(JWT_SECRET="a secret\udcff") == ["JWT_SECRET is not UTF-8. Set it to text"]

@@ -1,0 +1,281 @@
+"""The publisher over real HTTP: a server on loopback that answers as scripted."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slip_sockets import (
+    ControlApiRefused,
+    ControlApiUnavailable,
+    InvalidEvents,
+    InvalidSettings,
+    PublishText,
+    Report,
+    SendText,
+    SlipSocketsPublisher,
+    Subscribe,
+)
+from slip_sockets.publisher import PAUSES_S
+from slip_sockets.tokens import bearer_token, verify
+
+SECRET = "a-secret-of-more-than-thirty-two-bytes"
+ME = "L0SM9cOFvHcCIhw="
+DONE = {"message": "processed successfully"}
+
+
+@dataclass
+class ControlApi:
+    """Answers each POST with the next of `answers` (the last one again and again); None cuts the connection."""
+
+    answers: list[tuple[int, object] | None] = field(default_factory=lambda: [(200, DONE)])
+    headers: list[dict[str, str]] = field(default_factory=list)
+    bodies: list[Any] = field(default_factory=list)
+    url: str = ""
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What the only call brought."""
+        (body,) = self.bodies
+        return list(body["events"])
+
+
+@pytest.fixture
+def control_api() -> Iterator[ControlApi]:
+    api = ControlApi()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            api.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            api.headers.append(dict(self.headers))
+            answer = api.answers.pop(0) if len(api.answers) > 1 else api.answers[0]
+            if answer is None:
+                return
+            status, told = answer
+            body = told if isinstance(told, bytes) else json.dumps(told).encode()
+            self.send_response(status)
+            if 300 <= status < 400:
+                self.send_header("Location", api.url)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            """Silence."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        api.url = f"http://127.0.0.1:{server.server_address[1]}/control"
+        yield api
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def publisher(control_api: ControlApi, pauses: list[float]) -> Iterator[SlipSocketsPublisher]:
+    with SlipSocketsPublisher(
+        control_api=control_api.url, jwt_secret=SECRET, sleep=pauses.append, timeout_s=10
+    ) as publisher:
+        yield publisher
+
+
+Do = Callable[[SlipSocketsPublisher], object]
+
+CALLS: list[tuple[Do, dict[str, Any]]] = [
+    (lambda p: p.send_text(ME, "hi"), {"type": "TEXT", "connectionId": ME, "data": "hi"}),
+    (lambda p: p.close(ME), {"type": "CLOSE", "connectionId": ME}),
+    (lambda p: p.close_channel("room"), {"type": "CLOSE_CHANNEL", "channelId": "room"}),
+    (lambda p: p.subscribe(ME, "room"), {"type": "SUBSCRIBE", "connectionId": ME, "channel": "room"}),
+    (lambda p: p.unsubscribe(ME, "room"), {"type": "UNSUBSCRIBE", "connectionId": ME, "channel": "room"}),
+    (lambda p: p.set_metadata(ME, None), {"type": "SET_METADATA", "connectionId": ME, "metadata": None}),
+    (
+        lambda p: p.poll_for_connection(ME, timeout_ms=100),
+        {"type": "POLL_FOR_CONNECTION", "connectionId": ME, "timeout": 100},
+    ),
+    (
+        lambda p: p.publish_text("room", "é", message_id="m1"),
+        {"type": "PUBLISH_TEXT", "channelId": "room", "data": "é", "id": "m1"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "wire"), CALLS)
+def test_each_method_sends_its_event(
+    publisher: SlipSocketsPublisher, control_api: ControlApi, call: Do, wire: dict[str, Any]
+) -> None:
+    call(publisher)
+    assert control_api.events == [wire]
+    (headers,) = control_api.headers
+    assert headers["Content-Type"] == "application/json"
+    verify(bearer_token(headers["Authorization"]), "ControlEvent", [SECRET])
+
+
+def test_a_publish_without_an_id_gets_one_of_its_own(publisher: SlipSocketsPublisher, control_api: ControlApi) -> None:
+    publisher.send([PublishText("room", "a"), PublishText("room", "a")])
+    first, second = (event["id"] for event in control_api.events)
+    assert first != second
+
+
+def test_reports_are_typed(publisher: SlipSocketsPublisher, control_api: ControlApi) -> None:
+    counts = {"matched": 4, "sent": 1, "gone": 1, "queued": 2}
+    control_api.answers = [(200, DONE | {"events": [{}, counts]})]
+    assert publisher.send([Subscribe(ME, "room"), PublishText("room", "hi")]) == [None, Report(4, 1, 1, 2)]
+
+
+@pytest.mark.parametrize("answer", [DONE, DONE | {"events": []}, DONE | {"events": "?"}, b"done", [1]])
+def test_a_gateway_without_reports_reports_none(
+    publisher: SlipSocketsPublisher, control_api: ControlApi, answer: object
+) -> None:
+    control_api.answers = [(200, answer)]
+    assert publisher.publish_text("room", "hi") is None
+
+
+def test_a_refusal_carries_status_body_and_index_and_is_not_repeated(
+    publisher: SlipSocketsPublisher, control_api: ControlApi
+) -> None:
+    control_api.answers = [(400, {"message": "invalid commands", "error": "events[1]: no", "index": 1})]
+    with pytest.raises(ControlApiRefused) as refusal:
+        publisher.publish_text("room", "hi")
+    assert str(refusal.value) == "the control API answered 400: events[1]: no"
+    assert (refusal.value.status, refusal.value.index) == (400, 1)
+    assert json.loads(refusal.value.body or "")["message"] == "invalid commands"
+    assert len(control_api.bodies) == 1
+
+
+def test_a_redirect_is_a_refusal(publisher: SlipSocketsPublisher, control_api: ControlApi) -> None:
+    control_api.answers = [(307, b"elsewhere")]
+    with pytest.raises(ControlApiRefused) as refusal:
+        publisher.close(ME)
+    assert refusal.value.status == 307
+    assert len(control_api.bodies) == 1
+
+
+@pytest.mark.parametrize("failure", [(500, b""), (503, b""), (429, b""), None])
+def test_a_publish_is_repeated_with_the_same_id(
+    publisher: SlipSocketsPublisher, control_api: ControlApi, failure: tuple[int, object] | None, pauses: list[float]
+) -> None:
+    control_api.answers = [failure, failure, (200, DONE)]
+    publisher.publish_text("room", "hi")
+    assert len(control_api.bodies) == 3
+    assert control_api.bodies[0] == control_api.bodies[1] == control_api.bodies[2]
+    assert all(most / 2 <= pause <= most for pause, most in zip(pauses, PAUSES_S, strict=True))
+
+
+def test_a_repeated_failure_is_told(publisher: SlipSocketsPublisher, control_api: ControlApi) -> None:
+    control_api.answers = [(502, b"Bad Gateway")]
+    with pytest.raises(ControlApiUnavailable) as failure:
+        publisher.publish_text("room", "hi")
+    assert (failure.value.status, failure.value.body) == (502, "Bad Gateway")
+    assert len(control_api.bodies) == 3
+
+
+@pytest.mark.parametrize("failure", [(500, b""), (503, b""), None])
+def test_a_text_that_may_have_been_sent_is_not_repeated(
+    publisher: SlipSocketsPublisher, control_api: ControlApi, failure: tuple[int, object] | None
+) -> None:
+    control_api.answers = [failure, (200, DONE)]
+    with pytest.raises(ControlApiUnavailable):
+        publisher.send([PublishText("room", "hi"), SendText(ME, "hi")])
+    assert len(control_api.bodies) == 1
+
+
+def test_a_text_that_was_certainly_not_sent_is_repeated(
+    publisher: SlipSocketsPublisher, control_api: ControlApi
+) -> None:
+    control_api.answers = [(429, b""), (200, DONE)]
+    publisher.send_text(ME, "hi")
+    assert len(control_api.bodies) == 2
+
+
+def test_no_connection_is_told_after_three_attempts(pauses: list[float]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    publisher = SlipSocketsPublisher(control_api=f"http://127.0.0.1:{port}/", jwt_secret=SECRET, sleep=pauses.append)
+    with publisher, pytest.raises(ControlApiUnavailable) as failure:
+        publisher.send_text(ME, "hi")
+    assert str(failure.value).startswith(f"no answer from the control API http://127.0.0.1:{port}/: ")
+    assert (failure.value.status, len(pauses)) == (None, 2)
+
+
+def test_nothing_is_sent_of_a_batch_with_a_wrong_event(
+    publisher: SlipSocketsPublisher, control_api: ControlApi
+) -> None:
+    with pytest.raises(InvalidEvents) as refusal:
+        publisher.send([SendText(ME, "hi"), PublishText("", "hi")])
+    assert str(refusal.value) == "events[1].channelId: PUBLISH_TEXT needs 1 to 1024 bytes of UTF-8, got 0"
+    assert control_api.bodies == []
+
+
+def test_the_users_netrc_does_not_replace_the_token(
+    publisher: SlipSocketsPublisher, control_api: ControlApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password something\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    publisher.close(ME)
+    assert control_api.headers[0]["Authorization"].startswith("Bearer ")
+
+
+def test_no_error_and_no_repr_tells_the_secret_or_a_token(
+    publisher: SlipSocketsPublisher, control_api: ControlApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    control_api.answers = [(403, b"Invalid token")]
+    with pytest.raises(ControlApiRefused) as refusal:
+        publisher.close(ME)
+    token = bearer_token(control_api.headers[0]["Authorization"])
+    told = "\n".join([str(refusal.value), repr(refusal.value), repr(publisher), caplog.text])
+    assert token not in told
+    assert SECRET not in told
+
+
+def test_a_publisher_finds_its_deployment_in_the_outputs_file(tmp_path: Path) -> None:
+    outputs = tmp_path / "cdk-outputs.json"
+    entry = {"controlApi": "https://control.example", "targetUrl": "x", "websocketUrl": "wss://x", "region": "y"}
+    outputs.write_text(json.dumps({"shop": entry, "shop-staging": entry | {"controlApi": "https://staging.example"}}))
+    publisher = SlipSocketsPublisher.from_outputs(outputs, stack="shop-staging", jwt_secret=SECRET)
+    assert publisher.control_api == "https://staging.example"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "{path} does not exist. Deploy first, or start `slip-sockets dev`"),
+        ("{", "{path} is no outputs file: Input data was truncated"),
+        ('{"shop": {}}', "{path} is no outputs file: Object missing required field `controlApi` - at `$[...]`"),
+        ("{}", "{path} has no stack 'shop'. It has: none"),
+        ('{"b": {"controlApi": ""}, "a": {"controlApi": ""}}', "{path} has no stack 'shop'. It has: a, b"),
+    ],
+)
+def test_an_outputs_file_that_does_not_help_is_told(tmp_path: Path, text: str | None, problem: str) -> None:
+    outputs = tmp_path / "cdk-outputs.json"
+    if text is not None:
+        outputs.write_text(text)
+    with pytest.raises(InvalidSettings) as refusal:
+        SlipSocketsPublisher.from_outputs(outputs, stack="shop", jwt_secret=SECRET)
+    assert str(refusal.value) == problem.format(path=outputs)
+
+
+@pytest.mark.parametrize("url", ["", "control", "ftp://x/", "wss://x/"])
+def test_a_control_api_that_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="control_api needs an http or https URL"):
+        SlipSocketsPublisher(control_api=url, jwt_secret=SECRET)
+
+
+def test_an_empty_secret_is_refused() -> None:
+    with pytest.raises(ValueError, match="jwt_secret is empty"):
+        SlipSocketsPublisher(control_api="https://x/", jwt_secret="")

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools import stages
+
+SETTINGS = {
+    "TARGET_URL": "https://app.example/slip",
+    "JWT_SECRET": "a-secret-of-more-than-thirty-two-bytes",
+    "STAGING_JWT_SECRET": "the-staging-secret-of-more-than-32-bytes",
+    "JWT_PREVIOUS_SECRETS": "old,older",
+}
+ENTRY = {"controlApi": "https://x", "targetUrl": "https://y", "websocketUrl": "wss://z", "region": "us-east-1"}
+
+
+class RecordingCdktf:
+    """Stands where `cdktf` does: writes the outputs of the stack it is called for, and ends with `code`."""
+
+    def __init__(self) -> None:
+        self.code = 0
+        self.calls: list[list[str]] = []
+        self.environments: list[dict[str, str]] = []
+
+    def __call__(self, command: list[Any], *, env: dict[str, str], **_: object) -> subprocess.CompletedProcess[str]:
+        self.calls.append([str(word) for word in command[1:]])
+        self.environments.append(env)
+        if "CDKTF_OUTPUTS_FILE" in env:
+            Path(env["CDKTF_OUTPUTS_FILE"]).write_text(json.dumps({command[2]: ENTRY}))
+        return subprocess.CompletedProcess(command, self.code)
+
+
+@pytest.fixture
+def cdktf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingCdktf:
+    recording = RecordingCdktf()
+    monkeypatch.setattr(subprocess, "run", recording)
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    monkeypatch.setattr(stages, "OUTPUTS", tmp_path / "cdk-outputs.json")
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    return recording
+
+
+def test_a_deploy_keeps_the_other_stages_entry(cdktf: RecordingCdktf) -> None:
+    stages.OUTPUTS.write_text('{"slip-sockets": {"region": "eu-central-1"}, "slip-sockets-staging": {}}')
+    assert stages.main(["deploy", "staging", "--auto-approve"]) == 0
+    assert cdktf.calls == [["deploy", "slip-sockets-staging", "--auto-approve"]]
+    expected = {"slip-sockets": {"region": "eu-central-1"}, "slip-sockets-staging": ENTRY}
+    assert json.loads(stages.OUTPUTS.read_text()) == expected
+    assert sorted(path.name for path in stages.ROOT.iterdir()) == ["build", "cdk-outputs.json"]
+
+
+def test_a_failed_deploy_leaves_the_file_as_it_was(cdktf: RecordingCdktf) -> None:
+    cdktf.code = 3
+    stages.OUTPUTS.write_text("{ }")
+    assert stages.main(["deploy", "production"]) == 3
+    assert stages.OUTPUTS.read_text() == "{ }"
+
+
+def test_a_destroy_takes_the_entry_away(cdktf: RecordingCdktf) -> None:
+    stages.OUTPUTS.write_text(json.dumps({"slip-sockets": ENTRY, "slip-sockets-staging": ENTRY}))
+    assert stages.main(["destroy", "production"]) == 0
+    assert json.loads(stages.OUTPUTS.read_text()) == {"slip-sockets-staging": ENTRY}
+
+
+def test_terraform_is_told_the_stages_own_secrets(cdktf: RecordingCdktf) -> None:
+    stages.main(["diff", "staging"])
+    stages.main(["diff", "production"])
+    assert [environment["TF_VAR_jwt_secret"] for environment in cdktf.environments] == [
+        "the-staging-secret-of-more-than-32-bytes",
+        "a-secret-of-more-than-thirty-two-bytes",
+    ]
+    assert cdktf.environments[0]["TF_VAR_jwt_previous_secrets"] == "old,older"
+
+
+def test_wrong_settings_are_told_and_nothing_is_run(
+    cdktf: RecordingCdktf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TARGET_URL", "ftp://x")
+    assert stages.main(["deploy", "staging"]) == 1
+    assert "TARGET_URL is 'ftp://x'. Set it to the URL of your backend" in capsys.readouterr().err
+    assert cdktf.calls == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["deploy"], ["deploy", "elsewhere"], ["apply", "staging"]])
+def test_a_command_that_is_none_is_explained(cdktf: RecordingCdktf, arguments: list[str]) -> None:
+    assert stages.main(arguments) == 2
+    assert cdktf.calls == []

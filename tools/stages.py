@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""What `make deploy-staging` and its like do around `cdktf`: settings, secrets, and an outputs file that stays whole.
+
+    python -m tools.stages deploy|diff|destroy staging|production [options for cdktf]
+    python -m tools.stages outputs
+
+`cdktf` writes an outputs file with the stacks of its run alone. Here it writes one beside, and each stage's entry goes
+into `cdk-outputs.json` after a deploy that has succeeded, and out of it after a destroy. The secrets go to Terraform in
+its environment, so that no file holds them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slip_sockets.errors import InvalidSettings
+from stacks.settings import STAGES, StageSettings, read_settings
+from tools.terraform_mirror import terraform_environment
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTPUTS = ROOT / "cdk-outputs.json"
+CDKTF = ROOT / "node_modules" / ".bin" / "cdktf"
+ACTIONS = ("deploy", "diff", "destroy")
+
+
+def main(arguments: list[str]) -> int:
+    """Return the exit code of `cdktf`, or 1 where the settings are wrong."""
+    try:
+        stages, _ = read_settings(os.environ)  # main.py tells the warnings
+    except InvalidSettings as error:
+        for problem in error.problems:
+            print(f"slip-sockets: {problem}", file=sys.stderr)
+        return 1
+    match arguments:
+        case ["outputs"]:
+            return rebuild_outputs(stages)
+        case [action, stage, *options] if action in ACTIONS and stage in STAGES:
+            (settings,) = (settings for settings in stages if settings.stage == stage)
+            return run_cdktf(action, settings, options)
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+def run_cdktf(action: str, settings: StageSettings, options: list[str]) -> int:
+    environment = environment_for(settings)
+    fresh = ROOT / "build" / f"outputs-{settings.stack_name}.json"
+    if action == "deploy":
+        fresh.parent.mkdir(exist_ok=True)
+        fresh.unlink(missing_ok=True)
+        environment["CDKTF_OUTPUTS_FILE"] = str(fresh)
+    code = subprocess.run(
+        [CDKTF, action, settings.stack_name, *options], cwd=ROOT, env=environment, check=False
+    ).returncode
+    if code == 0 and action == "deploy" and fresh.exists():
+        write_outputs(OUTPUTS, read_outputs(OUTPUTS) | read_outputs(fresh))
+        fresh.unlink()
+    if code == 0 and action == "destroy":
+        others = {name: outputs for name, outputs in read_outputs(OUTPUTS).items() if name != settings.stack_name}
+        write_outputs(OUTPUTS, others)
+    return code
+
+
+def environment_for(settings: StageSettings) -> dict[str, str]:
+    """Return the environment for `cdktf`: this stage's secrets as Terraform's variables, the project's Python first."""
+    environment = terraform_environment(os.environ)
+    environment["SLIP_SOCKETS_SECRETS_IN_ENVIRONMENT"] = "1"
+    environment["TF_VAR_jwt_secret"] = settings.jwt_secret
+    if settings.previous_secrets:
+        environment["TF_VAR_jwt_previous_secrets"] = ",".join(settings.previous_secrets)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', os.defpath)}"
+    return environment
+
+
+def rebuild_outputs(stages: list[StageSettings]) -> int:
+    """Write the outputs file anew, from the states: an entry for each stage that is deployed."""
+    environment = environment_for(stages[0])
+    code = subprocess.run([CDKTF, "synth"], cwd=ROOT, env=environment, check=False).returncode
+    if code:
+        return code
+    try:
+        entries = {settings.stack_name: outputs_of(settings) for settings in stages}
+    except subprocess.CalledProcessError as error:
+        print(error.stderr, file=sys.stderr)
+        return int(error.returncode)
+    outputs = {name: entry for name, entry in entries.items() if entry}
+    write_outputs(OUTPUTS, outputs)
+    print(f"{OUTPUTS.name}: {', '.join(outputs) or 'nothing is deployed'}")
+    return 0
+
+
+def outputs_of(settings: StageSettings) -> dict[str, Any]:
+    """Return what a stage's state knows, nothing where it is not deployed. Raises CalledProcessError."""
+
+    def terraform(*arguments: str) -> str:
+        folder = ROOT / "cdktf.out" / "stacks" / settings.stack_name
+        command = ["terraform", *arguments]
+        environment = environment_for(settings)
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
+
+    terraform("init", "-input=false", "-no-color")
+    return {name: output["value"] for name, output in json.loads(terraform("output", "-json")).items()}
+
+
+def read_outputs(path: Path) -> dict[str, Any]:
+    """Return an outputs file's entries by stack, none where there is no file."""
+    if not path.exists():
+        return {}
+    entries = json.loads(path.read_text())
+    return dict(entries)
+
+
+def write_outputs(path: Path, outputs: Mapping[str, Any]) -> None:
+    """Write the file such that a reader sees the old one or the new one, whole."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps(outputs, indent=2, sort_keys=True) + "\n")
+    beside.replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
