@@ -124,9 +124,7 @@ class Edge:
         self._is_stopping = True
         for peer in list(self._peers.values()):
             peer.socket.close(CloseCode.GOING_AWAY)
-        deadline = time.monotonic() + patience_s
-        while self._tasks and (left_s := deadline - time.monotonic()) > 0:  # a task may start another
-            await asyncio.wait(self._tasks, timeout=left_s)
+        await self.settle(patience_s)
         late = list(self._tasks)
         for task in late:
             task.cancel()
@@ -135,6 +133,12 @@ class Edge:
             await asyncio.gather(*late, return_exceptions=True)
         for socket in self._sockets:
             socket.abort()
+
+    async def settle(self, patience_s: float) -> None:
+        """Wait until no event is with the function, at most `patience_s`."""
+        deadline = time.monotonic() + patience_s
+        while self._tasks and (left_s := deadline - time.monotonic()) > 0:  # a task may start another
+            await asyncio.wait(self._tasks, timeout=left_s)
 
     # The management API
 

@@ -105,6 +105,7 @@ def connect(server: Listening, query: str = "", **options: Any) -> websockets.co
 class Member:
     """An open connection, seen from both ends."""
 
+    server: DevServer
     client: ClientConnection
     connection_id: str
 
@@ -120,7 +121,9 @@ class Member:
         return self.client.close_code
 
     async def received(self, control: Control) -> list[str]:
-        """Return all that has been sent to it and not read yet: what comes before something sent now."""
+        """Return all that has been sent to it and not read yet: what comes before something sent once the server has
+        done all that it was about to do."""
+        await self.server.edge.settle(TIMEOUT_S)
         assert (await control(text(self.connection_id, END))).status == 200
         messages = []
         while (message := await self.recv()) != END:
@@ -134,7 +137,7 @@ async def joined(server: DevServer, backend: ScriptedBackend, *channels: str, **
     query = "?" + "&".join(f"channel={channel}" for channel in channels)
     async with connect(server, query, **options) as client:
         opened = await backend.next_told("OPEN")
-        yield Member(client, opened.connection_id)
+        yield Member(server, client, opened.connection_id)
 
 
 async def refusal(server: Listening, query: str = "", **options: Any) -> int:
