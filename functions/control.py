@@ -6,15 +6,16 @@ import asyncio
 import logging
 import os
 
-from slip_sockets.aws.environment import FunctionSettings, build_gateway, build_queue
+from slip_sockets.aws.context import LambdaContext, deadline_of
+from slip_sockets.aws.environment import FunctionSettings, build_dynamodb, build_gateway, build_queue
 from slip_sockets.gateway.proxy import ProxyEvent, ProxyResponse
 
 logging.getLogger("slip_sockets").setLevel(logging.INFO)
 
 settings = FunctionSettings.from_environ(os.environ)
-gateway = build_gateway(settings, build_queue(settings))
+gateway = build_gateway(settings, build_queue(settings), build_dynamodb())
 runner = asyncio.Runner()  # one event loop for the life of the process
 
 
-def handler(event: ProxyEvent, context: object) -> ProxyResponse:
-    return runner.run(gateway.on_control_event(event))
+def handler(event: ProxyEvent, context: LambdaContext) -> ProxyResponse:
+    return runner.run(gateway.on_control_event(event, deadline=deadline_of(context)))

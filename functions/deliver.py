@@ -7,15 +7,18 @@ import logging
 import os
 
 from slip_sockets.aws.consumer import BatchResponse, SqsEvent, handle_batch
-from slip_sockets.aws.environment import FunctionSettings, build_gateway, build_queue
+from slip_sockets.aws.context import LambdaContext, deadline_of
+from slip_sockets.aws.environment import FunctionSettings, build_dynamodb, build_gateway, build_progress, build_queue
 
 logging.getLogger("slip_sockets").setLevel(logging.INFO)
 
 settings = FunctionSettings.from_environ(os.environ)
 queue = build_queue(settings)
-gateway = build_gateway(settings, queue)
+dynamodb = build_dynamodb()
+gateway = build_gateway(settings, queue, dynamodb)
+progress = build_progress(settings, dynamodb)
 runner = asyncio.Runner()  # one event loop for the life of the process
 
 
-def handler(event: SqsEvent, context: object) -> BatchResponse:
-    return runner.run(handle_batch(event, gateway.on_deferred, queue))
+def handler(event: SqsEvent, context: LambdaContext) -> BatchResponse:
+    return runner.run(handle_batch(event, gateway.on_deferred, queue, progress, deadline=deadline_of(context)))

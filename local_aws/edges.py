@@ -13,7 +13,7 @@ import http
 import json
 import logging
 import re
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,6 +38,9 @@ STOP_PATIENCE_S = 5.0
 DEFAULT_STAGE = "$default"
 _CONNECTIONS = re.compile(r"/(?P<api>[a-z0-9]+)/(?P<stage>[^/]+)/@connections/(?P<connection>[^/]+)")
 
+ManagementFault = Callable[[str, str], http.HTTPStatus | None]
+"""Says for a call of the management API, by method and connection id, with which status it fails, None for not."""
+
 
 class Edges:
     """The edges of all APIs, by API and stage. `host` is this server's address with its port."""
@@ -60,6 +63,7 @@ class Edges:
         self._account_id = account_id
         self._host = host
         self._limits = limits
+        self.management_fault: ManagementFault = lambda method, connection_id: None
         self._edges: dict[tuple[str, str], Edge] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -155,6 +159,9 @@ class Edges:
         if denied is not None:
             error = error_answer(signed, denied.status, "AccessDeniedException", denied.message)
             return web.Response(status=error.status, body=error.body, headers=error.headers)
+        fault = self.management_fault(request.method, match["connection"])
+        if fault is not None:
+            return _message(fault, "a fault of the local AWS")
         return await answer_management_call(edge, match["connection"], request)
 
     # HTTP APIs: http://host/<api>/<path>, and http://host/<api>/<stage>/<path> of a named stage

@@ -158,6 +158,12 @@ class Lambda:
         pool = self._pools.get(arn)
         return 0 if pool is None else len(pool.environments)
 
+    def kill(self, arn: str) -> None:
+        """End a function's environments where they stand, as a crash of their machines would."""
+        pool = self._pools.get(arn)
+        for environment in list(pool.environments) if pool is not None else ():
+            environment.kill()
+
     async def forget(self, arn: str) -> None:
         """Stop the environments of a function that was deleted."""
         pool = self._pools.pop(arn, None)

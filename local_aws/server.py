@@ -19,7 +19,7 @@ from slip_sockets.dev.front_door import FrontDoor
 from .amendments import Amendments
 from .apis import AwsApis
 from .deployed import Deployed
-from .edges import Edges
+from .edges import Edges, ManagementFault
 from .logs import FunctionLogs
 from .permissions import Judgement, Permissions
 from .poller import Poller
@@ -99,6 +99,16 @@ class LocalAws:
         """How many processes a function has now."""
         return self._server.functions.environments(function_arn)
 
+    # Faults
+
+    def kill(self, function_arn: str) -> None:
+        """End a function's processes where they stand."""
+        self._loop.call_soon_threadsafe(self._server.functions.kill, function_arn)
+
+    def set_management_fault(self, fault: ManagementFault) -> None:
+        """Have calls of the management API fail from now on, as `fault` says; it runs in this AWS's thread."""
+        self._server.edges.management_fault = fault
+
     def _run(self) -> None:
         asyncio.run(self._serve())
 
@@ -160,7 +170,7 @@ class _Server:
         self.functions = functions = Lambda(
             python, permissions, self._logs.write, url=url, max_environments=settings.max_environments
         )
-        self._edges = Edges(
+        self.edges = Edges(
             apis, deployed, functions, permissions, account_id=account_id, host=host, limits=settings.limits
         )
         self._poller = Poller(apis, deployed, functions, permissions, host)
@@ -174,7 +184,7 @@ class _Server:
 
     async def aclose(self) -> None:
         """Close all sockets, tell their functions, and stop. Until they are told, functions find everything here."""
-        await self._edges.aclose()
+        await self.edges.aclose()
         await self._poller.aclose()
         await self.functions.aclose()
         await self._logs.aclose()
@@ -186,7 +196,7 @@ class _Server:
         await self._apis.aclose()
 
     def new_connection(self) -> FrontDoor:
-        return FrontDoor(self._edges.new_socket, self._http_server, self._doors)
+        return FrontDoor(self.edges.new_socket, self._http_server, self._doors)
 
     def _http_server(self) -> asyncio.BaseProtocol:
         if self._runner.server is None:
@@ -197,7 +207,7 @@ class _Server:
         headers = {name.lower(): value for name, value in request.headers.items()}
         signed = ApiRequest(request.method, request.raw_path, headers, await request.read())
         if signed.service in (None, "execute-api") and await self._is_for_an_api(signed):
-            return await self._edges.answer_http(request, signed)
+            return await self.edges.answer_http(request, signed)
         if signed.service == "lambda" and (function := invoked_function(signed)) is not None:
             answer = await self._invoke(signed, function)
         else:

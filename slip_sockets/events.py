@@ -146,16 +146,18 @@ Action = ControlEvent | AnswerEvent
 # Bodies
 
 
-class Report(msgspec.Struct, frozen=True):
+class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of a publish or a close-channel: numbers of connections. `matched = sent + gone + queued`.
 
     `gone` had left without being noticed and are forgotten now; `queued` are sent to shortly, by the gateway's queue.
+    With `more` the channel was too large to be counted in time: all its subscribers are queued, at least so many.
     """
 
     matched: int
     sent: int
     gone: int
     queued: int
+    more: bool = False
 
 
 class BackendRequest(msgspec.Struct, frozen=True, rename="camel"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from slip_sockets.errors import InvalidSettings
+from slip_sockets.gateway.fan_out import INLINE_LIMIT
 from slip_sockets.settings import is_http_url
 from slip_sockets.tokens import RECOMMENDED_SECRET_BYTES
 
@@ -29,6 +30,9 @@ MAX_SECRET_BYTES = 4096
 """A standard parameter's, of JWT_SECRET and of all JWT_PREVIOUS_SECRETS together.
 https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
 
+MAX_INLINE_LIMIT = 2_000
+"""Of these even a slow function sends all before the publisher has waited for 5 seconds."""
+
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
@@ -40,7 +44,8 @@ class StageSettings:
     """Everything in which staging and production differ. Nothing else may differ.
 
     `jwt_secret` and `previous_secrets` are secret: they go to a private file or to Terraform's environment, never into
-    a stack. `hosted_zone_name` is None without a `domain_name`, `state_bucket` None for local state.
+    a stack. `hosted_zone_name` is None without a `domain_name`, `state_bucket` None for local state. A publish to more
+    subscribers than `inline_limit` goes by the queue.
     """
 
     stage: Stage
@@ -58,6 +63,7 @@ class StageSettings:
     deletion_protection: bool
     throttling_rate_limit: float
     throttling_burst_limit: int
+    inline_limit: int
     log_retention_days: int = 90
 
     @property
@@ -124,6 +130,7 @@ class _Reader:
             deletion_protection=production,
             throttling_rate_limit=2_000 if production else 200,
             throttling_burst_limit=1_000 if production else 100,
+            inline_limit=self._inline_limit(),
         )
 
     def _name(self, name: str) -> str:
@@ -218,6 +225,13 @@ class _Reader:
         if name and not _BUCKET_NAME.fullmatch(name):
             self._wrong("STATE_BUCKET", name, "the name of an S3 bucket that exists")
         return name or None
+
+    def _inline_limit(self) -> int:
+        value = self._value("INLINE_LIMIT", str(INLINE_LIMIT))
+        if value.isascii() and value.isdigit() and int(value) <= MAX_INLINE_LIMIT:
+            return int(value)
+        self._wrong("INLINE_LIMIT", value, f"a number of subscribers, 0 to {MAX_INLINE_LIMIT}")
+        return INLINE_LIMIT
 
     def _one_of(self, name: str, choices: tuple[str, ...], default: str) -> str:
         value = self._value(name, default)

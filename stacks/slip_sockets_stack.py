@@ -24,6 +24,7 @@ INTEGRATION_TIMEOUT_S = 29
 """API Gateway waits no longer for a function of the WebSocket API; of 25 s for the backend 4 s are left."""
 
 _TABLE_ACTIONS = (
+    "dynamodb:BatchGetItem",
     "dynamodb:BatchWriteItem",
     "dynamodb:ConditionCheckItem",  # with PutItem the two halves of a transaction
     "dynamodb:DeleteItem",
@@ -32,7 +33,7 @@ _TABLE_ACTIONS = (
     "dynamodb:Query",
     "dynamodb:UpdateItem",
 )
-"""All that the store calls: what a backend answers, any function may come to perform."""
+"""All that the store calls, and what keeps progress: what a backend answers, any function may come to perform."""
 
 
 class SlipSocketsStack(TerraformStack):
@@ -162,6 +163,7 @@ class SlipSocketsStack(TerraformStack):
                 "TABLE_NAME": self._table.name,
                 "QUEUE_URL": self._queue.url,
                 "MANAGEMENT_URL": self._sockets.management_url,
+                "INLINE_LIMIT": str(self._settings.inline_limit),
                 **self.secrets.environment,
             },
             allows=[

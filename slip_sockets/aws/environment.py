@@ -12,25 +12,22 @@ from botocore.exceptions import ClientError
 
 from ..errors import InvalidSettings
 from ..gateway.backend import Backend
+from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.gateway import Gateway
 from ..gateway.ports import SystemClock
 from .calls import calling, error_code
 from .connections import DynamoDbConnectionStore
 from .http_client import RequestsClient
-from .management import MAX_CONCURRENT_CALLS, ApiGatewayManagement
+from .management import ApiGatewayManagement
+from .progress import DynamoDbProgress
 from .queue import SqsQueue
 
 if TYPE_CHECKING:
+    from types_boto3_dynamodb.client import DynamoDBClient
     from types_boto3_ssm.client import SSMClient
 
 _CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
 """At most 12 s for a call and its repetitions, then it has failed; the functions have longer."""
-_MANAGEMENT_CONFIG = Config(
-    connect_timeout=1,
-    read_timeout=5,
-    retries={"mode": "standard", "total_max_attempts": 1},
-    max_pool_connections=MAX_CONCURRENT_CALLS,
-)
 
 _MEANINGS = {
     "TARGET_URL": "the URL of the backend that receives the events, e.g. https://app.example/slip",
@@ -45,7 +42,8 @@ _MEANINGS = {
 class FunctionSettings:
     """What the stacks tell a function. The two parameters are names of SSM SecureStrings, never the secrets themselves.
 
-    `jwt_previous_secrets_parameter` holds secrets that are still accepted, separated by commas.
+    `jwt_previous_secrets_parameter` holds secrets that are still accepted, separated by commas. `inline_limit` is how
+    many subscribers a publish sends to without the queue.
     """
 
     target_url: str
@@ -54,6 +52,7 @@ class FunctionSettings:
     management_url: str
     jwt_secret_parameter: str
     jwt_previous_secrets_parameter: str | None = None
+    inline_limit: int = INLINE_LIMIT
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> FunctionSettings:
@@ -68,6 +67,7 @@ class FunctionSettings:
             management_url=environ["MANAGEMENT_URL"],
             jwt_secret_parameter=environ["JWT_SECRET_PARAMETER"],
             jwt_previous_secrets_parameter=environ.get("JWT_PREVIOUS_SECRETS_PARAMETER") or None,
+            inline_limit=int(environ.get("INLINE_LIMIT") or INLINE_LIMIT),
         )
 
 
@@ -75,20 +75,28 @@ def build_queue(settings: FunctionSettings) -> SqsQueue:
     return SqsQueue(boto3.client("sqs", config=_CONFIG), settings.queue_url, SystemClock())
 
 
-def build_gateway(settings: FunctionSettings, queue: SqsQueue) -> Gateway:
+def build_dynamodb() -> DynamoDBClient:
+    return boto3.client("dynamodb", config=_CONFIG)
+
+
+def build_progress(settings: FunctionSettings, dynamodb: DynamoDBClient) -> DynamoDbProgress:
+    return DynamoDbProgress(dynamodb, settings.table_name, SystemClock())
+
+
+def build_gateway(settings: FunctionSettings, queue: SqsQueue, dynamodb: DynamoDBClient) -> Gateway:
     """Raises InvalidSettings or Unavailable."""
     clock = SystemClock()
     secrets = _read_secrets(settings, boto3.client("ssm", config=_CONFIG))
-    management = boto3.client(
-        "apigatewaymanagementapi", endpoint_url=settings.management_url, config=_MANAGEMENT_CONFIG
-    )
+    session = boto3.Session()
+    management = ApiGatewayManagement(settings.management_url, session.region_name, session.get_credentials, clock)
     return Gateway(
         backend=Backend(settings.target_url, secrets[0], RequestsClient(clock), clock),
-        store=DynamoDbConnectionStore(boto3.client("dynamodb", config=_CONFIG), settings.table_name, clock),
-        management=ApiGatewayManagement(management),
+        store=DynamoDbConnectionStore(dynamodb, settings.table_name, clock),
+        management=management,
         queue=queue,
         clock=clock,
         secrets=secrets,
+        inline_limit=settings.inline_limit,
     )
 
 

@@ -1,73 +1,77 @@
-"""API Gateway's management API, `@connections`, through boto3 and a few threads."""
+"""API Gateway's management API, `@connections`."""
 
 from __future__ import annotations
 
-import http
+import ssl
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.credentials import Credentials, ReadOnlyCredentials
+from botocore.exceptions import BotoCoreError
 
-from ..gateway.ports import Outcome
-from .calls import calling, error_code
+from ..gateway.ports import Clock, Outcome, Unavailable
+from .sender import Limits, Sender
+from .sigv4 import Signer
 
-if TYPE_CHECKING:
-    from types_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
+ASK_FOR_S = 10.0
+"""How long `is_open` may take."""
 
-MAX_CONCURRENT_CALLS = 16
-"""Also what the client's connection pool needs to hold."""
+CredentialsProvider = Callable[[], Credentials | None]
+"""Such as a boto3 session's `get_credentials`. It is asked for each call, since what it gives expires."""
 
 
 class ApiGatewayManagement:
-    """The Management port. `client` should not retry by itself: the gateway knows better how long a frame may wait."""
+    """The Management port for the stage at `management_url`. Calls of all its life belong on one event loop."""
 
-    def __init__(self, client: ApiGatewayManagementApiClient) -> None:
-        self._client = client
-        self._threads = ThreadPoolExecutor(MAX_CONCURRENT_CALLS, "management")
+    def __init__(
+        self,
+        management_url: str,
+        region: str,
+        credentials: CredentialsProvider,
+        clock: Clock,
+        *,
+        limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._sender = Sender(management_url, clock, limits=limits, tls=tls)
+        self._region = region
+        self._credentials = credentials
+        self._clock = clock
+        self._frozen: ReadOnlyCredentials | None = None
+        self._signer: Signer | None = None
 
-    async def post(self, connection_ids: Sequence[str], data: str) -> Outcome:
-        payload = data.encode()
-        return self._for_each(
-            connection_ids, lambda whose: self._client.post_to_connection(ConnectionId=whose, Data=payload)
-        )
+    async def post(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
+        return await self._send("POST", connection_ids, data.encode(), until)
 
-    async def delete(self, connection_ids: Sequence[str]) -> Outcome:
-        return self._for_each(connection_ids, lambda whose: self._client.delete_connection(ConnectionId=whose))
+    async def delete(self, connection_ids: Sequence[str], *, until: float) -> Outcome:
+        return await self._send("DELETE", connection_ids, b"", until)
 
     async def is_open(self, connection_id: str) -> bool:
-        with calling("management API"):
-            try:
-                self._client.get_connection(ConnectionId=connection_id)
-            except ClientError as error:
-                if error_code(error) != "GoneException":
-                    raise
-                return False
-        return True
+        outcome = await self._send("GET", [connection_id], None, self._clock.now() + ASK_FOR_S)
+        if outcome.done or outcome.gone:
+            return bool(outcome.done)
+        reasons = {**outcome.refused, **outcome.failed}
+        raise Unavailable(f"management API: {reasons.get(connection_id, f'no answer within {ASK_FOR_S:g} s')}")
 
-    def _for_each(self, connection_ids: Sequence[str], call: Callable[[str], object]) -> Outcome:
-        def attempt(connection_id: str) -> ClientError | BotoCoreError | None:
-            try:
-                call(connection_id)
-            except (ClientError, BotoCoreError) as error:
-                return error
-            return None
+    def close(self) -> None:
+        """End the connections that are kept."""
+        self._sender.close()
 
-        outcome = Outcome()
-        for whose, error in zip(connection_ids, self._threads.map(attempt, connection_ids), strict=True):
-            if error is None:
-                outcome.done += 1
-            else:
-                _record(outcome, whose, error)
-        return outcome
+    async def _send(self, method: str, connection_ids: Sequence[str], body: bytes | None, until: float) -> Outcome:
+        if not connection_ids:
+            return Outcome()
+        try:
+            signer = self._current_signer()
+        except (BotoCoreError, Unavailable) as error:
+            return Outcome(failed=dict.fromkeys(connection_ids, str(error)))
+        return await self._sender.send(method, connection_ids, body, signer, until=until)
 
-
-def _record(outcome: Outcome, connection_id: str, error: ClientError | BotoCoreError) -> None:
-    """File an error by its HTTP status, which every error has; names differ between AWS's pages and its answers."""
-    status = error.response["ResponseMetadata"]["HTTPStatusCode"] if isinstance(error, ClientError) else None
-    if status == http.HTTPStatus.GONE:
-        outcome.gone.append(connection_id)
-    elif status is None or status == http.HTTPStatus.TOO_MANY_REQUESTS or status >= 500:
-        outcome.failed[connection_id] = str(error)
-    else:
-        outcome.refused[connection_id] = str(error)
+    def _current_signer(self) -> Signer:
+        """Return the one that has the key of today already, while the credentials are the same."""
+        credentials = self._credentials()
+        if credentials is None:
+            raise Unavailable("there are no AWS credentials")
+        frozen = credentials.get_frozen_credentials()
+        if self._signer is None or frozen != self._frozen:
+            self._frozen = frozen
+            self._signer = Signer(self._sender.host, self._region, frozen)
+        return self._signer

@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import http
+import random
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from aiohttp import web
 
 from ..events import MAX_TEXT_BYTES
-from ..gateway.ports import Outcome
+from ..gateway.ports import Clock, Outcome
 from .edge import Edge, ManagementError
 from .websocket import text_frame
+
+RETRY_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.7)
+"""Between attempts at a connection whose client takes no more at the moment; each is up to a tenth shorter or longer.
+"""
+CALLS_AT_ONCE = 100
+"""Between two looks at what else this process has to do."""
 
 
 class EdgeManagement:
     """The gateway's Management port, straight into the edge."""
 
-    def __init__(self, edge: Edge) -> None:
+    def __init__(self, edge: Edge, clock: Clock) -> None:
         self._edge = edge
+        self._clock = clock
 
-    async def post(self, connection_ids: Sequence[str], data: str) -> Outcome:
+    async def post(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
         frame = text_frame(data)
-        return _for_each(connection_ids, lambda whose: self._edge.post(whose, frame))
+        return await self._for_each(connection_ids, lambda whose: self._edge.post(whose, frame), until)
 
-    async def delete(self, connection_ids: Sequence[str]) -> Outcome:
-        return _for_each(connection_ids, self._edge.delete)
+    async def delete(self, connection_ids: Sequence[str], *, until: float) -> Outcome:
+        return await self._for_each(connection_ids, self._edge.delete, until)
 
     async def is_open(self, connection_id: str) -> bool:
         try:
@@ -34,23 +43,49 @@ class EdgeManagement:
             return False
         return True
 
+    async def _for_each(self, connection_ids: Sequence[str], call: Callable[[str], None], until: float) -> Outcome:
+        """Call for all, then again for those that failed: nobody waits for a slow client but itself."""
+        outcome = Outcome()
+        await self._attempt(connection_ids, call, until, outcome)
+        for pause_s in RETRY_PAUSES_S:
+            pause_s *= random.uniform(0.9, 1.1)  # noqa: S311 - jitter, not cryptography
+            if not outcome.failed:
+                break
+            if self._clock.now() + pause_s > until:
+                outcome.unsent += outcome.failed
+                outcome.failed = {}
+                break
+            await self._clock.sleep(pause_s)
+            again, outcome.failed = list(outcome.failed), {}
+            await self._attempt(again, call, until, outcome)
+        return outcome
 
-def _for_each(connection_ids: Sequence[str], call: Callable[[str], None]) -> Outcome:
-    outcome = Outcome()
-    for whose in connection_ids:
-        try:
-            call(whose)
-        except ManagementError as error:
-            match error.status:
-                case http.HTTPStatus.GONE:
-                    outcome.gone.append(whose)
-                case http.HTTPStatus.TOO_MANY_REQUESTS:
-                    outcome.failed[whose] = str(error)
-                case _:
-                    outcome.refused[whose] = str(error)
-        else:
-            outcome.done += 1
-    return outcome
+    async def _attempt(
+        self, connection_ids: Sequence[str], call: Callable[[str], None], until: float, outcome: Outcome
+    ) -> None:
+        for start in range(0, len(connection_ids), CALLS_AT_ONCE):
+            if start:
+                await asyncio.sleep(0)
+            if self._clock.now() >= until:
+                outcome.unsent += connection_ids[start:]
+                return
+            for whose in connection_ids[start : start + CALLS_AT_ONCE]:
+                _record(outcome, whose, call)
+
+
+def _record(outcome: Outcome, connection_id: str, call: Callable[[str], None]) -> None:
+    try:
+        call(connection_id)
+    except ManagementError as error:
+        match error.status:
+            case http.HTTPStatus.GONE:
+                outcome.gone.append(connection_id)
+            case http.HTTPStatus.TOO_MANY_REQUESTS:
+                outcome.failed[connection_id] = str(error)
+            case _:
+                outcome.refused[connection_id] = str(error)
+    else:
+        outcome.done += 1
 
 
 def management_routes(edge: Edge) -> list[web.RouteDef]:

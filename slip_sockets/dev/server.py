@@ -23,8 +23,9 @@ from .edge import Edge, Limits
 from .front_door import FrontDoor
 from .http_client import AiohttpClient
 from .management import EdgeManagement, management_routes
-from .memory import MemoryConnectionStore, MemoryQueue
+from .memory import MemoryConnectionStore
 from .proxy_events import ApiIdentity, http_event
+from .queue import MemoryQueue
 
 log = logging.getLogger("slip_sockets.dev")
 
@@ -114,7 +115,7 @@ class DevServer:
         self.gateway = Gateway(
             backend=Backend(settings.target_url, settings.jwt_secret, self._client, self._clock),
             store=self.store,
-            management=EdgeManagement(self.edge),
+            management=EdgeManagement(self.edge, self._clock),
             queue=self.queue,
             clock=self._clock,
             secrets=(settings.jwt_secret, *settings.previous_secrets),

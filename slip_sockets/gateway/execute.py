@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import random
-from collections.abc import Awaitable, Callable, Sequence
+import math
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import SlipSocketsError
 from ..events import (
     Accept,
     Action,
-    AnswerEvent,
     CloseChannel,
     CloseConnection,
     PollForConnection,
@@ -24,34 +24,35 @@ from ..events import (
     encode_metadata,
     is_connection_id,
 )
-from .plan import ACCEPT_WINDOW_S
-from .ports import Clock, ConnectionStore, Continuation, Management, Outcome, Queue, Unavailable
+from .delivery import Call, deliver
+from .fan_out import RESERVE_S, Broadcaster
+from .plan import Recent
+from .ports import Claim, Clock, ConnectionStore, Management, Unavailable
 
 log = logging.getLogger("slip_sockets.gateway")
 
-RETRY_PAUSES_S = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-"""Between attempts at a connection that is not open yet, or takes no more for the moment. Together they outlast the
-accept window."""
 POLL_PAUSE_S = 0.05
-
-Call = Callable[[Sequence[str]], Awaitable[Outcome]]
+CLAIM_LEASE_S = 60.0
+"""How long a message id is kept for who publishes it, where his function has no deadline: no function lives longer."""
+CLAIM_WAIT_S = 5.0
+"""How long a publish waits for another one that is under way with the same id."""
+CLAIM_PAUSE_S = 0.1
 
 
 class EventFailed(SlipSocketsError):
-    """The event at `index` could not be done: the events before it took effect, it and those after it did not."""
+    """The event at `index` could not be done: the events before it took effect, it and those after it did not.
+
+    `lacked_time` says that nothing else was wrong.
+    """
 
     def __init__(self, index: int, event: Action, cause: Unavailable) -> None:
         super().__init__(f"events[{index}]: {event.__struct_config__.tag} failed: {cause}")
         self.index = index
+        self.lacked_time = isinstance(cause, _NoTimeLeft)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What became of a call for several connections in the end; `failed` holds the reason of each that may yet be."""
-
-    sent: int
-    gone: int
-    failed: dict[str, str]
+class _NoTimeLeft(Unavailable):
+    """The function's time is nearly up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +61,35 @@ class Executor:
 
     store: ConnectionStore
     management: Management
-    queue: Queue
+    broadcaster: Broadcaster
     clock: Clock
 
-    async def run(self, events: Sequence[Action]) -> list[Report | None]:
-        """Perform `events` in order and return a report for each that has one. Raises EventFailed and stops there."""
+    async def run(
+        self, events: Sequence[Action], *, deadline: float = math.inf, recent: Sequence[Action] = ()
+    ) -> list[Report | None]:
+        """Perform `events` in order and return a report for each that has one. Raises EventFailed and stops there.
+
+        It stops in time before `deadline` (Unix seconds). `recent` has been written just before.
+        """
+        written = Recent()
+        for event in recent:
+            written.note(event, self.clock.now())
         reports: list[Report | None] = []
         for index, event in enumerate(events):
             try:
-                reports.append(await self._perform(event))
+                if self.clock.now() > deadline - RESERVE_S:
+                    raise _NoTimeLeft("no time is left for it")
+                reports.append(await self._perform(event, written, deadline))
             except Unavailable as error:
                 raise EventFailed(index, event, error) from error
         return reports
 
-    async def _perform(self, event: Action) -> Report | None:
+    async def _perform(self, event: Action, written: Recent, deadline: float) -> Report | None:
         match event:
             case PublishText():
-                return await self._publish(event)
+                return await self._publish(event, written, deadline)
             case CloseChannel():
-                # The rows go with each connection's disconnect event.
-                return await self._fan_out(event.channel, self.management.delete, CloseConnection)
+                return await self.broadcaster.broadcast(event, written, deadline=deadline)
             case Accept():  # means something in the answer to OPEN alone
                 return None
         if not is_connection_id(event.connection_id):
@@ -87,15 +97,19 @@ class Executor:
             return None
         match event:
             case SendText():
-                await self._send(event, lambda ids: self.management.post(ids, event.data))
+                await self._send(event, lambda ids, until: self.management.post(ids, event.data, until=until), deadline)
             case CloseConnection():
                 await self.store.unsubscribe_all(event.connection_id)
-                await self._send(event, self.management.delete)
+                written.note(event, self.clock.now())
+                await self._send(event, lambda ids, until: self.management.delete(ids, until=until), deadline)
             case Subscribe():
-                if not await self.store.subscribe(event.connection_id, event.channel):
+                if await self.store.subscribe(event.connection_id, event.channel):
+                    written.note(event, self.clock.now())
+                else:
                     self._skip(event, "is not connected")
             case Unsubscribe():
                 await self.store.unsubscribe(event.connection_id, event.channel)
+                written.note(event, self.clock.now())
             case SetMetadata():
                 if not await self.store.set_metadata(event.connection_id, encode_metadata(event.metadata)):
                     self._skip(event, "is not connected")
@@ -103,74 +117,45 @@ class Executor:
                 await self._poll(event)
         return None
 
-    async def _publish(self, event: PublishText) -> Report:
-        async def post(connection_ids: Sequence[str]) -> Outcome:
-            return await self.management.post(connection_ids, event.data)
-
-        def later(connection_id: str) -> SendText:
-            return SendText(connection_id, event.data)
-
+    async def _publish(self, event: PublishText, written: Recent, deadline: float) -> Report:
         if event.message_id is None:
-            return await self._fan_out(event.channel, post, later)
-        if not await self.store.claim(event.channel, event.message_id):
+            return await self.broadcaster.broadcast(event, written, deadline=deadline)
+        claimant = uuid.uuid4().hex
+        if not await self._claim(event.channel, event.message_id, claimant, deadline):
             return Report(0, 0, 0, 0)
         try:
-            return await self._fan_out(event.channel, post, later)
+            report = await self.broadcaster.broadcast(event, written, deadline=deadline)
         except Unavailable:
-            await self.store.release(event.channel, event.message_id)
+            await self.store.release(event.channel, event.message_id, claimant)
             raise
+        try:
+            await self.store.confirm(event.channel, event.message_id, claimant)
+        except Unavailable as error:  # it is sent: to say otherwise would have it sent again for sure
+            log.warning("channel %.60r: a repetition within five minutes may be sent again: %s", event.channel, error)
+        return report
 
-    async def _fan_out(self, channel: str, call: Call, later: Callable[[str], AnswerEvent]) -> Report:
-        """Call once for all subscribers, then patiently for the stragglers; what is left goes to the queue."""
-        sent = gone = 0
-        stragglers: list[str] = []
-        async for page in self.store.subscribers(channel):
-            if page:
-                outcome = await call(page)
-                sent += outcome.done
-                gone += self._refused(outcome)
-                stragglers += outcome.gone
-                stragglers += outcome.failed
-        delivery = await self._deliver(stragglers, call)
-        queued = [Continuation(whose, [later(whose)]) for whose in delivery.failed]
-        if queued:
-            log.info("channel %.60r: %d connections take no more now; queued", channel, len(queued))
-            await self.queue.put(queued)
-        sent, gone = sent + delivery.sent, gone + delivery.gone
-        return Report(sent + gone + len(queued), sent, gone, len(queued))
+    async def _claim(self, channel: str, message_id: str, claimant: str, deadline: float) -> bool:
+        """Return False where the message has been published. Who is at it may fail yet: that is waited for."""
+        give_up_at = min(deadline - RESERVE_S, self.clock.now() + CLAIM_WAIT_S)
+        while True:
+            lease_s = min(CLAIM_LEASE_S, deadline - self.clock.now())
+            match await self.store.claim(channel, message_id, claimant, lease_s=lease_s):
+                case Claim.MINE:
+                    return True
+                case Claim.DONE:
+                    return False
+            if self.clock.now() >= give_up_at:
+                raise Unavailable(f"another publish with the id {message_id[:40]!r} is under way, or broke off lately")
+            await self.clock.sleep(CLAIM_PAUSE_S)
 
-    async def _send(self, event: SendText | CloseConnection, call: Call) -> None:
-        delivery = await self._deliver([event.connection_id], call)
+    async def _send(self, event: SendText | CloseConnection, call: Call, deadline: float) -> None:
+        delivery = await deliver(self.store, self.clock, [event.connection_id], call, until=deadline - RESERVE_S)
         if delivery.failed:
             raise Unavailable(delivery.failed[event.connection_id])
+        if delivery.unsent:
+            raise _NoTimeLeft("no time was left to send it")
         if delivery.gone:
             self._skip(event, "is not connected")
-
-    async def _deliver(self, connection_ids: Sequence[str], call: Call) -> Delivery:
-        """Call until each is done or gone for good, or patience ends."""
-        sent = gone = 0
-        failed: dict[str, str] = {}
-        for pause_s in (*RETRY_PAUSES_S, None):
-            if not connection_ids:
-                break
-            outcome = await call(connection_ids)
-            sent += outcome.done
-            gone += self._refused(outcome)
-            failed = dict(outcome.failed)
-            for whose in outcome.gone:
-                if await self._is_young(whose):
-                    failed[whose] = "the connection is accepted and not open yet"
-                else:
-                    gone += 1
-                    await self.store.unsubscribe_all(whose)
-            connection_ids = list(failed)
-            if connection_ids and pause_s is not None:
-                await self.clock.sleep(pause_s * random.uniform(1.0, 1.5))  # noqa: S311 - jitter, not cryptography
-        return Delivery(sent, gone, failed)
-
-    async def _is_young(self, connection_id: str) -> bool:
-        stored = await self.store.get(connection_id)
-        return stored is not None and self.clock.now() - stored.accepted_at < ACCEPT_WINDOW_S
 
     async def _poll(self, event: PollForConnection) -> None:
         deadline = self.clock.now() + event.timeout / 1000
@@ -180,11 +165,6 @@ class Executor:
                 self._skip(event, "did not open in time")
                 return
             await self.clock.sleep(min(POLL_PAUSE_S, left_s))
-
-    def _refused(self, outcome: Outcome) -> int:
-        for whose, reason in outcome.refused.items():
-            log.warning("connection %s: the management API refuses: %s; skipped", whose, reason)
-        return len(outcome.refused)
 
     def _skip(self, event: Action, why: str) -> None:
         whose = getattr(event, "connection_id", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,8 +15,22 @@ from ..events import AnswerEvent, Close, Open, Text, decode_control
 from ..tokens import bearer_token, verify
 from .backend import Backend, BackendFailed
 from .execute import EventFailed, Executor
-from .plan import OpenPlan, plan_open
-from .ports import Clock, CloseNotice, ConnectionStore, Continuation, Deferred, Management, NotDone, Queue, Unavailable
+from .fan_out import INLINE_LIMIT, Broadcaster
+from .plan import OpenPlan, continuation_of, plan_open
+from .ports import (
+    Clock,
+    CloseNotice,
+    ConnectionStore,
+    Continuation,
+    Deferred,
+    FanOut,
+    FanOutChunk,
+    Keep,
+    Management,
+    NotDone,
+    Queue,
+    Unavailable,
+)
 from .proxy import (
     Connect,
     Disconnect,
@@ -36,7 +51,8 @@ _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 class Gateway:
     """One deployment's logic, over its ports. `secrets` verify what reaches the control API, newest first.
 
-    `failures` counts what went wrong since start, by event type.
+    Channels with more subscribers than `inline_limit` are sent to by the queue. The methods stop in time before their
+    `deadline` (Unix seconds). `failures` counts what went wrong since start, by event type.
     """
 
     def __init__(
@@ -48,25 +64,28 @@ class Gateway:
         queue: Queue,
         clock: Clock,
         secrets: Sequence[str],
+        inline_limit: int = INLINE_LIMIT,
     ) -> None:
         self.failures: Counter[str] = Counter()
         self._backend = backend
         self._store = store
         self._queue = queue
+        self._clock = clock
         self._secrets = secrets
-        self._executor = Executor(store, management, queue, clock)
+        self._broadcaster = Broadcaster(store, management, queue, clock, inline_limit)
+        self._executor = Executor(store, management, self._broadcaster, clock)
 
-    async def on_websocket_event(self, event: ProxyEvent) -> ProxyResponse:
+    async def on_websocket_event(self, event: ProxyEvent, *, deadline: float = math.inf) -> ProxyResponse:
         """Handle a proxy event of the WebSocket API and return the integration's response."""
         match parse_websocket_event(event):
             case Connect() as connect:
-                return await self._on_connect(connect)
+                return await self._on_connect(connect, deadline)
             case Message() as message:
-                return await self._on_message(message)
+                return await self._on_message(message, deadline)
             case Disconnect() as disconnect:
-                return await self._on_disconnect(disconnect)
+                return await self._on_disconnect(disconnect, deadline)
 
-    async def on_control_event(self, event: ProxyEvent) -> ProxyResponse:
+    async def on_control_event(self, event: ProxyEvent, *, deadline: float = math.inf) -> ProxyResponse:
         """Handle a proxy event of the HTTP API: check the token, then the whole batch, then do it."""
         call = parse_control_event(event)
         try:
@@ -82,7 +101,7 @@ class Gateway:
             place = {"index": error.index, "field": error.field}
             return _json(http.HTTPStatus.BAD_REQUEST, refusal | {k: v for k, v in place.items() if v is not None})
         try:
-            reports = await self._executor.run(events)
+            reports = await self._executor.run(events, deadline=deadline)
         except EventFailed as error:
             self._failed("CONTROL", "control API: %s; the batch stopped there", error)
             not_done = {"message": "not done", "index": error.index, "error": str(error)}
@@ -90,19 +109,27 @@ class Gateway:
         told: list[object] = [{} if report is None else report for report in reports]
         return _json(http.HTTPStatus.OK, {"message": "processed successfully", "events": told})
 
-    async def on_deferred(self, message: Deferred) -> None:
+    async def on_deferred(self, message: Deferred, keep: Keep, *, deadline: float = math.inf) -> None:
         """Do what had to wait. Raises NotDone where something of it must be tried again."""
         match message:
             case Continuation():
-                try:
-                    await self._executor.run(message.events)
-                except EventFailed as error:
-                    rest = Continuation(message.connection_id, message.events[error.index :])
-                    raise NotDone(rest, error) from error
+                await self._on_continuation(message, deadline)
             case CloseNotice():
-                await self._on_close_notice(message)
+                await self._on_close_notice(message, deadline)
+            case FanOut():
+                await self._broadcaster.split(message, keep, deadline=deadline)
+            case FanOutChunk():
+                await self._broadcaster.deliver_chunk(message, deadline=deadline)
 
-    async def _on_connect(self, connect: Connect) -> ProxyResponse:
+    async def _on_continuation(self, message: Continuation, deadline: float) -> None:
+        try:
+            recent = message.recent if self._clock.now() < message.recent_until else []
+            await self._executor.run(message.events, deadline=deadline, recent=recent)
+        except EventFailed as error:
+            rest = msgspec.structs.replace(message, events=message.events[error.index :])
+            raise NotDone(rest, str(error)) from error
+
+    async def _on_connect(self, connect: Connect, deadline: float) -> ProxyResponse:
         whose = connect.connection_id
         default = {"headers": connect.headers, "ip": connect.ip, "query": connect.query}
         metadata = msgspec.json.encode(default)
@@ -116,7 +143,7 @@ class Gateway:
             self._failed("OPEN", "OPEN of connection %s: %s; refused with 400", whose, error)
             return response(http.HTTPStatus.BAD_REQUEST)
         try:
-            await self._let_in(whose, plan)
+            await self._let_in(whose, plan, deadline)
         except (Unavailable, EventFailed) as error:
             self._failed("OPEN", "OPEN of connection %s: %s; refused with 500", whose, error)
             await self._forget(whose)
@@ -124,11 +151,11 @@ class Gateway:
         headers = {"Sec-WebSocket-Protocol": plan.subprotocol} if plan.subprotocol is not None else {}
         return response(http.HTTPStatus.OK, headers)
 
-    async def _let_in(self, connection_id: str, plan: OpenPlan) -> None:
+    async def _let_in(self, connection_id: str, plan: OpenPlan, deadline: float) -> None:
         await self._store.open(connection_id, plan.metadata, plan.channels)
-        await self._executor.run(plan.others)
+        await self._executor.run(plan.others, deadline=deadline)
         if plan.deferred:
-            await self._queue.put([Continuation(connection_id, list(plan.deferred))])
+            await self._queue.put([continuation_of(connection_id, plan, self._clock.now())])
 
     async def _forget(self, connection_id: str) -> None:
         try:
@@ -136,7 +163,7 @@ class Gateway:
         except Unavailable as error:  # the rows expire
             log.warning("connection %s was refused and its rows remain until they expire: %s", connection_id, error)
 
-    async def _on_message(self, message: Message) -> ProxyResponse:
+    async def _on_message(self, message: Message, deadline: float) -> ProxyResponse:
         whose = message.connection_id
         try:
             stored = await self._store.get(whose)
@@ -147,9 +174,9 @@ class Gateway:
         except BackendFailed as error:
             self._failed("TEXT", "TEXT of connection %s: %s", whose, error)
             return response(error.status)
-        return await self._perform("TEXT", whose, answer)
+        return await self._perform("TEXT", whose, answer, deadline)
 
-    async def _on_disconnect(self, disconnect: Disconnect) -> ProxyResponse:
+    async def _on_disconnect(self, disconnect: Disconnect, deadline: float) -> ProxyResponse:
         whose = disconnect.connection_id
         try:
             stored = await self._store.remove(whose)
@@ -163,7 +190,7 @@ class Gateway:
         except BackendFailed as error:
             self._failed("CLOSE", "CLOSE of connection %s: %s", whose, error)
             return await self._tell_later(notice) if error.retryable else response(error.status)
-        return await self._perform("CLOSE", whose, answer)
+        return await self._perform("CLOSE", whose, answer, deadline)
 
     async def _tell_later(self, notice: CloseNotice) -> ProxyResponse:
         try:
@@ -174,7 +201,7 @@ class Gateway:
         log.info("CLOSE of connection %s is queued; the backend is told later", notice.connection_id)
         return response(http.HTTPStatus.OK)
 
-    async def _on_close_notice(self, notice: CloseNotice) -> None:
+    async def _on_close_notice(self, notice: CloseNotice, deadline: float) -> None:
         whose, metadata = notice.connection_id, notice.metadata
         try:
             if metadata is None:
@@ -182,27 +209,41 @@ class Gateway:
                 metadata = stored.metadata if stored else b"null"
             answer = await self._tell_close(notice, metadata)
         except Unavailable as error:
-            raise NotDone(notice, error) from error
+            raise NotDone(notice, str(error)) from error
         except BackendFailed as error:
             self._failed("CLOSE", "CLOSE of connection %s: %s", whose, error)
             if error.retryable:
-                raise NotDone(msgspec.structs.replace(notice, metadata=metadata), error) from error
+                raise NotDone(msgspec.structs.replace(notice, metadata=metadata), str(error)) from error
             return
-        await self._perform("CLOSE", whose, answer)
+        await self._perform("CLOSE", whose, answer, deadline)
 
     async def _tell_close(self, notice: CloseNotice, metadata: bytes) -> Sequence[AnswerEvent]:
         event = Close(notice.connection_id, notice.code, notice.reason)
         return await self._backend.tell(notice.connection_id, metadata, event)
 
-    async def _perform(self, kind: str, connection_id: str, answer: Sequence[AnswerEvent]) -> ProxyResponse:
+    async def _perform(
+        self, kind: str, connection_id: str, answer: Sequence[AnswerEvent], deadline: float
+    ) -> ProxyResponse:
         try:
-            await self._executor.run(answer)
+            await self._executor.run(answer, deadline=deadline)
         except EventFailed as error:
+            if error.lacked_time and await self._is_queued(connection_id, answer[error.index :]):
+                return response(http.HTTPStatus.OK)
             self._failed(
                 kind, "%s of connection %s: in the answer, %s; the rest was not done", kind, connection_id, error
             )
             return response(http.HTTPStatus.INTERNAL_SERVER_ERROR)
         return response(http.HTTPStatus.OK)
+
+    async def _is_queued(self, connection_id: str, events: Sequence[AnswerEvent]) -> bool:
+        """The backend took its time, or wants more done than fits into one function's."""
+        try:
+            await self._queue.put([Continuation(connection_id, list(events))])
+        except Unavailable as error:
+            log.warning("connection %s: %d events of an answer are lost: %s", connection_id, len(events), error)
+            return False
+        log.info("connection %s: no time is left; %d events of an answer are queued", connection_id, len(events))
+        return True
 
     def _failed(self, kind: str, message: str, *args: object) -> None:
         self.failures[kind] += 1

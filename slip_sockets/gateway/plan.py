@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import InvalidEvents
-from ..events import Accept, AnswerEvent, SetMetadata, Subscribe, Unsubscribe, encode_metadata
+from ..events import (
+    Accept,
+    Action,
+    AnswerEvent,
+    CloseChannel,
+    CloseConnection,
+    PublishText,
+    SetMetadata,
+    Subscribe,
+    Unsubscribe,
+    encode_metadata,
+)
+from .ports import Continuation, FanOutChunk, shard_of
 
 ACCEPT_WINDOW_S = 1.0
 """A connection accepted so recently may not be open yet: the management API's 410 means "not yet" then."""
@@ -93,3 +105,61 @@ def attempts_within(seconds: float) -> int:
         elapsed += retry_pause_s(attempt)
         attempt += 1
     return attempt
+
+
+RECENT_S = 10.0
+"""How long the index may lag behind the table, by far: a fraction of a second is usual.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/GSI.html"""
+
+
+class Recent:
+    """What has been written so lately that the index may not show it: a publish reads what its own batch wrote."""
+
+    def __init__(self) -> None:
+        self._written: dict[str, dict[str, tuple[bool, float]]] = {}  # by channel, by connection id
+        self._closed: dict[str, float] = {}
+
+    def note(self, event: Action, now: float) -> None:
+        """Take notice of an event that took effect."""
+        match event:
+            case Subscribe() | Unsubscribe():
+                is_in = isinstance(event, Subscribe)
+                self._written.setdefault(event.channel, {})[event.connection_id] = (is_in, now)
+            case CloseConnection():
+                self._closed[event.connection_id] = now
+            case _:
+                pass
+
+    def joined(self, channel: str, now: float) -> list[str]:
+        """Return who is a subscriber whether the index shows it or not."""
+        return [whose for whose, is_in in self._lately(channel, now).items() if is_in]
+
+    def left(self, channel: str, now: float) -> list[str]:
+        """Return who is none."""
+        return [whose for whose, is_in in self._lately(channel, now).items() if not is_in]
+
+    def applied_to(self, channel: str, found: Sequence[str], now: float) -> list[str]:
+        """Return the subscribers, given those that the index shows."""
+        lately = self._lately(channel, now)
+        return [whose for whose in dict.fromkeys([*found, *lately]) if lately.get(whose, True)]
+
+    def _lately(self, channel: str, now: float) -> dict[str, bool]:
+        written = self._written.get(channel, {})
+        lately = {whose: is_in for whose, (is_in, at) in written.items() if at > now - RECENT_S}
+        return lately | {whose: False for whose, at in self._closed.items() if at > now - RECENT_S}
+
+
+def continuation_of(connection_id: str, plan: OpenPlan, now: float) -> Continuation:
+    """Return what waits until the socket is open, with what a publish there must know of the writes before it."""
+    published = {event.channel for event in plan.deferred if isinstance(event, PublishText | CloseChannel)}
+    written = [*(Subscribe(connection_id, channel) for channel in plan.channels), *plan.others]
+    recent = [event for event in written if event.channel in published]
+    return Continuation(connection_id, list(plan.deferred), recent, now + RECENT_S if recent else 0)
+
+
+def plan_chunks(event: PublishText | CloseChannel, publish_id: str, connection_ids: Iterable[str]) -> list[FanOutChunk]:
+    """Split some of the subscribers by shard."""
+    by_shard: dict[int, list[str]] = {}
+    for whose in connection_ids:
+        by_shard.setdefault(shard_of(whose), []).append(whose)
+    return [FanOutChunk(event, publish_id, by_shard[shard], shard) for shard in sorted(by_shard)]

@@ -13,7 +13,6 @@ from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from slip_sockets.aws.connections import INDEX_NAME
-from slip_sockets.aws.management import MAX_CONCURRENT_CALLS
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -33,7 +32,7 @@ FAST_CONFIG = Config(
     connect_timeout=2,
     read_timeout=10,
     retries={"mode": "standard", "total_max_attempts": 1},
-    max_pool_connections=MAX_CONCURRENT_CALLS,
+    max_pool_connections=16,
 )
 """botocore's own repetitions would only sleep here."""
 

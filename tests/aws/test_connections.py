@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import threading
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slip_sockets.aws.connections import RETRY_PAUSES_S, DynamoDbConnectionStore
+from slip_sockets.aws.connections import FORGETTING_THREADS, DynamoDbConnectionStore
+from slip_sockets.aws.table import RETRY_PAUSES_S
 from slip_sockets.events import RESERVED_CHANNEL_PREFIX
-from slip_sockets.gateway.ports import CLAIM_TTL_S, ROW_TTL_S, StoredConnection, Unavailable
+from slip_sockets.gateway.ports import (
+    CLAIM_TTL_S,
+    PAGE_SIZE,
+    ROW_TTL_S,
+    Claim,
+    Count,
+    Page,
+    StoredConnection,
+    Unavailable,
+)
 
 from ..gateway.doubles import START, FakeClock
 from .http_stub import RESET, Answer, HttpStub, Request, Script, forward_to
@@ -96,17 +109,36 @@ async def test_rows_are_as_the_design_has_them(
 
 
 async def test_claim_cannot_be_met_by_a_name_of_anybody(
+    store: DynamoDbConnectionStore, dynamodb: DynamoDBClient, table_name: str, clock: FakeClock
+) -> None:
+    clock.time = START + 0.25
+    await store.claim("lobby", "1", "me", lease_s=2)
+    partition = "$published:" + hashlib.sha256(b'["lobby","1"]').hexdigest()
+    claim = {
+        "connectionId": {"S": partition},
+        "channel": {"S": f"{RESERVED_CHANNEL_PREFIX}{partition}"},
+        "claimant": {"S": "me"},
+        "ttl": {"N": str(int(START) + CLAIM_TTL_S + 1)},
+    }
+    assert rows(dynamodb, table_name) == [{**claim, "leaseUntil": {"N": str(int(START) * 1000 + 2250)}}]
+    await store.confirm("lobby", "1", "me")
+    assert rows(dynamodb, table_name) == [claim]
+
+
+async def test_marks_are_of_the_channels_digest_and_alone_in_the_index(
     store: DynamoDbConnectionStore, dynamodb: DynamoDBClient, table_name: str
 ) -> None:
-    await store.claim("lobby", "1")
-    (row,) = rows(dynamodb, table_name)
-    claim = "$published:" + hashlib.sha256(b'["lobby","1"]').hexdigest()
-    assert row.pop("claimant")
-    assert row == {
-        "connectionId": {"S": claim},
-        "channel": {"S": f"{RESERVED_CHANNEL_PREFIX}{claim}"},
-        "ttl": {"N": str(int(START) + CLAIM_TTL_S)},
-    }
+    await store.mark_queued("lobby", for_s=60)
+    await store.mark_slow("lobby", [ME], for_s=30)
+    partition = "$channel:" + hashlib.sha256(b"lobby").hexdigest()
+    assert rows(dynamodb, table_name) == [
+        {
+            "connectionId": {"S": partition},
+            "channel": {"S": f"{RESERVED_CHANNEL_PREFIX}{partition}:{mark}"},
+            "ttl": {"N": str(int(START) + for_s)},
+        }
+        for mark, for_s in (("queued", 60), (f"slow:{ME}", 30))
+    ]
 
 
 # The number of calls
@@ -145,22 +177,116 @@ async def test_each_other_method_is_one_call(store: DynamoDbConnectionStore, cal
     await store.set_metadata(ME, b"1")
     await store.subscribe(ME, "lobby")
     await store.unsubscribe(ME, "lobby")
-    await store.claim("lobby", "1")
-    await store.release("lobby", "1")
-    names = ["GetItem", "UpdateItem", "TransactWriteItems", "DeleteItem", "PutItem", "DeleteItem"]
+    for claimant in ("me", "another"):
+        await store.claim("lobby", "1", claimant, lease_s=30)
+        await store.confirm("lobby", "1", claimant)
+        await store.release("lobby", "1", claimant)
+    await store.mark_queued("lobby", for_s=60)
+    await store.mark_slow("lobby", [ME, "another="], for_s=60)
+    await store.channel_state("lobby")
+    names = ["GetItem", "UpdateItem", "TransactWriteItems", "DeleteItem"]
+    names += ["PutItem", "UpdateItem", "DeleteItem"] * 2 + ["PutItem"] * 3 + ["Query"]
     assert [name for name, _ in calls] == names
     assert calls[0][1]["ConsistentRead"] is True
+    assert calls[-1][1]["ConsistentRead"] is True
+
+
+def subscribed(connection_id: str, *, more: bool) -> Answer:
+    """What the index says: a page of one, and a cursor where there is more."""
+    last = {"LastEvaluatedKey": {"channel": {"S": "lobby"}, "connectionId": {"S": connection_id}}} if more else {}
+    return Answer.of({"Items": [{"connectionId": {"S": connection_id}}], "Count": 1, **last})
 
 
 async def test_a_page_is_read_only_when_it_is_wanted(proxied: DynamoDbConnectionStore, stub: HttpStub) -> None:
-    page = {"Items": [{"connectionId": {"S": ME}}], "LastEvaluatedKey": {"channel": {"S": "lobby"}}}
-    stub.script = lambda _: Answer.of(page)
+    stub.script = lambda request: subscribed(ME, more="ExclusiveStartKey" not in request.json)
     pages = aiter(proxied.subscribers("lobby"))
     assert stub.operations == []
-    assert await anext(pages) == [ME]
+    assert await anext(pages) == Page([ME], ME)
     assert stub.operations == ["Query"]
-    assert await anext(pages) == [ME]
+    assert [page async for page in pages] == [Page([ME], None)]
     assert stub.operations == ["Query", "Query"]
+
+
+async def test_a_page_is_limited_and_begins_after_the_cursor(proxied: DynamoDbConnectionStore, stub: HttpStub) -> None:
+    stub.script = lambda _: subscribed(ME, more=False)
+    async for _ in proxied.subscribers("lobby"):
+        pass
+    async for _ in proxied.subscribers("lobby", after="another=", page_size=7):
+        pass
+    assert [request.json["Limit"] for request in stub.requests] == [PAGE_SIZE, 7]
+    assert [request.json.get("ExclusiveStartKey") for request in stub.requests] == [
+        None,
+        {"channel": {"S": "lobby"}, "connectionId": {"S": "another="}},
+    ]
+
+
+async def test_a_page_may_be_empty_and_not_the_last(proxied: DynamoDbConnectionStore, stub: HttpStub) -> None:
+    expired = {"Items": [], "LastEvaluatedKey": {"channel": {"S": "lobby"}, "connectionId": {"S": "expired="}}}
+    stub.script = lambda request: (
+        subscribed(ME, more=False) if "ExclusiveStartKey" in request.json else Answer.of(expired)
+    )
+    assert [page async for page in proxied.subscribers("lobby")] == [Page([], "expired="), Page([ME], None)]
+
+
+async def test_a_page_ends_at_1_megabyte(store: DynamoDbConnectionStore) -> None:
+    long = "x" * 1024
+    ids = [f"{number:015}=" for number in range(1000)]
+    for connection_id in ids:
+        await store.open(connection_id, b"null", [long])
+    pages = [page async for page in store.subscribers(long)]
+    assert len(pages) == 2
+    assert [whose for page in pages for whose in page.connection_ids] == ids
+    assert await store.count(long, after=pages[0].cursor, until=START + 1) == Count(
+        len(pages[1].connection_ids), more=False
+    )
+
+
+async def test_count_reads_page_after_page_until_its_time(
+    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock
+) -> None:
+    def script(_: Request) -> Answer:
+        clock.time += 1
+        return subscribed(ME, more=True)
+
+    stub.script = script
+    assert await proxied.count("lobby", after="another=", until=START + 3) == Count(3, more=True)
+    assert [request.json["Select"] for request in stub.requests] == ["COUNT"] * 3
+    assert [request.json["ExclusiveStartKey"]["connectionId"]["S"] for request in stub.requests] == ["another=", ME, ME]
+
+
+async def test_forgetting_is_one_read_for_100_a_query_each_and_a_batch_for_25_rows(
+    store: DynamoDbConnectionStore, calls: list[tuple[str, Any]], clock: FakeClock
+) -> None:
+    old, young = ([f"{kind}-{number}=" for number in range(size)] for kind, size in (("old", 60), ("young", 50)))
+    for connection_id in old:
+        await store.open(connection_id, b"null", ["lobby"])
+    clock.time = START + 1
+    for connection_id in young:
+        await store.open(connection_id, b"null", ["lobby"])
+    calls.clear()
+    await store.forget([*old, *young], accepted_before=START + 1)
+    assert Counter(name for name, _ in calls) == {"BatchGetItem": 2, "Query": 60, "BatchWriteItem": 3}
+    reads = [next(iter(params["RequestItems"].values())) for name, params in calls if name == "BatchGetItem"]
+    assert [len(read["Keys"]) for read in reads] == [100, 10]
+    assert all(read["ConsistentRead"] for read in reads)
+    assert all(params["ConsistentRead"] for name, params in calls if name == "Query")
+
+
+async def test_queries_of_those_that_are_forgotten_run_side_by_side(
+    proxied: DynamoDbConnectionStore, stub: HttpStub
+) -> None:
+    ids = [f"{number}=" for number in range(FORGETTING_THREADS)]
+    together = threading.Barrier(len(ids), timeout=10)
+    forward = stub.script
+
+    def script(request: Request) -> Answer | None:
+        if request.operation == "Query":
+            together.wait()
+        return forward(request)
+
+    stub.script = script
+    assert list(await proxied.forget(ids, accepted_before=START)) == []
+    assert Counter(stub.operations) == {"BatchGetItem": 1, "Query": FORGETTING_THREADS}
 
 
 # What goes wrong
@@ -200,6 +326,66 @@ async def test_rows_that_stay_unprocessed_are_unavailable(
     assert clock.sleeps == list(RETRY_PAUSES_S)
 
 
+async def test_unprocessed_keys_are_read_again(
+    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock, table_name: str
+) -> None:
+    ids = ["1=", "2=", "3="]
+    for connection_id in ids:
+        await proxied.open(connection_id, b"null", ["lobby"])
+    forward = stub.script
+
+    def script(request: Request) -> Answer | None:
+        """Read one key of each call, as where rows are too large together."""
+        if request.operation != "BatchGetItem":
+            return forward(request)
+        table = request.json["RequestItems"][table_name]
+        one, *rest = table["Keys"]
+        body = Answer.of({"RequestItems": {table_name: {**table, "Keys": [one]}}}).body
+        answer = forward(Request(request.method, request.path, request.headers, body))
+        assert answer is not None
+        unprocessed = {table_name: {**table, "Keys": rest}} if rest else {}
+        return Answer.of({**json.loads(answer.body), "UnprocessedKeys": unprocessed})
+
+    stub.script = script
+    assert list(await proxied.forget(ids, accepted_before=START)) == ids
+    assert [name for name in stub.operations if name == "BatchGetItem"] == ["BatchGetItem"] * 3
+    assert clock.sleeps == list(RETRY_PAUSES_S[:2])
+
+
+async def test_keys_that_stay_unprocessed_are_unavailable_and_nobody_is_forgotten(
+    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock
+) -> None:
+    stub.script = lambda request: Answer.of({"Responses": {}, "UnprocessedKeys": request.json["RequestItems"]})
+    with pytest.raises(Unavailable) as error:
+        await proxied.forget([ME, "another="], accepted_before=START)
+    assert str(error.value) == "DynamoDB: 2 rows remain unprocessed"
+    assert clock.sleeps == list(RETRY_PAUSES_S)
+    assert set(stub.operations) == {"BatchGetItem"}
+
+
+async def test_rows_to_be_forgotten_that_stay_unprocessed_are_unavailable(
+    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock
+) -> None:
+    for connection_id in (ME, "another="):
+        await proxied.open(connection_id, b"null", ["lobby", "games"])
+    forward = stub.script
+    stub.script = lambda request: (
+        Answer.of({"UnprocessedItems": request.json["RequestItems"]})
+        if request.operation == "BatchWriteItem"
+        else forward(request)
+    )
+    with pytest.raises(Unavailable) as error:
+        await proxied.forget([ME, "another="], accepted_before=START + 1)
+    assert str(error.value) == "DynamoDB: 4 rows remain unprocessed"
+    assert clock.sleeps == list(RETRY_PAUSES_S)
+
+
+async def test_a_query_that_fails_in_a_thread_is_unavailable(proxied: DynamoDbConnectionStore, stub: HttpStub) -> None:
+    stub.script = first(1, Answer.error("InternalServerError", 500), to="Query", then=stub.script)
+    with pytest.raises(Unavailable, match=r"^DynamoDB: .*InternalServerError"):
+        await proxied.forget([f"{number}=" for number in range(20)], accepted_before=START)
+
+
 async def test_metadata_outlives_a_removal_that_fails_midway(
     proxied: DynamoDbConnectionStore, stub: HttpStub, moto_url: str
 ) -> None:
@@ -229,7 +415,7 @@ async def test_subscribe_waits_for_another_transaction(
     stub.script = first(2, conflict("TransactionConflict", "None"), to="TransactWriteItems", then=stub.script)
     assert await proxied.subscribe(ME, "lobby") is True
     assert clock.sleeps == list(RETRY_PAUSES_S[:2])
-    assert [page async for page in proxied.subscribers("lobby")] == [[ME]]
+    assert [page async for page in proxied.subscribers("lobby")] == [Page([ME], None)]
 
 
 async def test_subscribe_whose_condition_fails_beside_a_conflict_is_decided(
@@ -282,9 +468,16 @@ async def test_claim_whose_answer_is_lost_is_still_ones_own(
 
     events: Any = proxied._client.meta.events
     events.register("needs-retry.dynamodb.PutItem", repeat_without_a_pause)
-    assert await proxied.claim("lobby", "1") is True
+    assert await proxied.claim("lobby", "1", "me", lease_s=30) is Claim.MINE
     assert puts == 2
-    assert await proxied.claim("lobby", "1") is False
+    assert await proxied.claim("lobby", "1", "another", lease_s=30) is Claim.PENDING
+
+
+async def test_claim_that_is_refused_without_a_reason_is_not_taken_for_done(
+    proxied: DynamoDbConnectionStore, stub: HttpStub
+) -> None:
+    stub.script = lambda _: Answer.error("ConditionalCheckFailedException")
+    assert await proxied.claim("lobby", "1", "me", lease_s=30) is Claim.PENDING
 
 
 METHODS: dict[str, Callable[[DynamoDbConnectionStore], Awaitable[object]]] = {
@@ -296,8 +489,14 @@ METHODS: dict[str, Callable[[DynamoDbConnectionStore], Awaitable[object]]] = {
     "subscribers": lambda store: anext(aiter(store.subscribers("lobby"))),
     "unsubscribe_all": lambda store: store.unsubscribe_all(ME),
     "remove": lambda store: store.remove(ME),
-    "claim": lambda store: store.claim("lobby", "1"),
-    "release": lambda store: store.release("lobby", "1"),
+    "count": lambda store: store.count("lobby", after=None, until=START + 1),
+    "forget": lambda store: store.forget([ME], accepted_before=START),
+    "claim": lambda store: store.claim("lobby", "1", "me", lease_s=30),
+    "confirm": lambda store: store.confirm("lobby", "1", "me"),
+    "release": lambda store: store.release("lobby", "1", "me"),
+    "channel_state": lambda store: store.channel_state("lobby"),
+    "mark_queued": lambda store: store.mark_queued("lobby", for_s=60),
+    "mark_slow": lambda store: store.mark_slow("lobby", [ME], for_s=60),
 }
 
 

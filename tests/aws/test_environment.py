@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from slip_sockets.aws.environment import FunctionSettings, build_gateway, build_queue
+from slip_sockets.aws.environment import FunctionSettings, build_dynamodb, build_gateway, build_queue
 from slip_sockets.errors import InvalidSettings
 from slip_sockets.gateway.ports import Unavailable
 from slip_sockets.tokens import mint
@@ -42,6 +42,11 @@ def test_previous_secrets_are_optional(value: str, expected: str | None) -> None
     assert settings.jwt_previous_secrets_parameter == expected
 
 
+@pytest.mark.parametrize(("value", "expected"), [("", 1_000), ("0", 0), ("25", 25)])
+def test_the_inline_limit_is_optional(value: str, expected: int) -> None:
+    assert FunctionSettings.from_environ({**VARIABLES, "INLINE_LIMIT": value}).inline_limit == expected
+
+
 def test_all_that_is_missing_is_named_at_once() -> None:
     with pytest.raises(InvalidSettings) as error:
         FunctionSettings.from_environ({"TARGET_URL": "http://127.0.0.1:1/slip", "QUEUE_URL": ""})
@@ -76,7 +81,7 @@ def settings(**parameters: str) -> FunctionSettings:
 
 
 async def accepts(built: FunctionSettings, secret: str) -> bool:
-    gateway = build_gateway(built, build_queue(built))
+    gateway = build_gateway(built, build_queue(built), build_dynamodb())
     headers = {"authorization": f"Bearer {mint('ControlEvent', secret)}"}
     answer = await gateway.on_control_event({"headers": headers, "body": '{"events": []}'})
     assert answer["statusCode"] in (200, 403)
@@ -97,7 +102,7 @@ async def test_previous_secrets_still_verify(ssm: SSMClient) -> None:
 def test_secret_that_is_missing_is_named(ssm: SSMClient) -> None:
     built = settings(jwt_secret="/not-there")
     with pytest.raises(InvalidSettings) as error:
-        build_gateway(built, build_queue(built))
+        build_gateway(built, build_queue(built), build_dynamodb())
     assert str(error.value) == "SSM has no parameter /not-there, which the deployment makes. Deploy again"
 
 
@@ -106,4 +111,4 @@ def test_ssm_that_refuses_is_unavailable(ssm: SSMClient, stub: HttpStub, monkeyp
     monkeypatch.setenv("AWS_ENDPOINT_URL", stub.url)
     built = settings(jwt_secret="/secret")
     with pytest.raises(Unavailable, match=r"^SSM: .*AccessDeniedException"):
-        build_gateway(built, build_queue(built))
+        build_gateway(built, build_queue(built), build_dynamodb())

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import random
+import re
+import string
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +23,16 @@ from slip_sockets.events import (
     MAX_MESSAGE_ID_BYTES,
     MAX_TEXT_BYTES,
     AnswerEvent,
+    CloseChannel,
     CloseConnection,
     PublishText,
     SendText,
     SetMetadata,
     Subscribe,
+    Unsubscribe,
 )
 from slip_sockets.gateway.plan import RETRY_FOR_S, retry_pause_s
-from slip_sockets.gateway.ports import CloseNotice, Continuation, Deferred, Unavailable
+from slip_sockets.gateway.ports import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk, Unavailable
 
 from ..gateway.doubles import FakeClock
 from .http_stub import RESET, Answer, HttpStub
@@ -73,6 +77,30 @@ def texts(connection_id: str, *data: str) -> Continuation:
     return Continuation(connection_id, [SendText(connection_id, text) for text in data])
 
 
+def some_ids(number: int) -> list[str]:
+    alphabet = string.ascii_letters + string.digits + "-_"
+    made = random.Random(number)
+    return ["".join(made.choices(alphabet, k=15)) + "=" for _ in range(number)]
+
+
+def incompressible_text() -> str:
+    """Return a text of nearly MAX_TEXT_BYTES of UTF-8 that holds as many bits as there can be in so many bytes."""
+    made = random.Random(4)
+    kinds = [range(0x80), range(0x80, 0x800), range(0xE000, 0x10000), range(0x10000, 0x110000)]
+    # A character of n bytes comes so often that each byte tells equally much.
+    sizes = made.choices(range(4), [0x80, 0x780 / 143, 0xF000 / 143**2, 0x100000 / 143**3], k=MAX_TEXT_BYTES)
+    text = "".join(chr(made.choice(kinds[size])) for size in sizes)
+    return text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
+
+
+WORST_TEXTS = {
+    "incompressible": incompressible_text(),
+    "ascii": "".join(random.Random(5).choices([chr(n) for n in range(128)], k=MAX_TEXT_BYTES)),
+    "escapes": "".join(random.Random(6).choices([chr(n) for n in range(32)], k=MAX_TEXT_BYTES)),
+}
+worst_texts = pytest.mark.parametrize("text", WORST_TEXTS.values(), ids=WORST_TEXTS)
+
+
 def data_of(messages: Sequence[Any]) -> list[str]:
     events = [event for message in messages for event in msgspec.convert(message, Continuation).events]
     return [event.data for event in events if isinstance(event, SendText)]
@@ -96,6 +124,47 @@ async def test_equal_messages_are_not_taken_for_repetitions(queue: SqsQueue, sqs
     await queue.put([texts(ME, "1")])
     await queue.put([texts(ME, "1"), texts(ME, "1")])
     assert len(taken(sqs, queue_url)) == 3
+
+
+CHANNEL = "Zoë's lobby \x00\uffff"
+PUBLISH_ID = "0123456789abcdef0123456789abcdef"
+PUBLISH = PublishText(CHANNEL, "hi", "1")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        texts(ME, "1"),
+        CloseNotice(ME, 1000, None, b"null"),
+        FanOut(PUBLISH, PUBLISH_ID),
+        FanOut(CloseChannel(CHANNEL), PUBLISH_ID, "a cursor", [ME], [YOU]),
+        FanOut(PublishText("x" * MAX_CHANNEL_BYTES, "hi"), PUBLISH_ID),
+        FanOutChunk(PUBLISH, PUBLISH_ID, [ME, YOU], 7),
+        FanOutChunk(CloseChannel(CHANNEL), PUBLISH_ID, [ME]),
+    ],
+    ids=lambda message: message.__struct_config__.tag,
+)
+async def test_each_kind_arrives_under_ids_that_sqs_takes(
+    queue: SqsQueue, sqs: SQSClient, queue_url: str, message: Deferred
+) -> None:
+    await queue.put([message])
+    (received,) = taken(sqs, queue_url)
+    assert decode(received["Body"]) == message
+    attributes = received["Attributes"]
+    assert attributes["MessageGroupId"] == message.group
+    for id_ in (attributes["MessageGroupId"], attributes["MessageDeduplicationId"]):
+        # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+        assert re.fullmatch(r"[A-Za-z0-9!-/:-@\[-`{-~]{1,128}", id_)
+
+
+async def test_a_fan_out_that_is_put_again_is_taken_for_a_repetition(stubbed: SqsQueue, stub: HttpStub) -> None:
+    messages: list[Deferred] = [FanOut(PUBLISH, PUBLISH_ID), FanOutChunk(PUBLISH, PUBLISH_ID, [ME], 1)]
+    await stubbed.put(messages)
+    await stubbed.put([*messages, FanOutChunk(PUBLISH, PUBLISH_ID, [ME, YOU], 1)])
+    entries = [entry for request in stub.requests for entry in request.json["Entries"]]
+    ids = [entry["MessageDeduplicationId"] for entry in entries]
+    assert ids[:2] == ids[2:4]
+    assert len(set(ids)) == 3
 
 
 async def test_nothing_is_put_without_a_call(stubbed: SqsQueue, stub: HttpStub) -> None:
@@ -139,15 +208,63 @@ async def test_long_continuation_is_split_in_order(queue: SqsQueue, sqs: SQSClie
     assert data_of(mine) == [*data, "last"]
 
 
+async def test_only_the_first_part_keeps_what_was_recent(queue: SqsQueue, sqs: SQSClient, queue_url: str) -> None:
+    recent: list[Subscribe | Unsubscribe] = [Subscribe(ME, "lobby"), Unsubscribe(YOU, "lobby")]
+    whole = msgspec.structs.replace(texts(ME, *("x" * 100_000 for _ in range(4))), recent=recent)
+    await queue.put([whole])
+    parts = [msgspec.convert(decode(message["Body"]), Continuation) for message in taken(sqs, queue_url)]
+    assert [part.recent for part in parts] == [recent, *[[]] * (len(parts) - 1)]
+    assert len(parts) > 1
+    assert [event for part in parts for event in part.events] == whole.events
+
+
+@worst_texts
+async def test_a_chunk_of_the_longest_text_fits(stubbed: SqsQueue, stub: HttpStub, text: str) -> None:
+    chunk = FanOutChunk(PublishText("\x00" * MAX_CHANNEL_BYTES, text), PUBLISH_ID, some_ids(1_200), 3)
+    await stubbed.put([chunk])
+    (request,) = stub.requests
+    (entry,) = request.json["Entries"]
+    assert len(entry["MessageBody"]) <= MAX_BATCH_BYTES
+    assert decode(entry["MessageBody"]) == chunk
+
+
+@worst_texts
+async def test_a_fan_out_of_the_longest_text_with_many_who_joined_fits(
+    stubbed: SqsQueue, stub: HttpStub, text: str
+) -> None:
+    fan_out = FanOut(PublishText("\x00" * MAX_CHANNEL_BYTES, text), PUBLISH_ID, "x" * 100, some_ids(3_000))
+    await stubbed.put([fan_out])
+    (request,) = stub.requests
+    (entry,) = request.json["Entries"]
+    assert len(entry["MessageBody"]) <= MAX_BATCH_BYTES
+    assert decode(entry["MessageBody"]) == fan_out
+
+
+async def test_a_chunk_that_is_too_large_is_halved(stubbed: SqsQueue, stub: HttpStub) -> None:
+    chunk = FanOutChunk(PublishText("lobby", WORST_TEXTS["incompressible"]), PUBLISH_ID, some_ids(8_000), 3)
+    await stubbed.put([chunk, FanOutChunk(chunk.event, PUBLISH_ID, [ME], 4)])
+    entries = [entry for request in stub.requests for entry in request.json["Entries"]]
+    assert all(len(entry["MessageBody"]) <= MAX_BATCH_BYTES for entry in entries)
+    parts = [msgspec.convert(decode(entry["MessageBody"]), FanOutChunk) for entry in entries]
+    assert [part.shard for part in parts] == [3, 3, 3, 3, 4]
+    assert [whose for part in parts for whose in part.connection_ids] == [*chunk.connection_ids, ME]
+    assert [entry["MessageDeduplicationId"] for entry in entries] == [part.deduplication_id for part in parts]
+
+
+async def test_a_fan_out_that_is_too_large_is_refused(stubbed: SqsQueue, stub: HttpStub) -> None:
+    fan_out = FanOut(PublishText("lobby", WORST_TEXTS["incompressible"]), PUBLISH_ID, joined=some_ids(8_000))
+    with pytest.raises(Unavailable) as error:
+        await stubbed.put([fan_out])
+    size = len(encode(fan_out))
+    assert str(error.value) == f"SQS takes 262144 bytes, and a fan_out has {size}: put less into one batch"
+    assert stub.requests == []
+
+
 @pytest.mark.parametrize(
     "event",
     [
+        *(SendText(ME, text) for text in WORST_TEXTS.values()),
         PublishText("\x00" * MAX_CHANNEL_BYTES, "\x00" * MAX_TEXT_BYTES, "\x00" * MAX_MESSAGE_ID_BYTES),
-        SendText(ME, "".join(random.Random(1).choices([chr(n) for n in range(32)], k=MAX_TEXT_BYTES))),
-        SendText(ME, "".join(random.Random(2).choices([chr(n) for n in range(128)], k=MAX_TEXT_BYTES))),
-        SendText(
-            ME, "".join(random.Random(3).choices([chr(n) for n in range(0xE000, 0x10000)], k=MAX_TEXT_BYTES // 3))
-        ),
         SetMetadata(ME, "é" * 32_767),
     ],
 )

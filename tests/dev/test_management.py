@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -13,10 +15,16 @@ import pytest
 from botocore.exceptions import ClientError
 from yarl import URL
 
+from slip_sockets.dev.edge import Edge, Limits, ManagementError
+from slip_sockets.dev.management import CALLS_AT_ONCE, RETRY_PAUSES_S, EdgeManagement
+from slip_sockets.dev.proxy_events import ApiIdentity
 from slip_sockets.dev.server import DevServer
+from slip_sockets.gateway.ports import Outcome
 
 from ..contract.wire import UNKNOWN_ID, Control, answers, joined, refusal
+from ..gateway.doubles import ME, START, YOU, FakeClock
 from ..scripted_backend import Events, ScriptedBackend, Told
+from .edges import RecordingFunction
 
 SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=any/20240101/local/execute-api/aws4_request"}
 
@@ -149,3 +157,88 @@ async def test_data_that_is_not_utf8_is_refused(
         refused = await error_of(aws.post_to_connection, ConnectionId=member.connection_id, Data=b"\xff")
         assert refused[:2] == (400, "BadRequestException")
         assert await member.received(control) == []
+
+
+# The gateway's port
+
+
+class ScriptedEdge(Edge):
+    """Takes every frame, but for connections whose buffer is `full`: so many times yet."""
+
+    def __init__(self, **full: float) -> None:
+        super().__init__(RecordingFunction(), ApiIdentity("abc123", "live", "sockets.example"), Limits())
+        self.full = full
+        self.posted: list[str] = []
+
+    def post(self, connection_id: str, frame: bytes) -> None:
+        if self.full.get(connection_id, 0) > 0:
+            self.full[connection_id] -= 1
+            raise ManagementError(HTTPStatus.TOO_MANY_REQUESTS, "LimitExceededException", "the client's buffer is full")
+        if connection_id.startswith("gone"):
+            raise ManagementError(HTTPStatus.GONE, "GoneException", "the connection is not open")
+        if connection_id.startswith("bad"):
+            raise ManagementError(HTTPStatus.BAD_REQUEST, "BadRequestException", "Invalid connectionId")
+        self.posted.append(connection_id)
+
+
+FULL = "the client's buffer is full"
+
+
+async def test_slow_connection_is_tried_again_when_all_others_have_been_sent_to() -> None:
+    edge, clock = ScriptedEdge(slow=2), FakeClock()
+    outcome = await EdgeManagement(edge, clock).post(["gone1", "slow", "a", "bad1", "b"], "hi", until=math.inf)
+    assert outcome == Outcome(done=3, gone=["gone1"], refused={"bad1": "Invalid connectionId"})
+    assert edge.posted == ["a", "b", "slow"]
+    assert len(clock.sleeps) == 2
+    assert clock.sleeps[0] < clock.sleeps[1]
+
+
+async def test_connection_that_stays_slow_fails_in_the_end_and_holds_up_nobody() -> None:
+    edge, clock = ScriptedEdge(slow=math.inf, slower=math.inf), FakeClock()
+    outcome = await EdgeManagement(edge, clock).post(["slow", "a", "slower"], "hi", until=math.inf)
+    assert outcome == Outcome(done=1, failed={"slow": FULL, "slower": FULL})
+    assert len(clock.sleeps) == len(RETRY_PAUSES_S)
+    assert 1.0 < sum(clock.sleeps) < 2.0
+
+
+async def test_nobody_sleeps_for_connections_that_are_not_slow() -> None:
+    clock = FakeClock()
+    await EdgeManagement(ScriptedEdge(), clock).post(["a", "gone1", "bad1"], "hi", until=math.inf)
+    await EdgeManagement(ScriptedEdge(), clock).delete([UNKNOWN_ID], until=math.inf)
+    assert clock.sleeps == []
+
+
+async def test_what_there_is_no_time_for_is_unsent() -> None:
+    edge, clock = ScriptedEdge(slow=math.inf), FakeClock()
+    outcome = await EdgeManagement(edge, clock).post(["slow", "a"], "hi", until=START + 0.2)
+    assert outcome == Outcome(done=1, unsent=["slow"])
+    assert clock.now() <= START + 0.2
+    outcome = await EdgeManagement(edge, clock).post([ME, YOU], "hi", until=START)
+    assert outcome == Outcome(unsent=[ME, YOU])
+
+
+async def test_time_that_runs_out_underway_leaves_the_rest_unsent() -> None:
+    edge, clock = ScriptedEdge(), FakeClock()
+    whose = [f"c{number}" for number in range(3 * CALLS_AT_ONCE)]
+
+    async def pass_the_time() -> None:
+        clock.time += 60
+
+    posting = EdgeManagement(edge, clock).post(whose, "hi", until=START + 60)
+    outcome, _ = await asyncio.gather(posting, pass_the_time())
+    assert outcome == Outcome(done=CALLS_AT_ONCE, unsent=whose[CALLS_AT_ONCE:])
+
+
+async def test_many_connections_leave_time_for_others() -> None:
+    edge = ScriptedEdge()
+    whose = [f"c{number}" for number in range(10 * CALLS_AT_ONCE)]
+    seen: list[int] = []
+
+    async def look() -> None:
+        while len(edge.posted) < len(whose):
+            seen.append(len(edge.posted))
+            await asyncio.sleep(0)
+
+    await asyncio.gather(EdgeManagement(edge, FakeClock()).post(whose, "hi", until=math.inf), look())
+    assert seen == list(range(CALLS_AT_ONCE, len(whose), CALLS_AT_ONCE))
+    assert edge.posted == whose

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SECRET = "the-e2e-secret-of-more-than-32-bytes"
 PRODUCTION, STAGING = "e2e-sockets", "e2e-sockets-staging"
 STACKS = (PRODUCTION, STAGING)
+INLINE_LIMIT = 20
+"""Small, so that a handful of sockets is a large channel."""
 
 
 def copy_of_the_project(folder: Path) -> Path:
@@ -59,6 +61,7 @@ class Deployment:
             "TARGET_URL": self.target_url,
             "JWT_SECRET": self.jwt_secret,
             "STACK_NAME": PRODUCTION,
+            "INLINE_LIMIT": str(INLINE_LIMIT),
             "LAMBDA_ARCHITECTURE": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
             "LAMBDA_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
         }
@@ -103,6 +106,6 @@ class Deployment:
         )
 
     def rows(self, stack: str) -> list[dict[str, Any]]:
-        """Return the rows of a stack's connections; the ids of published messages stay for five minutes."""
+        """Return the rows of a stack's connections; the gateway's own notes stay for minutes or days."""
         rows = self.client("dynamodb").scan(TableName=f"{stack}-Connections")["Items"]
-        return [row for row in rows if not row["connectionId"]["S"].startswith("$published:")]
+        return [row for row in rows if not row["connectionId"]["S"].startswith("$")]

@@ -48,17 +48,30 @@ def backend() -> Iterator[ScriptedBackend]:
     loop.close()
 
 
+class Context:
+    """What Lambda hands to a function beside the event."""
+
+    def __init__(self, left_s: float) -> None:
+        self._left_s = left_s
+
+    def get_remaining_time_in_millis(self) -> int:
+        return round(self._left_s * 1000)
+
+
 @dataclass(frozen=True)
 class Deployment:
-    """`call` starts the function of that name on an event."""
+    """`start` runs the function of that name on an event, with so many seconds left."""
 
-    call: Callable[[str, Any], Any]
+    start: Callable[[str, Any, float], Any]
     backend: ScriptedBackend
     management: HttpStub
     dynamodb: DynamoDBClient
     sqs: SQSClient
     table_name: str
     queue_url: str
+
+    def call(self, name: str, payload: Any, *, left_s: float = 30) -> Any:
+        return self.start(name, payload, left_s)
 
     def channels(self) -> list[str]:
         """The sort keys of all rows."""
@@ -108,13 +121,13 @@ def deployment(
         monkeypatch.setenv(name, value)
     modules: dict[str, Any] = {}
 
-    def call(name: str, payload: Any) -> Any:
+    def start(name: str, payload: Any, left_s: float) -> Any:
         if name not in modules:  # a cold start
             sys.modules.pop(f"functions.{name}", None)
             modules[name] = importlib.import_module(f"functions.{name}")
-        return modules[name].handler(payload, None)
+        return modules[name].handler(payload, Context(left_s))
 
-    yield Deployment(call, backend, stub, dynamodb, sqs, table_name, queue_url)
+    yield Deployment(start, backend, stub, dynamodb, sqs, table_name, queue_url)
     for name, module in modules.items():
         module.runner.close()
         del sys.modules[f"functions.{name}"]

@@ -155,6 +155,33 @@ def test_same_message_id_is_published_once(deployment: Deployment) -> None:
     assert len(deployment.management.requests) == 1
 
 
+def test_control_function_that_runs_out_of_time_says_what_it_did_not_do(deployment: Deployment) -> None:
+    text = {"type": "TEXT", "connectionId": ME, "data": "hi"}
+    answer = deployment.call("control", control_event(text), left_s=1)
+    assert answer["statusCode"] == 503
+    assert json.loads(answer["body"])["error"] == "events[0]: TEXT failed: no time is left for it"
+    assert deployment.management.requests == []
+
+
+def test_delivery_that_fails_half_way_goes_on_with_what_is_left(deployment: Deployment) -> None:
+    texts = [{"type": "TEXT", "connectionId": ME, "data": data} for data in ("1", "2")]
+    connect(deployment, *texts)
+    payload = deployment.sqs_event()
+    (record,) = payload["Records"]
+    deployment.management.script = lambda request: Answer() if request.body == b"1" else Answer(500)
+    again = {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
+    assert deployment.call("deliver", payload) == again
+    assert f"$connection:$progress:{record['messageId']}" in deployment.channels()
+
+    deployment.management.script = lambda _: Answer()
+    deployment.management.requests.clear()
+    record["attributes"]["ApproximateReceiveCount"] = "2"
+    assert deployment.call("deliver", payload, left_s=1) == again
+    assert deployment.management.requests == []
+    assert deployment.call("deliver", payload) == {"batchItemFailures": []}
+    assert [request.body for request in deployment.management.requests] == [b"2"]
+
+
 def test_call_without_the_secret_is_refused(deployment: Deployment) -> None:
     publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "hi"}
     assert deployment.call("control", event("control"))["statusCode"] == 403

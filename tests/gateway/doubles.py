@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +12,10 @@ import msgspec
 
 from slip_sockets.dev.memory import MemoryConnectionStore
 from slip_sockets.gateway.backend import Backend
+from slip_sockets.gateway.fan_out import Broadcaster
 from slip_sockets.gateway.gateway import Gateway
-from slip_sockets.gateway.ports import Deferred, HttpAnswer, HttpError, Outcome, Unavailable
+from slip_sockets.gateway.ports import Deferred, HttpAnswer, HttpError, Outcome, Page, Unavailable
+from slip_sockets.tokens import mint
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 ME = "AAAAAAAAAAAAAAA="
@@ -45,23 +49,29 @@ class RecordingManagement:
     refused: set[str] = field(default_factory=set)
     failing: dict[str, int] = field(default_factory=dict)
     """How many more times a call for this id fails."""
+    untils: list[float] = field(default_factory=list)
+    has_time_for: float = math.inf
+    """How many of the connections of a call are sent to in time."""
     opens_after_polls: int = 0
 
-    async def post(self, connection_ids: Sequence[str], data: str) -> Outcome:
-        return self._each(connection_ids, lambda whose: self.posted.append((whose, data)))
+    async def post(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
+        return self._each(connection_ids, lambda whose: self.posted.append((whose, data)), until)
 
-    async def delete(self, connection_ids: Sequence[str]) -> Outcome:
-        return self._each(connection_ids, self.deleted.append)
+    async def delete(self, connection_ids: Sequence[str], *, until: float) -> Outcome:
+        return self._each(connection_ids, self.deleted.append, until)
 
     async def is_open(self, connection_id: str) -> bool:
         self.opens_after_polls -= 1
         return self.opens_after_polls < 0
 
-    def _each(self, connection_ids: Sequence[str], do: Callable[[str], None]) -> Outcome:
+    def _each(self, connection_ids: Sequence[str], do: Callable[[str], None], until: float) -> Outcome:
         self.calls.append(list(connection_ids))
+        self.untils.append(until)
         outcome = Outcome()
-        for whose in connection_ids:
-            if whose in self.gone:
+        for number, whose in enumerate(connection_ids):
+            if number >= self.has_time_for:
+                outcome.unsent.append(whose)
+            elif whose in self.gone:
                 outcome.gone.append(whose)
             elif whose in self.refused:
                 outcome.refused[whose] = "Invalid connectionId"
@@ -105,11 +115,22 @@ class ScriptedClient:
 
 
 class FaultyStore(MemoryConnectionStore):
-    """Raises Unavailable from the methods that a test names."""
+    """Raises Unavailable from the methods that a test names. The index lacks the `unseen`, and shows `ghosts`."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
         self.away: set[str] = set()
+        self.unseen: set[str] = set()
+        self.ghosts: list[str] = []
+
+    async def subscribers(
+        self, channel: str, *, after: str | None = None, page_size: int = 1_000
+    ) -> AsyncIterator[Page]:
+        shown_first = self.ghosts if after is None else []
+        async for page in super().subscribers(channel, after=after, page_size=page_size):
+            shown = [whose for whose in page.connection_ids if whose not in self.unseen]
+            yield Page([*shown_first, *shown], page.cursor)
+            shown_first = []
 
     def __getattribute__(self, name: str) -> Any:
         if not name.startswith("_") and name != "away" and name in self.away:
@@ -117,14 +138,21 @@ class FaultyStore(MemoryConnectionStore):
         return super().__getattribute__(name)
 
 
+INLINE_LIMIT = 4
+PAGE_SIZE = 3
+"""As a test can count."""
+
+
 class World:
-    """A gateway and everything around it."""
+    """A gateway and everything around it. `broadcaster` does as the gateway's own."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.store = FaultyStore(self.clock)
         self.management = RecordingManagement()
         self.queue = RecordingQueue()
+        self.kept: list[Deferred] = []
+        self.broadcaster = Broadcaster(self.store, self.management, self.queue, self.clock, INLINE_LIMIT, PAGE_SIZE)
         self.client = ScriptedClient()
         self.gateway = Gateway(
             backend=Backend("https://ada:pw@app.example/slip?key=k", SECRET, self.client, self.clock),
@@ -133,10 +161,24 @@ class World:
             queue=self.queue,
             clock=self.clock,
             secrets=[SECRET],
+            inline_limit=INLINE_LIMIT,
         )
+
+    async def defer(self, message: Deferred, *, deadline: float = math.inf) -> None:
+        """Handle a message of the queue; `kept` gets what the gateway wants remembered on the way."""
+
+        async def keep(rest: Deferred) -> None:
+            self.kept.append(rest)
+
+        await self.gateway.on_deferred(message, keep, deadline=deadline)
 
     async def connected(self, *connection_ids: str, channels: Sequence[str] = (), metadata: bytes = b"null") -> None:
         """Have these connected for a while already."""
         for connection_id in connection_ids:
             await self.store.open(connection_id, metadata, channels)
         self.clock.time += 10
+
+
+def control_event(events: Any, *, secret: str = SECRET, **more: Any) -> dict[str, Any]:
+    token = mint("ControlEvent", secret)
+    return {"headers": {"authorization": f"bearer {token}"}, "body": json.dumps({"events": events})} | more

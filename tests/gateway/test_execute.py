@@ -16,20 +16,21 @@ from slip_sockets.events import (
     Subscribe,
     Unsubscribe,
 )
-from slip_sockets.gateway.execute import RETRY_PAUSES_S, EventFailed, Executor
+from slip_sockets.gateway.execute import CLAIM_WAIT_S, EventFailed, Executor
+from slip_sockets.gateway.fan_out import RESERVE_S
 from slip_sockets.gateway.plan import ACCEPT_WINDOW_S
-from slip_sockets.gateway.ports import Continuation
+from slip_sockets.gateway.ports import Claim
 
 from .doubles import ME, YOU, World
 
 
 @pytest.fixture
 def executor(world: World) -> Executor:
-    return Executor(world.store, world.management, world.queue, world.clock)
+    return Executor(world.store, world.management, world.broadcaster, world.clock)
 
 
 async def subscribers(world: World, channel: str) -> list[str]:
-    return [whose async for page in world.store.subscribers(channel) for whose in page]
+    return [whose async for page in world.store.subscribers(channel) for whose in page.connection_ids]
 
 
 async def test_events_take_effect_in_order(world: World, executor: Executor) -> None:
@@ -87,26 +88,6 @@ async def test_a_connection_that_never_opens_is_gone_when_the_accept_window_has_
     assert await subscribers(world, "room") == []
 
 
-async def test_a_client_that_takes_no_more_for_a_moment_alone_is_tried_again(world: World, executor: Executor) -> None:
-    await world.connected(ME, YOU, channels=["room"])
-    world.management.failing = {ME: 2}
-    assert await executor.run([PublishText("room", "hi")]) == [Report(2, 2, 0, 0)]
-    assert world.management.posted == [(YOU, "hi"), (ME, "hi")]
-    assert world.management.calls == [[ME, YOU], [ME], [ME]]
-
-
-async def test_a_client_that_takes_no_more_is_queued_and_counted(world: World, executor: Executor) -> None:
-    await world.connected(ME, YOU, channels=["room"])
-    world.management.failing = {ME: 99}
-    reports = await executor.run([PublishText("room", "hi"), CloseChannel("room")])
-    assert reports == [Report(2, 1, 0, 1), Report(2, 1, 0, 1)]
-    assert world.queue.messages == [
-        Continuation(ME, [SendText(ME, "hi")]),
-        Continuation(ME, [CloseConnection(ME)]),
-    ]
-    assert len(world.clock.sleeps) == 2 * len(RETRY_PAUSES_S)
-
-
 async def test_a_refused_connection_counts_as_gone_and_is_logged(
     world: World, executor: Executor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -139,6 +120,57 @@ async def test_a_publish_that_failed_may_be_repeated_with_its_id(world: World, e
         await executor.run([PublishText("room", "hi", "m1")])
     world.store.away.clear()
     assert await executor.run([PublishText("room", "hi", "m1")]) == [Report(1, 1, 0, 0)]
+
+
+async def test_a_publish_waits_for_another_one_with_its_id_that_may_fail_yet(world: World, executor: Executor) -> None:
+    await world.connected(ME, channels=["room"])
+    assert await world.store.claim("room", "m1", "somebody", lease_s=CLAIM_WAIT_S / 2) is Claim.MINE
+    assert await executor.run([PublishText("room", "hi", "m1")]) == [Report(1, 1, 0, 0)]
+    assert CLAIM_WAIT_S / 2 <= sum(world.clock.sleeps) < CLAIM_WAIT_S
+
+
+async def test_a_publish_does_not_wait_for_ever_for_another_one_with_its_id(world: World, executor: Executor) -> None:
+    await world.connected(ME, channels=["room"])
+    await world.store.claim("room", "m1", "somebody", lease_s=60)
+    with pytest.raises(EventFailed) as failure:
+        await executor.run([PublishText("room", "hi", "m1")])
+    assert str(failure.value) == (
+        "events[0]: PUBLISH_TEXT failed: another publish with the id 'm1' is under way, or broke off lately"
+    )
+    assert sum(world.clock.sleeps) == pytest.approx(CLAIM_WAIT_S, abs=0.2)
+    assert world.management.posted == []
+
+
+async def test_a_publish_whose_claim_cannot_be_confirmed_was_sent(
+    world: World, executor: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.connected(ME, channels=["room"])
+    world.store.away = {"confirm"}
+    assert await executor.run([PublishText("room", "hi", "m1")]) == [Report(1, 1, 0, 0)]
+    assert caplog.messages == [
+        "channel 'room': a repetition within five minutes may be sent again: the table is away for confirm"
+    ]
+
+
+async def test_nothing_is_begun_when_no_time_is_left(world: World, executor: Executor) -> None:
+    await world.connected(ME)
+    deadline = world.clock.now() + RESERVE_S
+    world.clock.time += 0.001
+    with pytest.raises(EventFailed) as failure:
+        await executor.run([SendText(ME, "hi")], deadline=deadline)
+    assert str(failure.value) == "events[0]: TEXT failed: no time is left for it"
+    assert failure.value.lacked_time
+    assert world.management.calls == []
+
+
+async def test_a_text_that_time_did_not_suffice_for_is_told(world: World, executor: Executor) -> None:
+    await world.connected(ME)
+    world.management.has_time_for = 0
+    with pytest.raises(EventFailed) as failure:
+        await executor.run([SendText(ME, "hi")], deadline=world.clock.now() + 10)
+    assert str(failure.value) == "events[0]: TEXT failed: no time was left to send it"
+    assert failure.value.lacked_time
+    assert world.management.untils == [world.clock.now() + 10 - RESERVE_S]
 
 
 async def test_the_event_that_fails_is_told_and_ends_the_batch(world: World, executor: Executor) -> None:

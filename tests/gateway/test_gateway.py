@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from slip_sockets.events import AnswerEvent, PublishText, SendText
+from slip_sockets.events import AnswerEvent, PublishText, SendText, Subscribe
+from slip_sockets.gateway.fan_out import RESERVE_S
+from slip_sockets.gateway.plan import RECENT_S
 from slip_sockets.gateway.ports import (
     CloseNotice,
     Continuation,
@@ -18,7 +20,7 @@ from slip_sockets.gateway.ports import (
 )
 from slip_sockets.tokens import bearer_token, mint, verify
 
-from .doubles import ME, SECRET, YOU, World
+from .doubles import ME, SECRET, YOU, World, control_event
 
 ACCEPT = {"type": "ACCEPT", "connectionId": ME}
 BACKEND = "backend https://app.example/slip"
@@ -36,11 +38,6 @@ CONNECT = socket_event(
     multiValueQueryStringParameters={"room": ["a", ""]},
 )
 DISCONNECT = socket_event("DISCONNECT", context={"disconnectStatusCode": 1001, "disconnectReason": "bye"})
-
-
-def control_event(events: Any, *, secret: str = SECRET, **more: Any) -> dict[str, Any]:
-    token = mint("ControlEvent", secret)
-    return {"headers": {"authorization": f"bearer {token}"}, "body": json.dumps({"events": events})} | more
 
 
 async def test_an_open_tells_the_backend_what_the_contract_says(world: World) -> None:
@@ -86,10 +83,52 @@ async def test_what_needs_an_open_socket_is_queued(world: World) -> None:
     )
     await world.gateway.on_websocket_event(CONNECT)
     (message,) = world.queue.messages
-    assert message == Continuation(ME, [SendText(ME, "hi"), PublishText("room", "new")])
+    recent_until = world.clock.now() + RECENT_S
+    assert message == Continuation(
+        ME, [SendText(ME, "hi"), PublishText("room", "new")], [Subscribe(ME, "room")], recent_until
+    )
     assert world.management.calls == []
-    await world.gateway.on_deferred(message)
+    world.store.unseen = {ME}
+    await world.defer(message)
     assert world.management.posted == [(ME, "hi"), (ME, "new")]
+
+
+async def test_the_index_is_believed_again_when_what_waited_comes_late(world: World) -> None:
+    await world.connected(ME)
+    late = Continuation(ME, [PublishText("room", "new")], [Subscribe(ME, "room")], world.clock.now())
+    await world.defer(late)
+    assert world.management.posted == []
+
+
+async def test_what_an_answer_wants_done_beyond_the_functions_time_is_queued(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.connected(ME)
+    texts = [{"type": "TEXT", "connectionId": ME, "data": data} for data in "ab"]
+    world.client.will_answer(*texts)
+    message = socket_event("MESSAGE", body="hello")
+    caplog.set_level("INFO")
+    response = await world.gateway.on_websocket_event(message, deadline=world.clock.now() + RESERVE_S - 0.1)
+    assert response["statusCode"] == 200
+    assert world.queue.messages == [Continuation(ME, [SendText(ME, "a"), SendText(ME, "b")])]
+    assert caplog.messages == [f"connection {ME}: no time is left; 2 events of an answer are queued"]
+    assert world.gateway.failures == {}
+
+
+async def test_what_an_answer_wants_done_is_said_to_be_lost_where_neither_time_nor_queue_is_there(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.connected(ME)
+    world.client.will_answer({"type": "TEXT", "connectionId": ME, "data": "a"})
+    world.queue.is_away = True
+    message = socket_event("MESSAGE", body="hello")
+    response = await world.gateway.on_websocket_event(message, deadline=world.clock.now() + RESERVE_S - 0.1)
+    assert response["statusCode"] == 500
+    assert caplog.messages == [
+        f"connection {ME}: 1 events of an answer are lost: the queue is away",
+        f"TEXT of connection {ME}: in the answer, events[0]: TEXT failed: no time is left for it; "
+        "the rest was not done",
+    ]
 
 
 async def test_what_is_left_of_a_deferred_message_is_told(world: World) -> None:
@@ -97,7 +136,7 @@ async def test_what_is_left_of_a_deferred_message_is_told(world: World) -> None:
     world.management.failing = {YOU: 99}
     events: list[AnswerEvent] = [SendText(ME, "1"), SendText(YOU, "2"), SendText(ME, "3")]
     with pytest.raises(NotDone) as not_done:
-        await world.gateway.on_deferred(Continuation(ME, events))
+        await world.defer(Continuation(ME, events))
     assert not_done.value.rest == Continuation(ME, events[1:])
     assert world.management.posted == [(ME, "1")]
 
@@ -219,10 +258,10 @@ async def test_a_close_that_cannot_be_told_is_queued_with_its_metadata_and_told_
     (notice,) = world.queue.messages
     assert notice == CloseNotice(ME, 1001, "bye", b'{"user":"ada"}')
     with pytest.raises(NotDone) as not_done:
-        await world.gateway.on_deferred(notice)
+        await world.defer(notice)
     assert not_done.value.rest == notice
     world.client.will_answer()
-    await world.gateway.on_deferred(notice)
+    await world.defer(notice)
     told = {"connectionId": ME, "metadata": {"user": "ada"}, "events": [CLOSE]}
     assert world.client.told == [told, told, told]
 
@@ -232,7 +271,7 @@ async def test_a_close_that_the_backend_does_not_want_is_not_queued(world: World
     world.client.answer = answer
     await world.gateway.on_websocket_event(DISCONNECT)
     assert world.queue.messages == []
-    await world.gateway.on_deferred(CloseNotice(ME, None, None, b"null"))
+    await world.defer(CloseNotice(ME, None, None, b"null"))
     assert world.gateway.failures == {"CLOSE": 2}
 
 
@@ -243,17 +282,17 @@ async def test_a_close_whose_rows_cannot_be_read_is_queued_and_reads_them_later(
     (notice,) = world.queue.messages
     assert world.client.told == []
     with pytest.raises(NotDone) as not_done:
-        await world.gateway.on_deferred(notice)
+        await world.defer(notice)
     assert not_done.value.rest == notice
     world.store.away.clear()
     world.client.answer = HttpError("refused")
     with pytest.raises(NotDone) as not_done:
-        await world.gateway.on_deferred(notice)
+        await world.defer(notice)
     notice = not_done.value.rest
     assert notice == CloseNotice(ME, 1001, "bye", b'{"user":"ada"}'), "its rows are gone now"
     world.client.will_answer()
     world.client.told.clear()
-    await world.gateway.on_deferred(notice)
+    await world.defer(notice)
     assert world.client.told == [{"connectionId": ME, "metadata": {"user": "ada"}, "events": [CLOSE]}]
     assert len(world.store) == 0
 

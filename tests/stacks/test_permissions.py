@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import math
 from collections.abc import Awaitable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 import pytest
+from botocore.credentials import Credentials
 
 from slip_sockets.aws.connections import INDEX_NAME, DynamoDbConnectionStore
 from slip_sockets.aws.management import ApiGatewayManagement
+from slip_sockets.aws.progress import DynamoDbProgress
 from slip_sockets.aws.queue import SqsQueue
 from slip_sockets.errors import InvalidEvents
 from slip_sockets.events import decode_answer, decode_control
@@ -30,6 +34,7 @@ CONNECTION = "AAAAAAAAAAAAAAA="
 POST, DELETE, GET = (f"{LIVE}/{method}/@connections/*" for method in ("POST", "DELETE", "GET"))
 MANAGE = "execute-api:ManageConnections"
 COMMON = {
+    ("dynamodb:BatchGetItem", TABLE),
     ("dynamodb:BatchWriteItem", TABLE),
     ("dynamodb:ConditionCheckItem", TABLE),
     ("dynamodb:DeleteItem", TABLE),
@@ -104,6 +109,7 @@ ITEM = {
     "channel": {"S": f"$connection:{CONNECTION}"},
     "metadata": {"S": "null"},
     "connectedAt": {"N": "0"},
+    "rest": {"S": "{}"},
     "ttl": {"N": "99999999999"},
 }
 
@@ -112,6 +118,8 @@ def dynamodb_answers(request: Request) -> Answer:
     match request.operation:
         case "Query":
             return Answer.of({"Items": [ITEM], "Count": 1, "ScannedCount": 1})
+        case "BatchGetItem":
+            return Answer.of({"Responses": {"Connections": [ITEM]}, "UnprocessedKeys": {}})
         case "BatchWriteItem":
             return Answer.of({"UnprocessedItems": {}})
         case "GetItem":
@@ -150,8 +158,23 @@ async def test_store_needs_what_every_role_allows(stub: HttpStub) -> None:
     stub.script = dynamodb_answers
     store = DynamoDbConnectionStore(client("dynamodb", stub.url), "Connections", SystemClock())
     await call_all_methods(
-        store, connection_id=CONNECTION, metadata=b"null", channels=["news"], channel="news", message_id="1"
+        store,
+        connection_id=CONNECTION,
+        connection_ids=[CONNECTION],
+        metadata=b"null",
+        channels=["news"],
+        channel="news",
+        message_id="1",
+        claimant="me",
+        lease_s=1,
+        for_s=1,
+        accepted_before=1,
+        after=None,
+        page_size=1,
+        until=math.inf,
     )
+    progress = DynamoDbProgress(client("dynamodb", stub.url), "Connections", SystemClock())
+    await call_all_methods(progress, message_id="1", rest="{}")
     needed = {need for request in stub.requests for need in dynamodb_needs(request)}
     assert needed == {pair for pair in COMMON if pair[0].startswith("dynamodb:")}
 
@@ -167,8 +190,13 @@ async def test_queue_needs_what_the_roles_allow(stub: HttpStub) -> None:
 
 
 async def test_management_needs_what_the_control_role_allows(stub: HttpStub) -> None:
-    management = ApiGatewayManagement(client("apigatewaymanagementapi", f"{stub.url}/live"))
-    await call_all_methods(management, connection_ids=[CONNECTION], connection_id=CONNECTION, data="hi")
+    credentials = Credentials("key", "secret")
+    management = ApiGatewayManagement(f"{stub.url}/live", "us-east-1", lambda: credentials, SystemClock())
+    await management.post([CONNECTION], "hi", until=math.inf)
+    await management.delete([CONNECTION], until=math.inf)
+    await management.is_open(CONNECTION)
+    management.close()
+    await asyncio.sleep(0)
     assert {f"{request.method} {unquote(request.path)}" for request in stub.requests} == {
         f"{method} /live/@connections/{CONNECTION}" for method in ("POST", "DELETE", "GET")
     }

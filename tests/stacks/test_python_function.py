@@ -74,6 +74,7 @@ class TestEach:
             management_url=MANAGEMENT_URL,
             jwt_secret_parameter="${aws_ssm_parameter.jwt_secret.name}",
             jwt_previous_secrets_parameter=None,
+            inline_limit=1_000,
         )
         optional = {"JWT_PREVIOUS_SECRETS_PARAMETER"}
         assert set(environment) - {"JWT_SECRET_VERSION"} == environment.asked - optional

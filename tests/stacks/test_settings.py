@@ -45,6 +45,7 @@ def test_target_and_secret_are_enough() -> None:
         deletion_protection=True,
         throttling_rate_limit=2_000,
         throttling_burst_limit=1_000,
+        inline_limit=1_000,
         log_retention_days=90,
     )
     assert asdict(staging) == asdict(production) | {
@@ -65,6 +66,7 @@ def test_every_setting_is_read() -> None:
         HOSTED_ZONE_NAME="example.co.uk",
         STATE_BUCKET="our-states",
         ACCESS_LOGS="true",
+        INLINE_LIMIT="25",
         LAMBDA_ARCHITECTURE="x86_64",
         LAMBDA_PYTHON="3.12",
     )
@@ -75,6 +77,7 @@ def test_every_setting_is_read() -> None:
     assert production.hosted_zone_name == "example.co.uk"
     assert production.state_bucket == "our-states"
     assert production.access_logs is True
+    assert production.inline_limit == 25
     assert production.architecture == "x86_64"
     assert production.python == "3.12"
 
@@ -209,6 +212,12 @@ class TestProblems:
                 "ACCESS_LOGS is 'maybe'. Set it to one of true, false",
             ]
         )
+
+    @pytest.mark.parametrize("limit", ["-1", "2001", "1e3", "many", "\u0665"])
+    def test_inline_limit_that_is_none(self, limit: str) -> None:
+        assert problems(INLINE_LIMIT=limit) == [
+            f"INLINE_LIMIT is {limit!r}. Set it to a number of subscribers, 0 to 2000"
+        ]
 
     @pytest.mark.parametrize("name", ["1st", "my_app", "my app", "-a", "ä", "\u212a", "a" * 47, "a/b", "${x}"])
     def test_stack_name_that_aws_would_refuse(self, name: str) -> None:

@@ -1,0 +1,577 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+import ipaddress
+import logging
+import math
+import ssl
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from slip_sockets.aws.sender import Limits, Sender
+from slip_sockets.aws.sigv4 import Signer
+from slip_sockets.gateway.ports import Outcome
+
+NOW = 1_767_225_600.0
+LIMITS = Limits(
+    connect_timeout_s=1,
+    timeout_s=5,
+    give_up_after_s=0.02,
+    stall_s=0.1,
+    first_pause_s=0.001,
+    longest_pause_s=0.01,
+    stop_before_s=0.05,
+    tick_s=0.001,
+)
+"""As patient as the real ones, in a time that runs faster."""
+
+
+class Credentials(NamedTuple):
+    access_key: str = "AKIDEXAMPLE"
+    secret_key: str = "a secret"
+    token: str | None = "a token"
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class Request(NamedTuple):
+    connection: int
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def connection_id(self) -> str:
+        return unquote(self.path.rpartition("/")[2])
+
+
+class Server:
+    """Answers as `script` says: bytes to send; CLOSE and RESET end the connection, after the bytes before."""
+
+    CLOSE = "close"
+    RESET = "reset"
+    HANG = "hang"
+
+    def __init__(self) -> None:
+        self.script: Callable[[Request], list[bytes | str]] = lambda _: [answer(200)]
+        self.requests: list[Request] = []
+        self.connections = 0
+        self.serving = 0
+        self._changed = asyncio.Condition()
+        self.release = asyncio.Event()
+        self.writers: list[asyncio.StreamWriter] = []
+
+    async def start(self, tls: ssl.SSLContext | None = None) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls, backlog=256)
+        port = self._server.sockets[0].getsockname()[1]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}/live"
+
+    async def aclose(self) -> None:
+        self.release.set()
+        for writer in self.writers:
+            writer.transport.abort()
+        self._server.close()
+        await self._server.wait_closed()
+        await self.wait_until(lambda: not self.serving)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.serving += 1
+        number = self.connections
+        self.writers.append(writer)
+        try:
+            while request := await self._read(reader, number):
+                self.requests.append(request)
+                await self._change()
+                for part in self.script(request):
+                    if isinstance(part, bytes):
+                        writer.write(part)
+                        await writer.drain()
+                    elif part == self.HANG:
+                        await self.release.wait()
+                    elif part == self.RESET:
+                        writer.transport.abort()
+                        return
+                    else:
+                        return
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            self.serving -= 1
+            await self._change()
+
+    async def _read(self, reader: asyncio.StreamReader, number: int) -> Request:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        first, *lines = head.removesuffix("\r\n\r\n").split("\r\n")
+        method, path, _ = first.split(" ")
+        pairs = (line.partition(": ") for line in lines)
+        headers = {name: value for name, _, value in pairs}
+        return Request(number, method, path, headers, await reader.readexactly(int(headers.get("Content-Length", 0))))
+
+    async def _change(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def wait_until(self, is_so: Callable[[], bool]) -> None:
+        async with self._changed:
+            await self._changed.wait_for(is_so)
+
+    def calls_for(self, connection_id: str) -> int:
+        return sum(request.connection_id == connection_id for request in self.requests)
+
+
+def answer(status: int, body: bytes = b"{}", name: str = "") -> bytes:
+    error = f"x-amzn-ErrorType: {name}\r\n" if name else ""
+    return f"HTTP/1.1 {status} Reason\r\n{error}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+LIMITED = answer(429, b'{"message":"Limit Exceeded"}', "LimitExceededException")
+LIMITED_TEXT = "429 LimitExceededException: Limit Exceeded"
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server()
+    await server.start()
+    yield server
+    await server.aclose()
+
+
+class Sending:
+    """A sender, and what it is called with."""
+
+    def __init__(self, url: str, limits: Limits = LIMITS, tls: ssl.SSLContext | None = None) -> None:
+        self.clock = FakeClock()
+        self.sender = Sender(url, self.clock, limits=limits, tls=tls)
+        self.signer = Signer(self.sender.host, "eu-west-1", Credentials())
+
+    async def post(self, *connection_ids: str, until: float = math.inf) -> Outcome:
+        return await self.sender.send("POST", connection_ids, b"hi", self.signer, until=until)
+
+
+@pytest.fixture
+async def sending(server: Server) -> AsyncIterator[Sending]:
+    sending = Sending(server.url)
+    yield sending
+    sending.sender.close()
+    await asyncio.sleep(0)
+
+
+def patient(sending: Sending, **limits: float) -> None:
+    sending.sender.limits = dataclasses.replace(sending.sender.limits, **limits)  # type: ignore[arg-type]
+
+
+def ids(count: int) -> list[str]:
+    return [f"{number:015}=" for number in range(count)]
+
+
+# What is sent
+
+
+async def test_each_is_sent_to_once(sending: Sending, server: Server) -> None:
+    assert await sending.post(*ids(500)) == Outcome(done=500)
+    assert sorted(request.connection_id for request in server.requests) == ids(500)
+    assert {(request.method, request.body) for request in server.requests} == {("POST", b"hi")}
+
+
+async def test_duplicates_are_sent_as_asked(sending: Sending, server: Server) -> None:
+    assert await sending.post("A=", "A=", "B=") == Outcome(done=3)
+    assert server.calls_for("A=") == 2
+
+
+async def test_nobody_is_sent_nothing(sending: Sending, server: Server) -> None:
+    assert await sending.post() == Outcome()
+    assert server.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("connection_id", "path"),
+    [
+        ("L0SM9cOFvHcCIhw=", "L0SM9cOFvHcCIhw%3D"),
+        ("a/b?c#d e%f", "a%2Fb%3Fc%23d%20e%25f"),
+        ("Zoë\r\nA: b", "Zo%C3%AB%0D%0AA%3A%20b"),
+        ("..", "%2E%2E"),
+        ("", ""),
+    ],
+)
+async def test_id_is_encoded(sending: Sending, server: Server, connection_id: str, path: str) -> None:
+    assert (await sending.post(connection_id)).done == 1
+    assert server.requests[0].path == f"/live/@connections/{path}"
+    assert server.requests[0].headers.keys() == {
+        "Host",
+        "X-Amz-Date",
+        "X-Amz-Security-Token",
+        "Authorization",
+        "User-Agent",
+        "Content-Length",
+    }
+
+
+# Connections
+
+
+async def test_connections_are_kept(sending: Sending, server: Server) -> None:
+    for _ in range(3):
+        assert (await sending.post("A=")).done == 1
+    assert server.connections == 1
+    assert (await sending.post(*ids(100))).done == 100
+    assert server.connections <= 16  # a handshake for each of the requests would cost more than they do
+
+
+async def test_connection_that_was_idle_for_long_is_not_trusted(sending: Sending, server: Server) -> None:
+    await sending.post("A=")
+    sending.clock.time += 21
+    await sending.post("A=")
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+async def test_connection_that_was_closed_meanwhile_is_not_used(sending: Sending, server: Server) -> None:
+    server.script = lambda _: [answer(200), Server.CLOSE]
+    await sending.post("A=")
+    await server.wait_until(lambda: not server.serving)
+    await sending.post("A=")
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+async def test_kept_connection_that_ends_before_the_answer_is_replaced_at_once(
+    sending: Sending, server: Server
+) -> None:
+    patient(sending, first_pause_s=60, longest_pause_s=60)
+    seen: list[int] = []
+
+    def script(request: Request) -> list[bytes | str]:
+        seen.append(request.connection)
+        return [Server.CLOSE] if seen.count(request.connection) > 1 else [answer(200)]
+
+    server.script = script
+    await sending.post("A=")
+    assert await sending.post("B=") == Outcome(done=1)
+    assert [(request.connection, request.connection_id) for request in server.requests] == [
+        (1, "A="),
+        (1, "B="),
+        (2, "B="),
+    ]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}", b"\r\n0\r\n\r\n"],
+        [b"HTTP/1.1 204 No Content\r\n\r\n"],
+        [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 2", b"00 OK\r\nContent-Length: 0\r\n\r\n"],
+    ],
+)
+async def test_every_kind_of_answer_keeps_the_connection(
+    sending: Sending, server: Server, parts: list[bytes | str]
+) -> None:
+    server.script = lambda _: parts
+    for _ in range(3):
+        assert await sending.post("A=") == Outcome(done=1)
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", Server.HANG],
+        [b"HTTP/1.1 200 OK\r\n\r\n{}", Server.CLOSE],
+        [answer(200) + answer(410), Server.HANG],
+    ],
+)
+async def test_some_answers_end_the_connection(sending: Sending, server: Server, parts: list[bytes | str]) -> None:
+    server.script = lambda _: parts
+    for _ in range(2):
+        assert await sending.post("A=") == Outcome(done=1)
+    assert server.connections == 2
+
+
+async def test_each_event_runs_on_the_same_loop_anew() -> None:
+    """As in a function: between two events nothing runs."""
+
+    def events() -> list[int]:
+        with asyncio.Runner() as runner:
+            server = Server()
+            runner.run(server.start())
+            sending = Sending(server.url)
+            done = [runner.run(sending.post("A=", "B=")).done for _ in range(5)]
+            sending.sender.close()
+            runner.run(server.aclose())
+            return [*done, server.connections]
+
+    assert await asyncio.to_thread(events) == [2, 2, 2, 2, 2, 2]
+
+
+# What becomes of it
+
+
+async def test_each_has_its_own_fate(sending: Sending, server: Server) -> None:
+    fates = {
+        "gone": answer(410, b'{"message":null}', "GoneException"),
+        "forbidden": answer(403, b'{"message":"Forbidden"}', "ForbiddenException:http://internal/"),
+        "large": answer(413, b'{"Message":"Too large"}'),
+        "unclear": answer(404, b"<html>"),
+        "moved": answer(301, b"[]"),
+        "long": answer(400, b'{"message":"' + 1000 * b"x" + b'"}', "BadRequestException"),
+    }
+    server.script = lambda request: [fates.get(request.connection_id, answer(200))]
+    outcome = await sending.post(*fates, "A=")
+    assert (outcome.done, outcome.gone, outcome.failed, outcome.unsent) == (1, ["gone"], {}, [])
+    assert outcome.refused == {
+        "forbidden": "403 ForbiddenException: Forbidden",
+        "large": "413: Too large",
+        "unclear": "404",
+        "moved": "301",
+        "long": "400 BadRequestException: " + 275 * "x",
+    }
+    assert len(server.requests) == 7
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        [LIMITED],
+        [answer(500)],
+        [answer(503, b"")],
+        [answer(403, b'{"message":"expired"}', "ExpiredTokenException")],
+        [answer(403, b'{"Message":"not authorized"}', "AccessDeniedException")],
+        [Server.RESET],
+        [Server.CLOSE],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi", Server.CLOSE],
+        [b"SSH-2.0-OpenSSH\r\n"],
+        [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"],
+    ],
+)
+async def test_what_may_succeed_is_tried_again_for_that_connection_alone(
+    sending: Sending, server: Server, failing: list[bytes | str]
+) -> None:
+    def script(request: Request) -> list[bytes | str]:
+        return failing if request.connection_id == "A=" and server.calls_for("A=") <= 2 else [answer(200)]
+
+    server.script = script
+    assert await sending.post("A=", *ids(30)) == Outcome(done=31)
+    assert server.calls_for("A=") == 3
+    assert len(server.requests) == 33
+
+
+async def test_no_answer_in_time_is_tried_again(sending: Sending, server: Server) -> None:
+    patient(sending, timeout_s=0.02)
+    server.script = lambda _: [Server.HANG] if len(server.requests) == 1 else [answer(200)]
+    assert await sending.post("A=") == Outcome(done=1)
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+async def test_slow_client_does_not_hold_up_others(sending: Sending, server: Server) -> None:
+    server.script = lambda request: [LIMITED if request.connection_id == "slow" else answer(200)]
+    outcome = await sending.post("slow", *ids(1000))
+    assert outcome == Outcome(done=1000, failed={"slow": LIMITED_TEXT})
+    assert 6 <= server.calls_for("slow") < 50
+    assert sending.sender.pace.rate == math.inf
+    before = len(server.requests)
+    assert (await sending.post(*ids(1000))).done == 1000
+    assert len(server.requests) == before + 1000
+
+
+async def test_several_slow_clients_are_given_up_each(sending: Sending, server: Server) -> None:
+    slow = {f"slow{number}" for number in range(20)}
+    server.script = lambda request: [LIMITED if request.connection_id in slow else answer(200)]
+    everybody = ids(500)
+    for number, whose in enumerate(sorted(slow)):
+        everybody.insert(25 * number, whose)
+    outcome = await sending.post(*everybody)
+    assert (outcome.done, outcome.failed) == (500, dict.fromkeys(slow, LIMITED_TEXT))
+    assert sending.sender.pace.rate == math.inf
+
+
+async def test_nobody_is_given_up_while_the_quota_lets_some_through(sending: Sending, server: Server) -> None:
+    # A quota that depends on the calls instead of the time: each fifth gets through.
+    server.script = lambda _: [answer(200) if len(server.requests) % 5 == 0 else LIMITED]
+    patient(sending, stall_s=60)
+    assert await sending.post(*ids(40)) == Outcome(done=40)
+
+
+async def test_nothing_succeeds_and_all_are_given_up(sending: Sending, server: Server) -> None:
+    server.script = lambda _: [answer(503, b'{"message":"Service Unavailable"}')]
+    outcome = await sending.post(*ids(300))
+    assert outcome == Outcome(failed=dict.fromkeys(ids(300), "503: Service Unavailable"))
+
+
+async def test_server_that_is_away_is_told_so() -> None:
+    sending = Sending("http://127.0.0.1:1/live")
+    outcome = await sending.post("A=", "B=")
+    assert list(outcome.failed) == ["A=", "B="] or list(outcome.failed) == ["B=", "A="]
+    assert outcome.failed["A="] == "no connection: [Errno 111] Connect call failed ('127.0.0.1', 1)"
+
+
+async def test_name_that_cannot_be_resolved_is_told_so() -> None:
+    outcome = await Sending(f"http://{'a' * 64}.invalid/live").post("A=")
+    assert outcome.failed["A="].startswith("no connection: ")
+
+
+async def test_pace_is_slowed_by_a_quota_and_recovers(sending: Sending, server: Server) -> None:
+    loop = asyncio.get_running_loop()
+    sent: list[float] = []
+
+    def quota(_: Request) -> list[bytes | str]:
+        sent[:] = [at for at in sent if at > loop.time() - 0.1]
+        if len(sent) >= 20:
+            return [LIMITED]
+        sent.append(loop.time())
+        return [answer(200)]
+
+    server.script = quota
+    patient(sending, stall_s=60)
+    assert await sending.post(*ids(60)) == Outcome(done=60)
+    slowed = sending.sender.pace.rate
+    assert slowed < 2000
+    server.script = lambda _: [answer(200)]
+    assert (await sending.post(*ids(500))).done == 500
+    assert sending.sender.pace.rate > slowed
+
+
+# Time
+
+
+@pytest.mark.parametrize("left_s", [-10, 0, 0.04])
+async def test_nothing_begins_when_time_is_over(sending: Sending, server: Server, left_s: float) -> None:
+    assert await sending.post("A=", "B=", until=NOW + left_s) == Outcome(unsent=["A=", "B="])
+    assert server.connections == 0
+
+
+async def test_what_is_outstanding_in_the_end_is_unsent(sending: Sending, server: Server) -> None:
+    server.script = lambda request: [answer(200) if request.connection_id == "A=" else Server.HANG]
+    outcome = await sending.post("A=", *ids(10), until=NOW + 0.3)
+    assert outcome.done == 1
+    assert sorted(outcome.unsent) == ids(10)
+    assert len(server.requests) < 11  # the few that were outstanding, and none of the others
+    # Their connections are not used again: the answers might still come.
+    server.script = lambda _: [answer(200)]
+    outstanding = {request.connection for request in server.requests if request.connection_id != "A="}
+    before = len(server.requests)
+    assert (await sending.post("A=")).done == 1
+    assert server.requests[before].connection not in outstanding
+
+
+async def test_what_is_to_be_tried_again_in_the_end_is_unsent(sending: Sending, server: Server) -> None:
+    patient(sending, stall_s=60)
+    server.script = lambda _: [LIMITED]
+    assert await sending.post("A=", until=NOW + 0.1) == Outcome(unsent=["A="])
+    assert len(server.requests) > 1
+
+
+async def test_answer_that_comes_while_nothing_begins_any_more_counts(sending: Sending, server: Server) -> None:
+    patient(sending, stop_before_s=59.9)
+    server.script = lambda _: [Server.HANG, answer(200)]
+    asyncio.get_running_loop().call_later(0.2, server.release.set)
+    outcome = await sending.post(*ids(10), until=NOW + 60)
+    assert outcome.done == 4
+    assert sorted(outcome.unsent) == ids(10)[4:]
+
+
+async def test_who_is_cancelled_leaves_nothing_behind(sending: Sending, server: Server) -> None:
+    server.script = lambda _: [Server.HANG]
+    posting = asyncio.ensure_future(sending.post("A="))
+    await server.wait_until(lambda: bool(server.requests))
+    posting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await posting
+    server.script = lambda _: [answer(200)]
+    assert await sending.post("A=") == Outcome(done=1)
+    assert [request.connection for request in server.requests] == [1, 2]
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that signs itself, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = dt.datetime.now(dt.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(address, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("tls")
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.fixture
+async def tls_server(certificate: tuple[Path, Path]) -> AsyncIterator[Server]:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(*certificate)
+    server = Server()
+    await server.start(context)
+    yield server
+    await server.aclose()
+
+
+async def test_tls(tls_server: Server, certificate: tuple[Path, Path]) -> None:
+    sending = Sending(tls_server.url, tls=ssl.create_default_context(cafile=certificate[0]))
+    tls_server.script = lambda _: [answer(200, b"x" * 20_000)]
+    for _ in range(2):
+        assert await sending.post(*ids(60)) == Outcome(done=60)
+    assert tls_server.connections < 10
+    # A connection that the server ends in TLS's way is not used again.
+    tls_server.script = lambda _: [answer(200), Server.CLOSE]
+    for _ in range(2):
+        assert await sending.post(*ids(20)) == Outcome(done=20)
+    sending.sender.close()
+    await asyncio.sleep(0)
+
+
+async def test_certificate_that_nobody_vouches_for_is_told(tls_server: Server) -> None:
+    sending = Sending(tls_server.url)
+    outcome = await sending.post("A=")
+    reason = "no connection: certificate verify failed: self-signed certificate"
+    assert outcome == Outcome(failed={"A=": reason})
+    assert tls_server.requests == []
+
+
+# What is told
+
+
+async def test_logs_hold_no_secrets(sending: Sending, server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "slip_sockets")
+    server.script = lambda _: [Server.RESET]
+    await sending.post("A=")
+    for secret in ("a token", "a secret", "AKID", "hi"):
+        assert secret not in caplog.text
+
+
+@pytest.mark.parametrize("url", ["ftp://host/live", "/live", "https:///live"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^not an http or https URL$"):
+        Sender(url, FakeClock())
