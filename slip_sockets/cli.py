@@ -6,31 +6,33 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+import msgspec
 import typer
 
 from .dev.edge import Limits
 from .dev.server import DevServer, DevSettings
 from .errors import InvalidSettings
 from .gateway.backend import TIMEOUT_S
+from .gateway.ports import Unavailable
 from .settings import is_http_url
 from .tokens import RECOMMENDED_SECRET_BYTES
 
+if TYPE_CHECKING:
+    from .aws.dead_letters import DeadLetter, DeadLetters
+
 _LIMITS = Limits()
 OUTPUTS_FILE = Path("cdk-outputs.dev.json")
+DEPLOYED_OUTPUTS_FILE = Path("cdk-outputs.json")
 
 app = typer.Typer(
     help="SLIP Sockets: a WebSocket server without a server.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-
-
-@app.callback()
-def _commands() -> None:
-    """Make `dev` a command of its own although it is the only one yet."""
 
 
 @app.command()
@@ -116,6 +118,123 @@ def _problems(target_url: str, jwt_secret: str) -> list[str]:
     if not jwt_secret:
         problems.append("JWT_SECRET is not set. Set it to any secret that your backend knows too, e.g. 32 random bytes")
     return problems
+
+
+@app.command()
+def redrive(
+    stack: Annotated[
+        str, typer.Option(envvar="STACK_NAME", help="The deployment; staging's is slip-sockets-staging.")
+    ] = "slip-sockets",
+    outputs: Annotated[
+        Path, typer.Option(help="File in which the deployment has an entry: its region is taken from there.")
+    ] = DEPLOYED_OUTPUTS_FILE,
+    region: Annotated[str, typer.Option(help="Region of the deployment; then no outputs file is needed.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list them, of each message group the first ten: SQS hides the rest.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the dead letters of a deployment, and send them again: what could not be done in 6 hours of trying.
+
+    Each goes back into the queue, in order, or what is left of it to do. Those that cannot be read stay where they are.
+
+    Example: slip-sockets redrive --stack slip-sockets-staging --dry-run
+    """
+    try:
+        from .aws.dead_letters import open_dead_letters
+    except ModuleNotFoundError as error:
+        if error.name not in ("boto3", "botocore"):
+            raise
+        _give_up(InvalidSettings([f'{error.name} is missing. Install it: pip install "slip-sockets[aws]"']))
+    found: list[DeadLetter] = []
+    total, problem = 0, None
+    try:
+        letters = open_dead_letters(stack, region or _region_of(stack, outputs))
+        total = letters.count()
+        asyncio.run(_redrive(letters, found, dry_run=dry_run, is_quiet=as_json))
+    except InvalidSettings as error:
+        _give_up(error)
+    except Unavailable as error:
+        problem = str(error)
+    except KeyboardInterrupt:
+        problem = "stopped"
+    unreadable = sum(not letter.is_readable for letter in found)
+    sent = 0 if dry_run else len(found) - unreadable
+    if as_json:
+        document: dict[str, Any] = {"stack": stack, "dryRun": dry_run, "approximateTotal": total, "sent": sent}
+        document |= {"unreadable": unreadable, "deadLetters": found}
+        typer.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
+    elif problem is None:
+        for line in _summary(stack, len(found), unreadable, total, dry_run=dry_run):
+            typer.echo(line)
+    if problem is not None:
+        what_now = "Repeat the command" if dry_run else f"{sent} were sent again; repeat the command for the others"
+        typer.echo(f"slip-sockets: {problem}. {what_now}", err=True)
+        sys.exit(1)
+
+
+async def _redrive(letters: DeadLetters, found: list[DeadLetter], *, dry_run: bool, is_quiet: bool) -> None:
+    async with aclosing(letters.look() if dry_run else letters.send_again()) as each:
+        async for letter in each:
+            found.append(letter)
+            if not is_quiet:
+                typer.echo(_line(letter))
+
+
+_KINDS = {"close_notice": "close notice", "fan_out": "fan-out", "fan_out_chunk": "chunk"}
+
+
+def _line(letter: DeadLetter) -> str:
+    parts = {
+        "connection %s": letter.connection_id,
+        "channel %r": letter.channel,
+        "%d events": letter.events,
+        "%d connections": letter.connections,
+        "message %s": None if letter.is_readable else letter.message_id,
+    }
+    about = ", ".join(text % value for text, value in parts.items() if value is not None)
+    when = letter.sent_at.strftime("%Y-%m-%d %H:%M:%SZ")
+    rest = ", the rest of it" if letter.is_rest else ""
+    return f"{when}  {letter.attempts:3} attempts  {_KINDS.get(letter.kind, letter.kind):12}  {about}{rest}"
+
+
+def _summary(stack: str, found: int, unreadable: int, total: int, *, dry_run: bool) -> list[str]:
+    dead, deferred = f"{stack}-dead-letters.fifo", f"{stack}-deferred.fifo"
+    if not found and not total:
+        return [f"{dead} is empty."]
+    lines = [f"{found} found in {dead}." if dry_run else f"{found - unreadable} sent again, to {deferred}."]
+    if unreadable:
+        lines.append(f"{unreadable} cannot be read: left in {dead}.")
+    if total > found and dry_run:
+        lines.append(f"SQS counts about {total}: it hides all but the first ten of a message group, and what another")
+        lines.append("run has in hand. Without --dry-run the command comes to all of a group.")
+    elif total > found:
+        lines.append(f"SQS counted about {total}: others may be in another run's hand, for 5 minutes at most.")
+    return lines
+
+
+class _Outputs(msgspec.Struct):
+    region: str = ""
+
+
+def _region_of(stack: str, path: Path) -> str:
+    """Read a deployment's region in an outputs file. Raises InvalidSettings."""
+    instead = "Deploy first, or choose the file with --outputs, or give --region"
+    try:
+        outputs = msgspec.json.decode(path.read_bytes(), type=dict[str, _Outputs])
+    except OSError as error:
+        raise InvalidSettings([f"cannot read {path}: {error.strerror}. {instead}"]) from error
+    except msgspec.DecodeError as error:
+        raise InvalidSettings([f"{path} is no outputs file: {error}"]) from error
+    if stack not in outputs:
+        known = ", ".join(sorted(outputs)) or "none"
+        raise InvalidSettings([f"{path} has no stack {stack!r}. It has: {known}"])
+    region = outputs[stack].region
+    if not region:
+        raise InvalidSettings([f"{path} has no region of {stack!r}. Give it with --region"])
+    if region == "local":
+        raise InvalidSettings([f"{path} is of a development server, which keeps its dead letters in memory"])
+    return region
 
 
 def _give_up(error: InvalidSettings) -> NoReturn:
