@@ -78,6 +78,10 @@ bench: set-up ## Run the benchmarks, next to Pushpin
 	@tools/ensure-debian-packages pushpin=pushpin
 	@$(bin)/python -m bench $(ARGS)
 
+.PHONY: bench-fan-out
+bench-fan-out: set-up ## Run the benchmark of the fan-out on AWS's side, against stubs (cases: ARGS="queued capped")
+	@$(bin)/python -m bench.fan_out $(ARGS)
+
 .PHONY: lock
 lock: set-up-lock ## Bring poetry.lock in line with pyproject.toml (all versions anew: ARGS=--regenerate)
 	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) lock $(ARGS)

@@ -57,6 +57,14 @@ def test_quota_is_used_and_not_much_exceeded(quota: float) -> None:
     assert len(answers) <= 1.5 * sum(answers)
 
 
+def test_a_slow_pace_soon_takes_what_others_leave() -> None:
+    pace = Pace()
+    simulate(pace, 10, Quota(12, burst=1))
+    slow = pace.rate
+    simulate(pace, 2, lambda _: True, begin=10)
+    assert pace.rate > 4 * slow
+
+
 def test_pace_recovers_with_the_quota() -> None:
     pace = Pace()
     quota = Quota(100, burst=10)
