@@ -27,6 +27,8 @@ BODY = b'{"events": []}'
 LIMIT = 1024 * 1024
 HURRY_S = 0.4
 """The deadline where a test waits for it to pass."""
+PATIENT_S = 1.5
+"""The deadline where a test lets part of it pass, and a busy machine may take as much again."""
 
 
 @pytest.fixture
@@ -189,7 +191,7 @@ async def test_answer_byte_by_byte_ends_at_the_deadline(clock: FakeClock, raw: b
         took_s = time.monotonic() - began
     assert isinstance(error, HttpTimeout)
     assert str(error) == "not within 0.4 s"
-    assert HURRY_S <= took_s < HURRY_S + 1
+    assert HURRY_S <= took_s < HURRY_S * 8  # the whole answer takes 18 times as long, or more
 
 
 async def test_silence_ends_at_the_deadline(clock: FakeClock) -> None:
@@ -204,14 +206,12 @@ async def test_silence_ends_at_the_deadline(clock: FakeClock) -> None:
 async def test_silence_after_a_late_beginning_ends_at_the_same_deadline(clock: FakeClock) -> None:
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
-        server.stopping.wait(0.9 * 2 * HURRY_S)
-        connection.sendall(b"HTTP/1.1 ")
-        server.stopping.wait()
+        for part in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 0\r\n\r\n"):  # too late, by pauses within the deadline
+            server.stopping.wait(0.6 * PATIENT_S)
+            connection.sendall(part)
 
     with RawServer(script) as server:
-        began = time.monotonic()
-        assert isinstance(await fails(RequestsClient(clock, 2 * HURRY_S), server), HttpTimeout)
-        assert time.monotonic() - began < 1.5 * 2 * HURRY_S
+        assert isinstance(await fails(RequestsClient(clock, PATIENT_S), server), HttpTimeout)
 
 
 async def test_backend_that_does_not_read_ends_at_the_deadline(clock: FakeClock) -> None:
@@ -234,12 +234,12 @@ async def test_slow_answer_within_the_deadline_is_read(client: RequestsClient) -
 async def test_each_post_has_its_own_deadline(clock: FakeClock) -> None:
     def script(server: RawServer, connection: socket.socket) -> None:
         while server.read_request(connection):
-            server.stopping.wait(HURRY_S * 0.6)
+            server.stopping.wait(0.6 * PATIENT_S)
             connection.sendall(answer(b""))
 
-    client = RequestsClient(clock, HURRY_S)
+    client = RequestsClient(clock, PATIENT_S)
     with RawServer(script) as server:
-        for _ in range(3):
+        for _ in range(2):
             assert (await post(client, server)).status == 200
     assert server.connections == 1
 
@@ -398,7 +398,7 @@ async def test_tls_answer_byte_by_byte_ends_at_the_deadline(
         error = await fails(RequestsClient(clock, HURRY_S, ca_bundle=str(certificate)), server)
         took_s = time.monotonic() - began
     assert isinstance(error, HttpTimeout)
-    assert took_s < HURRY_S + 1
+    assert took_s < HURRY_S * 8  # the whole answer takes 500 times as long
 
 
 async def test_tls_certificate_that_nobody_vouches_for_is_an_error(client: RequestsClient, tls: ssl.SSLContext) -> None:
