@@ -72,10 +72,6 @@ def dev(
         _give_up(InvalidSettings(problems))
     logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     logging.getLogger("websockets").setLevel(logging.WARNING)
-    if len(jwt_secret.encode()) < RECOMMENDED_SECRET_BYTES:
-        logging.getLogger("slip_sockets.dev").warning(
-            "JWT_SECRET is shorter than %d bytes: fine here, too weak for the internet", RECOMMENDED_SECRET_BYTES
-        )
     settings = DevSettings(
         target_url=target_url,
         jwt_secret=jwt_secret,
@@ -98,6 +94,10 @@ async def _serve(settings: DevSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with DevServer(settings) as server:
+        if len(settings.jwt_secret.encode()) < RECOMMENDED_SECRET_BYTES:
+            logging.getLogger("slip_sockets.dev").warning(
+                "JWT_SECRET is shorter than %d bytes: fine here, too weak for the internet", RECOMMENDED_SECRET_BYTES
+            )
         typer.echo(f"WebSockets   {server.websocket_url}")
         typer.echo(f"Control API  {server.control_api}")
         typer.echo(f"Backend      {settings.target_url}")

@@ -95,7 +95,7 @@ def test_wrong_setting_is_one_line_and_exit_status_2(environment: dict[str, str]
 
 
 async def test_port_in_use_is_one_line_and_exit_status_2(tmp_path: Path, server: DevServer) -> None:
-    options = ("--target-url", "http://127.0.0.1:1/", "--jwt-secret", SECRET, "--port", str(server.port))
+    options = ("--target-url", "http://127.0.0.1:1/", "--jwt-secret", "short", "--port", str(server.port))
     problem = "is in use by another program. Stop it, or choose another port with --port."
     line = f"slip-sockets: 127.0.0.1 port {server.port} {problem}\n"
     assert await run(tmp_path, *options) == (2, "", line)
