@@ -15,7 +15,8 @@ import websockets
 
 from slip_sockets.dev.server import DevServer, DevSettings
 
-APP = Path(__file__).parents[2] / "examples" / "minimal" / "app.py"
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "examples" / "minimal" / "app.py"
 
 
 @contextlib.asynccontextmanager
@@ -52,3 +53,20 @@ async def test_what_one_client_says_both_hear(server: DevServer) -> None:
         assert await one.recv() == await other.recv() == "Hello, other!"
         await other.send("Hello, one! ☕")
         assert await one.recv() == await other.recv() == "Hello, one! ☕"
+
+
+async def test_the_readmes_publisher_prints_what_it_says(server: DevServer) -> None:
+    (program,) = re.findall(r"```python\n((?:(?!```).)*cron job.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    promised = program.rpartition("  # ")[2]
+    async with (
+        asyncio.timeout(20),
+        websockets.connect(server.websocket_url, proxy=None) as one,
+        websockets.connect(server.websocket_url, proxy=None) as other,
+    ):
+        publisher = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program.replace("http://127.0.0.1:8787/control", server.control_api)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert await one.recv() == await other.recv() == "hello from a cron job"
+        printed, _ = await publisher.communicate()
+        assert printed.decode() == promised
