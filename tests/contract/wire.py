@@ -175,6 +175,12 @@ class Control:
     session: aiohttp.ClientSession
     url: str
 
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator[Control]:
+        async with aiohttp.ClientSession() as session:
+            yield cls(session, url)
+
     async def __call__(self, *events: object) -> Answer:
         return await self.send(json.dumps({"events": events}).encode())
 
