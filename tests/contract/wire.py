@@ -152,7 +152,7 @@ async def refusal(server: Listening, query: str = "", **options: Any) -> int:
 @asynccontextmanager
 async def running(target_url: str, limits: Limits | None = None, **settings: Any) -> AsyncIterator[DevServer]:
     """A development server with settings of the test's own."""
-    server = DevServer(DevSettings(target_url, SECRET, port=0, limits=limits or Limits(), **settings))
+    server = DevServer(DevSettings(target_url, SECRET, limits=limits or Limits(), **{"port": 0, **settings}))
     async with server:
         yield server
 
