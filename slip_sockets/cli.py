@@ -18,7 +18,7 @@ from .dev.server import DevServer, DevSettings
 from .errors import InvalidSettings
 from .gateway.backend import TIMEOUT_S
 from .gateway.ports import Unavailable
-from .settings import is_http_url
+from .settings import is_http_url, is_loopback
 from .tokens import RECOMMENDED_SECRET_BYTES
 
 if TYPE_CHECKING:
@@ -62,6 +62,14 @@ def dev(
         _LIMITS.integration_timeout_s
     ),
     backend_timeout: Annotated[float, typer.Option(min=0, help="Seconds that your backend may take.")] = TIMEOUT_S,
+    inspector: Annotated[
+        bool | None,
+        typer.Option(
+            "--inspector/--no-inspector",
+            help="Serve a page that shows what happens, and can act, at /_inspector.",
+            show_default="where --host is this machine alone",
+        ),
+    ] = None,
 ) -> None:
     """Run the development server: the whole of SLIP Sockets on this machine, in front of your backend.
 
@@ -82,6 +90,7 @@ def dev(
         limits=Limits(idle_timeout, max_duration, integration_timeout),
         backend_timeout_s=backend_timeout,
         outputs_path=outputs,
+        inspector=is_loopback(host) if inspector is None else inspector,
     )
     try:
         asyncio.run(_serve(settings))
@@ -102,6 +111,8 @@ async def _serve(settings: DevSettings) -> None:
         typer.echo(f"Control API  {server.control_api}")
         typer.echo(f"Backend      {settings.target_url}")
         typer.echo(f"Outputs      {settings.outputs_path}")
+        if server.inspector_url is not None:
+            typer.echo(f"Inspector    {server.inspector_url}")
         typer.echo("Ctrl-C stops.")
         await stop.wait()
         typer.echo("Closing all sockets ...")

@@ -15,7 +15,7 @@ import os
 import time
 from pathlib import Path
 
-from flask import Flask, Response, request
+from flask import Flask, Response, request, send_file
 
 from slip_sockets import (
     Answer,
@@ -27,6 +27,7 @@ from slip_sockets import (
     SlipSocketsPublisher,
     Text,
 )
+from slip_sockets.browser import MODULE
 
 MAX_NAME = 40
 MAX_TEXT = 4_000
@@ -43,6 +44,10 @@ def create_app() -> Flask:
     @app.get("/")
     def page() -> Response:
         return app.send_static_file("index.html")
+
+    @app.get("/slip-sockets.js")
+    def module() -> Response:
+        return send_file(MODULE, mimetype="text/javascript")
 
     @app.get("/settings.json")
     def settings() -> dict[str, str]:

@@ -219,7 +219,7 @@ async def test_the_page_learns_where_the_sockets_are(url: str, chat: Backend) ->
 def test_the_page_needs_nothing_from_elsewhere_and_never_parses_user_text_as_markup() -> None:
     static = Path(create_app.__code__.co_filename).parent / "static"
     sources = {path.name: path.read_text() for path in static.iterdir()}
-    assert set(sources) == {"index.html", "chat.css", "chat.js", "socket.js", "icon.svg"}
+    assert set(sources) == {"index.html", "chat.css", "chat.js", "icon.svg"}
     for name, source in sources.items():
         assert "https:" not in source, name
         assert "@import" not in source, name
