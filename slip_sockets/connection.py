@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from .errors import InvalidEvents
+from .errors import InvalidEvents, InvalidToken
 from .events import (
     Accept,
     Action,
@@ -136,6 +136,12 @@ def parse_request(headers: Headers, body: bytes | str, *, secrets: Sequence[str]
     except UnicodeEncodeError as error:
         raise InvalidEvents("the body is not UTF-8") from error
     return Connection(decode_request(raw))
+
+
+def refusal(error: InvalidToken | InvalidEvents) -> Answer:
+    """Return the answer to a POST that `parse_request` did not take: 403 for its token, 400 for its body."""
+    status = 403 if isinstance(error, InvalidToken) else 400
+    return Answer(f"{error}\n".encode(errors="replace"), status, {"Content-Type": "text/plain; charset=utf-8"})
 
 
 def _authorization(headers: Headers) -> str | None:
