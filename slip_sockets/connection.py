@@ -18,6 +18,7 @@ from .events import (
     SetMetadata,
     SocketEvent,
     Subscribe,
+    Text,
     Unsubscribe,
     check,
     decode_request,
@@ -73,6 +74,11 @@ class Connection:
     def is_opening(self) -> bool:
         """Whether the client waits to be accepted."""
         return any(isinstance(event, Open) for event in self.events)
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """What the client has sent, in order."""
+        return [event.data for event in self.events if isinstance(event, Text)]
 
     def accept(self, subprotocol: str | None = None) -> None:
         """Let the client in. Without this, an opening connection is refused with 400.

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import re
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,30 +11,18 @@ import websockets
 
 from slip_sockets.dev.server import DevServer, DevSettings
 
+from .servers import running
+
 APP = Path(__file__).parents[2] / "examples" / "minimal" / "app.py"
-
-
-@contextlib.asynccontextmanager
-async def flask_run() -> AsyncIterator[str]:
-    command = (sys.executable, "-m", "flask", "--app", str(APP), "run", "--port", "0")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "WERKZEUG_"))}
-    flask = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    assert flask.stderr is not None
-    try:
-        async with asyncio.timeout(20):
-            while not (told := re.search(r"Running on (http://\S+)", (line := await flask.stderr.readline()).decode())):
-                assert line, "flask has ended"
-        yield told[1]
-    finally:
-        flask.terminate()
-        await flask.communicate()
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[DevServer]:
-    async with flask_run() as url, DevServer(DevSettings(f"{url}/slip", "change-me", port=0)) as server:
+    command = ("-m", "flask", "--app", str(APP), "run", "--port", "0")
+    async with (
+        running(command, cwd=APP.parent) as url,
+        DevServer(DevSettings(f"{url}/slip", "change-me", port=0)) as server,
+    ):
         yield server
 
 
