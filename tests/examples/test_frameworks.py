@@ -16,6 +16,8 @@ import aiohttp
 import pytest
 import websockets
 
+from slip_sockets.check.judge import Level
+from slip_sockets.check.play import CheckSettings, play
 from slip_sockets.dev.server import DevServer, DevSettings
 
 from .servers import PATIENCE_S, running
@@ -107,3 +109,5 @@ async def test_the_example_has_rooms_and_announces_by_an_ordinary_request(framew
                 assert answer.status == 403
             async with http.get(f"{url}/slip") as answer:
                 assert answer.status == 405
+        checked = [result async for result in play(CheckSettings(f"{url}/slip", "change-me", slow_s=60))]
+        assert {result.name: result.verdict for result in checked if result.verdict.level is not Level.RIGHT} == {}

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import websockets
 
+from slip_sockets.check.judge import Level
+from slip_sockets.check.play import CheckSettings, play
 from slip_sockets.dev.server import DevServer, DevSettings
 
 from .servers import running
@@ -36,3 +38,8 @@ async def test_what_one_client_says_both_hear(server: DevServer) -> None:
         assert await one.recv() == await other.recv() == "Hello, other!"
         await other.send("Hello, one! ☕")
         assert await one.recv() == await other.recv() == "Hello, one! ☕"
+
+
+async def test_the_check_finds_nothing_wrong(server: DevServer) -> None:
+    settings = CheckSettings(server.settings.target_url, "change-me", slow_s=60)
+    assert {result.verdict.level async for result in play(settings)} == {Level.RIGHT}
