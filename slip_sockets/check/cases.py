@@ -27,7 +27,10 @@ OPENING, TEXTS, METADATA, CLOSING, TOKENS, BODIES = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`name` stays the same from release to release; `kind` is the event type on which the case depends."""
+    """`name` stays the same from release to release; `kind` is the event type on which the case depends.
+
+    `hint` says what such a case usually fails for.
+    """
 
     name: str
     group: str
@@ -36,6 +39,42 @@ class Case:
     headers: Mapping[str, str]
     body: bytes
     judge: Callable[[Exchange], Verdict]
+    hint: str = ""
+
+
+ANY_CLIENT = (
+    "Anybody can connect so: take what a client sends for untrusted, and turn it away by an answer without ACCEPT"
+)
+UTF_8 = "It must stay UTF-8 all the way; MySQL needs utf8mb4 for it"
+NOT_YOURS = "What a client sends may be no JSON, or none of yours: catch the error, and look at the types"
+NOT_STORED = (
+    "The gateway sends what set_metadata stored last, and null where it knows nothing: after set_metadata(None), "
+    "or when it has forgotten the connection"
+)
+HINTS = {
+    "open-query": ANY_CLIENT,
+    "open-long-query": ANY_CLIENT,
+    "open-headers": ANY_CLIENT,
+    "open-bare": "Not every client sends each header or value: have a default",
+    "open-ipv6": "An address may be one of IPv6",
+    "open-subprotocols": "Choose one of those offered, or none: accept(subprotocol=...)",
+    "text-empty": "A client may send the empty text",
+    "text-largest": "A text that comes in at the limit is too large to be published with anything added: cut it first",
+    "text-largest-emoji": "131,072 is a number of bytes, not of characters: cut by bytes",
+    "text-nul": "PostgreSQL and many C libraries take no NUL: drop it, or do not take the text",
+    "text-emoji": UTF_8,
+    "text-right-to-left": UTF_8,
+    "text-combining": UTF_8,
+    "text-json": NOT_YOURS,
+    "text-broken-json": NOT_YOURS,
+    "text-json-null": NOT_YOURS,
+    "text-json-number": NOT_YOURS,
+    "text-json-deep": "json.loads raises RecursionError for it: catch that beside ValueError",
+    "metadata-null": NOT_STORED,
+    "close-again": "A CLOSE comes at least once: let the second do no harm",
+    "close-unknown": "code and reason are None where the gateway does not know them",
+    "close-null": NOT_STORED,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +141,8 @@ def openings(client: Client) -> Iterator[Case]:
         def verdict(exchange: Exchange, offered: tuple[str, ...] = offered) -> Verdict:
             return judge.opening(exchange, client.connection_id, offered, may_refuse=True)
 
-        yield Case(f"open-{name}", OPENING, f"a client with {title}", "OPEN", client.signed(), body, verdict)
+        full = f"open-{name}"
+        yield Case(full, OPENING, f"a client with {title}", "OPEN", client.signed(), body, verdict, HINTS.get(full, ""))
 
 
 def texts(client: Client, metadata: Any) -> Iterator[Case]:
@@ -224,4 +264,5 @@ def _telling(
         seen = judge.answer(exchange, kind)
         return judge.softened(seen) if is_soft else seen
 
-    return Case(name, group, title, kind, client.signed(), client.body(metadata, event), verdict)
+    hint = HINTS.get(name, "")
+    return Case(name, group, title, kind, client.signed(), client.body(metadata, event), verdict, hint)

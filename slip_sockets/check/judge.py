@@ -29,13 +29,8 @@ class Verdict:
     mend: str = ""
 
 
-CONSEQUENCES = {
-    "OPEN": "the client is refused",
-    "TEXT": "the text is lost, and the client is told nothing",
-    "CLOSE": "the gateway repeats CLOSE for 6 hours, then it goes to the dead-letter queue",
-}
 SEE_EVENTS = 'The README has all events under "What a backend can say"; slip_sockets.Connection writes them for you'
-BY_THE_LIBRARY = "parse_request of the library checks it, and the adapters of the frameworks do"
+BY_THE_LIBRARY = "The library's parse_request checks all that, and the adapters of the frameworks call it"
 
 
 def answer(exchange: Exchange, kind: str) -> Verdict:
@@ -74,7 +69,7 @@ def token_refusal(exchange: Exchange) -> Verdict:
     if 200 <= exchange.status < 300:
         what = f"accepted, with {exchange.status}: anybody can pretend to be the gateway"
         mend = "Answer 403 unless the token is signed with JWT_SECRET by HS256, for the audience WebSocketEvent"
-        return Verdict(Level.WRONG, what, f"{mend}, by slip-sockets, and not expired. {_capital(BY_THE_LIBRARY)}")
+        return Verdict(Level.WRONG, what, f"{mend}, by slip-sockets, and not expired. {BY_THE_LIBRARY}")
     if exchange.status >= 500:
         mend = "Answer 403: catch InvalidToken of parse_request, or use the adapter of your framework"
         return Verdict(Level.WRONG, f"refused by an error, {exchange.status}{_excerpt(exchange)}", mend)
@@ -134,7 +129,7 @@ def _events(exchange: Exchange) -> Sequence[AnswerEvent]:
 
 def _fault(exchange: Exchange, kind: str) -> Verdict | None:
     """Return what keeps the gateway from taking the answer, None where nothing does."""
-    then = CONSEQUENCES[kind]
+    then = _consequence(kind, is_repeated=exchange.failure is not Failure.TOO_LARGE)
     match exchange.failure:
         case Failure.UNREACHABLE:
             return Verdict(Level.WRONG, f"cannot be reached any more: {exchange.reason}", "Has it ended? See its log")
@@ -152,10 +147,22 @@ def _fault(exchange: Exchange, kind: str) -> Verdict | None:
     try:
         _events(exchange)
     except BackendFailed as error:
+        then = _consequence(kind, is_repeated=error.retryable)
         if 200 <= exchange.status < 300:
             return _fault_of_body(exchange, error, then)
         return _fault_of_status(exchange, kind, then)
     return None
+
+
+def _consequence(kind: str, *, is_repeated: bool) -> str:
+    """Return what becomes of an event that the backend did not take."""
+    if kind == "OPEN":
+        return "the client is refused"
+    if kind == "TEXT":
+        return "the text is lost, and the client is told nothing"
+    if is_repeated:
+        return "the gateway repeats CLOSE for 6 hours, then it goes to the dead-letter queue"
+    return "the gateway does not repeat CLOSE, and nobody learns that the client has left"
 
 
 def _fault_of_status(exchange: Exchange, kind: str, then: str) -> Verdict:
@@ -207,11 +214,7 @@ def _mend_of_opening(problem: str) -> str:
 def _excerpt(exchange: Exchange) -> str:
     """Return the beginning of a plain text that came with a status."""
     text = " ".join(exchange.body[:400].decode(errors="replace").split())
-    if not text or text.startswith("<"):
+    if not text or text.startswith(("<", str(exchange.status))):  # a page, or the status in words
         return ""
     printable = "".join(character if character.isprintable() else "?" for character in text)
     return f" ({printable[:117]}...)" if len(printable) > 120 else f" ({printable})"
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]

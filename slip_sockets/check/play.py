@@ -42,7 +42,10 @@ class CheckSettings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A case that was played, or skipped. `status` is None where no answer came, `seconds` where none was asked for."""
+    """A case that was played, or skipped. `status` is None where no answer came, `seconds` where none was asked for.
+
+    `hint` says what the case usually fails for, empty where it is right.
+    """
 
     name: str
     group: str
@@ -50,6 +53,7 @@ class Result:
     verdict: Verdict
     status: int | None = None
     seconds: float | None = None
+    hint: str = ""
 
 
 async def play(settings: CheckSettings) -> AsyncGenerator[Result, None]:
@@ -107,7 +111,8 @@ def _stored(client: Client, opened: Exchange) -> Any:
 def _result(case: Case, exchange: Exchange, settings: CheckSettings) -> Result:
     verdict = judge.with_pace(case.judge(exchange), exchange, case.kind, settings.slow_s)
     status = exchange.status if exchange.failure is None else None
-    return Result(case.name, case.group, case.title, verdict, status, exchange.seconds)
+    hint = "" if verdict.level is Level.RIGHT else case.hint
+    return Result(case.name, case.group, case.title, verdict, status, exchange.seconds, hint)
 
 
 def _skipped(case: Case, why: str) -> Result:

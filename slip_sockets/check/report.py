@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from .judge import Level
+from .judge import Level, Verdict
 from .play import Result
 
 MARKS = {Level.RIGHT: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.WRONG: ("✗", "bold red")}
@@ -45,32 +45,40 @@ class Report:
 
 
 class Printer:
-    """Prints results as they come, by groups."""
+    """Prints results as they come, by groups. What is wrong with several in a row is said once, after the last."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._group = ""
+        self._group = self._hint = ""
         self._skipped: list[Result] = []
+        self._unexplained: Verdict | None = None
         self._has_marks = (console.encoding or "").lower().replace("-", "") == "utf8"
 
     def print(self, result: Result) -> None:
-        if result.verdict.level is Level.SKIPPED:
+        verdict = result.verdict
+        if self._unexplained is not None and (self._unexplained != verdict or result.group != self._group):
+            self._explain(self._unexplained)
+        if verdict.level is Level.SKIPPED:
             self._skipped.append(result)
             return
         self._title(result.group)
-        mark, style = MARKS[result.verdict.level]
-        mark = mark if self._has_marks else PLAIN_MARKS[result.verdict.level]
-        is_right = result.verdict.level is Level.RIGHT
-        line = Text.assemble(("  ", ""), (mark, style), " ", (result.title, "" if is_right else "bold"))
+        mark, style = MARKS[verdict.level]
+        mark = mark if self._has_marks else PLAIN_MARKS[verdict.level]
+        is_right = verdict.level is Level.RIGHT
+        line = Text.assemble("  ", (mark, style), " ", (result.title, "" if is_right else "bold"))
         if is_right:
-            line.append(f"  {result.verdict.what}{_pace(result)}", "dim")
+            line.append(f"  {verdict.what}{_pace(result)}", "dim")
         self._console.print(line, soft_wrap=True)
+        if result.hint and result.hint != self._hint:
+            self._indented(Text(_sentence(result.hint)))
+        self._hint = result.hint
         if not is_right:
-            self._indented(Text(_sentence(result.verdict.what), style))
-            self._indented(Text.assemble(("Mend: ", "bold"), _sentence(result.verdict.mend)))
+            self._unexplained = verdict
 
     def close(self, report: Report) -> None:
         """Print what was left out, and the sum of all."""
+        if self._unexplained is not None:
+            self._explain(self._unexplained)
         reasons = Counter(result.verdict.what for result in self._skipped)
         counts = report.counts
         self._console.print()
@@ -82,6 +90,11 @@ class Printer:
         parts.append((f"{counts[Level.WRONG]} wrong", "bold red" if counts[Level.WRONG] else "dim"))
         joined = [piece for part in parts for piece in (", ", part)][1:]
         self._console.print(Text.assemble(*joined, "."))
+
+    def _explain(self, verdict: Verdict) -> None:
+        self._unexplained = None
+        self._indented(Text(_sentence(verdict.what), MARKS[verdict.level][1]))
+        self._indented(Text.assemble(("Mend: ", "bold"), _sentence(verdict.mend)))
 
     def _title(self, group: str) -> None:
         if group != self._group:
@@ -98,7 +111,7 @@ class Printer:
 def _as_object(result: Result) -> dict[str, Any]:
     milliseconds = None if result.seconds is None else round(result.seconds * 1000, 1)
     told = {"name": result.name, "group": result.group, "title": result.title, "verdict": str(result.verdict.level)}
-    told |= {"what": result.verdict.what, "mend": result.verdict.mend}
+    told |= {"what": result.verdict.what, "mend": result.verdict.mend, "hint": result.hint}
     return told | {"status": result.status, "milliseconds": milliseconds}
 
 

@@ -100,7 +100,7 @@ class Socket:
         except BackendFailed as error:
             kind = type(event).__name__.upper()
             shown = "" if 200 <= status < 300 else f": {body[:500].decode(errors='replace').strip()}"
-            raise AnswerRefused(f"the application {error} to {kind}{shown}") from error
+            raise AnswerRefused(f"to {kind} the application {error}{shown}") from error
 
     def _remember(self, answer: Sequence[AnswerEvent]) -> None:
         for event in answer:

@@ -55,9 +55,15 @@ async def test_what_is_wrong_stands_out_with_how_to_mend_it_and_exit_code_1() ->
     assert (result.exit_code, result.stderr) == (1, "")
     told = """\
   ✗ the client leaves
-    Answered 500 (500 Internal Server Error Server got itself in trouble): the gateway repeats CLOSE
-    for 6 hours, then it goes to the dead-letter queue.
+  ✗ the same CLOSE again: it comes at least once
+    A CLOSE comes at least once: let the second do no harm.
+  ✗ the connection is cut
+  ✗ the client says why, at length
+  ✗ nobody knows how
+    Code and reason are None where the gateway does not know them.
+    Answered 500: the gateway repeats CLOSE for 6 hours, then it goes to the dead-letter queue.
     Mend: See the backend's log for the error.
+  ! nothing is stored
 """
     assert told in result.stdout
     assert result.stdout.endswith("\n53 right, 1 to look at, 5 wrong.\n")
@@ -82,9 +88,9 @@ async def test_json_has_each_check() -> None:
         "group": "Closing",
         "title": "the connection is cut",
         "verdict": "wrong",
-        "what": "answered 500 (500 Internal Server Error Server got itself in trouble): "
-        "the gateway repeats CLOSE for 6 hours, then it goes to the dead-letter queue",
+        "what": "answered 500: the gateway repeats CLOSE for 6 hours, then it goes to the dead-letter queue",
         "mend": "See the backend's log for the error",
+        "hint": "",
         "status": 500,
     }
 

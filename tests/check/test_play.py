@@ -184,9 +184,15 @@ async def test_what_a_backend_needs_to_let_in_can_be_given() -> None:
     assert found["open-bare"].verdict.what == "turned away, in order"
 
 
-async def test_an_error_on_close_is_named() -> None:
-    wrong = named(await results(answering("CLOSE", lambda _: web.Response(status=500))), Level.WRONG)
-    then = "answered 500: the gateway repeats CLOSE for 6 hours, then it goes to the dead-letter queue"
+@pytest.mark.parametrize(
+    ("status", "then"),
+    [
+        (500, "answered 500: the gateway repeats CLOSE for 6 hours, then it goes to the dead-letter queue"),
+        (404, "answered 404: the gateway does not repeat CLOSE, and nobody learns that the client has left"),
+    ],
+)
+async def test_an_error_on_close_is_named(status: int, then: str) -> None:
+    wrong = named(await results(answering("CLOSE", lambda _: web.Response(status=status))), Level.WRONG)
     assert wrong == dict.fromkeys(["close-plain", "close-again", "close-cut", "close-reason", "close-unknown"], then)
 
 
