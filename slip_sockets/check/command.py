@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from ..gateway.backend import TIMEOUT_S
+from ..gateway.backend import TIMEOUT_S, without_secrets
 from ..settings import is_http_url
 from .play import SLOW_S, CannotRun, CheckSettings, play
 from .report import Printer, Report
@@ -69,7 +69,7 @@ def check(
     if problems:
         _give_up(problems)
     settings = CheckSettings(url, jwt_secret, queries, headers, timeout, slow)
-    report = Report(url)
+    report = Report(without_secrets(url))
     try:
         asyncio.run(_play(settings, report, None if as_json else Console()))
     except CannotRun as error:

@@ -175,10 +175,11 @@ def _fault_of_status(exchange: Exchange, kind: str, then: str) -> Verdict:
         return Verdict(
             Level.WRONG, what, f"The gateway follows no redirect. Point TARGET_URL at the route itself: {hint}"
         )
+    same = "The token is right. Is JWT_SECRET the same in the backend and here, and the time?"
     mends = {
         400: "The body is one of the gateway's. If the library refused it, the answer's body says why",
-        401: "The token is right. Is JWT_SECRET the same in the backend and here? Does a login stand before the route?",
-        403: "The token is right. Is JWT_SECRET the same in the backend and here? Is the route exempt from CSRF?",
+        401: f"{same} Does a login stand before the route?",
+        403: f"{same} Is the route exempt from CSRF checks?",
         404: "There is no such route. Point TARGET_URL at the route that takes the gateway's POSTs",
         405: "The route takes no POST. Make it take POST, or point TARGET_URL at the one that does",
         413: "Allow bodies of 1 MiB: a text has up to 128 KB, metadata up to 64 KiB, and JSON escapes make both longer",

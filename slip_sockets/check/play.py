@@ -12,7 +12,7 @@ import msgspec
 
 from ..errors import SlipSocketsError
 from ..events import SetMetadata, encode_metadata
-from ..gateway.backend import TIMEOUT_S
+from ..gateway.backend import TIMEOUT_S, without_secrets
 from . import cases, judge
 from .cases import Case, Client
 from .exchange import Backend, Exchange, Failure
@@ -64,7 +64,9 @@ async def play(settings: CheckSettings) -> AsyncGenerator[Result, None]:
         first = cases.first_opening(client)
         opened = await backend.post(first.headers, first.body)
         if opened.failure is Failure.UNREACHABLE:
-            raise CannotRun(f"{settings.url} cannot be reached: {opened.reason}. Is the backend running?")
+            raise CannotRun(
+                f"{without_secrets(settings.url)} cannot be reached: {opened.reason}. Is the backend running?"
+            )
         result = _result(first, opened, settings)
         yield result
         metadata = _stored(client, opened)

@@ -75,6 +75,11 @@ class Backend:
             raise self._failed(str(error), error.status, retryable=error.retryable) from error.__cause__
 
     def _failed(self, detail: str, status: http.HTTPStatus, *, retryable: bool) -> BackendFailed:
-        url = urlsplit(self.target_url)
-        shown = urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))  # no password, no query
-        return BackendFailed(f"backend {shown} {detail}", status=status, retryable=retryable)
+        message = f"backend {without_secrets(self.target_url)} {detail}"
+        return BackendFailed(message, status=status, retryable=retryable)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL as it may be shown: no user, no password, no query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

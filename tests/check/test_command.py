@@ -47,7 +47,7 @@ async def test_a_good_backend_is_a_page_of_ticks_and_exit_code_0() -> None:
     assert lines[3].startswith("  ✓ a client connects  let in, ")
     groups = [line for line in lines[1:-1] if line and not line.startswith(" ")]
     assert groups == ["Letting clients in", "Texts", "Metadata", "Closing", "Tokens", "Bodies"]
-    assert lines[-1] == "59 right, 0 wrong."
+    assert lines[-1] == "60 right, 0 wrong."
 
 
 async def test_what_is_wrong_stands_out_with_how_to_mend_it_and_exit_code_1() -> None:
@@ -66,7 +66,7 @@ async def test_what_is_wrong_stands_out_with_how_to_mend_it_and_exit_code_1() ->
   ! nothing is stored
 """
     assert told in result.stdout
-    assert result.stdout.endswith("\n53 right, 1 to look at, 5 wrong.\n")
+    assert result.stdout.endswith("\n54 right, 1 to look at, 5 wrong.\n")
 
 
 @pytest.mark.parametrize(("options", "exit_code"), [((), 0), (("--strict",), 1)])
@@ -74,13 +74,13 @@ async def test_warnings_count_with_strict(options: tuple[str, ...], exit_code: i
     result = await run_at(taking(needing_metadata), "--json", *options)
     told = json.loads(result.stdout)
     assert (result.exit_code, told["ok"]) == (exit_code, exit_code == 0)
-    assert told["counts"] == {"right": 54, "warning": 5, "wrong": 0, "skipped": 0}
+    assert told["counts"] == {"right": 55, "warning": 5, "wrong": 0, "skipped": 0}
 
 
 async def test_json_has_each_check() -> None:
     result = await run_at(taking(failing_on_close), "--json")
     told = json.loads(result.stdout)
-    assert (result.exit_code, told["ok"], len(told["checks"])) == (1, False, 59)
+    assert (result.exit_code, told["ok"], len(told["checks"])) == (1, False, 60)
     (check,) = [check for check in told["checks"] if check["name"] == "close-cut"]
     assert check.pop("milliseconds") > 0
     assert check == {
@@ -93,6 +93,14 @@ async def test_json_has_each_check() -> None:
         "hint": "",
         "status": 500,
     }
+
+
+async def test_user_and_password_of_the_url_are_not_shown() -> None:
+    async with serving(taking()) as url:
+        result = await run(f"{url.replace('://', '://ada:hidden@')}?key=hidden", environment={"JWT_SECRET": SECRET})
+    assert result.exit_code == 0
+    assert "hidden" not in result.stdout
+    assert f"Checking {url}\n" in result.stdout
 
 
 async def test_query_and_header_are_given_to_the_backend() -> None:

@@ -76,7 +76,7 @@ async def test_a_token_that_is_checked_on_open_alone_is_noticed() -> None:
         (
             always(status=403, text="the token is not signed with JWT_SECRET\n"),
             "answered 403 (the token is not signed with JWT_SECRET): the client is refused",
-            "The token is right. Is JWT_SECRET the same in the backend and here?",
+            "The token is right. Is JWT_SECRET the same in the backend and here, and the time?",
         ),
         (always(status=500, text="<html>"), "answered 500: the client is refused", "See the backend's log"),
         (
