@@ -12,10 +12,10 @@ urlpatterns = [path("slip", slip)]
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.http import HttpRequest, HttpResponse
@@ -51,7 +51,7 @@ def handler(function: Callable[..., Any]) -> Callable[..., Any]:
     looked at. A bad token is answered with 403, a bad body with 400, another method than POST with 405. The view is
     exempt from CSRF protection: the token proves who is calling.
     """
-    if inspect.iscoroutinefunction(function):
+    if iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def async_view(request: HttpRequest, **parameters: Any) -> HttpResponse:

@@ -64,7 +64,9 @@ class SlipSockets:
                 if is_async:
                     await function(connection, **parameters)
                 else:
-                    await run_in_threadpool(function, connection, **parameters)
+                    returned = await run_in_threadpool(function, connection, **parameters)
+                    if inspect.isawaitable(returned):  # an `async def` in a decorator that is none
+                        await returned
             return Response(*connection.answer())
 
         _dress(endpoint, function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
 from fastapi import Depends, FastAPI
@@ -90,9 +90,12 @@ def of_starlette(*, is_async: bool) -> Post:
     def slip(connection: "ForTypeCheckersAlone") -> None:  # type: ignore[name-defined] # noqa: F821, UP037
         act(connection, "tea")
 
-    @sockets.handler
-    async def async_slip(connection: Connection) -> None:
+    async def wrapped(connection: Connection) -> None:
         act(connection, "tea")
+
+    @sockets.handler
+    def async_slip(connection: Connection) -> Awaitable[None]:
+        return wrapped(connection)
 
     app = Starlette(routes=[Route("/slip", async_slip if is_async else slip, methods=["POST"])])
     return starlette_client(TestClient(app, raise_server_exceptions=False), "/slip")
