@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -14,6 +16,7 @@ from slip_sockets.cli import app
 
 from .backends import SECRET, Handler, act, serving, taking
 
+PAGE = (Path(__file__).parents[2] / "docs" / "testing-your-backend.md").read_text()
 OURS: dict[str, str | None] = {"TARGET_URL": None, "JWT_SECRET": None, "NO_COLOR": "1", "COLUMNS": "100"}
 
 
@@ -53,19 +56,8 @@ async def test_a_good_backend_is_a_page_of_ticks_and_exit_code_0() -> None:
 async def test_what_is_wrong_stands_out_with_how_to_mend_it_and_exit_code_1() -> None:
     result = await run_at(taking(failing_on_close))
     assert (result.exit_code, result.stderr) == (1, "")
-    told = """\
-  ✗ the client leaves
-  ✗ the same CLOSE again: it comes at least once
-    A CLOSE comes at least once: let the second do no harm.
-  ✗ the connection is cut
-  ✗ the client says why, at length
-  ✗ nobody knows how
-    Code and reason are None where the gateway does not know them.
-    Answered 500: the gateway repeats CLOSE for 6 hours, then it goes to the dead-letter queue.
-    Mend: See the backend's log for the error.
-  ! nothing is stored
-"""
-    assert told in result.stdout
+    (shown,) = re.findall(r"^```text\nClosing\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert f"Closing\n{shown}  ! nothing is stored\n" in result.stdout
     assert result.stdout.endswith("\n54 right, 1 to look at, 5 wrong.\n")
 
 
