@@ -1,6 +1,8 @@
 """SLIP Sockets: a WebSocket server without a server. This is the client library; start at SlipSocketsPublisher."""
 
-from .connection import Answer, Connection
+from typing import TYPE_CHECKING
+
+from .connection import Answer, Connection, refusal
 from .errors import (
     BadToken,
     ControlApiError,
@@ -29,8 +31,12 @@ from .events import (
 )
 from .publisher import SlipSocketsPublisher
 
+if TYPE_CHECKING:
+    from .async_publisher import AsyncSlipSocketsPublisher
+
 __all__ = [
     "Answer",
+    "AsyncSlipSocketsPublisher",
     "BadToken",
     "Close",
     "CloseChannel",
@@ -55,4 +61,14 @@ __all__ = [
     "Subscribe",
     "Text",
     "Unsubscribe",
+    "refusal",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the async publisher when it is asked for: it needs aiohttp."""
+    if name == "AsyncSlipSocketsPublisher":
+        from .async_publisher import AsyncSlipSocketsPublisher
+
+        return AsyncSlipSocketsPublisher
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

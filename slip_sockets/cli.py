@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import msgspec
 import typer
 
+from .check.command import check
 from .dev.edge import Limits
 from .dev.server import DevServer, DevSettings
 from .errors import InvalidSettings
@@ -252,6 +253,9 @@ def _give_up(error: InvalidSettings) -> NoReturn:
     for problem in error.problems:
         typer.echo(f"slip-sockets: {problem}", err=True)
     sys.exit(2)
+
+
+app.command()(check)
 
 
 def main() -> None:

@@ -15,6 +15,8 @@ import requests
 from werkzeug.serving import make_server
 
 from examples.chat.app import MAX_NAME, MAX_TEXT, create_app
+from slip_sockets.check.judge import Level
+from slip_sockets.check.play import CheckSettings, play
 from slip_sockets.dev.server import DevServer, DevSettings
 
 from ..conftest import SECRET
@@ -207,6 +209,12 @@ async def test_an_announcement_without_text_is_refused(url: str, chat: Backend) 
 async def test_a_post_that_is_not_the_gateways_is_refused(url: str, chat: Backend) -> None:
     response = await asyncio.to_thread(requests.post, f"{chat.url}slip", data=b"{}", timeout=20)
     assert response.status_code == 403
+
+
+async def test_the_check_finds_nothing_wrong(url: str, chat: Backend) -> None:
+    settings = CheckSettings(f"{chat.url}slip", SECRET, slow_s=60)
+    faults = {result.name: result.verdict async for result in play(settings) if result.verdict.level is Level.WRONG}
+    assert faults == {}
 
 
 async def test_the_page_learns_where_the_sockets_are(url: str, chat: Backend) -> None:
