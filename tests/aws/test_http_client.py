@@ -27,6 +27,8 @@ BODY = b'{"events": []}'
 LIMIT = 1024 * 1024
 HURRY_S = 0.4
 """The deadline where a test waits for it to pass."""
+PATIENCE_S = 5
+"""How late that may be noticed on a busy machine. Without a deadline each of these answers takes longer."""
 
 
 @pytest.fixture
@@ -189,7 +191,7 @@ async def test_answer_byte_by_byte_ends_at_the_deadline(clock: FakeClock, raw: b
         took_s = time.monotonic() - began
     assert isinstance(error, HttpTimeout)
     assert str(error) == "not within 0.4 s"
-    assert HURRY_S <= took_s < HURRY_S + 1
+    assert HURRY_S <= took_s < HURRY_S + PATIENCE_S
 
 
 async def test_silence_ends_at_the_deadline(clock: FakeClock) -> None:
@@ -202,16 +204,19 @@ async def test_silence_ends_at_the_deadline(clock: FakeClock) -> None:
 
 
 async def test_silence_after_a_late_beginning_ends_at_the_same_deadline(clock: FakeClock) -> None:
+    deadline_s = 2 * HURRY_S
+    late_s = 0.9 * deadline_s
+
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
-        server.stopping.wait(0.9 * 2 * HURRY_S)
+        server.stopping.wait(late_s)
         connection.sendall(b"HTTP/1.1 ")
         server.stopping.wait()
 
     with RawServer(script) as server:
         began = time.monotonic()
-        assert isinstance(await fails(RequestsClient(clock, 2 * HURRY_S), server), HttpTimeout)
-        assert time.monotonic() - began < 1.5 * 2 * HURRY_S
+        assert isinstance(await fails(RequestsClient(clock, deadline_s), server), HttpTimeout)
+        assert time.monotonic() - began < late_s + deadline_s
 
 
 async def test_backend_that_does_not_read_ends_at_the_deadline(clock: FakeClock) -> None:
@@ -232,14 +237,16 @@ async def test_slow_answer_within_the_deadline_is_read(client: RequestsClient) -
 
 
 async def test_each_post_has_its_own_deadline(clock: FakeClock) -> None:
+    deadline_s = 4 * HURRY_S
+
     def script(server: RawServer, connection: socket.socket) -> None:
         while server.read_request(connection):
-            server.stopping.wait(HURRY_S * 0.6)
+            server.stopping.wait(deadline_s * 0.6)
             connection.sendall(answer(b""))
 
-    client = RequestsClient(clock, HURRY_S)
+    client = RequestsClient(clock, deadline_s)
     with RawServer(script) as server:
-        for _ in range(3):
+        for _ in range(2):
             assert (await post(client, server)).status == 200
     assert server.connections == 1
 
@@ -398,7 +405,7 @@ async def test_tls_answer_byte_by_byte_ends_at_the_deadline(
         error = await fails(RequestsClient(clock, HURRY_S, ca_bundle=str(certificate)), server)
         took_s = time.monotonic() - began
     assert isinstance(error, HttpTimeout)
-    assert took_s < HURRY_S + 1
+    assert took_s < HURRY_S + PATIENCE_S
 
 
 async def test_tls_certificate_that_nobody_vouches_for_is_an_error(client: RequestsClient, tls: ssl.SSLContext) -> None:
