@@ -30,7 +30,7 @@ ENVIRONMENT = {
 
 FAST_CONFIG = Config(
     connect_timeout=2,
-    read_timeout=10,
+    read_timeout=60,
     retries={"mode": "standard", "total_max_attempts": 1},
     max_pool_connections=16,
 )

@@ -7,7 +7,7 @@ import json
 import pytest
 from websockets.sync.client import connect
 
-from slip_sockets import ControlApiRefused, Report, SlipSocketsPublisher
+from slip_sockets import ControlApiRefused, ControlApiUnavailable, Report, SlipSocketsPublisher
 from slip_sockets.events import PublishText
 
 from .backend import LobbyBackend
@@ -16,6 +16,24 @@ from .deployment import PRODUCTION, SECRET, STACKS, STAGING, Deployment
 pytestmark = pytest.mark.e2e
 
 NEW_SECRET = "another-e2e-secret-of-more-than-32-bytes"
+
+
+def test_a_function_is_denied_what_its_role_does_not_allow(deployment: Deployment) -> None:
+    """Until the next deploy, which mends the role."""
+    iam, role = deployment.client("iam"), f"{STAGING}-control"
+    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    for statement in document["Statement"]:
+        statement["Action"] = [action for action in statement["Action"] if action != "dynamodb:Query"] or "sts:Nothing"
+    iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
+    sockets = SlipSocketsPublisher.from_outputs(
+        deployment.project / "cdk-outputs.json", stack=STAGING, jwt_secret=SECRET
+    )
+    with pytest.raises(ControlApiUnavailable) as refusal:
+        sockets.publish_text("lobby", "x")
+    assert "AccessDeniedException" in str(refusal.value.body)
+    denied = {judgement.action for judgement in deployment.aws.judgements() if not judgement.allowed}
+    assert denied == {"dynamodb:Query"}
 
 
 def test_a_new_target_and_a_new_secret_deploy_in_place(deployment: Deployment, backend: LobbyBackend) -> None:
@@ -29,8 +47,10 @@ def test_a_new_target_and_a_new_secret_deploy_in_place(deployment: Deployment, b
             after = deployment.outputs
             assert after[STAGING] == before[STAGING] | {"targetUrl": other.url}
             assert after[PRODUCTION] == before[PRODUCTION]
-            found = [path for path in deployment.project.rglob("*.json") if NEW_SECRET.encode() in path.read_bytes()]
-            assert found == []
+            files = [path for path in deployment.project.rglob("*") if path.is_file() and path.suffix != ".py"]
+            assert deployment.project / f"terraform.{STAGING}.tfstate" in files
+            assert [path for path in files if NEW_SECRET.encode() in path.read_bytes()] == []
+            assert NEW_SECRET not in printed
             with connect(after[STAGING]["websocketUrl"], open_timeout=60, proxy=None) as client:
                 assert client.recv(60) == "welcome"
                 outputs = deployment.project / "cdk-outputs.json"
