@@ -7,7 +7,6 @@ import random
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -31,6 +30,7 @@ from .events import (
     check_all,
     encode_events,
 )
+from .outputs import read_outputs
 from .settings import is_http_url
 from .tokens import mint
 
@@ -40,10 +40,6 @@ CONNECT_TIMEOUT_S = 3.05
 ANSWER_TIMEOUT_S = 30.0
 """An HTTP API of API Gateway answers within 30 s, or with a 503.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html"""
-
-
-class _Outputs(msgspec.Struct, rename="camel"):
-    control_api: str
 
 
 class _Done(msgspec.Struct):
@@ -97,16 +93,10 @@ class SlipSocketsPublisher:
 
         Raises InvalidSettings where the file is missing, is none, or does not know the stack.
         """
-        try:
-            outputs = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, _Outputs])
-        except FileNotFoundError as error:
-            raise InvalidSettings([f"{path} does not exist. Deploy first, or start `slip-sockets dev`"]) from error
-        except msgspec.DecodeError as error:
-            raise InvalidSettings([f"{path} is no outputs file: {error}"]) from error
-        if stack not in outputs:
-            known = ", ".join(sorted(outputs)) or "none"
-            raise InvalidSettings([f"{path} has no stack {stack!r}. It has: {known}"])
-        return cls(control_api=outputs[stack].control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets)
+        control_api = read_outputs(path, stack).control_api
+        if not control_api:
+            raise InvalidSettings([f"{path} has no controlApi of {stack!r}. Deploy it again"])
+        return cls(control_api=control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets)
 
     def __enter__(self) -> SlipSocketsPublisher:
         return self

@@ -30,7 +30,7 @@ PLATFORMS: dict[Architecture, str] = {"arm64": "manylinux2014_aarch64", "x86_64"
 """What wheels for Lambda's runtimes must be built for (glibc 2.26 or newer; Amazon Linux 2 and 2023 have that)."""
 
 _OWN_CODE = ("functions", "slip_sockets")
-_NOT_FOR_LAMBDA = ("slip_sockets/dev/", "slip_sockets/cli.py", "slip_sockets/cost/", "slip_sockets/__main__.py")
+_NOT_FOR_LAMBDA = ("slip_sockets/dev/", "slip_sockets/cli/", "slip_sockets/cost/", "slip_sockets/__main__.py")
 _FOLDERS_NOT_WANTED_OF_WHEELS = {"__pycache__", "bin", "tests"}
 _FILES_NOT_WANTED_OF_WHEELS = {"RECORD", "INSTALLER", "REQUESTED", "WHEEL"}
 _EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)

@@ -39,7 +39,7 @@ EventKind = Literal["connect", "frame", "disconnect", "publish", "open sockets"]
 
 
 class Line(msgspec.Struct, frozen=True, rename="camel"):
-    """A meter's. `share` is of the total; `source` None says that nobody has checked the price."""
+    """A meter's. `share` is of the total; `source` is a URL; None says that nobody has checked the price."""
 
     meter: str
     label: str
@@ -138,7 +138,7 @@ def estimate(workload: Workload, book: PriceBook, *, region: str, free_tier: Fre
             share=bill.usd.get(meter, 0) / bill.total if bill.total else 0,
             original_quantity=original.units[meter],
             original_usd=original.usd.get(meter, 0),
-            source=prices.price(meter).source,
+            source=book.url_of(prices.price(meter)),
         )
         for meter in Meter
         if bill.units[meter] or original.units[meter]

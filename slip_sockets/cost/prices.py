@@ -78,6 +78,9 @@ class PriceBook(msgspec.Struct, frozen=True):
     sources: dict[str, Source]
     regions: dict[str, Region]
 
+    def url_of(self, price: Price) -> str | None:
+        return self.sources[price.source].url if price.source else None
+
     def region(self, name: str) -> Region:
         """Raises InvalidSettings."""
         if name not in self.regions:
