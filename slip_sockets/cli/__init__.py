@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-_EXTRA = ("typer", "rich", "aiohttp", "websockets")
+EXTRA = ("typer", "rich", "aiohttp", "websockets")
 """What comes with `slip-sockets[dev]`."""
 
 
@@ -12,8 +12,9 @@ def main() -> None:
     try:
         from .app import app
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in _EXTRA:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA:
             raise
-        sys.stderr.write(f'slip-sockets: {error.name} is missing. Install it: pip install "slip-sockets[dev]"\n')
+        sys.stderr.write(f'slip-sockets: {package} is missing. Install it: pip install "slip-sockets[dev]"\n')
         sys.exit(2)
-    app()
+    app(prog_name="slip-sockets")

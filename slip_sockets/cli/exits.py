@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from ..errors import ControlApiRefused, ControlApiUnavailable, InvalidEvents, InvalidSettings, InvalidToken
 from ..gateway.ports import Unavailable
+from . import EXTRA
 
 DONE = 0
 FAILED = 1
@@ -20,7 +21,6 @@ WRONG = 2
 
 HELP = "Exit codes: 0 done, 1 the other side failed (repeating may help), 2 something to put right first."
 
-_WITH_DEV = ("aiohttp", "websockets")
 _WITH_AWS = ("boto3", "botocore")
 
 
@@ -42,7 +42,7 @@ class Commands(TyperGroup):
             fail(str(error))
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
-            extra = "dev" if package in _WITH_DEV else "aws" if package in _WITH_AWS else None
+            extra = "dev" if package in EXTRA else "aws" if package in _WITH_AWS else None
             if extra is None:
                 raise
             give_up(f'{package} is missing. Install it: pip install "slip-sockets[{extra}]"')
