@@ -12,7 +12,7 @@ from rich.text import Text
 from .model import Estimate
 
 _NOTICEABLE_USD = 0.005
-_BAR_WIDTH = 12
+_BAR_WIDTH = 8
 _PLURALS = {"publish": "publishes", "open sockets": "open sockets"}
 
 
@@ -36,13 +36,13 @@ def _title(result: Estimate) -> Text:
 
 
 def _meters(result: Estimate) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=True)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True, show_footer=True)
     table.add_column("What AWS meters", footer="Total", no_wrap=True)
     table.add_column("a month", justify="right", no_wrap=True)
     table.add_column("", style="dim", no_wrap=True)
     table.add_column("USD", justify="right", footer=_usd(result.usd), no_wrap=True)
     table.add_column("", style="cyan", no_wrap=True)
-    table.add_column("the original", justify="right", style="dim", footer=_usd(result.original_usd), no_wrap=True)
+    table.add_column("original", justify="right", style="dim", footer=_usd(result.original_usd), no_wrap=True)
     for line in result.lines:
         unchecked = " ~" if line.source is None else ""
         usd = _usd(line.usd) if line.usd or not line.free else "free"
@@ -58,13 +58,13 @@ def _meters(result: Estimate) -> Table:
 
 
 def _events(result: Estimate) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     table.add_column("Of which", no_wrap=True)
     table.add_column("a month", justify="right", no_wrap=True)
     table.add_column("USD", justify="right", no_wrap=True)
-    table.add_column("calls to AWS", justify="right", no_wrap=True)
-    table.add_column("Lambda ms", justify="right", no_wrap=True)
-    table.add_column("the original: USD", justify="right", style="dim", no_wrap=True)
+    table.add_column("calls", justify="right", no_wrap=True)
+    table.add_column("ms", justify="right", no_wrap=True)
+    table.add_column("original", justify="right", style="dim", no_wrap=True)
     table.add_column("calls", justify="right", style="dim", no_wrap=True)
     table.add_column("ms", justify="right", style="dim", no_wrap=True)
     for event in result.events:
@@ -110,7 +110,7 @@ def _usd(usd: float) -> str:
 
 
 def _quantity(quantity: float) -> str:
-    for limit, suffix in ((1e9, " billion"), (1e6, " million")):
+    for limit, suffix in ((1e9, " bn"), (1e6, " M")):
         if quantity >= limit:
             return f"{quantity / limit:,.2f}{suffix}"
     return f"{quantity:,.0f}" if quantity >= 100 or quantity == round(quantity) else f"{quantity:,.3g}"

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from pathlib import Path
 
 import msgspec
@@ -51,11 +53,29 @@ def test_the_table_shows_parts_total_original_and_what_dominates(cli: Cli) -> No
     total = json.loads(cli("cost", "--subscribers", "5000", "--json").stdout)
     assert lines[0] == f"{total['usd']:,.2f} USD a month in us-east-1, N. Virginia"
     first = next(line for line in lines if "WebSocket messages" in line)
-    assert "13.00 billion" in first
+    assert "13.00 bn" in first
     assert "█" in first
     assert any(line.split() == ["Total", f"{total['usd']:,.2f}", f"{total['originalUsd']:,.2f}"] for line in lines)
     assert f"→ {total['findings'][0]}" in " ".join(result.stdout.split())
     assert "~" not in result.stdout
+
+
+@pytest.mark.parametrize("columns", [80, 96])
+def test_nothing_is_cut_off_in_a_terminal_of_80_columns(cli: Cli, columns: int) -> None:
+    result = cli(
+        "cost", "--connections", "500000", "--subscribers", "5000", "--region", "eu-west-1", COLUMNS=str(columns)
+    )
+    assert "…" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= columns
+
+
+def test_the_page_shows_what_it_prints(cli: Cli) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
+    command, printed = re.findall(r"^    slip-sockets (cost .+)\n\n((?:    .*\n|\n)+)", page, re.MULTILINE)[0]
+    result = cli(*command.split(), COLUMNS="96")
+    assert [line.rstrip() for line in textwrap.dedent(printed).strip().splitlines()] == [
+        line.rstrip() for line in result.stdout.strip().splitlines()
+    ]
 
 
 def test_unchecked_prices_are_marked_in_the_table_and_told_below_it(cli: Cli) -> None:
