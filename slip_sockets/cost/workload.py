@@ -69,9 +69,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             value = getattr(self, name)
             if not (least <= value and (most is None or value <= most)) or value == float("inf"):
                 allowed = f"{least:,} or more" if most is None else f"{least:,} to {most:,}"
-                problems.append(f"{name.replace('_', ' ')} is {value:g}. It must be {allowed}")
+                problems.append(f"{_spoken(name)} is {value:g}. It must be {allowed}")
         if self.connections and not self.connection_min:
-            problems.append("connection min is 0. With connections it must be more")
+            problems.append("connection minutes is 0. With connections it must be more")
         if problems:
             raise InvalidSettings(problems)
 
@@ -91,3 +91,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     @property
     def deliveries(self) -> float:
         return self.publishes * self.subscribers
+
+
+def _spoken(name: str) -> str:
+    return name.replace("per_min", "a minute").replace("connection_min", "connection minutes").replace("_", " ")

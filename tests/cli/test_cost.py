@@ -108,7 +108,7 @@ def test_prices_of_ones_own_count(cli: Cli, tmp_path: Path) -> None:
     ("options", "line"),
     [
         (("--connections", "-1"), "connections is -1. It must be 0 or more"),
-        (("--connection-minutes", "121"), "connection min is 121. It must be 0 to 120"),
+        (("--connection-minutes", "121"), "connection minutes is 121. It must be 0 to 120"),
         (("--prices", "none.json"), "cannot read none.json: No such file or directory"),
     ],
 )
