@@ -7,7 +7,6 @@ import random
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -15,6 +14,7 @@ import msgspec
 from .connection import Connection, Headers, parse_request
 from .errors import ControlApiRefused, ControlApiUnavailable, InvalidSettings
 from .events import ControlEvent, PublishText, Report, SendText, check_all, encode_events
+from .outputs import read_outputs
 from .settings import is_http_url
 from .tokens import mint
 
@@ -88,16 +88,10 @@ class PublisherSettings:
 
         Raises InvalidSettings where the file is missing, is none, or does not know the stack.
         """
-        try:
-            outputs = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, _Outputs])
-        except FileNotFoundError as error:
-            raise InvalidSettings([f"{path} does not exist. Deploy first, or start `slip-sockets dev`"]) from error
-        except msgspec.DecodeError as error:
-            raise InvalidSettings([f"{path} is no outputs file: {error}"]) from error
-        if stack not in outputs:
-            known = ", ".join(sorted(outputs)) or "none"
-            raise InvalidSettings([f"{path} has no stack {stack!r}. It has: {known}"])
-        return cls(control_api=outputs[stack].control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets)
+        control_api = read_outputs(path, stack).control_api
+        if not control_api:
+            raise InvalidSettings([f"{path} has no controlApi of {stack!r}. Deploy it again"])
+        return cls(control_api=control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets)
 
     def parse_request(self, headers: Headers, body: bytes | str) -> Connection:
         """Return the connection that a POST of the gateway to your backend is about.
@@ -113,10 +107,6 @@ class PublisherSettings:
     def _unanswered(self, reason: object, *, had_no_effect: bool) -> ControlApiUnavailable:
         message = f"no answer from the control API {self.control_api}: {reason}"
         return ControlApiUnavailable(message, had_no_effect=had_no_effect)
-
-
-class _Outputs(msgspec.Struct, rename="camel"):
-    control_api: str
 
 
 class _Done(msgspec.Struct):

@@ -31,8 +31,8 @@ PLATFORMS: dict[Architecture, str] = {"arm64": "manylinux2014_aarch64", "x86_64"
 
 _OWN_CODE = ("functions", "slip_sockets")
 _NOT_FOR_LAMBDA = (
-    *(f"slip_sockets/{folder}/" for folder in ("check", "dev", "testing")),
-    *(f"slip_sockets/{name}.py" for name in ("__main__", "adapter", "async_publisher", "cli")),
+    *(f"slip_sockets/{folder}/" for folder in ("browser", "check", "cli", "cost", "dev", "testing")),
+    *(f"slip_sockets/{name}.py" for name in ("__main__", "adapter", "async_publisher")),
     *(f"slip_sockets/{framework}.py" for framework in ("django", "flask", "starlette")),
 )
 _FOLDERS_NOT_WANTED_OF_WHEELS = {"__pycache__", "bin", "tests"}

@@ -33,6 +33,10 @@ https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-adv
 MAX_INLINE_LIMIT = 2_000
 """Of these even a slow function sends all before the publisher has waited for 5 seconds."""
 
+MAX_PROVISIONED_CONCURRENCY = 900
+"""An account has 1,000 unless it asked for more, and 100 stay for the functions that have none of their own.
+https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html"""
+
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
@@ -45,7 +49,8 @@ class StageSettings:
 
     `jwt_secret` and `previous_secrets` are secret: they go to a private file or to Terraform's environment, never into
     a stack. `hosted_zone_name` is None without a `domain_name`, `state_bucket` None for local state. A publish to more
-    subscribers than `inline_limit` goes by the queue.
+    subscribers than `inline_limit` goes by the queue. `provisioned_concurrency` is how many environments are kept warm
+    of the function that clients wait for: docs/cost.md.
     """
 
     stage: Stage
@@ -64,6 +69,7 @@ class StageSettings:
     throttling_rate_limit: float
     throttling_burst_limit: int
     inline_limit: int
+    provisioned_concurrency: int
     log_retention_days: int = 90
 
     @property
@@ -130,7 +136,10 @@ class _Reader:
             deletion_protection=production,
             throttling_rate_limit=2_000 if production else 200,
             throttling_burst_limit=1_000 if production else 100,
-            inline_limit=self._inline_limit(),
+            inline_limit=self._number("INLINE_LIMIT", INLINE_LIMIT, MAX_INLINE_LIMIT, "subscribers"),
+            provisioned_concurrency=self._number(
+                "PROVISIONED_CONCURRENCY", 0, MAX_PROVISIONED_CONCURRENCY, "functions to keep warm"
+            ),
         )
 
     def _name(self, name: str) -> str:
@@ -226,12 +235,12 @@ class _Reader:
             self._wrong("STATE_BUCKET", name, "the name of an S3 bucket that exists")
         return name or None
 
-    def _inline_limit(self) -> int:
-        value = self._value("INLINE_LIMIT", str(INLINE_LIMIT))
-        if value.isascii() and value.isdigit() and int(value) <= MAX_INLINE_LIMIT:
+    def _number(self, name: str, default: int, most: int, what: str) -> int:
+        value = self._value(name, str(default))
+        if value.isascii() and value.isdigit() and int(value) <= most:
             return int(value)
-        self._wrong("INLINE_LIMIT", value, f"a number of subscribers, 0 to {MAX_INLINE_LIMIT}")
-        return INLINE_LIMIT
+        self._wrong(name, value, f"a number of {what}, 0 to {most}")
+        return default
 
     def _one_of(self, name: str, choices: tuple[str, ...], default: str) -> str:
         value = self._value(name, default)

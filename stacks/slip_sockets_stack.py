@@ -124,6 +124,7 @@ class SlipSocketsStack(TerraformStack):
             "Connects, frames and disconnects: tells the backend, does what it answers",
             timeout_s=INTEGRATION_TIMEOUT_S,
             allows=[self._sockets.manages("POST", "DELETE")],
+            provisioned_concurrency=self._settings.provisioned_concurrency,  # for it alone does a client wait
         )
 
     def _control_function(self) -> PythonFunction:
@@ -148,7 +149,9 @@ class SlipSocketsStack(TerraformStack):
             allows=[self._sockets.manages("POST", "DELETE"), Allow(receives, [self._queue.arn])],
         )
 
-    def _function(self, name: str, description: str, *, timeout_s: int, allows: list[Allow]) -> PythonFunction:
+    def _function(
+        self, name: str, description: str, *, timeout_s: int, allows: list[Allow], provisioned_concurrency: int = 0
+    ) -> PythonFunction:
         return PythonFunction(
             self,
             name,
@@ -158,6 +161,7 @@ class SlipSocketsStack(TerraformStack):
             timeout_s=timeout_s,
             memory_mb=MEMORY_MB,
             log_retention_days=self._settings.log_retention_days,
+            provisioned_concurrency=provisioned_concurrency,
             environment={
                 "TARGET_URL": self._settings.target_url,
                 "TABLE_NAME": self._table.name,

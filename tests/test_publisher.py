@@ -339,9 +339,9 @@ def test_a_publisher_finds_its_deployment_in_the_outputs_file(
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (None, "{path} does not exist. Deploy first, or start `slip-sockets dev`"),
+        (None, "cannot read {path}: No such file or directory. Deploy first, or start `slip-sockets dev`"),
         ("{", "{path} is no outputs file: Input data was truncated"),
-        ('{"shop": {}}', "{path} is no outputs file: Object missing required field `controlApi` - at `$[...]`"),
+        ('{"shop": {}}', "{path} has no controlApi of 'shop'. Deploy it again"),
         ("{}", "{path} has no stack 'shop'. It has: none"),
         ('{"b": {"controlApi": ""}, "a": {"controlApi": ""}}', "{path} has no stack 'shop'. It has: a, b"),
     ],

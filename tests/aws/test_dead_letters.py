@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from slip_sockets.aws.dead_letters import DeadLetter, DeadLetters
 from slip_sockets.aws.progress import DynamoDbProgress
 from slip_sockets.aws.queue import decode, encode
-from slip_sockets.cli import app
+from slip_sockets.cli.app import app
 from slip_sockets.events import CloseChannel, PublishText, SendText
 from slip_sockets.gateway.ports import (
     CloseNotice,

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from slip_sockets import Close, Connection
-from slip_sockets.cli import app
+from slip_sockets.cli.app import app
 
 from .backends import SECRET, Handler, act, serving, taking
 

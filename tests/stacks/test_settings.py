@@ -46,6 +46,7 @@ def test_target_and_secret_are_enough() -> None:
         throttling_rate_limit=2_000,
         throttling_burst_limit=1_000,
         inline_limit=1_000,
+        provisioned_concurrency=0,
         log_retention_days=90,
     )
     assert asdict(staging) == asdict(production) | {
@@ -67,6 +68,7 @@ def test_every_setting_is_read() -> None:
         STATE_BUCKET="our-states",
         ACCESS_LOGS="true",
         INLINE_LIMIT="25",
+        PROVISIONED_CONCURRENCY="2",
         LAMBDA_ARCHITECTURE="x86_64",
         LAMBDA_PYTHON="3.12",
     )
@@ -78,6 +80,7 @@ def test_every_setting_is_read() -> None:
     assert production.state_bucket == "our-states"
     assert production.access_logs is True
     assert production.inline_limit == 25
+    assert production.provisioned_concurrency == 2
     assert production.architecture == "x86_64"
     assert production.python == "3.12"
 
@@ -217,6 +220,11 @@ class TestProblems:
     def test_inline_limit_that_is_none(self, limit: str) -> None:
         assert problems(INLINE_LIMIT=limit) == [
             f"INLINE_LIMIT is {limit!r}. Set it to a number of subscribers, 0 to 2000"
+        ]
+
+    def test_more_functions_kept_warm_than_an_account_has(self) -> None:
+        assert problems(STAGING_PROVISIONED_CONCURRENCY="901") == [
+            "STAGING_PROVISIONED_CONCURRENCY is '901'. Set it to a number of functions to keep warm, 0 to 900"
         ]
 
     @pytest.mark.parametrize("name", ["1st", "my_app", "my app", "-a", "ä", "\u212a", "a" * 47, "a/b", "${x}"])

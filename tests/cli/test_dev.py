@@ -15,7 +15,7 @@ import pytest
 import websockets
 from typer.testing import CliRunner
 
-from slip_sockets.cli import app
+from slip_sockets.cli.app import app
 from slip_sockets.dev.server import DevServer
 
 from ..conftest import SECRET

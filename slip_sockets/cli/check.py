@@ -1,22 +1,27 @@
-"""`slip-sockets check`: register it with `app.command()(check)`."""
+"""`slip-sockets check`."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from ..check.play import SLOW_S, CannotRun, CheckSettings, play
+from ..check.report import Printer, Report
 from ..gateway.backend import TIMEOUT_S, without_secrets
 from ..settings import is_http_url
-from .play import SLOW_S, CannotRun, CheckSettings, play
-from .report import Printer, Report
+from .exits import FAILED, give_up
 
-CANNOT_RUN = 2
+EXAMPLES = """Examples:
+
+JWT_SECRET=change-me slip-sockets check http://127.0.0.1:8000/slip --query room=tea
+
+slip-sockets check --strict --json (with TARGET_URL and JWT_SECRET in the environment)"""
 
 
 def check(
@@ -48,8 +53,6 @@ def check(
     real and may store or publish something: check one that is there for tests.
 
     Exit code: 0 if nothing is wrong, 1 if something is, 2 if it cannot be checked.
-
-    Example: JWT_SECRET=change-me slip-sockets check http://127.0.0.1:8000/slip --query room=tea
     """
     problems: list[str] = []
     if not url:
@@ -67,19 +70,17 @@ def check(
         queries.setdefault(name, []).append(value)
     headers = dict(_pairs(header or (), ":", "--header", problems))
     if problems:
-        _give_up(problems)
+        give_up(*problems)
     settings = CheckSettings(url, jwt_secret, queries, headers, timeout, slow)
     report = Report(without_secrets(url))
     try:
         asyncio.run(_play(settings, report, None if as_json else Console()))
     except CannotRun as error:
-        _give_up([str(error)])
-    except KeyboardInterrupt:
-        _give_up(["stopped"])
+        give_up(str(error))
     if as_json:
         typer.echo(report.as_json(strict=strict))
     if not report.is_right(strict=strict):
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 async def _play(settings: CheckSettings, report: Report, console: Console | None) -> None:
@@ -102,9 +103,3 @@ def _pairs(texts: Iterable[str], separator: str, option: str, problems: list[str
             problems.append(f"{option} needs NAME{separator}VALUE, got {text!r}")
         else:
             yield name.strip(), value.strip()
-
-
-def _give_up(problems: Iterable[str]) -> NoReturn:
-    for problem in problems:
-        typer.echo(f"slip-sockets: {problem}", err=True)
-    raise typer.Exit(CANNOT_RUN)
