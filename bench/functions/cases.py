@@ -60,14 +60,17 @@ QUICK = Sizes(rounds=2, batch=10, warm_up=3)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where functions run: `task` is the unpacked zip, `variables` are theirs and the yardstick's."""
+    """Where functions run: `task` is the unpacked zip, `sources` the same without bytecode, as one that another Python
+    has built; `variables` are theirs and the yardstick's."""
 
     python: Path
     task: Path
+    sources: Path
     variables: Mapping[str, str]
 
-    def start(self, name: str) -> Environment:
-        return Environment(self.python, self.task, f"functions.{name}.handler", self.variables)
+    def start(self, name: str, *, is_compiled: bool = True) -> Environment:
+        task = self.task if is_compiled else self.sources
+        return Environment(self.python, task, f"functions.{name}.handler", self.variables)
 
     def start_naive(self) -> Environment:
         return Environment(self.python, Path(__file__).parent, "naive.handler", self.variables)
@@ -90,8 +93,10 @@ def place() -> Iterator[Place]:
     package = build(architecture, f"{sys.version_info.major}.{sys.version_info.minor}")
     with tempfile.TemporaryDirectory() as scratch, Cloud() as cloud:
         task, packages = Path(scratch) / "task", Path(scratch) / "packages"
+        sources = Path(scratch) / "sources"
         with zipfile.ZipFile(package.path) as archive:
             archive.extractall(task)
+            archive.extractall(sources, [name for name in archive.namelist() if not name.endswith(".pyc")])
         _link(PACKAGES, packages)
         with Stub("backend", "--channel", events.CHANNEL, package="bench") as backend:
             variables = {
@@ -100,35 +105,37 @@ def place() -> Iterator[Place]:
                 "TARGET_URL": f"{backend.url}/slip",
                 "YARDSTICK_PACKAGES": str(packages),
             }
-            yield Place(python, task, variables)
+            yield Place(python, task, sources, variables)
 
 
 def cold(sizes: Sizes) -> list[Figure]:
     """From the process's start to its first poll, and what the first event takes more than a warm one."""
+    kinds = [(name, name, True) for name in FIRST_EVENTS] + [("websocket, no bytecode", "websocket", False)]
     yardstick: list[float] = []
-    started: dict[str, list[float]] = {name: [] for name in FIRST_EVENTS}
-    whole: dict[str, list[float]] = {name: [] for name in FIRST_EVENTS}
+    started: dict[str, list[float]] = {kind: [] for kind, _, _ in kinds}
+    whole: dict[str, list[float]] = {kind: [] for kind, _, _ in kinds}
     with place() as here:
         with here.start("websocket") as environment:
             environment.start()
             _expect(environment.invoke(events.connect(0)))
         for _ in range(sizes.rounds):
             yardstick.append(here.imports_s())
-            for name, event in FIRST_EVENTS.items():
-                with here.start(name) as environment:
+            for kind, name, is_compiled in kinds:
+                event = FIRST_EVENTS[name]
+                with here.start(name, is_compiled=is_compiled) as environment:
                     environment.start()
                     to_poll_s = environment.cpu_s
                     _expect(environment.invoke(event()))
                     first_s = environment.cpu_s - to_poll_s
                     warm_s = _each(environment, [event() for _ in range(sizes.warm_up)])
-                started[name].append(to_poll_s)
-                whole[name].append(to_poll_s + first_s - warm_s)
+                started[kind].append(to_poll_s)
+                whole[kind].append(to_poll_s + first_s - warm_s)
     figures = [Figure("yardstick: imports, two clients", median(yardstick) * 1000, "ms")]
-    for name in FIRST_EVENTS:
+    for kind, taken in whole.items():
         figures += [
-            Figure(f"{name}: to the first poll", median(started[name]) * 1000, "ms"),
-            Figure(f"{name}: with the first event's extra", median(whole[name]) * 1000, "ms"),
-            Figure(f"{name}: to the yardstick", median(whole[name]) / median(yardstick), at_most=COLD_AT_MOST),
+            Figure(f"{kind}: to the first poll", median(started[kind]) * 1000, "ms"),
+            Figure(f"{kind}: with the first event's extra", median(taken) * 1000, "ms"),
+            Figure(f"{kind}: to the yardstick", median(taken) / median(yardstick), at_most=COLD_AT_MOST),
         ]
     return figures
 

@@ -30,20 +30,33 @@ BUILD = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from stacks.function_package import build
-package = build("arm64", "3.13")
+package = build("arm64", sys.argv[2])
 print(json.dumps([str(package.path), package.sha256_hex, package.path.stat().st_mtime_ns]))
 """
 
 
-@pytest.fixture(scope="module")
-def package() -> FunctionPackage:
-    return build("arm64", "3.13")
+OTHER_PYTHON = "3.12" if HOST_PYTHON == "3.13" else "3.13"
+"""One whose bytecode the Python that runs the tests cannot write."""
+
+
+@pytest.fixture(scope="module", params=[HOST_PYTHON, OTHER_PYTHON])
+def package(request: pytest.FixtureRequest) -> FunctionPackage:
+    return build("arm64", request.param)
 
 
 @pytest.fixture(scope="module")
 def names(package: FunctionPackage) -> list[str]:
     with zipfile.ZipFile(package.path) as archive:
-        return archive.namelist()
+        return [name for name in archive.namelist() if not name.endswith(".pyc")]
+
+
+def bytecode(python: str) -> tuple[set[str], set[str]]:
+    """Return the names of the bytecode in a package, and those that there would be of all its sources."""
+    with zipfile.ZipFile(build("arm64", python).path) as archive:
+        paths = [Path(name) for name in archive.namelist()]
+    tag = f"cpython-{python.replace('.', '')}"
+    possible = {path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc" for path in paths if path.suffix == ".py"}
+    return {str(path) for path in paths if path.suffix == ".pyc"}, set(map(str, possible))
 
 
 @dataclass(frozen=True)
@@ -61,9 +74,9 @@ class Clone:
             os.utime(path, (then, then))
         return cls(root)
 
-    def build(self) -> tuple[Path, str, int]:
+    def build(self, python: str) -> tuple[Path, str, int]:
         """Return the zip, its SHA-256 and when it was written."""
-        command = [sys.executable, "-B", "-c", BUILD, str(self.root)]
+        command = [sys.executable, "-B", "-c", BUILD, str(self.root), python]
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=True)
         path, sha256, written = json.loads(done.stdout)
         return Path(path), sha256, written
@@ -107,6 +120,21 @@ def test_it_holds_no_leftovers(names: list[str]) -> None:
     assert names == sorted(set(names))
 
 
+def test_it_holds_the_bytecode_of_all_its_sources_where_the_python_that_builds_it_can_write_that() -> None:
+    held, possible = bytecode(HOST_PYTHON)
+    assert held == possible
+    assert bytecode(OTHER_PYTHON)[0] == set()
+
+
+def test_bytecode_runs_without_a_look_at_its_source(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build("arm64", HOST_PYTHON).path) as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / "jwt" / "exceptions.py").write_text("raise SystemExit('compiled anew')")
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import jwt; print(jwt.__name__)"
+    command = [sys.executable, "-I", "-S", "-c", program, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "jwt\n"
+
+
 @pytest.mark.parametrize(
     ("architecture", "python", "tag"),
     [("arm64", "3.13", "cpython-313-aarch64-linux-gnu"), ("x86_64", "3.12", "cpython-312-x86_64-linux-gnu")],
@@ -128,18 +156,19 @@ def test_it_is_readable_for_lambda_and_says_nothing_of_the_machine(package: Func
     assert str(ROOT).encode() not in content
 
 
-def test_two_clones_make_the_same_bytes_and_one_builds_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("python", [HOST_PYTHON, OTHER_PYTHON])
+def test_two_clones_make_the_same_bytes_and_one_builds_once(tmp_path: Path, python: str) -> None:
     one, other = (Clone.at(tmp_path / name, seconds_ago=ago) for name, ago in (("one", 0), ("other", 10**7)))
-    (path, sha256, written), (other_path, other_sha256, _) = one.build(), other.build()
+    (path, sha256, written), (other_path, other_sha256, _) = one.build(python), other.build(python)
     assert path.read_bytes() == other_path.read_bytes()
     assert (path.name, sha256) == (other_path.name, other_sha256)
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert one.build() == (path, sha256, written)
+    assert one.build(python) == (path, sha256, written)
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
     with (one.root / "functions" / "control.py").open("a") as file:
         file.write("# changed\n")
-    changed_path, changed_sha256, _ = one.build()
+    changed_path, changed_sha256, _ = one.build(python)
     assert changed_sha256 != sha256
     assert [each.name for each in changed_path.parent.iterdir()] == [changed_path.name]
     with zipfile.ZipFile(changed_path) as archive:
@@ -214,4 +243,5 @@ def test_functions_start_from_it_with_nothing_from_elsewhere(
 
 def test_packages_are_kept_between_deploys(package: FunctionPackage) -> None:
     assert package.path.parent == BUILD_FOLDER
-    assert build("arm64", "3.13") == package
+    again = {build("arm64", python) for python in (HOST_PYTHON, OTHER_PYTHON)}
+    assert package in again
