@@ -25,6 +25,7 @@ from ..fan_out.cloud import Cloud
 from ..fan_out.programs import Stub
 from ..fan_out.results import Figure
 from . import events
+from .handshakes import context_s, handshake_s
 from .runtime import Environment
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,17 @@ class Place:
     task: Path
     sources: Path
     variables: Mapping[str, str]
+    cloud: Cloud
+
+    def forget(self) -> None:
+        """Count what is asked of AWS anew."""
+        self.cloud.dynamodb.post("/reset")
+        self.cloud.management.reset()
+
+    def asked(self) -> dict[str, int]:
+        """Return how often AWS was called, by operation."""
+        stats = self.cloud.dynamodb.get("/stats")
+        return {name: used["calls"] for name, used in stats.items()} | {"post": self.cloud.management.calls()}
 
     def start(self, name: str, *, is_compiled: bool = True) -> Environment:
         task = self.task if is_compiled else self.sources
@@ -105,7 +117,7 @@ def place() -> Iterator[Place]:
                 "TARGET_URL": f"{backend.url}/slip",
                 "YARDSTICK_PACKAGES": str(packages),
             }
-            yield Place(python, task, sources, variables)
+            yield Place(python, task, sources, variables, cloud)
 
 
 def cold(sizes: Sizes) -> list[Figure]:
@@ -185,7 +197,15 @@ def memory(sizes: Sizes) -> list[Figure]:
     return figures
 
 
-CASES: Mapping[str, Callable[[Sizes], list[Figure]]] = {"cold": cold, "warm": warm, "memory": memory}
+def tls(sizes: Sizes) -> list[Figure]:
+    """What comes on top on AWS, where all is TLS: the context once, a handshake for each connection."""
+    return [
+        Figure("context", median(context_s() for _ in range(sizes.rounds)) * 1000, "ms"),
+        Figure("handshake", handshake_s(sizes.batch) * 1000, "ms"),
+    ]
+
+
+CASES: Mapping[str, Callable[[Sizes], list[Figure]]] = {"cold": cold, "warm": warm, "memory": memory, "tls": tls}
 
 
 def _each(environment: Environment, batch: Sequence[object]) -> float:
