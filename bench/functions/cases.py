@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from stacks.function_package import build
+from stacks.function_package import FunctionPackage, build
 from stacks.settings import Architecture
 
 from ..errors import BenchError
@@ -25,6 +25,7 @@ from ..fan_out.cloud import Cloud
 from ..fan_out.programs import Stub
 from ..fan_out.results import Figure
 from . import events
+from .added import BACKEND, parts_s
 from .handshakes import context_s, handshake_s
 from .runtime import Environment
 
@@ -98,11 +99,7 @@ class Place:
 @contextlib.contextmanager
 def place() -> Iterator[Place]:
     """The deployed zip for this machine, over stubs of AWS and a backend that does next to nothing."""
-    python = Path(os.environ.get("LOCAL_AWS_RUNTIME_PYTHON") or ROOT / ".venv-lambda" / "bin" / "python")
-    if not python.exists():
-        raise BenchError(f"{python} is not there; make set-up-lambda makes it")
-    architecture: Architecture = "arm64" if platform.machine() == "aarch64" else "x86_64"
-    package = build(architecture, f"{sys.version_info.major}.{sys.version_info.minor}")
+    python, package = _python(), _package()
     with tempfile.TemporaryDirectory() as scratch, Cloud() as cloud:
         task, packages = Path(scratch) / "task", Path(scratch) / "packages"
         sources = Path(scratch) / "sources"
@@ -205,7 +202,36 @@ def tls(sizes: Sizes) -> list[Figure]:
     ]
 
 
-CASES: Mapping[str, Callable[[Sizes], list[Figure]]] = {"cold": cold, "warm": warm, "memory": memory, "tls": tls}
+def added(sizes: Sizes) -> list[Figure]:
+    """The time that a frame takes in the local AWS, by part. The backend answers at once."""
+    python, package = _python(), _package()
+    with Stub("backend", "--channel", events.CHANNEL, package="bench") as backend:
+        parts = parts_s(python, package.path, f"{backend.url}/slip", sizes.batch)
+    whole = Figure("a frame, on top of the backend's own", (sum(parts.values()) - parts[BACKEND]) * 1000, "ms")
+    return [whole, *(Figure(name, seconds * 1000, "ms") for name, seconds in parts.items())]
+
+
+CASES: Mapping[str, Callable[[Sizes], list[Figure]]] = {
+    "cold": cold,
+    "warm": warm,
+    "memory": memory,
+    "tls": tls,
+    "added": added,
+}
+
+
+def _python() -> Path:
+    """Return the Python that has awslambdaric and boto3."""
+    python = Path(os.environ.get("LOCAL_AWS_RUNTIME_PYTHON") or ROOT / ".venv-lambda" / "bin" / "python")
+    if not python.exists():
+        raise BenchError(f"{python} is not there; make set-up-lambda makes it")
+    return python
+
+
+def _package() -> FunctionPackage:
+    """Return the zip for this machine."""
+    architecture: Architecture = "arm64" if platform.machine() == "aarch64" else "x86_64"
+    return build(architecture, f"{sys.version_info.major}.{sys.version_info.minor}")
 
 
 def _each(environment: Environment, batch: Sequence[object]) -> float:

@@ -33,7 +33,7 @@ def test_cold_starts_are_set_beside_the_imports() -> None:
 
 
 def test_main_prints_the_cases_named_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["--quick", "--json", "warm", "memory"])
+    main(["--quick", "--json", "warm", "memory", "added"])
     told = json.loads(capsys.readouterr().out)
     assert {figure["name"]: figure["at_most"] for figure in told["warm"] if figure["at_most"]} == {
         "connect: ours to theirs": 0.6,
@@ -41,13 +41,14 @@ def test_main_prints_the_cases_named_as_json(capsys: pytest.CaptureFixture[str])
         "disconnect: ours to theirs": 0.6,
     }
     assert [figure["name"] for figure in told["memory"]] == [*FIRST_EVENTS, "boto3 and requests"]
+    assert len(told["added"]) == 7
     assert all(figure["value"] > 0 for case in told.values() for figure in case)
 
 
 def test_unknown_case_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["warn"])
-    assert "there is no case 'warn', only cold, warm, memory, tls" in capsys.readouterr().err
+    assert "there is no case 'warn', only cold, warm, memory, tls, added" in capsys.readouterr().err
 
 
 def test_tls_takes_time() -> None:
