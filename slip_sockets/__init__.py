@@ -65,7 +65,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import the publisher when it is asked for: the functions have no use for it and requests, which it needs.
 
-    That is a fifth of what a cold start of theirs takes then (`make bench-functions`).
+    It would make a cold start of theirs a fifth longer (docs/speed.md).
     """
     if name != "SlipSocketsPublisher":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -42,7 +42,7 @@ def _failures() -> tuple[type[Exception], ...]:
 
 
 def _of_botocore(name: str) -> tuple[type[Exception], ...]:
-    """Return the exception, if botocore is loaded. A function does not: it would double a cold start's time."""
+    """Return the exception, if botocore is loaded. A function does not: it would treble a cold start's time."""
     exceptions = sys.modules.get("botocore.exceptions")
     return (getattr(exceptions, name),) if exceptions else ()
 

@@ -1,8 +1,8 @@
 """Calls AWS's services that speak JSON, which DynamoDB, SQS and SSM do, as boto3's clients do.
 
-boto3 and one client of it take two and a half times the processor time of all other imports of a function, and a call
-three to six times that of one here (`make bench-functions`). What a call may say and its answer holds are the
-service's, so the types of boto3's clients hold for this one; binary attributes are left as base64.
+Botocore with one client takes twice the processor time of a function's whole cold start, and a call of it four times
+that of one here (docs/speed.md). What a call may say and its answer holds are the service's, so the types of boto3's
+clients hold for this one; binary attributes are left as base64.
 https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html
 """
 
