@@ -82,6 +82,10 @@ bench: set-up ## Run the benchmarks, next to Pushpin
 bench-fan-out: set-up ## Run the benchmark of the fan-out on AWS's side, against stubs (cases: ARGS="queued capped")
 	@$(bin)/python -m bench.fan_out $(ARGS)
 
+.PHONY: bench-functions
+bench-functions: set-up set-up-lambda ## Run the benchmark of what one event costs a deployed function (cases: ARGS="cold warm")
+	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m bench.functions $(ARGS)
+
 .PHONY: lock
 lock: set-up-lock ## Bring poetry.lock in line with pyproject.toml (all versions anew: ARGS=--regenerate)
 	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) lock $(ARGS)

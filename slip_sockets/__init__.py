@@ -29,10 +29,10 @@ from .events import (
     Text,
     Unsubscribe,
 )
-from .publisher import SlipSocketsPublisher
 
 if TYPE_CHECKING:
     from .async_publisher import AsyncSlipSocketsPublisher
+    from .publisher import SlipSocketsPublisher
 
 __all__ = [
     "Answer",
@@ -65,10 +65,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import the async publisher when it is asked for: it needs aiohttp."""
-    if name == "AsyncSlipSocketsPublisher":
-        from .async_publisher import AsyncSlipSocketsPublisher
+_PUBLISHERS = {"AsyncSlipSocketsPublisher": ".async_publisher", "SlipSocketsPublisher": ".publisher"}
 
-        return AsyncSlipSocketsPublisher
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> object:
+    """Import a publisher when it is asked for. The functions have no use for it and for requests, which would make a
+    cold start of theirs a fifth longer (docs/speed.md); the async one needs aiohttp."""
+    if name not in _PUBLISHERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_PUBLISHERS[name], __name__), name)

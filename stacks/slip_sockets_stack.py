@@ -18,7 +18,8 @@ from .settings import StageSettings
 from .websocket_api import WebSocketApi
 
 MEMORY_MB = 512
-"""Processor time comes with memory: 1,769 MB are one core, and the smallest function too slow for much TLS.
+"""The smallest at which a publish to INLINE_LIMIT subscribers over new TLS connections takes less than half a second:
+docs/speed.md has the table. Processor time comes with memory, 1,769 MB are one core.
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 INTEGRATION_TIMEOUT_S = 29
 """API Gateway waits no longer for a function of the WebSocket API; of 25 s for the backend 4 s are left."""

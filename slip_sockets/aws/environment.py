@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING, cast
 
 from ..errors import InvalidSettings
 from ..gateway.backend import Backend
 from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.gateway import Gateway
 from ..gateway.ports import SystemClock
-from .calls import calling, error_code
+from .calls import calling, error_code, refusals
+from .client import Client, endpoint_url
 from .connections import DynamoDbConnectionStore
-from .http_client import RequestsClient
+from .credentials import FunctionCredentials
+from .http_client import Urllib3Client
 from .management import ApiGatewayManagement
 from .progress import DynamoDbProgress
 from .queue import SqsQueue
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
+    from types_boto3_sqs.client import SQSClient
     from types_boto3_ssm.client import SSMClient
-
-_CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
-"""At most 12 s for a call and its repetitions, then it has failed; the functions have longer."""
 
 _MEANINGS = {
     "TARGET_URL": "the URL of the backend that receives the events, e.g. https://app.example/slip",
@@ -72,11 +69,11 @@ class FunctionSettings:
 
 
 def build_queue(settings: FunctionSettings) -> SqsQueue:
-    return SqsQueue(boto3.client("sqs", config=_CONFIG), settings.queue_url, SystemClock())
+    return SqsQueue(cast("SQSClient", _client("sqs")), settings.queue_url, SystemClock())
 
 
 def build_dynamodb() -> DynamoDBClient:
-    return boto3.client("dynamodb", config=_CONFIG)
+    return cast("DynamoDBClient", _client("dynamodb"))
 
 
 def build_progress(settings: FunctionSettings, dynamodb: DynamoDBClient) -> DynamoDbProgress:
@@ -86,11 +83,10 @@ def build_progress(settings: FunctionSettings, dynamodb: DynamoDBClient) -> Dyna
 def build_gateway(settings: FunctionSettings, queue: SqsQueue, dynamodb: DynamoDBClient) -> Gateway:
     """Raises InvalidSettings or Unavailable."""
     clock = SystemClock()
-    secrets = _read_secrets(settings, boto3.client("ssm", config=_CONFIG))
-    session = boto3.Session()
-    management = ApiGatewayManagement(settings.management_url, session.region_name, session.get_credentials, clock)
+    secrets = _read_secrets(settings, cast("SSMClient", _client("ssm")))
+    management = ApiGatewayManagement(settings.management_url, _region(), _credentials(), clock)
     return Gateway(
-        backend=Backend(settings.target_url, secrets[0], RequestsClient(clock), clock),
+        backend=Backend(settings.target_url, secrets[0], Urllib3Client(clock), clock),
         store=DynamoDbConnectionStore(dynamodb, settings.table_name, clock),
         management=management,
         queue=queue,
@@ -98,6 +94,24 @@ def build_gateway(settings: FunctionSettings, queue: SqsQueue, dynamodb: DynamoD
         secrets=secrets,
         inline_limit=settings.inline_limit,
     )
+
+
+def _client(service: str) -> Client:
+    """It is used with the types of boto3's, whose methods it has."""
+    region = _region()
+    return Client(service, region, _credentials(), endpoint_url=endpoint_url(service, region, os.environ))
+
+
+def _credentials() -> FunctionCredentials:
+    return FunctionCredentials(os.environ, SystemClock())
+
+
+def _region() -> str:
+    """Lambda sets both; whoever runs a function elsewhere may have but one."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise InvalidSettings(["AWS_REGION is not set. Set it to the region of the table, e.g. eu-west-1"])
+    return region
 
 
 def _read_secrets(settings: FunctionSettings, client: SSMClient) -> list[str]:
@@ -113,7 +127,7 @@ def _read_parameter(client: SSMClient, name: str) -> str:
     with calling("SSM"):
         try:
             return client.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
-        except ClientError as error:
+        except refusals() as error:
             if error_code(error) != "ParameterNotFound":
                 raise
             raise InvalidSettings([f"SSM has no parameter {name}, which the deployment makes. Deploy again"]) from error
