@@ -18,7 +18,7 @@ up: ## Run the demo: set up, then a back end and the development server until Ct
 	@$(bin)/python tools/foreground.py $(bin)/python -m examples.chat
 
 .PHONY: test
-test: set-up set-up-lambda infra-tools browser ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
+test: set-up set-up-lambda set-up-audit infra-tools browser ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
 	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest --cov $(ARGS)
 
 .PHONY: check
@@ -86,9 +86,14 @@ bench-fan-out: set-up ## Run the benchmark of the fan-out on AWS's side, against
 bench-functions: set-up set-up-lambda ## Run the benchmark of what one event costs a deployed function (cases: ARGS="cold warm")
 	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m bench.functions $(ARGS)
 
+.PHONY: audit
+audit: set-up-audit infra-tools ## Look up known vulnerabilities of the locked packages, at PyPI and npm
+	@tools/audit/advisories .venv-audit/bin
+
 .PHONY: lock
-lock: set-up-lock ## Bring poetry.lock in line with pyproject.toml (all versions anew: ARGS=--regenerate)
+lock: set-up-lock ## Bring the lock files in line with their pyproject.toml (all versions anew: ARGS=--regenerate)
 	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) lock $(ARGS)
+	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) -C tools/audit lock $(ARGS)
 	@tools/requirements $(POETRY)
 
 .PHONY: requirements
@@ -111,6 +116,10 @@ infra: infra-tools
 .PHONY: set-up-lambda
 set-up-lambda:
 	@tools/set-up "$(PYTHON)" "$(VENV_LAMBDA)" lambda
+
+.PHONY: set-up-audit
+set-up-audit:
+	@tools/set-up "$(PYTHON)" .venv-audit audit
 
 .PHONY: infra-tools
 infra-tools:

@@ -29,12 +29,11 @@ _TABLE_ACTIONS = (
     "dynamodb:BatchWriteItem",
     "dynamodb:ConditionCheckItem",  # with PutItem the two halves of a transaction
     "dynamodb:DeleteItem",
-    "dynamodb:GetItem",
     "dynamodb:PutItem",
     "dynamodb:Query",
     "dynamodb:UpdateItem",
 )
-"""All that the store calls, and what keeps progress: what a backend answers, any function may come to perform."""
+"""What a backend answers, any function may come to perform. The end-to-end tests hold that each one does."""
 
 
 class SlipSocketsStack(TerraformStack):
@@ -124,7 +123,7 @@ class SlipSocketsStack(TerraformStack):
             "websocket",
             "Connects, frames and disconnects: tells the backend, does what it answers",
             timeout_s=INTEGRATION_TIMEOUT_S,
-            allows=[self._sockets.manages("POST", "DELETE")],
+            allows=[self._reads_rows(), self._sockets.manages("POST", "DELETE")],  # a frame's metadata
             provisioned_concurrency=self._settings.provisioned_concurrency,  # for it alone does a client wait
         )
 
@@ -147,8 +146,15 @@ class SlipSocketsStack(TerraformStack):
             "deliver",
             "What had to wait: does it later",
             timeout_s=DELIVER_TIMEOUT_S,
-            allows=[self._sockets.manages("POST", "DELETE"), Allow(receives, [self._queue.arn])],
+            allows=[
+                self._reads_rows(),  # what is left of a message that was begun
+                self._sockets.manages("POST", "DELETE"),
+                Allow(receives, [self._queue.arn]),
+            ],
         )
+
+    def _reads_rows(self) -> Allow:
+        return Allow(["dynamodb:GetItem"], [self._table.arn])
 
     def _function(
         self, name: str, description: str, *, timeout_s: int, allows: list[Allow], provisioned_concurrency: int = 0
@@ -189,5 +195,7 @@ class SlipSocketsStack(TerraformStack):
             # A message may take nearly as long as the function may run. Of different connections they run side by side.
             batch_size=1,
             function_response_types=["ReportBatchItemFailures"],
+            # A fan-out must not take the account's functions from those that connect and publish.
+            scaling_config={"maximum_concurrency": self._settings.deliver_concurrency},
         )
         named(mapping, "deliver")

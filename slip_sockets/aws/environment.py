@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
+
+import msgspec
 
 from ..errors import InvalidSettings
 from ..gateway.backend import Backend
@@ -26,21 +28,25 @@ if TYPE_CHECKING:
     from types_boto3_sqs.client import SQSClient
     from types_boto3_ssm.client import SSMClient
 
+_secrets_decoder: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(
+    Annotated[list[str], msgspec.Meta(min_length=1)]
+)
+
 _MEANINGS = {
     "TARGET_URL": "the URL of the backend that receives the events, e.g. https://app.example/slip",
     "TABLE_NAME": "the name of the Connections table",
     "QUEUE_URL": "the URL of the FIFO queue for what is deferred",
     "MANAGEMENT_URL": "the WebSocket API's stage, e.g. https://abc123.execute-api.eu-west-1.amazonaws.com/live",
-    "JWT_SECRET_PARAMETER": "the name of the SSM parameter that holds the JWT secret",
+    "JWT_SECRET_PARAMETER": "the name of the SSM parameter that holds the JWT secrets",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionSettings:
-    """What the stacks tell a function. The two parameters are names of SSM SecureStrings, never the secrets themselves.
+    """What the stacks tell a function.
 
-    `jwt_previous_secrets_parameter` holds secrets that are still accepted, separated by commas. `inline_limit` is how
-    many subscribers a publish sends to without the queue.
+    `jwt_secret_parameter` names an SSM SecureString, a JSON list of the secrets that are accepted, the one that signs
+    first. `inline_limit` is how many subscribers a publish sends to without the queue.
     """
 
     target_url: str
@@ -48,7 +54,6 @@ class FunctionSettings:
     queue_url: str
     management_url: str
     jwt_secret_parameter: str
-    jwt_previous_secrets_parameter: str | None = None
     inline_limit: int = INLINE_LIMIT
 
     @classmethod
@@ -63,7 +68,6 @@ class FunctionSettings:
             queue_url=environ["QUEUE_URL"],
             management_url=environ["MANAGEMENT_URL"],
             jwt_secret_parameter=environ["JWT_SECRET_PARAMETER"],
-            jwt_previous_secrets_parameter=environ.get("JWT_PREVIOUS_SECRETS_PARAMETER") or None,
             inline_limit=int(environ.get("INLINE_LIMIT") or INLINE_LIMIT),
         )
 
@@ -116,11 +120,12 @@ def _region() -> str:
 
 def _read_secrets(settings: FunctionSettings, client: SSMClient) -> list[str]:
     """Return the JWT secrets, the one that signs first."""
-    secrets = [_read_parameter(client, settings.jwt_secret_parameter)]
-    if settings.jwt_previous_secrets_parameter is not None:
-        previous = _read_parameter(client, settings.jwt_previous_secrets_parameter)
-        secrets += filter(None, previous.split(","))
-    return secrets
+    value = _read_parameter(client, settings.jwt_secret_parameter)
+    try:
+        return _secrets_decoder.decode(value)
+    except msgspec.DecodeError:  # whose message and context may tell of the value
+        problem = f"the SSM parameter {settings.jwt_secret_parameter} is not a JSON list of secrets. Deploy again"
+    raise InvalidSettings([problem])
 
 
 def _read_parameter(client: SSMClient, name: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
+import uuid
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from slip_sockets import BadToken, Close, Connection, Open, SlipSocketsPublisher, Text
@@ -11,10 +13,11 @@ from slip_sockets.events import SocketEvent
 
 
 class LobbyBackend:
-    """`told` holds each event, as it came, with the metadata. `secret` may be changed at any time."""
+    """`told` holds each event, as it came, with the metadata. The secrets may be changed at any time."""
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, previous_secrets: Sequence[str] = ()) -> None:
         self.secret = secret
+        self.previous_secrets = previous_secrets
         self.told: queue.Queue[tuple[SocketEvent, object]] = queue.Queue()
         self.refused = 0
         backend = self
@@ -48,7 +51,9 @@ class LobbyBackend:
         return f"http://127.0.0.1:{self._server.server_address[1]}/slip"
 
     def answer(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-        sockets = SlipSocketsPublisher(control_api="http://unused.example/", jwt_secret=self.secret)
+        sockets = SlipSocketsPublisher(
+            control_api="http://unused.example/", jwt_secret=self.secret, previous_secrets=self.previous_secrets
+        )
         try:
             connection = sockets.parse_request(headers, body)
         except BadToken:
@@ -76,9 +81,23 @@ class LobbyBackend:
                 connection.subscribe("lobby")
                 connection.set_metadata({"user": connection.metadata["query"].get("user", ["somebody"])[0]})
                 connection.send_text("welcome")
+                if "everything" in connection.metadata["query"]:
+                    do_everything(connection)
+            case Text(data="everything"):
+                do_everything(connection)
             case Text(data="leave"):
                 connection.close()
             case Text(data=data):
                 connection.publish_text("lobby", f"{connection.metadata['user']}: {data}")
             case Close():
                 connection.publish_text("lobby", f"{connection.metadata['user']} left")
+
+
+def do_everything(connection: Connection) -> None:
+    """Answer with all that a backend may, `close` last."""
+    connection.subscribe("elsewhere")
+    connection.unsubscribe("elsewhere")
+    connection.set_metadata({"user": "nobody"})
+    connection.publish_text("ghosts", "boo", message_id=uuid.uuid4().hex)
+    connection.close_channel("nobody-listens")
+    connection.close()

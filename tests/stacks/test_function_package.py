@@ -207,7 +207,7 @@ print(json.dumps([file for file in files if file]))
 @pytest.fixture
 def function_environment(moto_url: str) -> Iterator[dict[str, str]]:
     ssm: Any = client("ssm", moto_url)
-    ssm.put_parameter(Name="/packaged/jwt-secret", Value="s", Type="SecureString")
+    ssm.put_parameter(Name="/packaged/jwt-secret", Value='["s"]', Type="SecureString")
     yield ENVIRONMENT | {
         "PATH": os.environ["PATH"],
         "AWS_ENDPOINT_URL": moto_url,

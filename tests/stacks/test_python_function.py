@@ -74,17 +74,9 @@ class TestEach:
             queue_url="${aws_sqs_queue.deferred.url}",
             management_url=MANAGEMENT_URL,
             jwt_secret_parameter="${aws_ssm_parameter.jwt_secret.name}",
-            jwt_previous_secrets_parameter=None,
             inline_limit=1_000,
         )
-        optional = {"JWT_PREVIOUS_SECRETS_PARAMETER"}
-        assert set(environment) - {"JWT_SECRET_VERSION"} == environment.asked - optional
-
-    def test_is_told_where_previous_secrets_are(self, all_options: Synthesis, name: str) -> None:
-        environment = Recording(all_options.stack(PRODUCTION).environment(name))
-        settings = FunctionSettings.from_environ(environment)
-        assert settings.jwt_previous_secrets_parameter == "${aws_ssm_parameter.jwt_previous_secrets.name}"
-        assert set(environment) - environment.asked == {"JWT_SECRET_VERSION", "JWT_PREVIOUS_SECRETS_VERSION"}
+        assert set(environment) == environment.asked
 
 
 def test_all_run_the_same_package(stack: Stack) -> None:
