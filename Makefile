@@ -3,6 +3,8 @@ VENV ?= .venv
 VENV_LAMBDA = $(VENV)-lambda
 POETRY ?= .venv-lock/bin/poetry
 ARGS ?=
+# Of pytest: a deployment waits a lot, and other tests run meanwhile.
+PROCESSES ?= 2
 
 bin := $(VENV)/bin
 
@@ -10,7 +12,7 @@ bin := $(VENV)/bin
 help: ## List the targets
 	@sed -n 's/^\([a-z-][a-z -]*\):.*## /  make \1|/p' Makefile | awk -F '|' '{ printf "%-42s%s\n", $$1, $$2 }'
 	@echo
-	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS=... (more for pytest or poetry lock)"
+	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROCESSES=$(PROCESSES) ARGS=... (more for pytest or poetry lock)"
 
 .PHONY: up
 up: ## Run the demo: set up, then a back end and the development server until Ctrl-C
@@ -19,7 +21,7 @@ up: ## Run the demo: set up, then a back end and the development server until Ct
 
 .PHONY: test
 test: set-up set-up-lambda set-up-audit infra-tools browser ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
-	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest --cov $(ARGS)
+	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest -n $(PROCESSES) --dist loadgroup --cov $(ARGS)
 
 .PHONY: check
 check: set-up set-up-lock ## Run the static checks: format, lint, types, lock file
