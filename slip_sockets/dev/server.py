@@ -65,7 +65,7 @@ class DevServer:
         self._listener: asyncio.Server
         self.edge: Edge
         self.gateway: Gateway
-        self._doors: set[FrontDoor] = set()
+        self._doors: dict[FrontDoor, None] = {}
         self.port = settings.port
 
     async def __aenter__(self) -> DevServer:
