@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +35,20 @@ def calling(service: str) -> Iterator[None]:
     try:
         yield
     except _failures() as error:
-        raise Unavailable(f"{service}: {error}") from error
+        raise Unavailable(f"{service}: {_told(error)}") from error
+
+
+_QUOTES_VALUES = re.compile(r"Validation|Invalid|Serialization|Malformed")
+
+
+def _told(error: Exception) -> str:
+    """Return what may be logged of an error. Those about parameters quote them: a text, metadata, a key."""
+    code = error_code(error)
+    if _QUOTES_VALUES.search(code):
+        return f"a call was refused with {code}"
+    if isinstance(error, (*_of_botocore("ParamValidationError"), *_of_botocore("ValidationError"))):
+        return f"a call was not made: {type(error).__name__}"
+    return str(error)
 
 
 def _failures() -> tuple[type[Exception], ...]:

@@ -87,7 +87,9 @@ def _reason(error: BaseException) -> str:
         return NO_URL
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        return str(error) or type(error).__name__
+    return f"its answer is not HTTP ({type(error).__name__})"  # the errors about it quote it
 
 
 # A socket's timeout bounds one read. A server that sends a byte now and then would never exceed it, so the read timeout

@@ -47,7 +47,7 @@ class AiohttpClient:
         except TimeoutError as error:
             raise HttpTimeout(f"not within {self._timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise HttpError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise HttpError(_reason(error)) from error
 
     async def aclose(self) -> None:
         await self._session.close()
@@ -59,3 +59,12 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
         async with asyncio.timeout(ERROR_BODY_S):
             return await response.content.read(MAX_ERROR_BYTES)
     return b""
+
+
+def _reason(error: aiohttp.ClientError | OSError) -> str:
+    """Return what may be logged. Errors about an answer quote it, and the URL with its query."""
+    if isinstance(error, OSError | aiohttp.ServerDisconnectedError):
+        return " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, aiohttp.InvalidURL):
+        return "not an http or https URL"
+    return f"its answer is not HTTP ({type(error).__name__})"

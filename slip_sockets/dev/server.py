@@ -73,7 +73,7 @@ class DevServer:
         self.edge: Edge
         self.gateway: Gateway
         self._inspector = Inspector() if settings.inspector else None
-        self._doors: set[FrontDoor] = set()
+        self._doors: dict[FrontDoor, None] = {}
         self.port = settings.port
 
     async def __aenter__(self) -> DevServer:
