@@ -99,22 +99,6 @@ class Traffic:
             pass
 
 
-def test_a_function_is_denied_what_its_role_does_not_allow(deployment: Deployment) -> None:
-    """Until the next deploy, which mends the role."""
-    iam, role = deployment.client("iam"), f"{STAGING}-control"
-    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
-    document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
-    for statement in document["Statement"]:
-        statement["Action"] = [action for action in statement["Action"] if action != "dynamodb:Query"] or "sts:Nothing"
-    iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
-    sockets = staging(deployment, SECRET)
-    with pytest.raises(ControlApiUnavailable) as refusal:
-        sockets.publish_text("lobby", "x")
-    assert "AccessDeniedException" in str(refusal.value.body)
-    denied = {judgement.action for judgement in deployment.aws.judgements() if not judgement.allowed}
-    assert denied == {"dynamodb:Query"}
-
-
 def test_a_new_secret_and_a_new_target_refuse_nobody(
     deployment: Deployment, backend: LobbyBackend, moved: LobbyBackend
 ) -> None:
@@ -138,6 +122,10 @@ def test_a_new_secret_and_a_new_target_refuse_nobody(
 def test_the_old_secret_goes_and_a_broken_worker_comes(deployment: Deployment, moved: LobbyBackend) -> None:
     """A deploy with a defect: the worker does not start. Sockets and publishers do not notice."""
     moved.previous_secrets = []
+    queue = deployment.project / "stacks" / "deferred_queue.py"
+    patient = "VISIBILITY_TIMEOUT_S = 2 * DELIVER_TIMEOUT_S"
+    assert patient in queue.read_text()
+    queue.write_text(queue.read_text().replace(patient, "VISIBILITY_TIMEOUT_S = 15"))  # of what rests, less to wait for
     worker = deployment.project / "functions" / "deliver.py"
     worker.write_text(f'{worker.read_text()}\nraise RuntimeError("a defect")\n')
     with Traffic(deployment.outputs[STAGING]["websocketUrl"], staging(deployment, NEW_SECRET)) as traffic:
@@ -150,17 +138,28 @@ def test_the_old_secret_goes_and_a_broken_worker_comes(deployment: Deployment, m
     assert "a defect" in answer["Payload"].read().decode()
 
 
+def test_a_function_is_denied_what_its_role_does_not_allow(deployment: Deployment) -> None:
+    """Until the next deploy, which mends the role."""
+    iam, role = deployment.client("iam"), f"{STAGING}-control"
+    (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
+    for statement in document["Statement"]:
+        statement["Action"] = [action for action in statement["Action"] if action != "dynamodb:Query"] or "sts:Nothing"
+    iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
+    sockets = staging(deployment, NEW_SECRET)
+    with pytest.raises(ControlApiUnavailable) as refusal:
+        sockets.publish_text("lobby", "x")
+    assert "AccessDeniedException" in str(refusal.value.body)
+    denied = {judgement.action for judgement in deployment.aws.judgements() if not judgement.allowed}
+    assert denied == {"dynamodb:Query"}
+
+
 def test_rolling_back_does_what_the_broken_worker_left(deployment: Deployment, moved: LobbyBackend) -> None:
-    sqs = deployment.client("sqs")
-    url = sqs.get_queue_url(QueueName=f"{STAGING}-deferred.fifo")["QueueUrl"]
-    sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": "15"})  # the deploy mends it
     with connect(deployment.outputs[STAGING]["websocketUrl"], open_timeout=60, proxy=None) as client:
         shutil.copy2(ROOT / "functions" / "deliver.py", deployment.project / "functions" / "deliver.py")
         deploy_staging(deployment)
         assert "FunctionError" not in invoke_worker(deployment)
         assert client.recv(60) == "welcome"
-    attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["VisibilityTimeout"])["Attributes"]
-    assert attributes == {"VisibilityTimeout": "120"}
 
 
 def invoke_worker(deployment: Deployment) -> Any:
