@@ -82,6 +82,10 @@ bench: set-up ## Run the benchmarks, next to Pushpin
 bench-fan-out: set-up ## Run the benchmark of the fan-out on AWS's side, against stubs (cases: ARGS="queued capped")
 	@$(bin)/python -m bench.fan_out $(ARGS)
 
+.PHONY: soak
+soak: set-up ## Run ten minutes of churn on the development server: 1,000 sockets (less: ARGS="--seconds 60 --sockets 200")
+	@$(bin)/python -m tests.churn $(ARGS)
+
 .PHONY: lock
 lock: set-up-lock ## Bring poetry.lock in line with pyproject.toml (all versions anew: ARGS=--regenerate)
 	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) lock $(ARGS)
