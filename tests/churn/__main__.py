@@ -17,6 +17,8 @@ MAX_GROWTH = 1.05
 """The memory in the last tenth of the time, by that after six tenths: by then, in ten minutes, the server has as many
 message ids to remember as it will ever have, those of five minutes."""
 
+MIN_LOOKS = 20
+
 
 def main() -> None:
     asked = _parser().parse_args()
@@ -26,6 +28,9 @@ def main() -> None:
     print(f"{asked.sockets} sockets for {asked.seconds:g} s, seed {asked.seed}", flush=True)
     figures = asyncio.run(churn.run())
     _print(churn, figures)
+    if len(figures.looks) < MIN_LOOKS:
+        print("memory: not judged, the time was too short")
+        return
     before, after = _memory(figures, 0.6, 0.7), _memory(figures, 0.9, 1.0)
     growth = after / before
     print(f"memory: {before:.1f} MB after six tenths of the time, {after:.1f} MB at its end: {growth:.3f} times")
