@@ -1,8 +1,8 @@
 """What runs a function so that it can be killed: `python -m tests.crash.lambda_process`.
 
-It imports the three functions once, and says that it is ready. For each line that it reads, `[function, event]` in JSON, it forks: the child says
-its process id, then what the function answered; when the child has ended, the parent says so. A fork is what a warm
-environment is, and costs milliseconds.
+It imports the three functions once, and says that it is ready. For each line that it reads, `[function, event]` in
+JSON, it forks: the child says its process id, then what the function answered; when the child has ended, the parent
+says so. A fork is what a warm environment is, and costs milliseconds.
 """
 
 from __future__ import annotations
