@@ -92,6 +92,10 @@ bench-functions: set-up set-up-lambda ## Run the benchmark of what one event cos
 audit: set-up-audit infra-tools ## Look up known vulnerabilities of the locked packages, at PyPI and npm
 	@tools/audit/advisories .venv-audit/bin
 
+.PHONY: soak
+soak: set-up ## Run ten minutes of churn on the development server: 1,000 sockets (less: ARGS="--seconds 60 --sockets 200")
+	@$(bin)/python -m tests.churn $(ARGS)
+
 .PHONY: lock
 lock: set-up-lock ## Bring the lock files in line with their pyproject.toml (all versions anew: ARGS=--regenerate)
 	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) lock $(ARGS)

@@ -31,12 +31,17 @@ T = TypeVar("T")
 Observer = Callable[[ApiRequest], None]
 """Is told, in the event loop, of a call that succeeded."""
 
+ApiFault = Callable[[ApiRequest], tuple[int, str] | None]
+"""Says for a function's call of an API with which status and error code it fails, None for not. It runs in moto's
+thread."""
+
 
 class AwsApis:
     """`call` answers a request as AWS would; `run` looks at moto's models, in the same thread."""
 
     def __init__(self, account_id: str, host: str, permissions: Permissions, amendments: Amendments) -> None:
         self.observers: list[Observer] = []
+        self.fault: ApiFault = lambda request: None
         self._account_id = account_id
         self._host = host
         self._permissions = permissions
@@ -82,6 +87,9 @@ class AwsApis:
         denied = self._permissions.check_request(request)
         if denied is not None:
             return error_answer(request, denied.status, "AccessDeniedException", denied.message)
+        fault = self.fault(request) if self._permissions.is_of_a_function(request) else None
+        if fault is not None:
+            return error_answer(request, *fault, "a fault of the local AWS")
         return self._amendments.before(request) or self._amendments.after(request, self._ask_moto(request))
 
     def _ask_moto(self, request: ApiRequest) -> ApiAnswer:

@@ -13,8 +13,10 @@ import http
 import json
 import logging
 import re
+import socket
+import struct
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -38,8 +40,9 @@ STOP_PATIENCE_S = 5.0
 DEFAULT_STAGE = "$default"
 _CONNECTIONS = re.compile(r"/(?P<api>[a-z0-9]+)/(?P<stage>[^/]+)/@connections/(?P<connection>[^/]+)")
 
-ManagementFault = Callable[[str, str], http.HTTPStatus | None]
-"""Says for a call of the management API, by method and connection id, with which status it fails, None for not."""
+ManagementFault = Callable[[str, str], http.HTTPStatus | Literal["reset"] | None]
+"""Says for a call of the management API, by method and connection id, with which status it fails, or that its
+connection is reset without an answer; None for neither."""
 
 
 class Edges:
@@ -160,6 +163,8 @@ class Edges:
             error = error_answer(signed, denied.status, "AccessDeniedException", denied.message)
             return web.Response(status=error.status, body=error.body, headers=error.headers)
         fault = self.management_fault(request.method, match["connection"])
+        if fault == "reset":
+            return _reset(request)
         if fault is not None:
             return _message(fault, "a fault of the local AWS")
         return await answer_management_call(edge, match["connection"], request)
@@ -306,3 +311,12 @@ def _http_response(answer: Any) -> web.Response:
 
 def _message(status: http.HTTPStatus, message: str) -> web.Response:
     return web.json_response({"message": message}, status=status)
+
+
+def _reset(request: web.Request) -> web.Response:
+    """Cut the request's connection with an RST; the response goes nowhere."""
+    if request.transport is not None:
+        sock: socket.socket = request.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        request.transport.abort()
+    return web.Response()

@@ -85,6 +85,9 @@ class Permissions:
     def revoke(self, key: AccessKey) -> None:
         del self._keys[key.key_id]
 
+    def is_of_a_function(self, request: ApiRequest) -> bool:
+        return request.access_key in self._keys
+
     def check_request(self, request: ApiRequest) -> Denial | None:
         """Judge a call of an API. It runs in moto's thread, like `check`."""
         key = self._keys.get(request.access_key or "")

@@ -17,7 +17,7 @@ from slip_sockets.dev.edge import Limits
 from slip_sockets.dev.front_door import FrontDoor
 
 from .amendments import Amendments
-from .apis import AwsApis
+from .apis import ApiFault, AwsApis
 from .deployed import Deployed
 from .edges import Edges, ManagementFault
 from .logs import FunctionLogs
@@ -109,6 +109,10 @@ class LocalAws:
         """Have calls of the management API fail from now on, as `fault` says; it runs in this AWS's thread."""
         self._server.edges.management_fault = fault
 
+    def set_api_fault(self, fault: ApiFault) -> None:
+        """Have functions' calls of AWS's other APIs fail from now on; it runs in moto's thread."""
+        self._server.apis.fault = fault
+
     def _run(self) -> None:
         asyncio.run(self._serve())
 
@@ -165,7 +169,7 @@ class _Server:
         )
         self._deployed = deployed = Deployed(account_id, url, amendments.logging)
         self.permissions = permissions = Permissions(account_id, deployed.policies)
-        self._apis = apis = AwsApis(account_id, host, permissions, amendments)
+        self.apis = apis = AwsApis(account_id, host, permissions, amendments)
         self._logs = FunctionLogs(apis, permissions, account_id)
         self.functions = functions = Lambda(
             python, permissions, self._logs.write, url=url, max_environments=settings.max_environments
@@ -193,7 +197,7 @@ class _Server:
         for door in self._doors:
             door.abort()
         await self._listener.wait_closed()
-        await self._apis.aclose()
+        await self.apis.aclose()
 
     def new_connection(self) -> FrontDoor:
         return FrontDoor(self.edges.new_socket, self._http_server, self._doors)
@@ -211,7 +215,7 @@ class _Server:
         if signed.service == "lambda" and (function := invoked_function(signed)) is not None:
             answer = await self._invoke(signed, function)
         else:
-            answer = await self._apis.call(signed)
+            answer = await self.apis.call(signed)
             if signed.service == "lambda" and signed.method == "DELETE":
                 await self._stop_deleted_functions()
         kept = {
@@ -226,22 +230,22 @@ class _Server:
         if match is None:
             return False
         is_signed = request.service is not None
-        return is_signed or await self._apis.run(self._deployed.api_protocol, match["id"]) is not None
+        return is_signed or await self.apis.run(self._deployed.api_protocol, match["id"]) is not None
 
     async def _stop_deleted_functions(self) -> None:
         for arn in self.functions.known:
-            if await self._apis.run(self._deployed.function, arn) is None:
+            if await self.apis.run(self._deployed.function, arn) is None:
                 await self.functions.forget(arn)
 
     async def _invoke(self, request: ApiRequest, name: str) -> ApiAnswer:
         """Lambda's own Invoke, of which moto knows only Docker. Asynchronous invocations are not there."""
         if request.headers.get("x-amz-invocation-type", "RequestResponse") != "RequestResponse":
             return error_answer(request, 400, "InvalidParameterValueException", "the local AWS invokes synchronously")
-        denied = await self._apis.run(self.permissions.check_request, request)
+        denied = await self.apis.run(self.permissions.check_request, request)
         if denied is not None:
             return error_answer(request, denied.status, "AccessDeniedException", denied.message)
         prefix = f"arn:aws:lambda:{request.region}:{self._account_id}:function:"
-        function = await self._apis.run(self._deployed.function, name if name.startswith("arn:") else prefix + name)
+        function = await self.apis.run(self._deployed.function, name if name.startswith("arn:") else prefix + name)
         if function is None:
             return error_answer(request, 404, "ResourceNotFoundException", f"Function not found: {prefix}{name}")
         outcome = await self.functions.invoke(function, request.body or b"{}")

@@ -39,9 +39,13 @@ def accept_all(told: Told) -> Events:
 
 
 class ScriptedBackend:
-    """`script` answers each POST: with events, or with a whole HTTP response. Set it at any time."""
+    """`script` answers each POST: with events, or with a whole HTTP response. Set it at any time.
 
-    def __init__(self) -> None:
+    `remembers` says whether it keeps what it was told.
+    """
+
+    def __init__(self, *, remembers: bool = True) -> None:
+        self._remembers = remembers
         self.script: Script = accept_all
         self.told: list[Told] = []
         self._arrivals: asyncio.Queue[Told] = asyncio.Queue()
@@ -69,8 +73,9 @@ class ScriptedBackend:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         told = Told(dict(request.headers), json.loads(await request.read()))
-        self.told.append(told)
-        self._arrivals.put_nowait(told)
+        if self._remembers:
+            self.told.append(told)
+            self._arrivals.put_nowait(told)
         answer = self.script(told)
         if not isinstance(answer, list | web.StreamResponse):
             answer = await answer

@@ -38,6 +38,10 @@ class MemoryQueue:
                 worker.add_done_callback(self._workers.discard)
             group.append(message)
 
+    def __len__(self) -> int:
+        """Return how many groups have messages that wait or are being handled."""
+        return len(self._groups)
+
     async def aclose(self) -> None:
         """Stop. What still waits is lost, and said."""
         for worker in self._workers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Protocol as TypingProtocol
 from typing import cast
 
@@ -201,7 +202,8 @@ class WebSocket(asyncio.Protocol):
             if data:
                 self._transport.write(data)
             elif self._transport.can_write_eof():
-                self._transport.write_eof()
+                with suppress(OSError):  # the client has just cut the connection: connection_lost is to come
+                    self._transport.write_eof()
         if self._protocol.close_expected() and self._timer is None:  # what a client still sends wins it no time
             self._cut_off_after(STALLED_AFTER_S)
 

@@ -13,7 +13,7 @@ from .ports import Clock, ConnectionStore, Outcome, Unavailable
 log = logging.getLogger("slip_sockets.gateway")
 
 OPENING_PAUSES_S = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-"""Between attempts at a connection that is accepted and not open yet. Together they outlast the accept window."""
+"""Between attempts at a connection that is accepted and not open yet. Most are within the first few."""
 
 Call = Callable[[Sequence[str], float], Awaitable[Outcome]]
 """A method of the management API for connection ids, until a time."""
@@ -37,9 +37,7 @@ async def deliver(
 ) -> Delivery:
     """Call once for all, and again for those that are about to open. Who is gone is forgotten."""
     delivery = Delivery()
-    for pause_s in (*OPENING_PAUSES_S, None):
-        if not connection_ids:
-            break
+    for pause_s in (*OPENING_PAUSES_S, None) if connection_ids else ():
         outcome = await call(connection_ids, until)
         for whose, reason in outcome.refused.items():
             log.warning("connection %s: the management API refuses: %s; skipped", whose, reason)
@@ -53,10 +51,14 @@ async def deliver(
             delivery.failed |= dict.fromkeys(outcome.gone, str(error))
             break
         delivery.gone += len(outcome.gone) - len(connection_ids)
-        if connection_ids and (pause_s is None or clock.now() + pause_s > until):
+        if not connection_ids:
+            break
+        if pause_s is None:
+            delivery.failed |= dict.fromkeys(connection_ids, "the connection was accepted lately and is not open yet")
+        elif clock.now() + pause_s > until:
             delivery.unsent += connection_ids
             break
-        if connection_ids and pause_s is not None:
+        else:
             await clock.sleep(pause_s * random.uniform(1.0, 1.5))  # noqa: S311 - jitter, not cryptography
     return delivery
 

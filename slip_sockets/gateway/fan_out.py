@@ -137,7 +137,8 @@ class Broadcaster:
             delivery = await self._deliver(chunk.event, [whose for whose in left if whose not in state.slow], until)
             left = [*slow, *delivery.failed, *delivery.unsent]
             together, singly = _by_cause(delivery)
-            await self._queue_singly(chunk.event, chunk.publish_id, slow, singly)
+            await self._mark_slow(channel, singly)
+            await self._queue_singly(chunk.event, chunk.publish_id, [*slow, *singly])
         except Unavailable as error:
             raise await self._not_done(chunk, left, str(error)) from error
         if together:
@@ -163,9 +164,13 @@ class Broadcaster:
             log.info(
                 "channel %.60r: %d of %d subscribers are queued", event.channel, len(together), len(connection_ids)
             )
-            await self.store.mark_queued(event.channel, for_s=MARKED_FOR_S)
+            with _only_said(event.channel):  # it is sent to others: to fail now would have it sent to them again
+                await self.store.mark_queued(event.channel, for_s=MARKED_FOR_S)
             await self.queue.put(plan_chunks(event, publish_id, together))
-        await self._queue_singly(event, publish_id, [whose for whose in connection_ids if whose in slow], singly)
+        with _only_said(event.channel):
+            await self._mark_slow(event.channel, singly)
+        slow_before = [whose for whose in connection_ids if whose in slow]
+        await self._queue_singly(event, publish_id, [*slow_before, *singly])
         return delivery
 
     async def _deliver(self, event: Broadcast, connection_ids: Sequence[str], until: float) -> Delivery:
@@ -176,13 +181,13 @@ class Broadcaster:
 
         return await deliver(self.store, self.clock, connection_ids, call, until=until)
 
-    async def _queue_singly(
-        self, event: Broadcast, publish_id: str, slow: Sequence[str], newly_slow: Sequence[str]
-    ) -> None:
-        if newly_slow:
-            log.info("channel %.60r: %d connections take no more now; queued", event.channel, len(newly_slow))
-            await self.store.mark_slow(event.channel, newly_slow, for_s=FAILING_FOR_S)
-        await self.queue.put([FanOutChunk(event, publish_id, [whose]) for whose in (*slow, *newly_slow)])
+    async def _mark_slow(self, channel: str, connection_ids: Sequence[str]) -> None:
+        if connection_ids:
+            log.info("channel %.60r: %d connections take no more now; queued", channel, len(connection_ids))
+            await self.store.mark_slow(channel, connection_ids, for_s=FAILING_FOR_S)
+
+    async def _queue_singly(self, event: Broadcast, publish_id: str, connection_ids: Sequence[str]) -> None:
+        await self.queue.put([FanOutChunk(event, publish_id, [whose]) for whose in connection_ids])
 
     async def _queue_whole(self, event: Broadcast, recent: Recent) -> None:
         await self.store.mark_queued(event.channel, for_s=MARKED_FOR_S)

@@ -115,7 +115,7 @@ class Gateway:
             case Continuation():
                 await self._on_continuation(message, deadline)
             case CloseNotice():
-                await self._on_close_notice(message, deadline)
+                await self._on_close_notice(message, keep, deadline)
             case FanOut():
                 await self._broadcaster.split(message, keep, deadline=deadline)
             case FanOutChunk():
@@ -174,7 +174,7 @@ class Gateway:
         except BackendFailed as error:
             self._failed("TEXT", "TEXT of connection %s: %s", whose, error)
             return response(error.status)
-        return await self._perform("TEXT", whose, answer, deadline)
+        return _done(await self._is_performed("TEXT", whose, answer, deadline))
 
     async def _on_disconnect(self, disconnect: Disconnect, deadline: float) -> ProxyResponse:
         whose = disconnect.connection_id
@@ -190,7 +190,7 @@ class Gateway:
         except BackendFailed as error:
             self._failed("CLOSE", "CLOSE of connection %s: %s", whose, error)
             return await self._tell_later(notice) if error.retryable else response(error.status)
-        return await self._perform("CLOSE", whose, answer, deadline)
+        return _done(await self._is_performed("CLOSE", whose, answer, deadline))
 
     async def _tell_later(self, notice: CloseNotice) -> ProxyResponse:
         try:
@@ -201,53 +201,63 @@ class Gateway:
         log.info("CLOSE of connection %s is queued; the backend is told later", notice.connection_id)
         return response(http.HTTPStatus.OK)
 
-    async def _on_close_notice(self, notice: CloseNotice, deadline: float) -> None:
+    async def _on_close_notice(self, notice: CloseNotice, keep: Keep, deadline: float) -> None:
         whose, metadata = notice.connection_id, notice.metadata
         try:
             if metadata is None:
-                stored = await self._store.remove(whose)
+                stored = await self._store.get(whose)
                 metadata = stored.metadata if stored else b"null"
+                notice = msgspec.structs.replace(notice, metadata=metadata)
+                await keep(notice)  # who crashes after the delete leaves the metadata to the next attempt
+            await self._store.remove(whose)
             answer = await self._tell_close(notice, metadata)
         except Unavailable as error:
             raise NotDone(notice, str(error)) from error
         except BackendFailed as error:
             self._failed("CLOSE", "CLOSE of connection %s: %s", whose, error)
             if error.retryable:
-                raise NotDone(msgspec.structs.replace(notice, metadata=metadata), str(error)) from error
+                raise NotDone(notice, str(error)) from error
             return
-        await self._perform("CLOSE", whose, answer, deadline)
+        if not await self._is_performed("CLOSE", whose, answer, deadline):
+            raise NotDone(notice, "its answer could be neither done nor queued")
 
     async def _tell_close(self, notice: CloseNotice, metadata: bytes) -> Sequence[AnswerEvent]:
         event = Close(notice.connection_id, notice.code, notice.reason)
         return await self._backend.tell(notice.connection_id, metadata, event)
 
-    async def _perform(
+    async def _is_performed(
         self, kind: str, connection_id: str, answer: Sequence[AnswerEvent], deadline: float
-    ) -> ProxyResponse:
+    ) -> bool:
+        """What cannot be done now is queued: the backend has said what it wants done, and will not say it again."""
         try:
             await self._executor.run(answer, deadline=deadline)
         except EventFailed as error:
-            if error.lacked_time and await self._is_queued(connection_id, answer[error.index :]):
-                return response(http.HTTPStatus.OK)
-            self._failed(
-                kind, "%s of connection %s: in the answer, %s; the rest was not done", kind, connection_id, error
-            )
-            return response(http.HTTPStatus.INTERNAL_SERVER_ERROR)
-        return response(http.HTTPStatus.OK)
+            return await self._is_queued(kind, connection_id, answer[error.index :], error)
+        return True
 
-    async def _is_queued(self, connection_id: str, events: Sequence[AnswerEvent]) -> bool:
-        """The backend took its time, or wants more done than fits into one function's."""
+    async def _is_queued(
+        self, kind: str, connection_id: str, events: Sequence[AnswerEvent], cause: EventFailed
+    ) -> bool:
         try:
             await self._queue.put([Continuation(connection_id, list(events))])
         except Unavailable as error:
-            log.warning("connection %s: %d events of an answer are lost: %s", connection_id, len(events), error)
+            told = "%s of connection %s: in the answer, %s; it and what follows, %d in all, cannot be queued: %s"
+            self._failed(kind, told, kind, connection_id, cause, len(events), error)
             return False
-        log.info("connection %s: no time is left; %d events of an answer are queued", connection_id, len(events))
+        told = "%s of connection %s: in the answer, %s; it and what follows, %d in all, are queued"
+        if cause.lacked_time:
+            log.info(told, kind, connection_id, cause, len(events))
+        else:
+            self._failed(kind, told, kind, connection_id, cause, len(events))
         return True
 
     def _failed(self, kind: str, message: str, *args: object) -> None:
         self.failures[kind] += 1
         log.warning(message, *args)
+
+
+def _done(is_done: bool) -> ProxyResponse:
+    return response(http.HTTPStatus.OK if is_done else http.HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _json(status: http.HTTPStatus, body: object) -> ProxyResponse:

@@ -20,8 +20,10 @@ from ..events import (
 )
 from .ports import Continuation, FanOutChunk, shard_of
 
-ACCEPT_WINDOW_S = 1.0
-"""A connection accepted so recently may not be open yet: the management API's 410 means "not yet" then."""
+ACCEPT_WINDOW_S = 60.0
+"""A connection accepted so recently may not be open yet: the management API's 410 may mean "not yet" then. API Gateway
+opens it once the $connect function has answered, which may take that 29 s, and two functions' clocks may differ.
+https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"""
 MAX_RETRY_PAUSE_S = 900.0
 RETRY_FOR_S = 6 * 60 * 60.0
 """How long a deferred message is tried before it goes to the dead-letter queue."""

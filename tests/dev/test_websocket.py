@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 
 import pytest
+from websockets.http11 import Request
 
 from slip_sockets.dev import websocket
 from slip_sockets.dev.edge import Limits
@@ -201,3 +203,57 @@ async def test_limits_are_options() -> None:
         )
         assert await code_after(server, frame(TEXT, part), frame(BINARY)) == 1003
     assert await told(function) == "x" * 10
+
+
+class CutTransport(asyncio.Transport):
+    """Of a client that has reset the connection: asyncio tells so with an error, then with connection_lost."""
+
+    def write(self, data: object) -> None: ...
+
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None: ...
+
+    def resume_reading(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class RecordingListener:
+    def __init__(self) -> None:
+        self.closed: list[int] = []
+
+    def on_handshake(self, socket: websocket.WebSocket, request: Request) -> None: ...
+
+    def on_text(self, socket: websocket.WebSocket, text: str) -> None: ...
+
+    def on_closed(self, socket: websocket.WebSocket, code: int, reason: str) -> None:
+        self.closed.append(code)
+
+    def on_lost(self, socket: websocket.WebSocket) -> None: ...
+
+
+async def test_client_that_cuts_while_it_is_answered_is_closed_at_once() -> None:
+    """Until connection_lost comes, others would send to it and fail with it."""
+    listener = RecordingListener()
+    socket = websocket.WebSocket(listener, max_message_bytes=KIB, max_frame_bytes=KIB)
+    socket.connection_made(CutTransport())
+    socket.data_received(
+        "\r\n".join(["GET / HTTP/1.1", *(f"{name}: {value}" for name, value in HANDSHAKE), "", ""]).encode()
+    )
+    socket.accept(None)
+    socket.eof_received()
+    assert (socket.is_open, listener.closed) == (False, [1006])
+    socket.connection_lost(None)
+    assert listener.closed == [1006]

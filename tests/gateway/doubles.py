@@ -14,6 +14,7 @@ from slip_sockets.dev.memory import MemoryConnectionStore
 from slip_sockets.gateway.backend import Backend
 from slip_sockets.gateway.fan_out import Broadcaster
 from slip_sockets.gateway.gateway import Gateway
+from slip_sockets.gateway.plan import ACCEPT_WINDOW_S
 from slip_sockets.gateway.ports import Deferred, HttpAnswer, HttpError, Outcome, Page, Unavailable
 from slip_sockets.tokens import mint
 
@@ -176,7 +177,7 @@ class World:
         """Have these connected for a while already."""
         for connection_id in connection_ids:
             await self.store.open(connection_id, metadata, channels)
-        self.clock.time += 10
+        self.clock.time += ACCEPT_WINDOW_S + 1
 
 
 def control_event(events: Any, *, secret: str = SECRET, **more: Any) -> dict[str, Any]:

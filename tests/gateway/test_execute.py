@@ -19,7 +19,7 @@ from slip_sockets.events import (
 from slip_sockets.gateway.execute import CLAIM_WAIT_S, EventFailed, Executor
 from slip_sockets.gateway.fan_out import RESERVE_S
 from slip_sockets.gateway.plan import ACCEPT_WINDOW_S
-from slip_sockets.gateway.ports import Claim
+from slip_sockets.gateway.ports import Claim, NotDone
 
 from .doubles import ME, YOU, World
 
@@ -70,7 +70,7 @@ async def test_a_connection_that_is_just_being_accepted_is_waited_for(world: Wor
 
     async def open_in_half_a_second(seconds: float) -> None:
         await original_sleep(seconds)
-        if sum(world.clock.sleeps) > ACCEPT_WINDOW_S / 2:
+        if sum(world.clock.sleeps) > 0.5:
             world.management.gone.clear()
 
     world.clock.sleep = open_in_half_a_second  # type: ignore[method-assign]
@@ -83,9 +83,42 @@ async def test_a_connection_that_never_opens_is_gone_when_the_accept_window_has_
 ) -> None:
     await world.store.open(ME, b"null", ["room"])
     world.management.gone = {ME}
-    assert await executor.run([PublishText("room", "hi")]) == [Report(1, 0, 1, 0)]
-    assert sum(world.clock.sleeps) >= ACCEPT_WINDOW_S
+    assert await executor.run([PublishText("room", "hi")]) == [Report(1, 0, 0, 1)]
+    assert await subscribers(world, "room") == [ME]
+    (single,) = world.queue.messages
+    world.clock.time += ACCEPT_WINDOW_S - sum(world.clock.sleeps) - 3
+    with pytest.raises(NotDone) as not_done:
+        await world.defer(single)
+    assert not_done.value.rest == single
+    world.clock.time += 3
+    await world.defer(single)
     assert await subscribers(world, "room") == []
+
+
+async def test_a_text_to_a_connection_that_does_not_open_fails(world: World, executor: Executor) -> None:
+    await world.store.open(ME, b"null", [])
+    world.management.gone = {ME}
+    with pytest.raises(EventFailed) as failure:
+        await executor.run([SendText(ME, "hi")])
+    reason = "the connection was accepted lately and is not open yet"
+    assert str(failure.value) == f"events[0]: TEXT failed: {reason}"
+    assert not failure.value.lacked_time
+
+
+@pytest.mark.parametrize("skew_s", [-30, 30])
+async def test_clocks_half_a_minute_apart_prune_nobody_who_is_about_to_open(
+    world: World, executor: Executor, skew_s: float
+) -> None:
+    world.clock.time += skew_s
+    await world.store.open(ME, b"null", ["room"])
+    world.clock.time -= skew_s  # another function's
+    world.management.gone = {ME}
+    assert await executor.run([PublishText("room", "hi")]) == [Report(1, 0, 0, 1)]
+    world.management.gone = set()
+    (single,) = world.queue.messages
+    await world.defer(single)
+    assert world.management.posted == [(ME, "hi")]
+    assert await subscribers(world, "room") == [ME]
 
 
 async def test_a_refused_connection_counts_as_gone_and_is_logged(

@@ -126,6 +126,32 @@ async def test_a_slow_client_is_marked_until_its_text_has_had_its_turn(world: Wo
     assert (await world.store.channel_state("room")).slow == frozenset()
 
 
+async def test_who_is_slow_is_queued_where_the_table_cannot_remember_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The others have it: to tell the publisher that it failed would have it sent to them again."""
+    slow, other = ids(2)
+    await world.connected(slow, other, channels=["room"])
+    world.management.failing = {slow: 1}
+    world.store.away = {"mark_slow"}
+    assert await publish(world) == Report(2, 1, 0, 1)
+    (single,) = taken(world)
+    await world.defer(single)
+    assert world.management.posted == [(other, "hi"), (slow, "hi")]
+    assert caplog.messages == [
+        "channel 'room': a later publish may overtake what waits: the table is away for mark_slow"
+    ]
+
+
+async def test_who_is_left_is_queued_where_the_table_cannot_remember_it(world: World) -> None:
+    many = ids(4)
+    await world.connected(*many, channels=["room"])
+    world.management.has_time_for = 1
+    world.store.away = {"mark_queued"}
+    assert await publish(world) == Report(4, 1, 0, 3)
+    assert sorted(one for chunk in taken(world) for one in chunk.connection_ids) == sorted(many[1:])
+
+
 async def test_gone_subscribers_cost_one_call(world: World) -> None:
     here, left = ids(2)
     await world.connected(here, left, channels=["room", "hall"])

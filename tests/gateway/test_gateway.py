@@ -111,7 +111,10 @@ async def test_what_an_answer_wants_done_beyond_the_functions_time_is_queued(
     response = await world.gateway.on_websocket_event(message, deadline=world.clock.now() + RESERVE_S - 0.1)
     assert response["statusCode"] == 200
     assert world.queue.messages == [Continuation(ME, [SendText(ME, "a"), SendText(ME, "b")])]
-    assert caplog.messages == [f"connection {ME}: no time is left; 2 events of an answer are queued"]
+    assert caplog.messages == [
+        f"TEXT of connection {ME}: in the answer, events[0]: TEXT failed: no time is left for it;"
+        " it and what follows, 2 in all, are queued"
+    ]
     assert world.gateway.failures == {}
 
 
@@ -125,10 +128,10 @@ async def test_what_an_answer_wants_done_is_said_to_be_lost_where_neither_time_n
     response = await world.gateway.on_websocket_event(message, deadline=world.clock.now() + RESERVE_S - 0.1)
     assert response["statusCode"] == 500
     assert caplog.messages == [
-        f"connection {ME}: 1 events of an answer are lost: the queue is away",
-        f"TEXT of connection {ME}: in the answer, events[0]: TEXT failed: no time is left for it; "
-        "the rest was not done",
+        f"TEXT of connection {ME}: in the answer, events[0]: TEXT failed: no time is left for it;"
+        " it and what follows, 1 in all, cannot be queued: the queue is away"
     ]
+    assert world.gateway.failures == {"TEXT": 1}
 
 
 async def test_what_is_left_of_a_deferred_message_is_told(world: World) -> None:
@@ -211,15 +214,21 @@ async def test_a_text_that_fails_is_logged_and_answered_with_a_status(
     assert world.management.calls == []
 
 
-async def test_an_answer_that_cannot_be_performed_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_answer_that_cannot_be_performed_now_is_queued_from_there_on(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     await world.connected(ME)
-    world.client.will_answer({"type": "TEXT", "connectionId": ME, "data": "echo"})
-    world.management.failing = {ME: 99}
-    assert (await world.gateway.on_websocket_event(socket_event("MESSAGE", body="hi")))["statusCode"] == 500
+    texts = [{"type": "TEXT", "connectionId": ME, "data": data} for data in "abc"]
+    world.client.will_answer({"type": "SUBSCRIBE", "connectionId": ME, "channel": "room"}, *texts)
+    world.management.failing = {ME: 1}
+    assert (await world.gateway.on_websocket_event(socket_event("MESSAGE", body="hi")))["statusCode"] == 200
     assert caplog.messages == [
-        f"TEXT of connection {ME}: in the answer, events[0]: TEXT failed: the client's buffer is full;"
-        " the rest was not done"
+        f"TEXT of connection {ME}: in the answer, events[1]: TEXT failed: the client's buffer is full;"
+        " it and what follows, 3 in all, are queued"
     ]
+    (rest,) = world.queue.messages
+    await world.defer(rest)
+    assert world.management.posted == [(ME, "a"), (ME, "b"), (ME, "c")]
 
 
 async def test_a_text_whose_metadata_cannot_be_read_is_not_told(world: World) -> None:
@@ -277,24 +286,42 @@ async def test_a_close_that_the_backend_does_not_want_is_not_queued(world: World
 
 async def test_a_close_whose_rows_cannot_be_read_is_queued_and_reads_them_later(world: World) -> None:
     await world.connected(ME, metadata=b'{"user":"ada"}')
-    world.store.away = {"remove"}
+    world.store.away = {"remove", "get"}
     assert (await world.gateway.on_websocket_event(DISCONNECT))["statusCode"] == 200
     (notice,) = world.queue.messages
     assert world.client.told == []
     with pytest.raises(NotDone) as not_done:
         await world.defer(notice)
     assert not_done.value.rest == notice
+    world.store.away = {"remove"}
+    with pytest.raises(NotDone) as not_done:
+        await world.defer(notice)
+    notice = not_done.value.rest
+    assert notice == CloseNotice(ME, 1001, "bye", b'{"user":"ada"}')
+    assert world.kept == [notice], "before the rows go"
     world.store.away.clear()
     world.client.answer = HttpError("refused")
     with pytest.raises(NotDone) as not_done:
         await world.defer(notice)
-    notice = not_done.value.rest
-    assert notice == CloseNotice(ME, 1001, "bye", b'{"user":"ada"}'), "its rows are gone now"
+    assert not_done.value.rest == notice
     world.client.will_answer()
     world.client.told.clear()
     await world.defer(notice)
     assert world.client.told == [{"connectionId": ME, "metadata": {"user": "ada"}, "events": [CLOSE]}]
     assert len(world.store) == 0
+
+
+async def test_a_close_is_told_again_where_its_answer_can_be_neither_done_nor_queued(world: World) -> None:
+    world.client.will_answer({"type": "PUBLISH_TEXT", "channelId": "room", "data": "ada left"})
+    world.store.away = {"channel_state"}
+    notice = CloseNotice(ME, 1001, "bye", b"null")
+    world.queue.is_away = True
+    with pytest.raises(NotDone) as not_done:
+        await world.defer(notice)
+    assert not_done.value.rest == notice
+    world.queue.is_away = False
+    await world.defer(notice)
+    assert world.queue.messages == [Continuation(ME, [PublishText("room", "ada left")])]
 
 
 async def test_a_close_that_can_neither_be_told_nor_queued_is_said_to_be_lost(

@@ -1,0 +1,1 @@
+"""Functions killed at each of their calls."""
