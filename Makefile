@@ -3,6 +3,8 @@ VENV ?= .venv
 VENV_LAMBDA = $(VENV)-lambda
 POETRY ?= .venv-lock/bin/poetry
 ARGS ?=
+# Of pytest: a deployment waits a lot, and other tests run meanwhile.
+PROCESSES ?= 2
 
 bin := $(VENV)/bin
 
@@ -10,7 +12,7 @@ bin := $(VENV)/bin
 help: ## List the targets
 	@sed -n 's/^\([a-z-][a-z -]*\):.*## /  make \1|/p' Makefile | awk -F '|' '{ printf "%-42s%s\n", $$1, $$2 }'
 	@echo
-	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) ARGS=... (more for pytest or poetry lock)"
+	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROCESSES=$(PROCESSES) ARGS=... (more for pytest or poetry lock)"
 
 .PHONY: up
 up: ## Run the demo: set up, then a back end and the development server until Ctrl-C
@@ -18,8 +20,8 @@ up: ## Run the demo: set up, then a back end and the development server until Ct
 	@$(bin)/python tools/foreground.py $(bin)/python -m examples.chat
 
 .PHONY: test
-test: set-up set-up-lambda infra-tools browser ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
-	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest --cov $(ARGS)
+test: set-up set-up-lambda set-up-audit infra-tools browser ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
+	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest -n $(PROCESSES) --dist loadgroup --cov $(ARGS)
 
 .PHONY: check
 check: set-up set-up-lock ## Run the static checks: format, lint, types, lock file
@@ -86,9 +88,18 @@ bench-fan-out: set-up ## Run the benchmark of the fan-out on AWS's side, against
 soak: set-up ## Run ten minutes of churn on the development server: 1,000 sockets (less: ARGS="--seconds 60 --sockets 200")
 	@$(bin)/python -m tests.churn $(ARGS)
 
+.PHONY: bench-functions
+bench-functions: set-up set-up-lambda ## Run the benchmark of what one event costs a deployed function (cases: ARGS="cold warm")
+	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m bench.functions $(ARGS)
+
+.PHONY: audit
+audit: set-up-audit infra-tools ## Look up known vulnerabilities of the locked packages, at PyPI and npm
+	@tools/audit/advisories .venv-audit/bin
+
 .PHONY: lock
-lock: set-up-lock ## Bring poetry.lock in line with pyproject.toml (all versions anew: ARGS=--regenerate)
+lock: set-up-lock ## Bring the lock files in line with their pyproject.toml (all versions anew: ARGS=--regenerate)
 	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) lock $(ARGS)
+	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) -C tools/audit lock $(ARGS)
 	@tools/requirements $(POETRY)
 
 .PHONY: requirements
@@ -111,6 +122,10 @@ infra: infra-tools
 .PHONY: set-up-lambda
 set-up-lambda:
 	@tools/set-up "$(PYTHON)" "$(VENV_LAMBDA)" lambda
+
+.PHONY: set-up-audit
+set-up-audit:
+	@tools/set-up "$(PYTHON)" .venv-audit audit
 
 .PHONY: infra-tools
 infra-tools:

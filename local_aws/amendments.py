@@ -17,6 +17,8 @@ from .wire import ApiAnswer, ApiRequest, error_answer
 
 _FUNCTION = re.compile(r"/2015-03-31/functions(?:/(?P<name>[^/]+)(?:/(?P<part>configuration|code))?)?/?")
 
+DEDUPLICATED_FOR_MS = 5 * 60 * 1000
+
 
 class Amendments:
     """`endpoint(api_id, protocol)` is where an API answers; `why_not_run` says why a function cannot run here.
@@ -42,6 +44,7 @@ class Amendments:
                 return self._refuse_what_cannot_run(request)
             case "sqs":
                 self._forget_expired_receives(request)
+                self._know_duplicates(request)
         return None
 
     def after(self, request: ApiRequest, answer: ApiAnswer) -> ApiAnswer:
@@ -116,6 +119,14 @@ class Amendments:
             for queue in get_backend("sqs")[self._account_id][request.region].queues.values():
                 queue.pending_messages.difference_update({m for m in queue.pending_messages if m.visible})
 
+    def _know_duplicates(self, request: ApiRequest) -> None:
+        """moto knows a FIFO message again while it is in the queue, not after it was deleted; and across groups."""
+        if request.operation.startswith("SendMessage"):
+            queues: dict[str, Any] = get_backend("sqs")[self._account_id][request.region].queues
+            for queue in queues.values():
+                if queue.fifo_queue and not isinstance(queue.add_message, _AddOnce):
+                    queue.add_message = _AddOnce(queue)
+
     @staticmethod
     def _amend_json(answer: ApiAnswer, amend: Callable[[dict[str, Any]], None]) -> ApiAnswer:
         if not answer.body:
@@ -125,3 +136,27 @@ class Amendments:
         body = json.dumps(told).encode()
         headers = {name: value for name, value in answer.headers.items() if name.lower() != "content-length"}
         return replace(answer, body=body, headers=headers)
+
+
+class _AddOnce:
+    """A FIFO queue's `add_message`: drops what was sent within five minutes before.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
+    """
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+        self._sent_ms: dict[tuple[str | None, str], int] = {}  # by group, if that is the scope, and id; oldest first
+
+    def __call__(self, message: Any) -> None:
+        now_ms = message.sent_timestamp
+        while self._sent_ms and now_ms - next(iter(self._sent_ms.values())) >= DEDUPLICATED_FOR_MS:
+            del self._sent_ms[next(iter(self._sent_ms))]
+        is_by_group = self._queue.deduplication_scope == "messageGroup"
+        key = (message.group_id if is_by_group else None, message.deduplication_id)
+        if key in self._sent_ms:
+            return
+        self._sent_ms[key] = now_ms
+        with self._queue._messages_lock:
+            self._queue._messages.append(message)
+            self._queue._messages_lock.notify_all()

@@ -141,7 +141,7 @@ class Edges:
         except FunctionFailed as error:
             raise IntegrationError(http.HTTPStatus.BAD_GATEWAY, "Internal server error") from error
         if not isinstance(answer, dict) or not isinstance(answer.get("statusCode"), int):
-            log.error("%s: its answer to %s has no statusCode: %r", function.name, route_key, answer)
+            log.error("%s: its answer to %s has no statusCode: %s", function.name, route_key, type(answer).__name__)
             raise IntegrationError(http.HTTPStatus.BAD_GATEWAY, "Internal server error")
         return answer
 

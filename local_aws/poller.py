@@ -42,6 +42,7 @@ class Poller:
         self._batches: dict[str, set[asyncio.Task[None]]] = {}
         self._keys: dict[tuple[str, str], AccessKey] = {}
         self._complaints: set[str] = set()
+        self._known: set[str] = set()
         self._task = asyncio.create_task(self._run())
         apis.observers.append(self._on_call)
 
@@ -77,7 +78,7 @@ class Poller:
         limit = min(mapping.max_concurrency or DEFAULT_CONCURRENCY, self._functions.max_environments)
         while len(under_way) < limit and await self._apis.run(self._deployed.has_visible_messages, mapping):
             function = await self._apis.run(self._deployed.function, mapping.function_arn)
-            if function is None:
+            if function is None or not await self._may_feed(mapping, function):
                 return
             messages = await self._receive(mapping, function)
             if not messages:
@@ -86,6 +87,15 @@ class Poller:
             under_way.add(task)
             task.add_done_callback(under_way.discard)
             task.add_done_callback(lambda _: self._wake.set())
+
+    async def _may_feed(self, mapping: QueueMapping, function: Function) -> bool:
+        """Lambda feeds no function whose role may not read the queue's attributes.
+        https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
+        if mapping.uuid not in self._known and await self._call(
+            mapping, function, "GetQueueAttributes", AttributeNames=["VisibilityTimeout"]
+        ):
+            self._known.add(mapping.uuid)
+        return mapping.uuid in self._known
 
     async def _receive(self, mapping: QueueMapping, function: Function) -> list[dict[str, Any]]:
         told = await self._call(

@@ -160,7 +160,7 @@ class _Server:
         host = f"127.0.0.1:{self.port}"
         url = f"http://{host}"
         self._listener = listener
-        self._doors: set[FrontDoor] = set()
+        self._doors: dict[FrontDoor, None] = {}
         self._account_id = account_id = settings.account_id
         amendments = Amendments(
             account_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from .errors import InvalidEvents
+from .errors import InvalidEvents, InvalidToken
 from .events import (
     Accept,
     Action,
@@ -18,6 +18,7 @@ from .events import (
     SetMetadata,
     SocketEvent,
     Subscribe,
+    Text,
     Unsubscribe,
     check,
     decode_request,
@@ -73,6 +74,11 @@ class Connection:
     def is_opening(self) -> bool:
         """Whether the client waits to be accepted."""
         return any(isinstance(event, Open) for event in self.events)
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """What the client has sent, in order."""
+        return [event.data for event in self.events if isinstance(event, Text)]
 
     def accept(self, subprotocol: str | None = None) -> None:
         """Let the client in. Without this, an opening connection is refused with 400.
@@ -136,6 +142,12 @@ def parse_request(headers: Headers, body: bytes | str, *, secrets: Sequence[str]
     except UnicodeEncodeError as error:
         raise InvalidEvents("the body is not UTF-8") from error
     return Connection(decode_request(raw))
+
+
+def refusal(error: InvalidToken | InvalidEvents) -> Answer:
+    """Return the answer to a POST that `parse_request` did not take: 403 for its token, 400 for its body."""
+    status = 403 if isinstance(error, InvalidToken) else 400
+    return Answer(f"{error}\n".encode(errors="replace"), status, {"Content-Type": "text/plain; charset=utf-8"})
 
 
 def _authorization(headers: Headers) -> str | None:

@@ -71,8 +71,21 @@ class ControlApiRefused(ControlApiError):
 class ControlApiUnavailable(ControlApiError):
     """No answer in time, 429, or a status from 500 on.
 
-    429 means that nothing was done, `index` that the events before it were; otherwise part of the batch may have been.
+    `had_no_effect` says that certainly nothing was done: there was no connection, or the answer was 429. `index` means
+    that the events before it were; otherwise part of the batch may have been.
     """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: str | None = None,
+        index: int | None = None,
+        had_no_effect: bool = False,
+    ) -> None:
+        super().__init__(message, status=status, body=body, index=index)
+        self.had_no_effect = had_no_effect
 
 
 class InvalidSettings(SlipSocketsError):

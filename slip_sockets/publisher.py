@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import random
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import msgspec
 import requests
 import requests.auth
 from urllib3.exceptions import NewConnectionError
 
-from .connection import Connection, Headers, parse_request
-from .errors import ControlApiRefused, ControlApiUnavailable, InvalidSettings
+from .control_call import (
+    ANSWER_TIMEOUT_S,
+    CONNECT_TIMEOUT_S,
+    ControlCall,
+    PublisherSettings,
+    control_call,
+    pause_before_retry,
+    read_answer,
+)
+from .errors import ControlApiUnavailable
 from .events import (
     CloseChannel,
     CloseConnection,
@@ -28,34 +31,10 @@ from .events import (
     SetMetadata,
     Subscribe,
     Unsubscribe,
-    check_all,
-    encode_events,
 )
-from .settings import is_http_url
-from .tokens import mint
-
-PAUSES_S = (0.2, 0.8)
-"""At most these pauses before a call is tried again; the real ones are shorter by chance, to spread the load."""
-CONNECT_TIMEOUT_S = 3.05
-ANSWER_TIMEOUT_S = 30.0
-"""An HTTP API of API Gateway answers within 30 s, or with a 503.
-https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html"""
 
 
-class _Outputs(msgspec.Struct, rename="camel"):
-    control_api: str
-
-
-class _Done(msgspec.Struct):
-    events: list[dict[str, Any]] = []
-
-
-class _Refusal(msgspec.Struct):
-    error: str = ""
-    index: int | None = None
-
-
-class SlipSocketsPublisher:
+class SlipSocketsPublisher(PublisherSettings):
     """Talks to one deployment of SLIP Sockets. Both parameters stand in its outputs file and your settings:
 
     `control_api` is the control API's URL, `jwt_secret` the deployment's `JWT_SECRET`. `previous_secrets` are still
@@ -79,36 +58,13 @@ class SlipSocketsPublisher:
         session: requests.Session | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        if not is_http_url(control_api):
-            raise ValueError(f"control_api needs an http or https URL, got {control_api!r}")
-        if not jwt_secret:
-            raise ValueError("jwt_secret is empty; it must be the deployment's JWT_SECRET")
-        self.control_api = control_api
-        self._secrets = (jwt_secret, *previous_secrets)
-        self._timeout_s = timeout_s
+        super().__init__(
+            control_api=control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets, timeout_s=timeout_s
+        )
         self._session = session or requests.Session()
         self._sleep = sleep
 
-    @classmethod
-    def from_outputs(
-        cls, path: str | os.PathLike[str], *, stack: str, jwt_secret: str, previous_secrets: Sequence[str] = ()
-    ) -> SlipSocketsPublisher:
-        """Return a publisher for the deployment that `cdk-outputs.json`, at `path`, describes under `stack`.
-
-        Raises InvalidSettings where the file is missing, is none, or does not know the stack.
-        """
-        try:
-            outputs = msgspec.json.decode(Path(path).read_bytes(), type=dict[str, _Outputs])
-        except FileNotFoundError as error:
-            raise InvalidSettings([f"{path} does not exist. Deploy first, or start `slip-sockets dev`"]) from error
-        except msgspec.DecodeError as error:
-            raise InvalidSettings([f"{path} is no outputs file: {error}"]) from error
-        if stack not in outputs:
-            known = ", ".join(sorted(outputs)) or "none"
-            raise InvalidSettings([f"{path} has no stack {stack!r}. It has: {known}"])
-        return cls(control_api=outputs[stack].control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets)
-
-    def __enter__(self) -> SlipSocketsPublisher:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -117,13 +73,6 @@ class SlipSocketsPublisher:
     def close_session(self) -> None:
         """Close the kept-alive connections to the control API. The publisher may be used on; `with` does this too."""
         self._session.close()
-
-    def parse_request(self, headers: Headers, body: bytes | str) -> Connection:
-        """Return the connection that a POST of the gateway to your backend is about.
-
-        Raises MissingToken, ExpiredToken, BadToken (answer 403) or InvalidEvents (answer 400).
-        """
-        return parse_request(headers, body, secrets=self._secrets)
 
     def publish_text(self, channel: str, data: str, *, message_id: str | None = None) -> Report | None:
         """Send a text frame to each subscriber of `channel`, to 131,072 bytes of UTF-8.
@@ -161,34 +110,31 @@ class SlipSocketsPublisher:
 
     def send(self, events: Sequence[ControlEvent]) -> list[Report | None]:
         """Send up to 10,000 events, which take effect in order. Returns a report for each that has one, else None."""
-        check_all(events)
-        body = encode_events([_identified(event) for event in events])
-        harmless = not any(isinstance(event, SendText) for event in events)
-        for pause_s in (*PAUSES_S, None):
+        call = control_call(events)
+        attempt = 0
+        while True:
             try:
-                return self._post(body, len(events))
+                return self._post(call)
             except ControlApiUnavailable as error:
-                if pause_s is None or not (harmless or _had_no_effect(error)):
+                pause_s = pause_before_retry(call, attempt, error)
+                if pause_s is None:
                     raise
-            self._sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not cryptography
-        raise AssertionError("the last attempt returns or raises")
+            self._sleep(pause_s)
+            attempt += 1
 
-    def _post(self, body: bytes, count: int) -> list[Report | None]:
-        token = mint("ControlEvent", self._secrets[0])
+    def _post(self, call: ControlCall) -> list[Report | None]:
         try:
             response = self._session.post(
                 self.control_api,
-                data=body,
+                data=call.body,
                 headers={"Content-Type": "application/json"},
-                auth=_BearerAuth(token),
+                auth=_BearerAuth(self._token()),
                 timeout=(CONNECT_TIMEOUT_S, self._timeout_s),
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            raise ControlApiUnavailable(f"no answer from the control API {self.control_api}: {error}") from error
-        if response.status_code == requests.codes.ok:
-            return _reports(response.content, count)
-        raise _failure(response)
+            raise self._unanswered(error, had_no_effect=_had_no_connection(error)) from error
+        return read_answer(call, response.status_code, response.content)
 
 
 class _BearerAuth(requests.auth.AuthBase):
@@ -202,41 +148,7 @@ class _BearerAuth(requests.auth.AuthBase):
         return request
 
 
-def _identified(event: ControlEvent) -> ControlEvent:
-    if isinstance(event, PublishText) and event.message_id is None:
-        return msgspec.structs.replace(event, message_id=uuid.uuid4().hex)
-    return event
-
-
-def _had_no_effect(error: ControlApiUnavailable) -> bool:
-    if error.status == requests.codes.too_many_requests:
+def _had_no_connection(error: requests.RequestException) -> bool:
+    if isinstance(error, requests.ConnectTimeout):
         return True
-    cause = error.__cause__
-    if isinstance(cause, requests.ConnectTimeout):
-        return True
-    reason = getattr(cause.args[0], "reason", None) if cause and cause.args else None
-    return isinstance(reason, NewConnectionError)
-
-
-def _reports(body: bytes, count: int) -> list[Report | None]:
-    """The original gateway answers without `events`, and ours with `{}` for events that have no report."""
-    try:
-        events = msgspec.json.decode(body, type=_Done).events
-        reports = [msgspec.convert(event, Report) if event else None for event in events]
-    except msgspec.DecodeError:
-        reports = []
-    return reports if len(reports) == count else [None] * count
-
-
-def _failure(response: requests.Response) -> ControlApiRefused | ControlApiUnavailable:
-    try:
-        told = msgspec.json.decode(response.content, type=_Refusal)
-    except msgspec.DecodeError:
-        told = _Refusal()
-    detail = told.error or response.text[:200]
-    message = f"the control API answered {response.status_code}: {detail}"
-    final = (
-        response.status_code < requests.codes.server_error and response.status_code != requests.codes.too_many_requests
-    )
-    kind = ControlApiRefused if final else ControlApiUnavailable
-    return kind(message, status=response.status_code, body=response.text, index=told.index)
+    return isinstance(getattr(error.args[0], "reason", None) if error.args else None, NewConnectionError)

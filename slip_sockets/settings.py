@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -18,3 +19,11 @@ def is_http_url(text: str) -> bool:
         return url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
     except ValueError:
         return False
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether who listens at `host`, a name or an address, is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

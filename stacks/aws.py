@@ -41,9 +41,13 @@ from cdktf_cdktf_provider_aws.dynamodb_table import (  # noqa: E402
 )
 from cdktf_cdktf_provider_aws.iam_role import IamRole  # noqa: E402
 from cdktf_cdktf_provider_aws.iam_role_policy import IamRolePolicy  # noqa: E402
+from cdktf_cdktf_provider_aws.lambda_alias import LambdaAlias  # noqa: E402
 from cdktf_cdktf_provider_aws.lambda_event_source_mapping import LambdaEventSourceMapping  # noqa: E402
 from cdktf_cdktf_provider_aws.lambda_function import LambdaFunction  # noqa: E402
 from cdktf_cdktf_provider_aws.lambda_permission import LambdaPermission  # noqa: E402
+from cdktf_cdktf_provider_aws.lambda_provisioned_concurrency_config import (  # noqa: E402
+    LambdaProvisionedConcurrencyConfig,
+)
 from cdktf_cdktf_provider_aws.provider import AwsProvider, AwsProviderDefaultTags  # noqa: E402
 from cdktf_cdktf_provider_aws.route53_record import Route53Record  # noqa: E402
 from cdktf_cdktf_provider_aws.sqs_queue import SqsQueue  # noqa: E402
@@ -67,9 +71,11 @@ __all__ = [
     "DynamodbTableGlobalSecondaryIndex",
     "IamRole",
     "IamRolePolicy",
+    "LambdaAlias",
     "LambdaEventSourceMapping",
     "LambdaFunction",
     "LambdaPermission",
+    "LambdaProvisionedConcurrencyConfig",
     "Route53Record",
     "SqsQueue",
     "SsmParameter",

@@ -1,7 +1,8 @@
 """The zip that all functions run from: their code, the locked versions of what it needs, and nothing else.
 
 It is the same to the byte wherever and whenever it is built from the same files, so that Terraform sees no change where
-there is none.
+there is none. If the Python that builds it is of the functions' version, bytecode is in it too, and a cold start takes
+3/5 of the time (docs/speed.md): Lambda's own folder cannot be written to, so that all would be compiled at each.
 """
 
 from __future__ import annotations
@@ -30,10 +31,16 @@ PLATFORMS: dict[Architecture, str] = {"arm64": "manylinux2014_aarch64", "x86_64"
 """What wheels for Lambda's runtimes must be built for (glibc 2.26 or newer; Amazon Linux 2 and 2023 have that)."""
 
 _OWN_CODE = ("functions", "slip_sockets")
-_NOT_FOR_LAMBDA = ("slip_sockets/dev/", "slip_sockets/cli.py", "slip_sockets/__main__.py")
+_NOT_FOR_LAMBDA = (
+    *(f"slip_sockets/{folder}/" for folder in ("browser", "check", "cli", "cost", "dev", "testing")),
+    *(f"slip_sockets/{name}.py" for name in ("__main__", "adapter", "async_publisher")),
+    *(f"slip_sockets/{framework}.py" for framework in ("django", "flask", "starlette")),
+)
 _FOLDERS_NOT_WANTED_OF_WHEELS = {"__pycache__", "bin", "tests"}
 _FILES_NOT_WANTED_OF_WHEELS = {"RECORD", "INSTALLER", "REQUESTED", "WHEEL"}
 _EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+_TASK = "/var/task"
+"""Where Lambda unpacks the zip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,8 @@ def build(architecture: Architecture, python: str, *, folder: Path = BUILD_FOLDE
     Raises InvalidSettings where the wheels cannot be had.
     """
     own = sorted(_own_files())
-    key = hashlib.sha256(f"{architecture} {python}".encode())
+    is_compiled = python == f"{sys.version_info.major}.{sys.version_info.minor}"
+    key = hashlib.sha256(f"{architecture} {python} {is_compiled}".encode())
     for path in (REQUIREMENTS, Path(__file__), *own):
         key.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     kind = f"functions-{architecture}-{python}"
@@ -66,6 +74,8 @@ def build(architecture: Architecture, python: str, *, folder: Path = BUILD_FOLDE
             _install_wheels(wheels, architecture, python)
             contents = {path.relative_to(wheels).as_posix(): path for path in _wheel_files(wheels)}
             contents |= {path.relative_to(ROOT).as_posix(): path for path in own}
+            if is_compiled:
+                contents |= _compiled(contents, Path(scratch) / "compiled")
             beside = Path(scratch) / target.name
             _write_zip(beside, contents)
             for outdated in folder.glob(f"{kind}-*.zip"):
@@ -98,6 +108,19 @@ def _install_wheels(folder: Path, architecture: Architecture, python: str) -> No
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
         raise InvalidSettings([f"the functions' packages for {architecture}, Python {python}, cannot be had: {reason}"])
+
+
+def _compiled(contents: dict[str, Path], folder: Path) -> dict[str, Path]:
+    """Return the bytecode of all that is Python, by name. It says nothing of when its source was written, or where."""
+    for name, path in contents.items():
+        if name.endswith(".py"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(path.read_bytes())
+    # In a process of its own: what is interned in this one shows in the bytes.
+    command = [sys.executable, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command += ["-s", str(folder), "-p", _TASK, str(folder)]
+    subprocess.run(command, check=True)  # noqa: S603 - our own arguments
+    return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.pyc")}
 
 
 def _write_zip(path: Path, contents: dict[str, Path]) -> None:

@@ -1,6 +1,8 @@
 """The secrets, of which no file, plan or state knows the value.
 
-An ephemeral Terraform variable feeds the write-only argument of a SecureString; functions read it once per cold start.
+Ephemeral Terraform variables feed the write-only argument of a SecureString; functions read it once per cold start. One
+parameter holds all secrets, and other secrets are another parameter, by name: so an environment that starts while a
+deploy is under way reads what its configuration was deployed with, and never half of a change.
 Terraform takes variables from its own environment, and the synth is not its parent: where `TF_VAR_<name>` is not this
 stage's value, synth writes that to a variables file of mode 0600 beside the stack's configuration, the only file that
 ever holds it.
@@ -14,7 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cdktf import TerraformVariable
+from cdktf import Fn, TerraformLocal, TerraformResourceLifecycle, TerraformVariable
 from constructs import Construct
 
 from .aws import SsmParameter
@@ -28,9 +30,9 @@ SCRYPT_COST = 2**15
 
 
 class JwtSecrets(Construct):
-    """The SecureStrings of `JWT_SECRET` and, where there are such, `JWT_PREVIOUS_SECRETS`.
+    """The SecureString of `JWT_SECRET` and, where there are such, `JWT_PREVIOUS_SECRETS`: a JSON list, newest first.
 
-    `environment` is what a function needs to find them, `arns` what it must be allowed to read, `values` what Terraform
+    `environment` is what a function needs to find it, `arns` what it must be allowed to read, `values` what Terraform
     must be told, by variable.
     """
 
@@ -41,30 +43,34 @@ class JwtSecrets(Construct):
         self.values = {"jwt_secret": jwt_secret}
         if previous_secrets:
             self.values["jwt_previous_secrets"] = ",".join(previous_secrets)
-        self.environment: dict[str, str] = {}
-        self.arns: list[str] = []
-        for name, value in self.values.items():
-            # AWS reserves names that begin with `aws` or `ssm`; a stack's may.
-            parameter_name = f"/slip-sockets/{stack_name}/{name.replace('_', '-')}"
-            version = secret_version(value, salt=parameter_name)
-            parameter = self._parameter(name, parameter_name, version)
-            self.environment[f"{name.upper()}_PARAMETER"] = parameter.name
-            # No function reads it: a new one makes Lambda start all environments anew, and they read the new secret.
-            self.environment[f"{name.upper()}_VERSION"] = str(version)
-            self.arns.append(parameter.arn)
+        variables = [self._variable(name) for name in self.values]
+        secrets = [[variables[0]], *(Fn.split(",", variable) for variable in variables[1:])]
+        # AWS reserves names that begin with `aws` or `ssm`; a stack's may.
+        path = f"/slip-sockets/{stack_name}/jwt-secret"
+        version = secret_version(json.dumps([jwt_secret, *previous_secrets]), salt=path)
+        parameter = named(
+            SsmParameter(
+                self,
+                "jwt_secret",
+                name=f"{path}/{version}",
+                type="SecureString",
+                value_wo=Fn.jsonencode(Fn.concat(secrets)),
+                value_wo_version=version,
+                # The old one goes when no function's configuration names it any more.
+                lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
+            ),
+            "jwt_secret",
+        )
+        # A new name is a new configuration: Lambda starts all environments anew.
+        self.environment = {"JWT_SECRET_PARAMETER": parameter.name}
+        # Any version: a role that named one would lock out environments that start between its change and theirs.
+        any_version = TerraformLocal(self, "any_version", Fn.replace(parameter.arn, "/[0-9]+$/", "*"))
+        self.arns = [named(any_version, "jwt_secrets").as_string]
 
-    def _parameter(self, name: str, parameter_name: str, version: int) -> SsmParameter:
+    def _variable(self, name: str) -> str:
         variable = named(TerraformVariable(self, f"{name}_variable", type="string", sensitive=True), name)
         variable.add_override("ephemeral", True)
-        parameter = SsmParameter(
-            self,
-            name,
-            name=parameter_name,
-            type="SecureString",
-            value_wo=variable.string_value,
-            value_wo_version=version,
-        )
-        return named(parameter, name)
+        return str(variable.string_value)
 
 
 def secret_version(secret: str, *, salt: str) -> int:

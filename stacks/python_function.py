@@ -9,7 +9,15 @@ from dataclasses import dataclass
 from cdktf import TerraformAsset
 from constructs import Construct
 
-from .aws import CloudwatchLogGroup, IamRole, IamRolePolicy, LambdaFunction, LambdaPermission
+from .aws import (
+    CloudwatchLogGroup,
+    IamRole,
+    IamRolePolicy,
+    LambdaAlias,
+    LambdaFunction,
+    LambdaPermission,
+    LambdaProvisionedConcurrencyConfig,
+)
 from .naming import named
 from .settings import Architecture
 
@@ -35,8 +43,15 @@ class Allow:
         return {"Effect": "Allow", "Action": list(self.actions), "Resource": list(self.resources)}
 
 
+WARM_ALIAS = "warm"
+
+
 class PythonFunction(Construct):
-    """A function of `functions/<name>.py`. `arn`, `invoke_arn` and `function_name` are Terraform references."""
+    """A function of `functions/<name>.py`. `arn`, `invoke_arn` and `function_name` are Terraform references.
+
+    With `provisioned_concurrency`, so many environments are kept started for who invokes `invoke_arn`. They are of a
+    version: each deploy that changes anything, a secret too, publishes another and moves the alias there.
+    """
 
     def __init__(
         self,
@@ -51,6 +66,7 @@ class PythonFunction(Construct):
         memory_mb: int,
         log_retention_days: int,
         description: str,
+        provisioned_concurrency: int = 0,
     ) -> None:
         super().__init__(scope, f"{name}_function")
         full_name = f"{stack_name}-{name}"
@@ -80,6 +96,7 @@ class PythonFunction(Construct):
                 memory_size=memory_mb,
                 environment={"variables": dict(environment)},
                 logging_config={"log_format": "JSON", "log_group": logs.name},
+                publish=True if provisioned_concurrency else None,
                 depends_on=[policy],  # the first event must find the role able to do its work
             ),
             name,
@@ -88,6 +105,32 @@ class PythonFunction(Construct):
         self.arn: str = function.arn
         self.invoke_arn: str = function.invoke_arn
         self.function_name: str = function.function_name
+        self._qualifier: str | None = None
+        if provisioned_concurrency:
+            self._keep_warm(function, provisioned_concurrency)
+
+    def _keep_warm(self, function: LambdaFunction, environments: int) -> None:
+        # The version that is unpublished, $LATEST, cannot be kept warm.
+        alias = named(
+            LambdaAlias(
+                self,
+                "alias",
+                name=WARM_ALIAS,
+                function_name=function.function_name,
+                function_version=function.version,
+            ),
+            self._name,
+        )
+        config = LambdaProvisionedConcurrencyConfig(
+            self,
+            "provisioned_concurrency",
+            function_name=alias.function_name,
+            qualifier=alias.name,
+            provisioned_concurrent_executions=environments,
+        )
+        named(config, self._name)
+        self.invoke_arn = alias.invoke_arn
+        self._qualifier = alias.name
 
     def allow_api(self, source_arn: str) -> None:
         """Let the routes of `source_arn`, of one API of API Gateway, invoke the function."""
@@ -97,6 +140,7 @@ class PythonFunction(Construct):
             statement_id=f"{self._name}-api",
             action="lambda:InvokeFunction",
             function_name=self.function_name,
+            qualifier=self._qualifier,
             principal="apigateway.amazonaws.com",
             source_arn=source_arn,
         )

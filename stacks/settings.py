@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -26,12 +27,21 @@ MAX_STACK_NAME_LENGTH = 64 - len("-staging-websocket")
 https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html"""
 MAX_DOMAIN_LENGTH = 64
 """https://docs.aws.amazon.com/acm/latest/APIReference/API_RequestCertificate.html"""
-MAX_SECRET_BYTES = 4096
-"""A standard parameter's, of JWT_SECRET and of all JWT_PREVIOUS_SECRETS together.
+MAX_SECRETS_BYTES = 4096
+"""A standard parameter's, of JWT_SECRET and all JWT_PREVIOUS_SECRETS together, as JSON.
 https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
 
 MAX_INLINE_LIMIT = 2_000
 """Of these even a slow function sends all before the publisher has waited for 5 seconds."""
+
+MAX_PROVISIONED_CONCURRENCY = 900
+"""An account has 1,000 unless it asked for more, and 100 stay for the functions that have none of their own.
+https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html"""
+DELIVER_CONCURRENCY = 100
+"""Enough for the management API's usual quota, and a tenth of an account's usual share of functions at once, so that a
+fan-out leaves the rest for connects and calls."""
+MIN_DELIVER_CONCURRENCY, MAX_DELIVER_CONCURRENCY = 2, 1_000
+"""https://docs.aws.amazon.com/lambda/latest/api/API_ScalingConfig.html"""
 
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -45,7 +55,8 @@ class StageSettings:
 
     `jwt_secret` and `previous_secrets` are secret: they go to a private file or to Terraform's environment, never into
     a stack. `hosted_zone_name` is None without a `domain_name`, `state_bucket` None for local state. A publish to more
-    subscribers than `inline_limit` goes by the queue.
+    subscribers than `inline_limit` goes by the queue, from which `deliver_concurrency` functions take at once.
+    `provisioned_concurrency` environments are kept warm of the function that clients wait for: docs/cost.md.
     """
 
     stage: Stage
@@ -64,6 +75,8 @@ class StageSettings:
     throttling_rate_limit: float
     throttling_burst_limit: int
     inline_limit: int
+    provisioned_concurrency: int
+    deliver_concurrency: int
     log_retention_days: int = 90
 
     @property
@@ -113,13 +126,15 @@ class _Reader:
 
     def read(self) -> StageSettings:
         production = self._stage == "production"
+        stack_name, target_url = self._stack_name(), self._target_url()  # problems come in the order of reading
+        secret, previous_secrets = self._secrets()
         domain_name, hosted_zone_name = self._domain()
         return StageSettings(
             stage=self._stage,
-            stack_name=self._stack_name(),
-            target_url=self._target_url(),
-            jwt_secret=self._secret(),
-            previous_secrets=self._previous_secrets(),
+            stack_name=stack_name,
+            target_url=target_url,
+            jwt_secret=secret,
+            previous_secrets=previous_secrets,
             region=self._region(),
             domain_name=domain_name,
             hosted_zone_name=hosted_zone_name,
@@ -130,7 +145,17 @@ class _Reader:
             deletion_protection=production,
             throttling_rate_limit=2_000 if production else 200,
             throttling_burst_limit=1_000 if production else 100,
-            inline_limit=self._inline_limit(),
+            inline_limit=self._number("INLINE_LIMIT", INLINE_LIMIT, 0, MAX_INLINE_LIMIT, "of subscribers"),
+            provisioned_concurrency=self._number(
+                "PROVISIONED_CONCURRENCY", 0, 0, MAX_PROVISIONED_CONCURRENCY, "of functions to keep warm"
+            ),
+            deliver_concurrency=self._number(
+                "DELIVER_CONCURRENCY",
+                DELIVER_CONCURRENCY,
+                MIN_DELIVER_CONCURRENCY,
+                MAX_DELIVER_CONCURRENCY,
+                "of functions at once",
+            ),
         )
 
     def _name(self, name: str) -> str:
@@ -156,31 +181,42 @@ class _Reader:
             self._wrong("TARGET_URL", value, example)
         return value
 
-    def _secret(self) -> str:
-        name = self._name("JWT_SECRET")
+    def _secrets(self) -> tuple[str, tuple[str, ...]]:
+        """Return the secret that signs, and those that are still accepted. Their values are told nowhere."""
+        name, previous_name = self._name("JWT_SECRET"), self._name("JWT_PREVIOUS_SECRETS")
         secret = self._environ.get(name, "")
+        previous = self._value("JWT_PREVIOUS_SECRETS", "")
+        secrets = (secret, *filter(None, previous.split(",")))
         if not secret:
             advice = "Set it to a secret that your backend knows too, e.g. the output of: openssl rand -hex 32"
             self._problems.append(f"{name} is not set. {advice}")
-        elif self._fits_a_parameter(name, secret) and len(secret.encode()) < RECOMMENDED_SECRET_BYTES:
-            self._warnings.append(f"{name} has {len(secret.encode())} bytes; HS256 wants {RECOMMENDED_SECRET_BYTES}")
-        return secret
+        elif all([self._is_text(name, secret), self._is_text(previous_name, previous)]):
+            self._check_sizes(name, previous_name, secrets)
+        return secrets[0], secrets[1:]
 
-    def _previous_secrets(self) -> tuple[str, ...]:
-        secrets = self._value("JWT_PREVIOUS_SECRETS", "")
-        self._fits_a_parameter(self._name("JWT_PREVIOUS_SECRETS"), secrets)
-        return tuple(filter(None, secrets.split(",")))
-
-    def _fits_a_parameter(self, name: str, value: str) -> bool:
-        """A secret's value is not told."""
+    def _is_text(self, name: str, value: str) -> bool:
         try:
-            size = len(value.encode())
+            value.encode()
         except UnicodeEncodeError:
             self._problems.append(f"{name} is not UTF-8. Set it to text")
             return False
-        if size > MAX_SECRET_BYTES:
-            self._problems.append(f"{name} has {size} bytes. Set it to {MAX_SECRET_BYTES} at most")
-        return size <= MAX_SECRET_BYTES
+        return True
+
+    def _check_sizes(self, name: str, previous_name: str, secrets: Sequence[str]) -> None:
+        secret = secrets[0]
+        # As Terraform's jsonencode writes them at the longest: it escapes some characters that Python does not.
+        stored = json.dumps(secrets, ensure_ascii=False)
+        size = len(stored.encode()) + sum(5 for character in stored if character in "<>&\u2028\u2029")
+        if size > MAX_SECRETS_BYTES:
+            names = name if len(secrets) == 1 else f"{name} and {previous_name} together"
+            self._problems.append(f"{names}: {size} bytes as JSON, {MAX_SECRETS_BYTES} at most. Set shorter ones")
+        elif len(secret.encode()) < RECOMMENDED_SECRET_BYTES:
+            self._warnings.append(f"{name} has {len(secret.encode())} bytes; HS256 wants {RECOMMENDED_SECRET_BYTES}")
+        if "," in secret:
+            self._warnings.append(
+                f"{name} has a comma in it: once it is to be changed, {previous_name} cannot name it. "
+                "Set it to one without"
+            )
 
     def _region(self) -> str:
         """Read what AWS's own tools read."""
@@ -226,12 +262,12 @@ class _Reader:
             self._wrong("STATE_BUCKET", name, "the name of an S3 bucket that exists")
         return name or None
 
-    def _inline_limit(self) -> int:
-        value = self._value("INLINE_LIMIT", str(INLINE_LIMIT))
-        if value.isascii() and value.isdigit() and int(value) <= MAX_INLINE_LIMIT:
+    def _number(self, name: str, default: int, least: int, most: int, what: str) -> int:
+        value = self._value(name, str(default))
+        if value.isascii() and value.isdigit() and least <= int(value) <= most:
             return int(value)
-        self._wrong("INLINE_LIMIT", value, f"a number of subscribers, 0 to {MAX_INLINE_LIMIT}")
-        return INLINE_LIMIT
+        self._wrong(name, value, f"a number {what}, {least} to {most}")
+        return default
 
     def _one_of(self, name: str, choices: tuple[str, ...], default: str) -> str:
         value = self._value(name, default)

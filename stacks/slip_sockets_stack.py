@@ -18,7 +18,8 @@ from .settings import StageSettings
 from .websocket_api import WebSocketApi
 
 MEMORY_MB = 512
-"""Processor time comes with memory: 1,769 MB are one core, and the smallest function too slow for much TLS.
+"""The smallest at which a publish to INLINE_LIMIT subscribers over new TLS connections takes less than half a second:
+docs/speed.md has the table. Processor time comes with memory, 1,769 MB are one core.
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 INTEGRATION_TIMEOUT_S = 29
 """API Gateway waits no longer for a function of the WebSocket API; of 25 s for the backend 4 s are left."""
@@ -28,12 +29,11 @@ _TABLE_ACTIONS = (
     "dynamodb:BatchWriteItem",
     "dynamodb:ConditionCheckItem",  # with PutItem the two halves of a transaction
     "dynamodb:DeleteItem",
-    "dynamodb:GetItem",
     "dynamodb:PutItem",
     "dynamodb:Query",
     "dynamodb:UpdateItem",
 )
-"""All that the store calls, and what keeps progress: what a backend answers, any function may come to perform."""
+"""What a backend answers, any function may come to perform. The end-to-end tests hold that each one does."""
 
 
 class SlipSocketsStack(TerraformStack):
@@ -123,7 +123,8 @@ class SlipSocketsStack(TerraformStack):
             "websocket",
             "Connects, frames and disconnects: tells the backend, does what it answers",
             timeout_s=INTEGRATION_TIMEOUT_S,
-            allows=[self._sockets.manages("POST", "DELETE")],
+            allows=[self._reads_rows(), self._sockets.manages("POST", "DELETE")],  # a frame's metadata
+            provisioned_concurrency=self._settings.provisioned_concurrency,  # for it alone does a client wait
         )
 
     def _control_function(self) -> PythonFunction:
@@ -145,10 +146,19 @@ class SlipSocketsStack(TerraformStack):
             "deliver",
             "What had to wait: does it later",
             timeout_s=DELIVER_TIMEOUT_S,
-            allows=[self._sockets.manages("POST", "DELETE"), Allow(receives, [self._queue.arn])],
+            allows=[
+                self._reads_rows(),  # what is left of a message that was begun
+                self._sockets.manages("POST", "DELETE"),
+                Allow(receives, [self._queue.arn]),
+            ],
         )
 
-    def _function(self, name: str, description: str, *, timeout_s: int, allows: list[Allow]) -> PythonFunction:
+    def _reads_rows(self) -> Allow:
+        return Allow(["dynamodb:GetItem"], [self._table.arn])
+
+    def _function(
+        self, name: str, description: str, *, timeout_s: int, allows: list[Allow], provisioned_concurrency: int = 0
+    ) -> PythonFunction:
         return PythonFunction(
             self,
             name,
@@ -158,6 +168,7 @@ class SlipSocketsStack(TerraformStack):
             timeout_s=timeout_s,
             memory_mb=MEMORY_MB,
             log_retention_days=self._settings.log_retention_days,
+            provisioned_concurrency=provisioned_concurrency,
             environment={
                 "TARGET_URL": self._settings.target_url,
                 "TABLE_NAME": self._table.name,
@@ -184,5 +195,7 @@ class SlipSocketsStack(TerraformStack):
             # A message may take nearly as long as the function may run. Of different connections they run side by side.
             batch_size=1,
             function_response_types=["ReportBatchItemFailures"],
+            # A fan-out must not take the account's functions from those that connect and publish.
+            scaling_config={"maximum_concurrency": self._settings.deliver_concurrency},
         )
         named(mapping, "deliver")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,16 @@ from slip_sockets.dev.server import DevServer, DevSettings
 from .scripted_backend import ScriptedBackend
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
+
+TOGETHER = {"browser", "e2e", "stacks"}
+"""Folders whose tests share what takes long to make: one process runs all of a folder's, in order."""
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(folder))
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
-"""The publisher over real HTTP: a server on loopback that answers as scripted."""
+"""One contract for both publishers, over real HTTP: a server on loopback that answers as scripted."""
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import socket
 import threading
@@ -9,11 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import pytest
 
 from slip_sockets import (
+    AsyncSlipSocketsPublisher,
     ControlApiRefused,
     ControlApiUnavailable,
     InvalidEvents,
@@ -24,7 +27,7 @@ from slip_sockets import (
     SlipSocketsPublisher,
     Subscribe,
 )
-from slip_sockets.publisher import PAUSES_S
+from slip_sockets.control_call import PAUSES_S
 from slip_sockets.tokens import bearer_token, verify
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
@@ -85,12 +88,56 @@ def pauses() -> list[float]:
     return []
 
 
+class Blocking:
+    """An AsyncSlipSocketsPublisher that is called as the synchronous one is; `kept` keeps its connections."""
+
+    def __init__(self, *, kept: bool, pauses: list[float], **settings: Any) -> None:
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+
+        self._publisher = AsyncSlipSocketsPublisher(sleep=sleep, **settings)
+        self._runner = asyncio.Runner()
+        if kept:
+            self._runner.run(self._publisher.__aenter__())
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._publisher, name)
+        return lambda *args, **options: self._runner.run(method(*args, **options))
+
+    def __repr__(self) -> str:
+        return repr(self._publisher)
+
+    def close_session(self) -> None:
+        self._runner.run(self._publisher.close_session())
+        self._runner.close()
+
+
+class Make(Protocol):
+    def __call__(self, url: str, *, timeout_s: float = 10) -> SlipSocketsPublisher: ...
+
+
+@pytest.fixture(params=["sync", "async", "async-kept"])
+def make(request: pytest.FixtureRequest, pauses: list[float]) -> Iterator[Make]:
+    """Make a publisher for a control API's URL, of each kind; a double may be typed as what it doubles."""
+    made: list[SlipSocketsPublisher] = []
+
+    def make(url: str, *, timeout_s: float = 10) -> SlipSocketsPublisher:
+        settings: dict[str, Any] = {"control_api": url, "jwt_secret": SECRET, "timeout_s": timeout_s}
+        if request.param == "sync":
+            made.append(SlipSocketsPublisher(sleep=pauses.append, **settings))
+        else:
+            kept = request.param == "async-kept"
+            made.append(cast(SlipSocketsPublisher, Blocking(kept=kept, pauses=pauses, **settings)))
+        return made[-1]
+
+    yield make
+    for publisher in made:
+        publisher.close_session()
+
+
 @pytest.fixture
-def publisher(control_api: ControlApi, pauses: list[float]) -> Iterator[SlipSocketsPublisher]:
-    with SlipSocketsPublisher(
-        control_api=control_api.url, jwt_secret=SECRET, sleep=pauses.append, timeout_s=10
-    ) as publisher:
-        yield publisher
+def publisher(control_api: ControlApi, make: Make) -> SlipSocketsPublisher:
+    return make(control_api.url)
 
 
 Do = Callable[[SlipSocketsPublisher], object]
@@ -180,6 +227,7 @@ def test_a_repeated_failure_is_told(publisher: SlipSocketsPublisher, control_api
     with pytest.raises(ControlApiUnavailable) as failure:
         publisher.publish_text("room", "hi")
     assert (failure.value.status, failure.value.body) == (502, "Bad Gateway")
+    assert not failure.value.had_no_effect
     assert len(control_api.bodies) == 3
 
 
@@ -201,14 +249,14 @@ def test_a_text_that_was_certainly_not_sent_is_repeated(
     assert len(control_api.bodies) == 2
 
 
-def test_no_connection_is_told_after_three_attempts(pauses: list[float]) -> None:
+def test_no_connection_is_told_after_three_attempts(make: Make, pauses: list[float]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    publisher = SlipSocketsPublisher(control_api=f"http://127.0.0.1:{port}/", jwt_secret=SECRET, sleep=pauses.append)
-    with publisher, pytest.raises(ControlApiUnavailable) as failure:
+    publisher = make(f"http://127.0.0.1:{port}/")
+    with pytest.raises(ControlApiUnavailable) as failure:
         publisher.send_text(ME, "hi")
     assert str(failure.value).startswith(f"no answer from the control API http://127.0.0.1:{port}/: ")
-    assert (failure.value.status, len(pauses)) == (None, 2)
+    assert (failure.value.status, failure.value.had_no_effect, len(pauses)) == (None, True, 2)
 
 
 def test_nothing_is_sent_of_a_batch_with_a_wrong_event(
@@ -243,20 +291,57 @@ def test_no_error_and_no_repr_tells_the_secret_or_a_token(
     assert SECRET not in told
 
 
-def test_a_publisher_finds_its_deployment_in_the_outputs_file(tmp_path: Path) -> None:
+def test_no_answer_in_time_is_told_and_a_text_not_repeated(make: Make, pauses: list[float]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        publisher = make(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout_s=0.2)
+        with pytest.raises(ControlApiUnavailable) as failure:
+            publisher.send_text(ME, "hi")
+    assert (failure.value.status, failure.value.had_no_effect, pauses) == (None, False, [])
+
+
+def test_user_and_password_in_the_url_do_not_replace_the_token(make: Make, control_api: ControlApi) -> None:
+    make(control_api.url.replace("://", "://somebody:something@")).close(ME)
+    assert control_api.headers[0]["Authorization"].startswith("Bearer ")
+
+
+BOTH = [SlipSocketsPublisher, AsyncSlipSocketsPublisher]
+
+
+def test_both_have_the_same_methods_with_the_same_parameters() -> None:
+    first, second = (
+        {name: str(inspect.signature(method)) for name, method in inspect.getmembers(kind) if not name.startswith("_")}
+        for kind in BOTH
+    )
+    assert first == second
+
+
+async def test_the_async_publisher_serves_any_event_loop(control_api: ControlApi) -> None:
+    async with AsyncSlipSocketsPublisher(control_api=control_api.url, jwt_secret=SECRET) as publisher:
+        await publisher.close(ME)
+        await asyncio.to_thread(lambda: asyncio.run(publisher.close(ME)))
+        await publisher.close(ME)
+    await publisher.close(ME)
+    assert len(control_api.bodies) == 4
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_publisher_finds_its_deployment_in_the_outputs_file(
+    kind: type[SlipSocketsPublisher | AsyncSlipSocketsPublisher], tmp_path: Path
+) -> None:
     outputs = tmp_path / "cdk-outputs.json"
     entry = {"controlApi": "https://control.example", "targetUrl": "x", "websocketUrl": "wss://x", "region": "y"}
     outputs.write_text(json.dumps({"shop": entry, "shop-staging": entry | {"controlApi": "https://staging.example"}}))
-    publisher = SlipSocketsPublisher.from_outputs(outputs, stack="shop-staging", jwt_secret=SECRET)
+    publisher = kind.from_outputs(outputs, stack="shop-staging", jwt_secret=SECRET)
+    assert isinstance(publisher, kind)
     assert publisher.control_api == "https://staging.example"
 
 
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (None, "{path} does not exist. Deploy first, or start `slip-sockets dev`"),
+        (None, "cannot read {path}: No such file or directory. Deploy first, or start `slip-sockets dev`"),
         ("{", "{path} is no outputs file: Input data was truncated"),
-        ('{"shop": {}}', "{path} is no outputs file: Object missing required field `controlApi` - at `$[...]`"),
+        ('{"shop": {}}', "{path} has no controlApi of 'shop'. Deploy it again"),
         ("{}", "{path} has no stack 'shop'. It has: none"),
         ('{"b": {"controlApi": ""}, "a": {"controlApi": ""}}', "{path} has no stack 'shop'. It has: a, b"),
     ],
@@ -270,12 +355,16 @@ def test_an_outputs_file_that_does_not_help_is_told(tmp_path: Path, text: str | 
     assert str(refusal.value) == problem.format(path=outputs)
 
 
+@pytest.mark.parametrize("kind", BOTH)
 @pytest.mark.parametrize("url", ["", "control", "ftp://x/", "wss://x/"])
-def test_a_control_api_that_is_no_url_is_refused(url: str) -> None:
+def test_a_control_api_that_is_no_url_is_refused(
+    kind: type[SlipSocketsPublisher | AsyncSlipSocketsPublisher], url: str
+) -> None:
     with pytest.raises(ValueError, match="control_api needs an http or https URL"):
-        SlipSocketsPublisher(control_api=url, jwt_secret=SECRET)
+        kind(control_api=url, jwt_secret=SECRET)
 
 
-def test_an_empty_secret_is_refused() -> None:
+@pytest.mark.parametrize("kind", BOTH)
+def test_an_empty_secret_is_refused(kind: type[SlipSocketsPublisher | AsyncSlipSocketsPublisher]) -> None:
     with pytest.raises(ValueError, match="jwt_secret is empty"):
-        SlipSocketsPublisher(control_api="https://x/", jwt_secret="")
+        kind(control_api="https://x/", jwt_secret="")

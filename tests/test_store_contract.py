@@ -3,8 +3,6 @@ must not lie about AWS."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from slip_sockets.aws.connections import DynamoDbConnectionStore
@@ -19,11 +17,8 @@ from slip_sockets.gateway.ports import (
     StoredConnection,
 )
 
-from .aws.moto_server import dynamodb, moto_url, table_name
+from .aws.moto_server import client, dynamodb, moto_url, table_name
 from .gateway.doubles import START, FakeClock
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb.client import DynamoDBClient
 
 __all__ = ["dynamodb", "moto_url", "table_name"]
 
@@ -42,8 +37,8 @@ def clock() -> FakeClock:
 def store(request: pytest.FixtureRequest, clock: FakeClock) -> ConnectionStore:
     if request.param == "memory":
         return MemoryConnectionStore(clock)
-    client: DynamoDBClient = request.getfixturevalue("dynamodb")
-    return DynamoDbConnectionStore(client, request.getfixturevalue("table_name"), clock)
+    dynamodb = client("dynamodb", request.getfixturevalue("moto_url"))
+    return DynamoDbConnectionStore(dynamodb, request.getfixturevalue("table_name"), clock)
 
 
 async def subscribers(store: ConnectionStore, channel: str) -> list[str]:

@@ -58,8 +58,11 @@ def run_cdktf(action: str, settings: StageSettings, options: list[str]) -> int:
         [CDKTF, action, settings.stack_name, *options], cwd=ROOT, env=environment, check=False
     ).returncode
     if code == 0 and action == "deploy" and fresh.exists():
-        write_outputs(OUTPUTS, read_outputs(OUTPUTS) | read_outputs(fresh))
+        outputs = read_outputs(OUTPUTS) | read_outputs(fresh)
+        write_outputs(OUTPUTS, outputs)
         fresh.unlink()
+        # `cdktf` has just named the other file.
+        print(f"They are in {OUTPUTS.name} now, with those of all stages: {', '.join(sorted(outputs))}")
     if code == 0 and action == "destroy":
         others = {name: outputs for name, outputs in read_outputs(OUTPUTS).items() if name != settings.stack_name}
         write_outputs(OUTPUTS, others)

@@ -18,7 +18,8 @@ PROVIDER = "registry.terraform.io/hashicorp/aws"
 PROVIDER_VERSION = "5.100.0"
 """What cdktf-cdktf-provider-aws 20.1.0 asks for."""
 ROOTS = (Path.home(), Path("/opt"), Path("/usr/local/share"), Path("/usr/share"))
-MAX_DEPTH = 4
+MAX_DEPTH = 5
+"""As deep as Terraform's own place for mirrors is: ~/.local/share/terraform/plugins/registry.terraform.io."""
 CONFIG = Path(__file__).resolve().parent.parent / "build" / "terraform-mirror.tfrc"
 
 _NO_MIRRORS = {".git", ".terraform", "__pycache__", "node_modules", "plugin-cache"}
@@ -60,7 +61,7 @@ def _mirrors() -> Iterator[Path]:
 
 def _named(name: str, folder: Path, depth: int) -> Iterator[Path]:
     try:
-        entries = [entry for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False)]
+        entries = [entry for entry in os.scandir(folder) if entry.is_dir()]  # through links too: the depth ends rounds
     except OSError:  # not there, or not ours to read
         return
     for entry in sorted(entries, key=lambda entry: entry.name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import msgspec
@@ -293,11 +293,10 @@ def _twice(sizes: Sizes, kind: str) -> list[Figure]:
         received = cloud.management.received()
         if not cloud.sqs.get("/stats")["received_again"].get(kind):
             raise BenchError(f"no {kind} came twice")
-    limit = 0 if kind == "fan_out" else _largest_chunk(sizes.faults)
-    return [
-        Figure(f"{name}: lost", sizes.faults - received.connections, at_least=0, at_most=0),
-        Figure(f"{name}: duplicates", received.duplicates, at_least=0, at_most=limit),
-    ]
+    duplicates = Figure(f"{name}: duplicates", received.duplicates, at_most=_largest_chunk(sizes.faults))
+    if kind == "fan_out":
+        duplicates = replace(duplicates, at_least=0, at_most=0)
+    return [Figure(f"{name}: lost", sizes.faults - received.connections, at_least=0, at_most=0), duplicates]
 
 
 def _same_id(sizes: Sizes, count: int, inline_limit: int, name: str) -> list[Figure]:

@@ -13,6 +13,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-oper
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import time
@@ -204,7 +205,9 @@ class DynamoDb(Service):
             "DeleteItem": self._delete_item,
             "BatchWriteItem": self._batch_write_item,
             "TransactWriteItems": self._transact_write_items,
-            "GetParameter": lambda asked: {"Parameter": {"Name": asked["Name"], "Value": os.environ["JWT_SECRET"]}},
+            "GetParameter": lambda asked: {
+                "Parameter": {"Name": asked["Name"], "Value": json.dumps([os.environ["JWT_SECRET"]])}
+            },
         }
         self.controls = {
             "/fill": self._fill,

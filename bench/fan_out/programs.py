@@ -23,13 +23,20 @@ _ROOT = Path(__file__).parents[2]
 
 
 class Program:
-    """A module of this package. It prints a line when it is ready, and more as it is asked; it complains in `log`."""
+    """A module, of this package unless told. It prints a line when it is ready, more as it is asked, and complaints in
+    `log`."""
 
-    def __init__(self, module: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        package: str = "bench.fan_out",
+    ) -> None:
         self.name = module
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `end`
         self._process = subprocess.Popen(
-            [sys.executable, "-m", f"bench.fan_out.{module}", *arguments],
+            [sys.executable, "-m", f"{package}.{module}", *arguments],
             cwd=_ROOT,
             env={**os.environ, **(environment or {})},
             stdin=subprocess.PIPE,
@@ -86,8 +93,14 @@ class Program:
 class Stub(Program):
     """A stub prints its port. `get` and `post` are what the benchmark asks of it."""
 
-    def __init__(self, module: str, *arguments: str, environment: dict[str, str] | None = None) -> None:
-        super().__init__(module, *arguments, environment=environment)
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        environment: dict[str, str] | None = None,
+        package: str = "bench.fan_out",
+    ) -> None:
+        super().__init__(module, *arguments, environment=environment, package=package)
         self._port: int | None = None
 
     @property

@@ -19,6 +19,7 @@ import boto3
 import msgspec
 from botocore.config import Config
 
+from slip_sockets.aws.credentials import FunctionCredentials
 from slip_sockets.aws.management import ApiGatewayManagement
 from slip_sockets.gateway.ports import SystemClock
 
@@ -43,9 +44,10 @@ def measure(send: Send, connection_ids: Sequence[str], data: str) -> Sent:
 
 
 def ours(connection_ids: Sequence[str], text: str) -> Sent:
-    session = boto3.session.Session()
+    clock = SystemClock()
+    credentials = FunctionCredentials(os.environ, clock)
     management = ApiGatewayManagement(
-        os.environ["MANAGEMENT_URL"], session.region_name, session.get_credentials, SystemClock()
+        os.environ["MANAGEMENT_URL"], os.environ["AWS_DEFAULT_REGION"], credentials, clock
     )
     with asyncio.Runner() as runner:
 

@@ -15,18 +15,11 @@ import os
 import time
 from pathlib import Path
 
-from flask import Flask, Response, request
+from flask import Flask, Response, request, send_file
 
-from slip_sockets import (
-    Answer,
-    Close,
-    Connection,
-    ControlApiError,
-    InvalidToken,
-    Open,
-    SlipSocketsPublisher,
-    Text,
-)
+from slip_sockets import Close, Connection, ControlApiError, Open, Text
+from slip_sockets.browser import MODULE
+from slip_sockets.flask import SlipSockets
 
 MAX_NAME = 40
 MAX_TEXT = 4_000
@@ -37,21 +30,27 @@ def create_app() -> Flask:
     """Make the backend of the deployment that the file `OUTPUTS` describes; `JWT_SECRET` is that deployment's."""
     outputs = json.loads(Path(os.environ.get("OUTPUTS", "cdk-outputs.dev.json")).read_text())
     deployment = outputs[os.environ.get("STACK_NAME", "slip-sockets")]
-    sockets = SlipSocketsPublisher(control_api=deployment["controlApi"], jwt_secret=os.environ["JWT_SECRET"])
     app = Flask(__name__)
+    app.config["SLIP_SOCKETS_CONTROL_API"] = deployment["controlApi"]
+    app.config["SLIP_SOCKETS_JWT_SECRET"] = os.environ["JWT_SECRET"]
+    sockets = SlipSockets(app)
 
     @app.get("/")
     def page() -> Response:
         return app.send_static_file("index.html")
+
+    @app.get("/slip-sockets.js")
+    def module() -> Response:
+        return send_file(MODULE, mimetype="text/javascript")
 
     @app.get("/settings.json")
     def settings() -> dict[str, str]:
         return {"websocketUrl": deployment["websocketUrl"]}
 
     @app.post("/slip")
-    def slip() -> Answer:
+    @sockets.handler
+    def slip(connection: Connection) -> None:
         """What happens on the sockets."""
-        connection = sockets.parse_request(request.headers, request.get_data())
         for event in connection.events:
             match event:
                 case Open():
@@ -60,18 +59,13 @@ def create_app() -> Flask:
                     listen(connection, data)
                 case Close():
                     leave(connection)
-        return connection.answer()
 
     @app.post("/announce")
     def announce() -> dict[str, int | None]:
         """Publish from an ordinary request, as from anywhere else. A real application would ask who is asking."""
         room, text = tidy(request.form.get("room", ""), "lobby"), request.form["text"][:MAX_TEXT]
-        report = sockets.publish_text(channel(room), frame("announced", text=text))
+        report = sockets.publisher.publish_text(channel(room), frame("announced", text=text))
         return {"listeners": report.matched if report else None}
-
-    @app.errorhandler(InvalidToken)
-    def not_from_the_gateway(error: InvalidToken) -> tuple[str, int]:
-        return f"{error}\n", 403
 
     @app.errorhandler(ControlApiError)
     def not_published(error: ControlApiError) -> tuple[str, int]:

@@ -40,7 +40,7 @@ async def run() -> int:
     with listen("BACKEND_PORT", 8000) as listener:
         page = f"http://{HOST}:{listener.getsockname()[1]}/"
         server = await start_server(
-            DevSettings(f"{page}slip", secret, port=port_from("PORT", 8787), outputs_path=outputs)
+            DevSettings(f"{page}slip", secret, port=port_from("PORT", 8787), outputs_path=outputs, inspector=True)
         )
         backend = await start_backend(listener, {"JWT_SECRET": secret, "OUTPUTS": str(outputs)})
     ended = asyncio.create_task(backend.wait())
@@ -48,7 +48,8 @@ async def run() -> int:
         ready = asyncio.create_task(answers(page))
         await asyncio.wait({ready, ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and ready.result():
-            print(f"WebSockets  {server.websocket_url}\nBackend     {page}\nCtrl-C stops both.\n")
+            print(f"WebSockets  {server.websocket_url}\nBackend     {page}\nInspector   {server.inspector_url}")
+            print("Ctrl-C stops both.\n")
             print(f"Open {page} in two tabs", flush=True)
         else:
             ready.cancel()

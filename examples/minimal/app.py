@@ -1,18 +1,18 @@
-from flask import Flask, request
+from flask import Flask
 
-from slip_sockets import Answer, Open, SlipSocketsPublisher, Text
+from slip_sockets import Connection
+from slip_sockets.flask import SlipSockets
 
 app = Flask(__name__)
-sockets = SlipSocketsPublisher(control_api="http://127.0.0.1:8787/control", jwt_secret="change-me")
+app.config.update(SLIP_SOCKETS_CONTROL_API="http://127.0.0.1:8787/control", SLIP_SOCKETS_JWT_SECRET="change-me")
+sockets = SlipSockets(app)
 
 
 @app.post("/slip")
-def slip() -> Answer:
-    connection = sockets.parse_request(request.headers, request.get_data())
-    for event in connection.events:
-        if isinstance(event, Open):
-            connection.accept()
-            connection.subscribe("lobby")
-        elif isinstance(event, Text):
-            connection.publish_text("lobby", event.data)
-    return connection.answer()
+@sockets.handler
+def slip(connection: Connection) -> None:
+    if connection.is_opening:
+        connection.accept()
+        connection.subscribe("lobby")
+    for text in connection.texts:
+        connection.publish_text("lobby", text)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 INDEX_NAME = "channel-index"
 FORGETTING_THREADS = 8
-"""Queries at once when many are forgotten: fewer than botocore keeps connections, 10."""
+"""Queries at once when many are forgotten: fewer than a client keeps connections, 10."""
 
 
 class DynamoDbConnectionStore:
@@ -156,7 +156,7 @@ class DynamoDbConnectionStore:
         return self._stored(next((item for item in items if item["channel"]["S"] == own), None))
 
     async def claim(self, channel: str, message_id: str, claimant: str, *, lease_s: float) -> Claim:
-        """By the claimant, a repetition of this very call is known: botocore sends it again when an answer is lost."""
+        """By the claimant, a repetition of this very call is known: clients send it again when an answer is lost."""
         now_s = self._clock.now()
         item: Item = {
             **_claim_key(channel, message_id),
@@ -271,7 +271,7 @@ class DynamoDbConnectionStore:
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
-        """Made when it is needed first. A client of boto3 may be shared by threads."""
+        """Made when it is needed first. A client may be shared by threads."""
         return ThreadPoolExecutor(FORGETTING_THREADS, "forget")
 
     async def _mark(self, mark: Item, for_s: float) -> None:

@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, cast
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import ClientError
+import msgspec
 
 from ..errors import InvalidSettings
 from ..gateway.backend import Backend
 from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.gateway import Gateway
 from ..gateway.ports import SystemClock
-from .calls import calling, error_code
+from .calls import calling, error_code, refusals
+from .client import Client, endpoint_url
 from .connections import DynamoDbConnectionStore
-from .http_client import RequestsClient
+from .credentials import FunctionCredentials
+from .http_client import Urllib3Client
 from .management import ApiGatewayManagement
 from .progress import DynamoDbProgress
 from .queue import SqsQueue
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
+    from types_boto3_sqs.client import SQSClient
     from types_boto3_ssm.client import SSMClient
 
-_CONFIG = Config(connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3})
-"""At most 12 s for a call and its repetitions, then it has failed; the functions have longer."""
+_secrets_decoder: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(
+    Annotated[list[str], msgspec.Meta(min_length=1)]
+)
 
 _MEANINGS = {
     "TARGET_URL": "the URL of the backend that receives the events, e.g. https://app.example/slip",
     "TABLE_NAME": "the name of the Connections table",
     "QUEUE_URL": "the URL of the FIFO queue for what is deferred",
     "MANAGEMENT_URL": "the WebSocket API's stage, e.g. https://abc123.execute-api.eu-west-1.amazonaws.com/live",
-    "JWT_SECRET_PARAMETER": "the name of the SSM parameter that holds the JWT secret",
+    "JWT_SECRET_PARAMETER": "the name of the SSM parameter that holds the JWT secrets",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionSettings:
-    """What the stacks tell a function. The two parameters are names of SSM SecureStrings, never the secrets themselves.
+    """What the stacks tell a function.
 
-    `jwt_previous_secrets_parameter` holds secrets that are still accepted, separated by commas. `inline_limit` is how
-    many subscribers a publish sends to without the queue.
+    `jwt_secret_parameter` names an SSM SecureString, a JSON list of the secrets that are accepted, the one that signs
+    first. `inline_limit` is how many subscribers a publish sends to without the queue.
     """
 
     target_url: str
@@ -51,7 +54,6 @@ class FunctionSettings:
     queue_url: str
     management_url: str
     jwt_secret_parameter: str
-    jwt_previous_secrets_parameter: str | None = None
     inline_limit: int = INLINE_LIMIT
 
     @classmethod
@@ -66,17 +68,16 @@ class FunctionSettings:
             queue_url=environ["QUEUE_URL"],
             management_url=environ["MANAGEMENT_URL"],
             jwt_secret_parameter=environ["JWT_SECRET_PARAMETER"],
-            jwt_previous_secrets_parameter=environ.get("JWT_PREVIOUS_SECRETS_PARAMETER") or None,
             inline_limit=int(environ.get("INLINE_LIMIT") or INLINE_LIMIT),
         )
 
 
 def build_queue(settings: FunctionSettings) -> SqsQueue:
-    return SqsQueue(boto3.client("sqs", config=_CONFIG), settings.queue_url, SystemClock())
+    return SqsQueue(cast("SQSClient", _client("sqs")), settings.queue_url, SystemClock())
 
 
 def build_dynamodb() -> DynamoDBClient:
-    return boto3.client("dynamodb", config=_CONFIG)
+    return cast("DynamoDBClient", _client("dynamodb"))
 
 
 def build_progress(settings: FunctionSettings, dynamodb: DynamoDBClient) -> DynamoDbProgress:
@@ -86,11 +87,10 @@ def build_progress(settings: FunctionSettings, dynamodb: DynamoDBClient) -> Dyna
 def build_gateway(settings: FunctionSettings, queue: SqsQueue, dynamodb: DynamoDBClient) -> Gateway:
     """Raises InvalidSettings or Unavailable."""
     clock = SystemClock()
-    secrets = _read_secrets(settings, boto3.client("ssm", config=_CONFIG))
-    session = boto3.Session()
-    management = ApiGatewayManagement(settings.management_url, session.region_name, session.get_credentials, clock)
+    secrets = _read_secrets(settings, cast("SSMClient", _client("ssm")))
+    management = ApiGatewayManagement(settings.management_url, _region(), _credentials(), clock)
     return Gateway(
-        backend=Backend(settings.target_url, secrets[0], RequestsClient(clock), clock),
+        backend=Backend(settings.target_url, secrets[0], Urllib3Client(clock), clock),
         store=DynamoDbConnectionStore(dynamodb, settings.table_name, clock),
         management=management,
         queue=queue,
@@ -100,20 +100,39 @@ def build_gateway(settings: FunctionSettings, queue: SqsQueue, dynamodb: DynamoD
     )
 
 
+def _client(service: str) -> Client:
+    """It is used with the types of boto3's, whose methods it has."""
+    region = _region()
+    return Client(service, region, _credentials(), endpoint_url=endpoint_url(service, region, os.environ))
+
+
+def _credentials() -> FunctionCredentials:
+    return FunctionCredentials(os.environ, SystemClock())
+
+
+def _region() -> str:
+    """Lambda sets both; whoever runs a function elsewhere may have but one."""
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not region:
+        raise InvalidSettings(["AWS_REGION is not set. Set it to the region of the table, e.g. eu-west-1"])
+    return region
+
+
 def _read_secrets(settings: FunctionSettings, client: SSMClient) -> list[str]:
     """Return the JWT secrets, the one that signs first."""
-    secrets = [_read_parameter(client, settings.jwt_secret_parameter)]
-    if settings.jwt_previous_secrets_parameter is not None:
-        previous = _read_parameter(client, settings.jwt_previous_secrets_parameter)
-        secrets += filter(None, previous.split(","))
-    return secrets
+    value = _read_parameter(client, settings.jwt_secret_parameter)
+    try:
+        return _secrets_decoder.decode(value)
+    except msgspec.DecodeError:  # whose message and context may tell of the value
+        problem = f"the SSM parameter {settings.jwt_secret_parameter} is not a JSON list of secrets. Deploy again"
+    raise InvalidSettings([problem])
 
 
 def _read_parameter(client: SSMClient, name: str) -> str:
     with calling("SSM"):
         try:
             return client.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
-        except ClientError as error:
+        except refusals() as error:
             if error_code(error) != "ParameterNotFound":
                 raise
             raise InvalidSettings([f"SSM has no parameter {name}, which the deployment makes. Deploy again"]) from error

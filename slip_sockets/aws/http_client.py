@@ -1,77 +1,75 @@
-"""POSTs to the backend with requests, one at a time."""
+"""POSTs to the backend with urllib3, one at a time."""
 
 from __future__ import annotations
 
 import http.client
-import http.cookiejar
 import io
 import socket
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import requests
 import urllib3
-from requests.adapters import HTTPAdapter
-from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema
 
 from ..gateway.backend import TIMEOUT_S
 from ..gateway.ports import Clock, HttpAnswer, HttpAnswerTooLarge, HttpError, HttpTimeout
+from ..settings import is_http_url
+from .tls import tls_context
 
 IDLE_CONNECTION_S = 1.0
 """Common servers drop an idle connection after 2 s or more; a POST into one that is being dropped would be lost."""
 CHUNK_BYTES = 64 * 1024
+NO_URL = "not an http or https URL"
+HEADERS = {"Accept-Encoding": "gzip, deflate", "User-Agent": "slip-sockets"}
 
 
-class RequestsClient:
+class Urllib3Client:
     """An HttpClient. `timeout_s` bounds a whole POST, from the connection to the last byte received.
 
-    `ca_bundle` is a file of certificates to trust instead of certifi's.
+    `tls` is another context than that of the functions, which trusts the system's certificates. Nothing else of the
+    surroundings matters: no proxy, no ~/.netrc, no cookies.
 
     A kept connection may be dead when a function thaws, and only a POST into it would tell. So connections that have
     been idle by the `clock` are not used again, and urllib3 looks for a closed one before each use. A POST that fails
     is not repeated here: once a byte has been sent, nothing proves that the backend did not act on it.
     """
 
-    def __init__(self, clock: Clock, timeout_s: float = TIMEOUT_S, *, ca_bundle: str | None = None) -> None:
+    def __init__(self, clock: Clock, timeout_s: float = TIMEOUT_S, *, tls: ssl.SSLContext | None = None) -> None:
         self._clock = clock
         self._timeout_s = timeout_s
         self._idle_since = 0.0
-        self._session = requests.Session()
-        self._session.verify = ca_bundle or True
-        # Nothing of the environment: an entry in ~/.netrc would replace the Authorization header.
-        self._session.trust_env = False
-        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, _Adapter())
+        self._pools = urllib3.PoolManager(ssl_context=tls)
+        self._pools.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpAnswer:
+        if not is_http_url(url):
+            raise HttpError(NO_URL)
         if self._clock.now() - self._idle_since > IDLE_CONNECTION_S:
-            self._session.close()  # its pool of connections; it stays usable
+            self._pools.clear()  # it stays usable
         deadline = time.monotonic() + self._timeout_s
         try:
-            with self._session.post(
+            answer = self._pools.urlopen(
+                "POST",
                 url,
-                data=body,
-                headers=headers,
-                auth=_keep_authorization,
-                timeout=urllib3.Timeout(total=self._timeout_s),  # type: ignore[arg-type] # missing in the stubs
-                allow_redirects=False,
-                stream=True,
-            ) as answer:
-                is_answer = 200 <= answer.status_code < 300
-                return HttpAnswer(answer.status_code, _read(answer.raw, max_bytes) if is_answer else b"")
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                body=body,
+                headers=HEADERS | dict(headers),
+                timeout=urllib3.Timeout(total=self._timeout_s),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+            try:
+                is_answer = 200 <= answer.status < 300
+                return HttpAnswer(answer.status, _read(answer, max_bytes) if is_answer else b"")
+            finally:
+                answer.close()  # unless it was read to its end: then its connection is kept already
+        except (urllib3.exceptions.HTTPError, OSError) as error:
             if time.monotonic() >= deadline:
                 raise HttpTimeout(f"not within {self._timeout_s:g} s") from error
             raise HttpError(_reason(error)) from error
         finally:
             self._idle_since = self._clock.now()
-
-
-def _keep_authorization(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Without an `auth`, a user and password in the URL would replace the Authorization header."""
-    return request
 
 
 def _read(raw: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
@@ -85,11 +83,13 @@ def _read(raw: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
 
 def _reason(error: BaseException) -> str:
     """Return what the first of a chain of errors says. Others quote the URL, which may hold a password."""
-    if isinstance(error, InvalidURL | InvalidSchema | MissingSchema):
-        return "not an http or https URL"
+    if isinstance(error, urllib3.exceptions.LocationValueError):
+        return NO_URL
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
-    return str(error) or type(error).__name__
+    if isinstance(error, OSError):
+        return str(error) or type(error).__name__
+    return f"its answer is not HTTP ({type(error).__name__})"  # the errors about it quote it
 
 
 # A socket's timeout bounds one read. A server that sends a byte now and then would never exceed it, so the read timeout
@@ -151,8 +151,5 @@ class _HttpPool(urllib3.HTTPConnectionPool):
 class _HttpsPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _HttpsConnection
 
-
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+    def __init__(self, *args: Any, ssl_context: ssl.SSLContext | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, ssl_context=ssl_context or tls_context(), **kwargs)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
-
-from botocore.credentials import Credentials, ReadOnlyCredentials
-from botocore.exceptions import BotoCoreError
+from collections.abc import Sequence
 
 from ..gateway.ports import Clock, Outcome, Unavailable
+from .credentials import CredentialsProvider
 from .sender import Limits, Sender
-from .sigv4 import Signer
+from .sigv4 import Credentials, Signer
 
 ASK_FOR_S = 10.0
 """How long `is_open` may take."""
-
-CredentialsProvider = Callable[[], Credentials | None]
-"""Such as a boto3 session's `get_credentials`. It is asked for each call, since what it gives expires."""
 
 
 class ApiGatewayManagement:
@@ -36,7 +31,7 @@ class ApiGatewayManagement:
         self._region = region
         self._credentials = credentials
         self._clock = clock
-        self._frozen: ReadOnlyCredentials | None = None
+        self._signed_with: Credentials | None = None
         self._signer: Signer | None = None
 
     async def post(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
@@ -61,7 +56,7 @@ class ApiGatewayManagement:
             return Outcome()
         try:
             signer = self._current_signer()
-        except (BotoCoreError, Unavailable) as error:
+        except Unavailable as error:
             return Outcome(failed=dict.fromkeys(connection_ids, str(error)))
         return await self._sender.send(method, connection_ids, body, signer, until=until)
 
@@ -70,8 +65,7 @@ class ApiGatewayManagement:
         credentials = self._credentials()
         if credentials is None:
             raise Unavailable("there are no AWS credentials")
-        frozen = credentials.get_frozen_credentials()
-        if self._signer is None or frozen != self._frozen:
-            self._frozen = frozen
-            self._signer = Signer(self._sender.host, self._region, frozen)
+        if self._signer is None or credentials != self._signed_with:
+            self._signed_with = credentials
+            self._signer = Signer(self._sender.host, self._region, credentials)
         return self._signer

@@ -22,6 +22,7 @@ from ..gateway.ports import Clock, Outcome
 from .http1 import Answer, AnswerReader, BadAnswer
 from .pace import Pace
 from .sigv4 import Signer
+from .tls import tls_context
 
 REQUESTS_PER_CONNECTION = 8
 """Another connection is opened where so many requests are there for each: a TLS handshake costs more than they do."""
@@ -153,7 +154,7 @@ class Sender:
 
     def _tls_context(self) -> ssl.SSLContext | None:
         if self._is_tls and self._tls is None:
-            self._tls = ssl.create_default_context()
+            self._tls = tls_context()
         return self._tls if self._is_tls else None
 
     def _drop_old(self) -> None:

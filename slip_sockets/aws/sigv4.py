@@ -1,4 +1,4 @@
-"""Signature Version 4 for one host of API Gateway, cheap enough for thousands of requests a second.
+"""Signature Version 4 for one host of AWS, cheap enough for thousands of requests a second.
 
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 """
@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
-from typing import Protocol
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
-SERVICE = "execute-api"
+MANAGEMENT_SERVICE = "execute-api"
+"""What API Gateway's management API is signed for."""
 
 
 class Credentials(Protocol):
-    """What botocore's `get_frozen_credentials` returns."""
+    """What botocore's `get_frozen_credentials` returns, and `credentials`."""
 
     @property
     def access_key(self) -> str | None: ...
@@ -24,49 +26,91 @@ class Credentials(Protocol):
     def token(self) -> str | None: ...
 
 
-class Signer:
-    """Signs requests to `host`: a name in lower case, with the port unless it is the scheme's own.
+class _Second(NamedTuple):
+    """What is the same for all requests of a second (Unix). Whole or not there at all: threads share a signer."""
 
-    What is the same for all requests of a day, and of a second, is made once.
+    second: int
+    key: bytes
+    headers: Mapping[str, str]
+    authorization: str
+    lines: str
+    canonical_headers: str
+    string_to_sign: str
+
+
+class Signer:
+    """Signs requests of `service` to `host`: a name in lower case, with the port unless it is the scheme's own.
+
+    `headers` are sent with each request, and signed. What is the same for all requests of a day, and of a second, is
+    made once.
     """
 
-    def __init__(self, host: str, region: str, credentials: Credentials) -> None:
+    def __init__(
+        self,
+        host: str,
+        region: str,
+        credentials: Credentials,
+        service: str = MANAGEMENT_SERVICE,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._host = host
         self._region = region
         self._credentials = credentials
-        self._day = ""
-        self._second = -1
-        self._key = b""
-        self._headers = self._canonical_headers = self._string_to_sign = ""
+        self._service = service
+        self._fixed = headers or {}
+        self._key = ("", b"")  # of which day
+        self._now: _Second | None = None
 
     def headers(self, method: str, canonical_path: str, body_sha256: str, *, now: float) -> str:
         """Return the header lines, Host among them, for a request without a query that is sent at `now` (Unix seconds).
 
         `canonical_path` is the path as it is sent, with each segment URL-encoded once more; `body_sha256` is in hex.
         """
-        if int(now) != self._second:
-            self._prepare(int(now))
-        canonical = f"{method}\n{canonical_path}{self._canonical_headers}{body_sha256}"
-        text = self._string_to_sign + hashlib.sha256(canonical.encode()).hexdigest()
-        return f"{self._headers}{hmac.digest(self._key, text.encode(), 'sha256').hex()}\r\n"
+        prepared = self._prepared(int(now))
+        return f"{prepared.lines}{_signature(prepared, method, canonical_path, body_sha256)}\r\n"
 
-    def _prepare(self, second: int) -> None:
+    def fields(self, method: str, canonical_path: str, body_sha256: str, *, now: float) -> dict[str, str]:
+        """Return the same as a dictionary."""
+        prepared = self._prepared(int(now))
+        signature = _signature(prepared, method, canonical_path, body_sha256)
+        return {**prepared.headers, "Authorization": prepared.authorization + signature}
+
+    def _prepared(self, second: int) -> _Second:
+        if self._now is None or self._now.second != second:
+            self._now = self._prepare(second)
+            return self._now
+        return self._now
+
+    def _prepare(self, second: int) -> _Second:
         date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
-        scope = f"{date[:8]}/{self._region}/{SERVICE}/aws4_request"
-        if date[:8] != self._day:
+        scope = f"{date[:8]}/{self._region}/{self._service}/aws4_request"
+        day, key = self._key
+        if date[:8] != day:
             key = f"AWS4{self._credentials.secret_key}".encode()
             for part in scope.split("/"):
                 key = hmac.digest(key, part.encode(), "sha256")
-            self._key, self._day = key, date[:8]
-        signed = {"Host": self._host, "X-Amz-Date": date}
+            self._key = (date[:8], key)
+        signed = {"Host": self._host, "X-Amz-Date": date, **self._fixed}
         if self._credentials.token:
             signed["X-Amz-Security-Token"] = self._credentials.token
-        names = ";".join(signed).lower()
+        names = sorted(signed, key=str.lower)
         # The empty line is the query; both that and what follows the headers are the same for all requests.
-        canonical = "".join(f"{name.lower()}:{value}\n" for name, value in signed.items())
-        self._canonical_headers = f"\n\n{canonical}\n{names}\n"
-        self._string_to_sign = f"AWS4-HMAC-SHA256\n{date}\n{scope}\n"
-        lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
+        canonical = "".join(f"{name.lower()}:{signed[name]}\n" for name in names)
+        signed_names = ";".join(names).lower()
         credential = f"Credential={self._credentials.access_key}/{scope}"
-        self._headers = f"{lines}Authorization: AWS4-HMAC-SHA256 {credential}, SignedHeaders={names}, Signature="
-        self._second = second
+        authorization = f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={signed_names}, Signature="
+        return _Second(
+            second=second,
+            key=key,
+            headers=signed,
+            authorization=authorization,
+            lines="".join(f"{name}: {signed[name]}\r\n" for name in names) + f"Authorization: {authorization}",
+            canonical_headers=f"\n\n{canonical}\n{signed_names}\n",
+            string_to_sign=f"AWS4-HMAC-SHA256\n{date}\n{scope}\n",
+        )
+
+
+def _signature(prepared: _Second, method: str, canonical_path: str, body_sha256: str) -> str:
+    canonical = f"{method}\n{canonical_path}{prepared.canonical_headers}{body_sha256}"
+    text = prepared.string_to_sign + hashlib.sha256(canonical.encode()).hexdigest()
+    return hmac.digest(prepared.key, text.encode(), "sha256").hex()

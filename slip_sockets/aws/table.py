@@ -9,11 +9,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from botocore.exceptions import ClientError
-
 from ..events import RESERVED_CHANNEL_PREFIX
 from ..gateway.ports import Clock, Unavailable
-from .calls import calling, error_code
+from .calls import calling, error_code, refusals, response_of
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -27,7 +25,7 @@ MAX_BATCH_READS = 100
 MAX_BATCH_ROWS = 25
 """https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html"""
 RETRY_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Between attempts at what botocore does not repeat: rows left unprocessed, and conflicts of transactions."""
+"""Between attempts at what the client does not repeat: rows left unprocessed, and conflicts of transactions."""
 
 TTL = {"#ttl": "ttl"}  # a reserved word of DynamoDB's expressions
 _TRANSIENT_REASONS = {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
@@ -106,16 +104,21 @@ class Table:
 
     def partition(self, name: str, *, keys_only: bool = False) -> list[Item]:
         """Read all rows of a partition consistently, expired ones included."""
-        only: dict[str, Any] = {"ProjectionExpression": "connectionId, channel"} if keys_only else {}
-        pages = self._client.get_paginator("query").paginate(
-            TableName=self.name,
-            ConsistentRead=True,
-            KeyConditionExpression="connectionId = :id",
-            ExpressionAttributeValues={":id": {"S": name}},
-            **only,
-        )
+        how: dict[str, Any] = {"ProjectionExpression": "connectionId, channel"} if keys_only else {}
+        found: list[Item] = []
         with calling("DynamoDB"):
-            return [item for page in pages for item in page["Items"]]
+            while True:
+                page = self._client.query(
+                    TableName=self.name,
+                    ConsistentRead=True,
+                    KeyConditionExpression="connectionId = :id",
+                    ExpressionAttributeValues={":id": {"S": name}},
+                    **how,
+                )
+                found += page["Items"]
+                if not (last := page.get("LastEvaluatedKey")):
+                    return found
+                how["ExclusiveStartKey"] = last
 
     async def delete(self, items: Iterable[Item]) -> None:
         keys = [key(item["connectionId"]["S"], item["channel"]["S"]) for item in items]
@@ -138,10 +141,10 @@ class Table:
         with calling("DynamoDB"):
             try:
                 await self._retried(write)
-            except ClientError as error:
+            except refusals() as error:
                 if not _condition_failed(error):
                     raise
-                return cast("Item", error.response.get("Item", {}))
+                return cast("Item", response_of(error).get("Item", {}))
         return None
 
     async def _process(self, pending: Sequence[T], call: Callable[[Sequence[T]], Sequence[T]]) -> None:
@@ -160,22 +163,22 @@ class Table:
             try:
                 write()
                 return
-            except ClientError as error:
+            except refusals() as error:
                 if pause_s is None or not _is_conflict(error):
                     raise
             await self._clock.sleep(pause_s)
 
 
-def _reasons(error: ClientError) -> set[str]:
-    reasons = error.response.get("CancellationReasons", [])
+def _reasons(error: Exception) -> set[str]:
+    reasons = response_of(error).get("CancellationReasons", [])
     return {reason.get("Code", "None") for reason in reasons}
 
 
-def _condition_failed(error: ClientError) -> bool:
+def _condition_failed(error: Exception) -> bool:
     return error_code(error) == "ConditionalCheckFailedException" or "ConditionalCheckFailed" in _reasons(error)
 
 
-def _is_conflict(error: ClientError) -> bool:
+def _is_conflict(error: Exception) -> bool:
     if error_code(error) == "TransactionCanceledException":
         return _reasons(error) <= _TRANSIENT_REASONS
     return error_code(error) == "TransactionConflictException"

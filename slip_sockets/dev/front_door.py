@@ -11,19 +11,21 @@ _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*websocket", re.IGNORECASE)
 _MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
 """How long a client may take over the head of its first request."""
+MAX_WAITING = 4096
+"""How many may be about it at once; then the one that has taken longest is cut off."""
 
 
 class FrontDoor(asyncio.Protocol):
     """Reads a connection's first request head and hands the connection on, with what was read.
 
-    While it waits for the head, it is in `waiting`.
+    While it waits for the head, it is in `waiting`, after those that have waited longer.
     """
 
     def __init__(
         self,
         new_socket: Callable[[], asyncio.Protocol],
         new_http_handler: Callable[[], asyncio.BaseProtocol],
-        waiting: set[FrontDoor],
+        waiting: dict[FrontDoor, None],
     ) -> None:
         self._waiting = waiting
         self._new_socket = new_socket
@@ -34,7 +36,11 @@ class FrontDoor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._waiting.add(self)
+        if len(self._waiting) >= MAX_WAITING:
+            longest = next(iter(self._waiting))
+            longest._stop_waiting()
+            longest.abort()
+        self._waiting[self] = None
         self._timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._transport.abort)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -57,5 +63,5 @@ class FrontDoor(asyncio.Protocol):
         handler.data_received(bytes(self._head))
 
     def _stop_waiting(self) -> None:
-        self._waiting.discard(self)
+        self._waiting.pop(self, None)
         self._timer.cancel()

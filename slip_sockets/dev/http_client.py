@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 
 import aiohttp
 from yarl import URL
@@ -11,6 +13,10 @@ from ..gateway.ports import HttpAnswer, HttpAnswerTooLarge, HttpError, HttpTimeo
 
 IDLE_CONNECTION_S = 1.0
 """Common servers drop an idle connection after 2 s or more; a POST into one that is being dropped would be lost."""
+
+MAX_ERROR_BYTES = 16 * 1024
+"""Of an answer that is not 2xx the beginning is enough: the inspector shows it, and nobody else looks."""
+ERROR_BODY_S = 0.2
 
 
 class AiohttpClient:
@@ -30,7 +36,7 @@ class AiohttpClient:
             target = URL(url).with_user(None)
             async with self._session.post(target, data=body, headers=headers, allow_redirects=False) as response:
                 if not 200 <= response.status < 300:
-                    return HttpAnswer(response.status, b"")
+                    return HttpAnswer(response.status, await _beginning(response))
                 received = bytearray()
                 async for chunk in response.content.iter_any():
                     received += chunk
@@ -41,7 +47,24 @@ class AiohttpClient:
         except TimeoutError as error:
             raise HttpTimeout(f"not within {self._timeout_s:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise HttpError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise HttpError(_reason(error)) from error
 
     async def aclose(self) -> None:
         await self._session.close()
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """Return what there is of a body that is not waited for: the status has said it all."""
+    with suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(ERROR_BODY_S):
+            return await response.content.read(MAX_ERROR_BYTES)
+    return b""
+
+
+def _reason(error: aiohttp.ClientError | OSError) -> str:
+    """Return what may be logged. Errors about an answer quote it, and the URL with its query."""
+    if isinstance(error, OSError | aiohttp.ServerDisconnectedError):
+        return " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, aiohttp.InvalidURL):
+        return "not an http or https URL"
+    return f"its answer is not HTTP ({type(error).__name__})"

@@ -195,6 +195,11 @@ class MemoryConnectionStore:
     async def mark_slow(self, channel: str, connection_ids: Sequence[str], *, for_s: float) -> None:
         self._mark(channel, connection_ids, for_s)
 
+    def look(self, connection_id: str) -> tuple[bytes | None, list[str]]:
+        """Return a connection's metadata (JSON) and channels, expired or not."""
+        row = self._connections.get(connection_id)
+        return row.stored.metadata if row else None, sorted(self._subscriptions.get(connection_id, ()))
+
     def __len__(self) -> int:
         """Return how many connections and subscriptions there are, expired ones included."""
         return len(self._connections) + sum(len(channel.subscriptions) for channel in self._channels.values())

@@ -17,11 +17,14 @@ from aiohttp import web
 from ..errors import InvalidSettings
 from ..gateway.backend import TIMEOUT_S, Backend
 from ..gateway.gateway import Gateway
-from ..gateway.ports import SystemClock
-from ..gateway.proxy import ProxyEvent, ProxyResponse
-from .edge import Edge, Limits
+from ..gateway.ports import ConnectionStore, HttpClient, Management, Queue, SystemClock
+from ..gateway.proxy import ProxyEvent, ProxyResponse, response
+from ..tokens import mint
+from .edge import Edge, Function, Limits, ManagementError
 from .front_door import FrontDoor
 from .http_client import AiohttpClient
+from .inspector.inspector import Inspector
+from .inspector.routes import PREFIX, Serving
 from .management import EdgeManagement, management_routes
 from .memory import MemoryConnectionStore
 from .proxy_events import ApiIdentity, http_event
@@ -39,7 +42,10 @@ STOP_PATIENCE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DevSettings:
-    """What a development server needs to know. `port` 0 takes a free one. `outputs_path` is written at start."""
+    """What a development server needs to know. `port` 0 takes a free one. `outputs_path` is written at start.
+
+    With `inspector` there is a page at `/_inspector` that shows what happens and can act, for whoever reaches it.
+    """
 
     target_url: str
     jwt_secret: str
@@ -50,6 +56,7 @@ class DevSettings:
     limits: Limits = field(default_factory=Limits)
     backend_timeout_s: float = TIMEOUT_S
     outputs_path: Path | None = None
+    inspector: bool = False
 
 
 class DevServer:
@@ -65,7 +72,8 @@ class DevServer:
         self._listener: asyncio.Server
         self.edge: Edge
         self.gateway: Gateway
-        self._doors: set[FrontDoor] = set()
+        self._inspector = Inspector() if settings.inspector else None
+        self._doors: dict[FrontDoor, None] = {}
         self.port = settings.port
 
     async def __aenter__(self) -> DevServer:
@@ -86,6 +94,10 @@ class DevServer:
     @property
     def management_url(self) -> str:
         return f"http://{self._host}:{self.port}/@connections"
+
+    @property
+    def inspector_url(self) -> str | None:
+        return f"http://{self._host}:{self.port}{PREFIX}" if self._inspector is not None else None
 
     @property
     def outputs(self) -> dict[str, dict[str, str]]:
@@ -112,16 +124,11 @@ class DevServer:
         api = ApiIdentity("local", "live", f"{self._host}:{self.port}")
         self._client = AiohttpClient(settings.backend_timeout_s)
         self.edge = Edge(self._websocket_function, api, settings.limits)
-        self.gateway = Gateway(
-            backend=Backend(settings.target_url, settings.jwt_secret, self._client, self._clock),
-            store=self.store,
-            management=EdgeManagement(self.edge, self._clock),
-            queue=self.queue,
-            clock=self._clock,
-            secrets=(settings.jwt_secret, *settings.previous_secrets),
-        )
-        self.queue.handle = self.gateway.on_deferred
         app = web.Application(client_max_size=MAX_CONTROL_BYTES)
+        self._wire(self._inspector)
+        if self._inspector is not None:
+            self._inspector.attach()
+            app.add_routes(self._inspector.routes(self._inspected()))
         app.add_routes(management_routes(self.edge))
         app.add_routes([web.post("/control", self._control), web.post("/control/{tail:.*}", self._control)])
         app.router.add_route("*", "/{tail:.*}", _not_found)
@@ -141,8 +148,36 @@ class DevServer:
             problem = f"cannot write {settings.outputs_path}: {error.strerror}. Choose another file with --outputs."
             raise InvalidSettings([problem]) from error
 
+    def _wire(self, inspector: Inspector | None) -> None:
+        """Put the gateway between its ports and the functions that lead into it, and the inspector in between."""
+        client: HttpClient = self._client
+        store: ConnectionStore = self.store
+        management: Management = EdgeManagement(self.edge, self._clock)
+        queue: Queue = self.queue
+        if inspector is not None:
+            client, store = inspector.client(client), inspector.store(store)
+            management, queue = inspector.management(management), inspector.queue(queue)
+        settings = self.settings
+        self.gateway = gateway = Gateway(
+            backend=Backend(settings.target_url, settings.jwt_secret, client, self._clock),
+            store=store,
+            management=management,
+            queue=queue,
+            clock=self._clock,
+            secrets=(settings.jwt_secret, *settings.previous_secrets),
+        )
+        self._on_websocket_event: Function = gateway.on_websocket_event
+        self._on_control_event: Function = gateway.on_control_event
+        self.queue.handle = gateway.on_deferred
+        if inspector is not None:
+            self._on_websocket_event = inspector.websocket_function(gateway.on_websocket_event)
+            self._on_control_event = inspector.control_function(gateway.on_control_event)
+            self.queue.handle = inspector.deferred(gateway.on_deferred)
+
     async def aclose(self) -> None:
         """Close all sockets (1001), tell the backend of each, and stop."""
+        if self._inspector is not None:
+            self._inspector.end_streams()
         self._listener.close()
         await self.edge.aclose(STOP_PATIENCE_S)
         await self.queue.aclose()
@@ -151,6 +186,8 @@ class DevServer:
             door.abort()
         await self._listener.wait_closed()
         await self._client.aclose()
+        if self._inspector is not None:
+            self._inspector.detach()
 
     @property
     def _host(self) -> str:
@@ -164,7 +201,7 @@ class DevServer:
         return FrontDoor(self.edge.new_socket, http_server, self._doors)
 
     async def _websocket_function(self, event: ProxyEvent) -> ProxyResponse:
-        return await self.gateway.on_websocket_event(event)
+        return await self._on_websocket_event(event)
 
     async def _control(self, request: web.Request) -> web.Response:
         event = http_event(
@@ -176,16 +213,67 @@ class DevServer:
             source_ip=request.remote or "",
             body=await request.read(),
         )
+        answer = await self._control_function(event)
+        return web.Response(status=answer["statusCode"], headers=answer["headers"], body=answer["body"].encode())
+
+    async def _control_function(self, event: ProxyEvent) -> ProxyResponse:
+        """Do as the HTTP API does where its function takes too long, or fails."""
+        json_type = {"Content-Type": "application/json; charset=utf-8"}
         try:
             async with asyncio.timeout(CONTROL_TIMEOUT_S):
-                answer = await self.gateway.on_control_event(event)
+                return await self._on_control_event(event)
         except TimeoutError:
             log.warning("the control function took over %g s", CONTROL_TIMEOUT_S)
-            return web.json_response({"message": "Service Unavailable"}, status=http.HTTPStatus.SERVICE_UNAVAILABLE)
+            return response(http.HTTPStatus.SERVICE_UNAVAILABLE, json_type, '{"message": "Service Unavailable"}')
         except Exception:
             log.exception("the control function failed")
-            return web.json_response({"message": "Internal Server Error"}, status=http.HTTPStatus.INTERNAL_SERVER_ERROR)
-        return web.Response(status=answer["statusCode"], headers=answer["headers"], body=answer["body"].encode())
+            return response(http.HTTPStatus.INTERNAL_SERVER_ERROR, json_type, '{"message": "Internal Server Error"}')
+
+    # For the inspector
+
+    def _inspected(self) -> Serving:
+        return Serving(
+            urls=lambda: {
+                "webSocket": self.websocket_url,
+                "controlApi": self.control_api,
+                "backend": self.settings.target_url,
+                "stack": self.settings.stack_name,
+            },
+            connection_ids=lambda: self.edge.connection_ids,
+            connection=self._look_at,
+            control=self._control_by_hand,
+        )
+
+    def _look_at(self, connection_id: str) -> dict[str, object] | None:
+        """Return what there is to know of a connection, None where it is not open."""
+        try:
+            state = self.edge.get(connection_id)
+        except ManagementError:
+            return None
+        metadata, channels = self.store.look(connection_id)
+        return {
+            "id": connection_id,
+            "connectedAt": state.connected_at,
+            "ip": state.source_ip,
+            "userAgent": state.user_agent,
+            "metadata": None if metadata is None else metadata.decode(),
+            "channels": channels,
+        }
+
+    async def _control_by_hand(self, body: bytes) -> tuple[int, str]:
+        """Perform a batch as if somebody who has the secret had posted it."""
+        token = mint("ControlEvent", self.settings.jwt_secret)
+        event = http_event(
+            ApiIdentity("local", "$default", f"{self._host}:{self.port}"),
+            method="POST",
+            path="/control",
+            query="",
+            headers=[("Content-Type", "application/json"), ("Authorization", f"Bearer {token}")],
+            source_ip=self.settings.host,
+            body=body,
+        )
+        answer = await self._control_function(event)
+        return answer["statusCode"], answer["body"]
 
 
 async def _not_found(request: web.Request) -> web.Response:

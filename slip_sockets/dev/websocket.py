@@ -172,7 +172,8 @@ class WebSocket(asyncio.Protocol):
             return
         match frame.opcode:
             case Opcode.TEXT | Opcode.CONT:
-                self._message.append(bytes(frame.data))
+                if frame.data:  # empty fragments count for no limit, and there may be no end of them
+                    self._message.append(bytes(frame.data))
                 if frame.fin:
                     self._handle_text(b"".join(self._message))
                     self._message.clear()

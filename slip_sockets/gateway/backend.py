@@ -32,6 +32,20 @@ class BackendFailed(SlipSocketsError):
         self.retryable = retryable
 
 
+def read_answer(status: int, body: bytes) -> Sequence[AnswerEvent]:
+    """Return the events of a backend's answer; an empty body is none. Raises BackendFailed."""
+    if not 200 <= status < 300:
+        retryable = status == http.HTTPStatus.TOO_MANY_REQUESTS or status >= 500
+        raise BackendFailed(f"answered {status}", status=http.HTTPStatus.INTERNAL_SERVER_ERROR, retryable=retryable)
+    if not body.strip():
+        return []
+    try:
+        return decode_answer(body)
+    except InvalidEvents as error:
+        detail = f"answered {status} with a body that is not valid: {error}"
+        raise BackendFailed(detail, status=http.HTTPStatus.BAD_REQUEST, retryable=False) from error
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     """The application at `target_url`. `jwt_secret` signs what it is told."""
@@ -55,19 +69,17 @@ class Backend:
             raise self._failed(detail, http.HTTPStatus.BAD_REQUEST, retryable=False) from error
         except HttpError as error:
             raise self._failed(f"cannot be reached: {error}", http.HTTPStatus.BAD_GATEWAY, retryable=True) from error
-        if not 200 <= answer.status < 300:
-            retryable = answer.status == http.HTTPStatus.TOO_MANY_REQUESTS or answer.status >= 500
-            detail = f"answered {answer.status}"
-            raise self._failed(detail, http.HTTPStatus.INTERNAL_SERVER_ERROR, retryable=retryable)
-        if not answer.body.strip():
-            return []
         try:
-            return decode_answer(answer.body)
-        except InvalidEvents as error:
-            detail = f"answered {answer.status} with a body that is not valid: {error}"
-            raise self._failed(detail, http.HTTPStatus.BAD_REQUEST, retryable=False) from error
+            return read_answer(answer.status, answer.body)
+        except BackendFailed as error:
+            raise self._failed(str(error), error.status, retryable=error.retryable) from error.__cause__
 
     def _failed(self, detail: str, status: http.HTTPStatus, *, retryable: bool) -> BackendFailed:
-        url = urlsplit(self.target_url)
-        shown = urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path, "", ""))  # no password, no query
-        return BackendFailed(f"backend {shown} {detail}", status=status, retryable=retryable)
+        message = f"backend {without_secrets(self.target_url)} {detail}"
+        return BackendFailed(message, status=status, retryable=retryable)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL as it may be shown: no user, no password, no query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

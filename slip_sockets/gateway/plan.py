@@ -90,7 +90,8 @@ def _accepted_subprotocol(connection_id: str, offered: Collection[str], answer: 
             raise InvalidEvents("SET_METADATA stands before ACCEPT in the answer to OPEN")
     chosen = accepts[0].subprotocol
     if chosen is not None and chosen not in offered:
-        raise InvalidEvents(f"ACCEPT has subprotocol {chosen!r}; the client offered {', '.join(offered) or 'none'}")
+        # Not what was offered: where there is no other header to be had, clients put tokens there.
+        raise InvalidEvents("ACCEPT names a subprotocol that the client did not offer", field="subprotocol")
     return chosen
 
 

@@ -313,7 +313,7 @@ class HttpAnswer:
 
 class HttpClient(Protocol):
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpAnswer:
-        """POST and follow no redirect. A body is read to `max_bytes`, and only of a 2xx: of others the status says all.
+        """POST and follow no redirect. A 2xx's body is read to `max_bytes`; of others the status says all.
 
         Raises HttpError or one of its kinds.
         """

@@ -53,19 +53,30 @@ def parse_websocket_event(event: ProxyEvent) -> Connect | Message | Disconnect:
     match context["eventType"]:
         case "CONNECT":
             headers = event.get("headers") or {}
+            query = event.get("multiValueQueryStringParameters") or {}
             return Connect(
                 connection_id,
-                headers,
-                event.get("multiValueQueryStringParameters") or {},
+                {_utf8(name): _utf8(value) for name, value in headers.items()},
+                {_utf8(name): [_utf8(value) for value in values] for name, values in query.items()},
                 context.get("identity", {}).get("sourceIp"),
                 _subprotocols(event.get("multiValueHeaders") or {}),
             )
         case "MESSAGE":
-            return Message(connection_id, event.get("body") or "")
+            return Message(connection_id, _utf8(event.get("body") or ""))
         case "DISCONNECT":
-            return Disconnect(connection_id, context.get("disconnectStatusCode"), context.get("disconnectReason"))
+            reason = context.get("disconnectReason")
+            code = context.get("disconnectStatusCode")
+            return Disconnect(connection_id, code, None if reason is None else _utf8(reason))
         case other:
             raise KeyError(f"eventType {other!r}")
+
+
+def _utf8(text: str) -> str:
+    """An event is JSON, which can say an unpaired surrogate; UTF-8, and so a backend's request, cannot: it becomes `?`.
+
+    Refusing it would be an answer of 500 to a client that may not even have sent it.
+    """
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _subprotocols(headers: Mapping[str, list[str]]) -> tuple[str, ...]:

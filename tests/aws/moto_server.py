@@ -1,4 +1,4 @@
-"""AWS in this process, behind real HTTP on loopback: moto's server, and boto3's real clients for it."""
+"""AWS in this process, behind real HTTP on loopback: moto's server, and clients for it, ours and boto3's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
+from slip_sockets.aws.client import Client, Patience
 from slip_sockets.aws.connections import INDEX_NAME
+from slip_sockets.aws.credentials import Keys
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -30,15 +32,24 @@ ENVIRONMENT = {
 
 FAST_CONFIG = Config(
     connect_timeout=2,
-    read_timeout=10,
+    read_timeout=60,
     retries={"mode": "standard", "total_max_attempts": 1},
     max_pool_connections=16,
 )
 """botocore's own repetitions would only sleep here."""
 
 
-def client(service: Any, endpoint_url: str) -> Any:
-    """Return a real client of boto3 for a server on loopback."""
+def client(service: str, endpoint_url: str, *, attempts: int = 1) -> Any:
+    """Return a function's client for a server on loopback."""
+    patience = Patience(connect_timeout_s=2, read_timeout_s=10, attempts=attempts)
+    keys = Keys("x", "x")
+    return Client(
+        service, "us-east-1", lambda: keys, endpoint_url=endpoint_url, patience=patience, sleep=lambda seconds: None
+    )
+
+
+def boto3_client(service: Any, endpoint_url: str) -> Any:
+    """Return a real client of boto3, as who looks on has one."""
     return _session().client(service, endpoint_url=endpoint_url, config=FAST_CONFIG)
 
 
@@ -59,13 +70,13 @@ def moto_url() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def dynamodb(moto_url: str) -> DynamoDBClient:
-    made: DynamoDBClient = client("dynamodb", moto_url)
+    made: DynamoDBClient = boto3_client("dynamodb", moto_url)
     return made
 
 
 @pytest.fixture(scope="session")
 def sqs(moto_url: str) -> SQSClient:
-    made: SQSClient = client("sqs", moto_url)
+    made: SQSClient = boto3_client("sqs", moto_url)
     return made
 
 

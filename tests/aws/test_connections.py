@@ -6,7 +6,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,8 +42,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def store(dynamodb: DynamoDBClient, table_name: str, clock: FakeClock) -> DynamoDbConnectionStore:
-    return DynamoDbConnectionStore(dynamodb, table_name, clock)
+def store(moto_url: str, table_name: str, clock: FakeClock) -> DynamoDbConnectionStore:
+    return DynamoDbConnectionStore(client("dynamodb", moto_url), table_name, clock)
 
 
 @pytest.fixture
@@ -54,16 +54,17 @@ def proxied(stub: HttpStub, moto_url: str, table_name: str, clock: FakeClock) ->
 
 
 @pytest.fixture
-def calls(dynamodb: DynamoDBClient) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    """The operations that boto3 is asked for, with their parameters."""
+def calls(proxied: DynamoDbConnectionStore, stub: HttpStub) -> list[tuple[str, dict[str, Any]]]:
+    """The operations that DynamoDB is asked for by `proxied`, with their parameters."""
     seen: list[tuple[str, dict[str, Any]]] = []
+    forward = stub.script
 
-    def see(params: dict[str, Any], model: Any, **_: object) -> None:
-        seen.append((model.name, params))
+    def see(request: Request) -> Answer | None:
+        seen.append((request.operation, request.json))
+        return forward(request)
 
-    dynamodb.meta.events.register("provide-client-params.dynamodb", see)
-    yield seen
-    dynamodb.meta.events.unregister("provide-client-params.dynamodb", see)
+    stub.script = see
+    return seen
 
 
 def first(count: int, answer: Answer | None, *, to: str, then: Script) -> Script:
@@ -146,44 +147,46 @@ async def test_marks_are_of_the_channels_digest_and_alone_in_the_index(
 
 @pytest.mark.parametrize(("channels", "expected"), [(0, 1), (1, 1), (24, 1), (25, 2), (49, 2), (50, 3)])
 async def test_open_is_one_call_for_25_rows(
-    store: DynamoDbConnectionStore, calls: list[tuple[str, Any]], channels: int, expected: int
+    proxied: DynamoDbConnectionStore, calls: list[tuple[str, Any]], channels: int, expected: int
 ) -> None:
-    await store.open(ME, b"null", [f"room-{number}" for number in range(channels)])
+    await proxied.open(ME, b"null", [f"room-{number}" for number in range(channels)])
     assert [name for name, _ in calls] == ["BatchWriteItem"] * expected
 
 
-async def test_remove_is_one_query_and_one_batch(store: DynamoDbConnectionStore, calls: list[tuple[str, Any]]) -> None:
-    await store.open(ME, b"null", [f"room-{number}" for number in range(24)])
+async def test_remove_is_one_query_and_one_batch(
+    proxied: DynamoDbConnectionStore, calls: list[tuple[str, Any]]
+) -> None:
+    await proxied.open(ME, b"null", [f"room-{number}" for number in range(24)])
     calls.clear()
-    await store.remove(ME)
+    await proxied.remove(ME)
     assert [name for name, _ in calls] == ["Query", "BatchWriteItem"]
     assert calls[0][1]["ConsistentRead"] is True
 
 
 async def test_remove_and_unsubscribe_all_of_nothing_delete_nothing(
-    store: DynamoDbConnectionStore, calls: list[tuple[str, Any]]
+    proxied: DynamoDbConnectionStore, calls: list[tuple[str, Any]]
 ) -> None:
-    await store.remove(ME)
-    await store.open(ME, b"null", [])
+    await proxied.remove(ME)
+    await proxied.open(ME, b"null", [])
     calls.clear()
-    await store.unsubscribe_all(ME)
+    await proxied.unsubscribe_all(ME)
     assert [name for name, _ in calls] == ["Query"]
 
 
-async def test_each_other_method_is_one_call(store: DynamoDbConnectionStore, calls: list[tuple[str, Any]]) -> None:
-    await store.open(ME, b"null", [])
+async def test_each_other_method_is_one_call(proxied: DynamoDbConnectionStore, calls: list[tuple[str, Any]]) -> None:
+    await proxied.open(ME, b"null", [])
     calls.clear()
-    await store.get(ME)
-    await store.set_metadata(ME, b"1")
-    await store.subscribe(ME, "lobby")
-    await store.unsubscribe(ME, "lobby")
+    await proxied.get(ME)
+    await proxied.set_metadata(ME, b"1")
+    await proxied.subscribe(ME, "lobby")
+    await proxied.unsubscribe(ME, "lobby")
     for claimant in ("me", "another"):
-        await store.claim("lobby", "1", claimant, lease_s=30)
-        await store.confirm("lobby", "1", claimant)
-        await store.release("lobby", "1", claimant)
-    await store.mark_queued("lobby", for_s=60)
-    await store.mark_slow("lobby", [ME, "another="], for_s=60)
-    await store.channel_state("lobby")
+        await proxied.claim("lobby", "1", claimant, lease_s=30)
+        await proxied.confirm("lobby", "1", claimant)
+        await proxied.release("lobby", "1", claimant)
+    await proxied.mark_queued("lobby", for_s=60)
+    await proxied.mark_slow("lobby", [ME, "another="], for_s=60)
+    await proxied.channel_state("lobby")
     names = ["GetItem", "UpdateItem", "TransactWriteItems", "DeleteItem"]
     names += ["PutItem", "UpdateItem", "DeleteItem"] * 2 + ["PutItem"] * 3 + ["Query"]
     assert [name for name, _ in calls] == names
@@ -255,16 +258,16 @@ async def test_count_reads_page_after_page_until_its_time(
 
 
 async def test_forgetting_is_one_read_for_100_a_query_each_and_a_batch_for_25_rows(
-    store: DynamoDbConnectionStore, calls: list[tuple[str, Any]], clock: FakeClock
+    proxied: DynamoDbConnectionStore, calls: list[tuple[str, Any]], clock: FakeClock
 ) -> None:
     old, young = ([f"{kind}-{number}=" for number in range(size)] for kind, size in (("old", 60), ("young", 50)))
     for connection_id in old:
-        await store.open(connection_id, b"null", ["lobby"])
+        await proxied.open(connection_id, b"null", ["lobby"])
     clock.time = START + 1
     for connection_id in young:
-        await store.open(connection_id, b"null", ["lobby"])
+        await proxied.open(connection_id, b"null", ["lobby"])
     calls.clear()
-    await store.forget([*old, *young], accepted_before=START + 1)
+    await proxied.forget([*old, *young], accepted_before=START + 1)
     assert Counter(name for name, _ in calls) == {"BatchGetItem": 2, "Query": 60, "BatchWriteItem": 3}
     reads = [next(iter(params["RequestItems"].values())) for name, params in calls if name == "BatchGetItem"]
     assert [len(read["Keys"]) for read in reads] == [100, 10]
@@ -451,7 +454,7 @@ async def test_other_writes_wait_for_a_transaction_too(
 
 
 async def test_claim_whose_answer_is_lost_is_still_ones_own(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, monkeypatch: pytest.MonkeyPatch
+    proxied: DynamoDbConnectionStore, stub: HttpStub, table_name: str, clock: FakeClock
 ) -> None:
     forward, puts = stub.script, 0
 
@@ -463,12 +466,8 @@ async def test_claim_whose_answer_is_lost_is_still_ones_own(
 
     stub.script = lose_the_first_answer
 
-    def repeat_without_a_pause(caught_exception: Exception | None, **_: object) -> int | None:
-        return 0 if caught_exception is not None else None
-
-    events: Any = proxied._client.meta.events
-    events.register("needs-retry.dynamodb.PutItem", repeat_without_a_pause)
-    assert await proxied.claim("lobby", "1", "me", lease_s=30) is Claim.MINE
+    repeating = DynamoDbConnectionStore(client("dynamodb", stub.url, attempts=2), table_name, clock)
+    assert await repeating.claim("lobby", "1", "me", lease_s=30) is Claim.MINE
     assert puts == 2
     assert await proxied.claim("lobby", "1", "another", lease_s=30) is Claim.PENDING
 

@@ -297,9 +297,9 @@ async def test_last_attempt_of_an_unreadable_message_and_of_who_comes_along(
 
 
 async def test_kept_rest_is_handled_in_its_place_through_the_real_queue(
-    sqs: SQSClient, queue_url: str, worker: Worker, notes: Notes
+    sqs: SQSClient, moto_url: str, queue_url: str, worker: Worker, notes: Notes
 ) -> None:
-    queue = SqsQueue(sqs, queue_url, FakeClock())
+    queue = SqsQueue(client("sqs", moto_url), queue_url, FakeClock())
     await queue.put([WHOLE, Continuation(A, [SendText(A, "4")])])
     sent: list[str] = []
 

@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from slip_sockets.aws.dead_letters import DeadLetter, DeadLetters
 from slip_sockets.aws.progress import DynamoDbProgress
 from slip_sockets.aws.queue import decode, encode
-from slip_sockets.cli import app
+from slip_sockets.cli.app import app
 from slip_sockets.events import CloseChannel, PublishText, SendText
 from slip_sockets.gateway.ports import (
     CloseNotice,
@@ -33,7 +33,7 @@ from slip_sockets.gateway.ports import (
 )
 
 from .http_stub import Answer, HttpStub, Request, forward_to
-from .moto_server import ENVIRONMENT, client
+from .moto_server import ENVIRONMENT, boto3_client
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -254,7 +254,7 @@ async def test_deleting_that_fails_sends_twice_and_loses_nothing(
         return forward(request)
 
     stub.script = script
-    letters = deployment.letters(client("sqs", stub.url)).send_again()
+    letters = deployment.letters(boto3_client("sqs", stub.url)).send_again()
     assert (await anext(letters)).message_id == ids[0]
     with pytest.raises(Unavailable) as caught:
         await anext(letters)
@@ -269,7 +269,7 @@ async def test_deleting_that_fails_sends_twice_and_loses_nothing(
 async def test_nothing_is_sent_while_what_was_left_is_not_known(deployment: Deployment, stub: HttpStub) -> None:
     ids = deployment.bury(*texts("1"))
     stub.script = lambda _: Answer.error("Whatever")
-    away = DynamoDbProgress(client("dynamodb", stub.url), "table", SystemClock())
+    away = DynamoDbProgress(boto3_client("dynamodb", stub.url), "table", SystemClock())
     letters = DeadLetters(deployment.sqs, deployment.url, deployment.deferred_url, away, wait_s=0)
     with pytest.raises(Unavailable) as caught:
         await all_of(letters.send_again())
@@ -286,7 +286,7 @@ async def test_messages_that_cannot_be_shown_are_only_logged(
     forward = forward_to(moto_url)
     refused = "ChangeMessageVisibilityBatch"
     stub.script = lambda request: Answer.error("Whatever") if request.operation == refused else forward(request)
-    assert len(await all_of(deployment.letters(client("sqs", stub.url)).look())) == 1
+    assert len(await all_of(deployment.letters(boto3_client("sqs", stub.url)).look())) == 1
     problem = failure(refused)
     ours = [record.message for record in caplog.records if record.name == "slip_sockets.aws"]
     assert ours == [f"1 dead letters stay hidden for up to 300 s: SQS: {problem}"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import uuid
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ VARIABLES = {
     "TABLE_NAME": "slip-sockets-Connections",
     "QUEUE_URL": "http://127.0.0.1:1/000000000000/deferred.fifo",
     "MANAGEMENT_URL": "http://127.0.0.1:1/live",
-    "JWT_SECRET_PARAMETER": "/slip-sockets/jwt-secret",
+    "JWT_SECRET_PARAMETER": "/slip-sockets/jwt-secret/3",
 }
 
 
@@ -31,15 +32,8 @@ def test_settings_are_read() -> None:
         table_name="slip-sockets-Connections",
         queue_url="http://127.0.0.1:1/000000000000/deferred.fifo",
         management_url="http://127.0.0.1:1/live",
-        jwt_secret_parameter="/slip-sockets/jwt-secret",
-        jwt_previous_secrets_parameter=None,
+        jwt_secret_parameter="/slip-sockets/jwt-secret/3",
     )
-
-
-@pytest.mark.parametrize(("value", "expected"), [("", None), ("/previous", "/previous")])
-def test_previous_secrets_are_optional(value: str, expected: str | None) -> None:
-    settings = FunctionSettings.from_environ({**VARIABLES, "JWT_PREVIOUS_SECRETS_PARAMETER": value})
-    assert settings.jwt_previous_secrets_parameter == expected
 
 
 @pytest.mark.parametrize(("value", "expected"), [("", 1_000), ("0", 0), ("25", 25)])
@@ -55,7 +49,7 @@ def test_all_that_is_missing_is_named_at_once() -> None:
         "QUEUE_URL is not set. Set it to the URL of the FIFO queue for what is deferred",
         "MANAGEMENT_URL is not set. Set it to the WebSocket API's stage, e.g. "
         "https://abc123.execute-api.eu-west-1.amazonaws.com/live",
-        "JWT_SECRET_PARAMETER is not set. Set it to the name of the SSM parameter that holds the JWT secret",
+        "JWT_SECRET_PARAMETER is not set. Set it to the name of the SSM parameter that holds the JWT secrets",
     ]
 
 
@@ -76,8 +70,8 @@ def parameter(ssm: SSMClient, value: str) -> str:
     return name
 
 
-def settings(**parameters: str) -> FunctionSettings:
-    return FunctionSettings.from_environ(VARIABLES | {f"{name.upper()}_PARAMETER": v for name, v in parameters.items()})
+def settings(parameter: str) -> FunctionSettings:
+    return FunctionSettings.from_environ(VARIABLES | {"JWT_SECRET_PARAMETER": parameter})
 
 
 async def accepts(built: FunctionSettings, secret: str) -> bool:
@@ -89,18 +83,28 @@ async def accepts(built: FunctionSettings, secret: str) -> bool:
 
 
 async def test_secret_is_read_whole(ssm: SSMClient) -> None:
-    built = settings(jwt_secret=parameter(ssm, "a, secret\nwith ünusual characters "))
+    built = settings(parameter(ssm, json.dumps(["a, secret\nwith ünusual characters "])))
     assert await accepts(built, "a, secret\nwith ünusual characters ")
     assert not await accepts(built, "a")
 
 
 async def test_previous_secrets_still_verify(ssm: SSMClient) -> None:
-    built = settings(jwt_secret=parameter(ssm, "new"), jwt_previous_secrets=parameter(ssm, "old,older,"))
+    built = settings(parameter(ssm, '["new", "old", "older"]'))
     assert [await accepts(built, secret) for secret in ("new", "old", "older", "oldest")] == [True, True, True, False]
 
 
+@pytest.mark.parametrize("value", ["a-secret", '"a-secret"', "[]", '["a-secret", 1]'])
+def test_a_value_that_is_no_list_of_secrets_is_not_told(ssm: SSMClient, value: str) -> None:
+    name = parameter(ssm, value)
+    built = settings(name)
+    with pytest.raises(InvalidSettings) as error:
+        build_gateway(built, build_queue(built), build_dynamodb())
+    assert str(error.value) == f"the SSM parameter {name} is not a JSON list of secrets. Deploy again"
+    assert error.value.__context__ is None
+
+
 def test_secret_that_is_missing_is_named(ssm: SSMClient) -> None:
-    built = settings(jwt_secret="/not-there")
+    built = settings("/not-there")
     with pytest.raises(InvalidSettings) as error:
         build_gateway(built, build_queue(built), build_dynamodb())
     assert str(error.value) == "SSM has no parameter /not-there, which the deployment makes. Deploy again"
@@ -109,6 +113,6 @@ def test_secret_that_is_missing_is_named(ssm: SSMClient) -> None:
 def test_ssm_that_refuses_is_unavailable(ssm: SSMClient, stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> None:
     stub.script = lambda _: Answer.error("AccessDeniedException")
     monkeypatch.setenv("AWS_ENDPOINT_URL", stub.url)
-    built = settings(jwt_secret="/secret")
+    built = settings("/secret")
     with pytest.raises(Unavailable, match=r"^SSM: .*AccessDeniedException"):
         build_gateway(built, build_queue(built), build_dynamodb())

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from slip_sockets.aws.http_client import IDLE_CONNECTION_S, RequestsClient
+from slip_sockets.aws.http_client import IDLE_CONNECTION_S, Urllib3Client
 from slip_sockets.gateway.ports import HttpAnswer, HttpAnswerTooLarge, HttpError, HttpTimeout
 
 from ..gateway.doubles import FakeClock
@@ -27,6 +27,8 @@ BODY = b'{"events": []}'
 LIMIT = 1024 * 1024
 HURRY_S = 0.4
 """The deadline where a test waits for it to pass."""
+PATIENT_S = 1.5
+"""The deadline where a test lets part of it pass, and a busy machine may take as much again."""
 
 
 @pytest.fixture
@@ -35,15 +37,15 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def client(clock: FakeClock) -> RequestsClient:
-    return RequestsClient(clock, 20)
+def client(clock: FakeClock) -> Urllib3Client:
+    return Urllib3Client(clock, 20)
 
 
-async def post(client: RequestsClient, server: RawServer, max_bytes: int = LIMIT) -> HttpAnswer:
+async def post(client: Urllib3Client, server: RawServer, max_bytes: int = LIMIT) -> HttpAnswer:
     return await client.post(server.url, HEADERS, BODY, max_bytes=max_bytes)
 
 
-async def fails(client: RequestsClient, server: RawServer) -> HttpError:
+async def fails(client: Urllib3Client, server: RawServer) -> HttpError:
     """Post, and return the error that it raises."""
     with pytest.raises(HttpError) as error:
         await post(client, server)
@@ -58,7 +60,7 @@ def in_chunks(*chunks: bytes) -> bytes:
 # Answers
 
 
-async def test_request_and_answer_are_whole(client: RequestsClient) -> None:
+async def test_request_and_answer_are_whole(client: Urllib3Client) -> None:
     with RawServer(answering(answer(b'{"events": []}', status="207 Some"))) as server:
         assert await post(client, server) == HttpAnswer(207, b'{"events": []}')
     (request,) = server.requests
@@ -79,12 +81,12 @@ async def test_request_and_answer_are_whole(client: RequestsClient) -> None:
     ],
     ids=["chunked", "empty", "compressed", "failure"],
 )
-async def test_answers_of_all_kinds_are_read(client: RequestsClient, raw: bytes, expected: HttpAnswer) -> None:
+async def test_answers_of_all_kinds_are_read(client: Urllib3Client, raw: bytes, expected: HttpAnswer) -> None:
     with RawServer(answering(raw)) as server:
         assert await post(client, server) == expected
 
 
-async def test_answer_that_ends_with_its_connection_is_read(client: RequestsClient) -> None:
+async def test_answer_that_ends_with_its_connection_is_read(client: Urllib3Client) -> None:
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
         connection.sendall(b"HTTP/1.0 200 OK\r\n\r\nabc")
@@ -94,13 +96,13 @@ async def test_answer_that_ends_with_its_connection_is_read(client: RequestsClie
 
 
 @pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"])
-async def test_redirect_is_an_answer_and_not_followed(client: RequestsClient, status: str) -> None:
+async def test_redirect_is_an_answer_and_not_followed(client: Urllib3Client, status: str) -> None:
     with RawServer(answering(answer(b"", "Location: /elsewhere", status=status))) as server:
         assert (await post(client, server)).status == int(status[:3])
     assert len(server.requests) == 1
 
 
-async def test_cookies_are_not_kept(client: RequestsClient) -> None:
+async def test_cookies_are_not_kept(client: Urllib3Client) -> None:
     with RawServer(answering(answer(b"", "Set-Cookie: session=1; Path=/"))) as server:
         await post(client, server)
         await post(client, server)
@@ -118,11 +120,11 @@ async def test_surroundings_do_not_matter(clock: FakeClock, tmp_path: Path, monk
     monkeypatch.delenv("no_proxy", raising=False)
     assert os.environ["NETRC"]
     with RawServer(answering(answer(b""))) as server:
-        assert (await post(RequestsClient(clock, 20), server)).status == 200
+        assert (await post(Urllib3Client(clock, 20), server)).status == 200
     assert b"Authorization: Bearer token\r\n" in server.requests[0]
 
 
-async def test_password_in_the_url_does_not_replace_the_token(client: RequestsClient) -> None:
+async def test_password_in_the_url_does_not_replace_the_token(client: Urllib3Client) -> None:
     with RawServer(answering(answer(b""))) as server:
         url = server.url.replace("127.0.0.1", "ada:pw@127.0.0.1")
         assert (await client.post(url, HEADERS, BODY, max_bytes=LIMIT)).status == 200
@@ -132,7 +134,7 @@ async def test_password_in_the_url_does_not_replace_the_token(client: RequestsCl
 # Too much
 
 
-async def test_answer_as_large_as_the_limit_is_read(client: RequestsClient) -> None:
+async def test_answer_as_large_as_the_limit_is_read(client: Urllib3Client) -> None:
     with RawServer(answering(answer(b"x" * LIMIT))) as server:
         assert len((await post(client, server)).body) == LIMIT
 
@@ -146,12 +148,12 @@ async def test_answer_as_large_as_the_limit_is_read(client: RequestsClient) -> N
     ],
     ids=["plain", "chunked", "compressed"],
 )
-async def test_answer_beyond_the_limit_is_too_large(client: RequestsClient, raw: bytes) -> None:
+async def test_answer_beyond_the_limit_is_too_large(client: Urllib3Client, raw: bytes) -> None:
     with RawServer(answering(raw)) as server:
         assert isinstance(await fails(client, server), HttpAnswerTooLarge)
 
 
-async def test_answer_beyond_the_limit_is_not_read_further(client: RequestsClient) -> None:
+async def test_answer_beyond_the_limit_is_not_read_further(client: Urllib3Client) -> None:
     total = 50 * 1024 * 1024
     sent = 0
 
@@ -185,11 +187,11 @@ async def test_answer_byte_by_byte_ends_at_the_deadline(clock: FakeClock, raw: b
 
     with RawServer(script) as server:
         began = time.monotonic()
-        error = await fails(RequestsClient(clock, HURRY_S), server)
+        error = await fails(Urllib3Client(clock, HURRY_S), server)
         took_s = time.monotonic() - began
     assert isinstance(error, HttpTimeout)
     assert str(error) == "not within 0.4 s"
-    assert HURRY_S <= took_s < HURRY_S + 1
+    assert HURRY_S <= took_s < HURRY_S * 8  # the whole answer takes 18 times as long, or more
 
 
 async def test_silence_ends_at_the_deadline(clock: FakeClock) -> None:
@@ -198,20 +200,18 @@ async def test_silence_ends_at_the_deadline(clock: FakeClock) -> None:
         server.stopping.wait()
 
     with RawServer(script) as server:
-        assert isinstance(await fails(RequestsClient(clock, HURRY_S), server), HttpTimeout)
+        assert isinstance(await fails(Urllib3Client(clock, HURRY_S), server), HttpTimeout)
 
 
 async def test_silence_after_a_late_beginning_ends_at_the_same_deadline(clock: FakeClock) -> None:
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
-        server.stopping.wait(0.9 * 2 * HURRY_S)
-        connection.sendall(b"HTTP/1.1 ")
-        server.stopping.wait()
+        for part in (b"HTTP/1.1 200 OK\r\n", b"Content-Length: 0\r\n\r\n"):  # too late, by pauses within the deadline
+            server.stopping.wait(0.6 * PATIENT_S)
+            connection.sendall(part)
 
     with RawServer(script) as server:
-        began = time.monotonic()
-        assert isinstance(await fails(RequestsClient(clock, 2 * HURRY_S), server), HttpTimeout)
-        assert time.monotonic() - began < 1.5 * 2 * HURRY_S
+        assert isinstance(await fails(Urllib3Client(clock, PATIENT_S), server), HttpTimeout)
 
 
 async def test_backend_that_does_not_read_ends_at_the_deadline(clock: FakeClock) -> None:
@@ -219,10 +219,10 @@ async def test_backend_that_does_not_read_ends_at_the_deadline(clock: FakeClock)
         server.stopping.wait()
 
     with RawServer(script) as server, pytest.raises(HttpTimeout):
-        await RequestsClient(clock, HURRY_S).post(server.url, HEADERS, b"x" * 20_000_000, max_bytes=LIMIT)
+        await Urllib3Client(clock, HURRY_S).post(server.url, HEADERS, b"x" * 20_000_000, max_bytes=LIMIT)
 
 
-async def test_slow_answer_within_the_deadline_is_read(client: RequestsClient) -> None:
+async def test_slow_answer_within_the_deadline_is_read(client: Urllib3Client) -> None:
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
         server.trickle(connection, answer(b"abc"), 0.001)
@@ -234,12 +234,12 @@ async def test_slow_answer_within_the_deadline_is_read(client: RequestsClient) -
 async def test_each_post_has_its_own_deadline(clock: FakeClock) -> None:
     def script(server: RawServer, connection: socket.socket) -> None:
         while server.read_request(connection):
-            server.stopping.wait(HURRY_S * 0.6)
+            server.stopping.wait(0.6 * PATIENT_S)
             connection.sendall(answer(b""))
 
-    client = RequestsClient(clock, HURRY_S)
+    client = Urllib3Client(clock, PATIENT_S)
     with RawServer(script) as server:
-        for _ in range(3):
+        for _ in range(2):
             assert (await post(client, server)).status == 200
     assert server.connections == 1
 
@@ -273,7 +273,7 @@ def cut(raw: bytes, *, reset: bool) -> Script:
     ids=["nothing", "status", "header", "headers", "body", "chunks", "no HTTP", "no gzip"],
 )
 async def test_answer_that_breaks_off_is_an_error_and_the_post_is_not_repeated(
-    client: RequestsClient, raw: bytes, *, reset: bool
+    client: Urllib3Client, raw: bytes, *, reset: bool
 ) -> None:
     with RawServer(cut(raw, reset=reset)) as server:
         error = await fails(client, server)
@@ -293,7 +293,7 @@ async def test_answer_that_breaks_off_is_an_error_and_the_post_is_not_repeated(
         ("ftp://127.0.0.1:{port}/slip?key=secret", "not an http or https URL"),
     ],
 )
-async def test_backend_that_is_not_there_is_an_error(client: RequestsClient, url: str, reason: str) -> None:
+async def test_backend_that_is_not_there_is_an_error(client: Urllib3Client, url: str, reason: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(HttpError) as error:
@@ -306,7 +306,7 @@ async def test_backend_that_is_not_there_is_an_error(client: RequestsClient, url
 # Kept connections
 
 
-async def test_connection_in_use_is_kept(client: RequestsClient, clock: FakeClock) -> None:
+async def test_connection_in_use_is_kept(client: Urllib3Client, clock: FakeClock) -> None:
     with RawServer(answering(answer(b"abc"))) as server:
         for _ in range(5):
             await post(client, server)
@@ -314,7 +314,7 @@ async def test_connection_in_use_is_kept(client: RequestsClient, clock: FakeCloc
     assert server.connections == 1
 
 
-async def test_idle_connection_is_not_used_again(client: RequestsClient, clock: FakeClock) -> None:
+async def test_idle_connection_is_not_used_again(client: Urllib3Client, clock: FakeClock) -> None:
     with RawServer(answering(answer(b"abc"))) as server:
         await post(client, server)
         clock.time += IDLE_CONNECTION_S + 0.1
@@ -322,7 +322,7 @@ async def test_idle_connection_is_not_used_again(client: RequestsClient, clock: 
     assert server.connections == 2
 
 
-async def test_connection_closed_by_the_backend_is_not_used_again(client: RequestsClient) -> None:
+async def test_connection_closed_by_the_backend_is_not_used_again(client: Urllib3Client) -> None:
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
         connection.sendall(answer(b"abc")[:-1])
@@ -336,7 +336,7 @@ async def test_connection_closed_by_the_backend_is_not_used_again(client: Reques
     assert server.connections == 3
 
 
-async def test_connection_of_an_answer_not_read_to_its_end_is_not_used_again(client: RequestsClient) -> None:
+async def test_connection_of_an_answer_not_read_to_its_end_is_not_used_again(client: Urllib3Client) -> None:
     with RawServer(answering(answer(b"x" * (LIMIT * 2)))) as server:
         await fails(client, server)
         await fails(client, server)
@@ -379,7 +379,7 @@ def tls(certificate: Path) -> ssl.SSLContext:
 
 
 async def test_tls_works_and_keeps_its_connection(clock: FakeClock, certificate: Path, tls: ssl.SSLContext) -> None:
-    client = RequestsClient(clock, 20, ca_bundle=str(certificate))
+    client = Urllib3Client(clock, 20, tls=ssl.create_default_context(cafile=certificate))
     with RawServer(answering(answer(b"abc")), tls) as server:
         assert await post(client, server) == HttpAnswer(200, b"abc")
         assert await post(client, server) == HttpAnswer(200, b"abc")
@@ -395,13 +395,13 @@ async def test_tls_answer_byte_by_byte_ends_at_the_deadline(
 
     with RawServer(script, tls) as server:
         began = time.monotonic()
-        error = await fails(RequestsClient(clock, HURRY_S, ca_bundle=str(certificate)), server)
+        error = await fails(Urllib3Client(clock, HURRY_S, tls=ssl.create_default_context(cafile=certificate)), server)
         took_s = time.monotonic() - began
     assert isinstance(error, HttpTimeout)
-    assert took_s < HURRY_S + 1
+    assert took_s < HURRY_S * 8  # the whole answer takes 500 times as long
 
 
-async def test_tls_certificate_that_nobody_vouches_for_is_an_error(client: RequestsClient, tls: ssl.SSLContext) -> None:
+async def test_tls_certificate_that_nobody_vouches_for_is_an_error(client: Urllib3Client, tls: ssl.SSLContext) -> None:
     with RawServer(answering(answer(b"abc")), tls) as server:
         error = await fails(client, server)
     assert "CERTIFICATE_VERIFY_FAILED" in str(error)

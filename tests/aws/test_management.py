@@ -8,14 +8,13 @@ import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.exceptions import CredentialRetrievalError
 
 from slip_sockets.aws.management import ApiGatewayManagement
 from slip_sockets.aws.sender import Limits
 from slip_sockets.gateway.ports import Outcome, SystemClock, Unavailable
 
 from .http_stub import RESET, Answer, HttpStub, Request
-from .moto_server import client
+from .moto_server import boto3_client
 
 ME = "AAAAAAAAAAAAAAA="
 FATES = {
@@ -47,7 +46,7 @@ def answer_by_id(request: Request) -> Answer | None:
 
 
 class Provider:
-    """As a boto3 session's `get_credentials`: what it gives may change."""
+    """What it gives may change."""
 
     def __init__(self) -> None:
         self.credentials: Credentials | None = Credentials("AKIDFIRST", "a secret", "a token")
@@ -94,7 +93,7 @@ async def test_each_connection_has_its_own_fate(management: ApiGatewayManagement
 
 
 async def test_requests_are_those_of_boto3(management: ApiGatewayManagement, stub: HttpStub) -> None:
-    theirs = client("apigatewaymanagementapi", f"{stub.url}/live")
+    theirs = boto3_client("apigatewaymanagementapi", f"{stub.url}/live")
     for whose in (ME, "a/b c~d"):
         theirs.post_to_connection(ConnectionId=whose, Data=b"hi")
         theirs.delete_connection(ConnectionId=whose)
@@ -145,11 +144,11 @@ async def test_without_credentials_nothing_is_sent(
 
 async def test_credentials_that_cannot_be_had_are_a_failure(stub: HttpStub) -> None:
     def provide() -> Credentials:
-        raise CredentialRetrievalError(provider="container-role", error_msg="as the test says")
+        raise Unavailable("credentials: as the test says")
 
     management = ApiGatewayManagement(f"{stub.url}/live", "us-east-1", provide, SystemClock())
-    reason = "Error when retrieving credentials from container-role: as the test says"
-    assert await management.delete([ME], until=math.inf) == Outcome(failed={ME: reason})
+    outcome = Outcome(failed={ME: "credentials: as the test says"})
+    assert await management.delete([ME], until=math.inf) == outcome
 
 
 async def test_many_connections_are_all_told(management: ApiGatewayManagement, stub: HttpStub) -> None:

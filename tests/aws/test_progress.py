@@ -26,8 +26,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def progress(dynamodb: DynamoDBClient, table_name: str, clock: FakeClock) -> DynamoDbProgress:
-    return DynamoDbProgress(dynamodb, table_name, clock)
+def progress(moto_url: str, table_name: str, clock: FakeClock) -> DynamoDbProgress:
+    return DynamoDbProgress(client("dynamodb", moto_url), table_name, clock)
 
 
 async def test_nothing_is_kept_at_first(progress: DynamoDbProgress) -> None:

@@ -52,8 +52,8 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def queue(sqs: SQSClient, queue_url: str, clock: FakeClock) -> SqsQueue:
-    return SqsQueue(sqs, queue_url, clock)
+def queue(moto_url: str, queue_url: str, clock: FakeClock) -> SqsQueue:
+    return SqsQueue(client("sqs", moto_url), queue_url, clock)
 
 
 @pytest.fixture

@@ -374,7 +374,7 @@ async def test_what_may_succeed_is_tried_again_for_that_connection_alone(
 
 
 async def test_no_answer_in_time_is_tried_again(sending: Sending, server: Server) -> None:
-    patient(sending, timeout_s=0.02)
+    patient(sending, timeout_s=0.5)
     server.script = lambda _: [Server.HANG] if len(server.requests) == 1 else [answer(200)]
     assert await sending.post("A=") == Outcome(done=1)
     assert [request.connection for request in server.requests] == [1, 2]

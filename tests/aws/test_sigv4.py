@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import urllib.parse
+from collections.abc import Mapping
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -13,10 +14,18 @@ from slip_sockets.aws.sigv4 import Signer
 NOW = 1_767_225_599.9  # 2025-12-31T23:59:59Z
 
 
-def by_botocore(method: str, url: str, body: bytes, credentials: Credentials, date: str) -> dict[str, str]:
+def by_botocore(
+    method: str,
+    url: str,
+    body: bytes,
+    credentials: Credentials,
+    date: str,
+    service: str = "execute-api",
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """As SigV4Auth.add_auth does it, at a time that the test says."""
-    auth = SigV4Auth(credentials, "execute-api", "eu-west-1")
-    request = AWSRequest(method, url, data=body)
+    auth = SigV4Auth(credentials, service, "eu-west-1")
+    request = AWSRequest(method, url, data=body, headers=headers)
     request.context["timestamp"] = date
     request.headers["X-Amz-Date"] = date
     if credentials.token:
@@ -47,3 +56,16 @@ def test_signs_as_botocore_does(host: str, method: str, body: bytes, token: str 
         for seconds, date in ((0, "20251231T235959Z"), (0, "20251231T235959Z"), (1, "20260101T000000Z")):
             lines = signer.headers(method, canonical_path, hashlib.sha256(body).hexdigest(), now=NOW + seconds)
             assert parse(lines) == by_botocore(method, f"https://{host}{path}", body, credentials, date)
+
+
+@pytest.mark.parametrize("token", [None, "a/session+token=="])
+def test_signs_headers_of_its_own(token: str | None) -> None:
+    credentials = Credentials("AKIDEXAMPLE", "a secret", token)
+    host, body = "dynamodb.eu-west-1.amazonaws.com", b'{"TableName":"a"}'
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "DynamoDB_20120810.Query"}
+    signer = Signer(host, "eu-west-1", credentials, "dynamodb", headers)
+    digest = hashlib.sha256(body).hexdigest()
+    fields = signer.fields("POST", "/", digest, now=NOW)
+    expected = by_botocore("POST", f"https://{host}/", body, credentials, "20251231T235959Z", "dynamodb", headers)
+    assert fields == expected
+    assert parse(signer.headers("POST", "/", digest, now=NOW)) == expected

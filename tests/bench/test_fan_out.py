@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
-from botocore.exceptions import ClientError
 
 from bench.fan_out.__main__ import main
 from bench.fan_out.cases import CASES, Sizes
@@ -15,6 +14,7 @@ from bench.fan_out.lambda_calls import QUEUE_URL, SECRET
 from bench.fan_out.programs import Stub
 from bench.fan_out.results import Figure, table
 from bench.fan_out.subscribers import connection_id, place_of
+from slip_sockets.aws.calls import AwsError
 from slip_sockets.aws.connections import DynamoDbConnectionStore
 from slip_sockets.events import is_connection_id
 from slip_sockets.gateway.ports import Count, SystemClock
@@ -200,7 +200,7 @@ class TestDynamoDb:
     def test_what_the_stub_does_not_know_fails_loudly(self) -> None:
         with Stub("dynamodb") as stub:
             dynamodb: DynamoDBClient = client("dynamodb", stub.url)
-            with pytest.raises(ClientError) as refused:
+            with pytest.raises(AwsError) as refused:
                 dynamodb.delete_item(TableName="bench", Key=key("a", "b"), ConditionExpression="a = b")
             assert refused.value.response["Error"]["Code"] == "NotSupportedByStub"
             assert "KeyError('a = b')" in stub.log()
@@ -269,7 +269,7 @@ class TestSqs:
         again = queue.receive(wait_s=5)
         assert again is not None
         assert (again["Body"], again["Attributes"]["ApproximateReceiveCount"]) == ("1", "2")
-        with pytest.raises(ClientError, match="The receipt handle has expired"):
+        with pytest.raises(AwsError, match="The receipt handle has expired"):
             queue.sqs.delete_message(QueueUrl=QUEUE_URL, ReceiptHandle=first["ReceiptHandle"])
 
     def test_duplicates_are_dropped_within_their_group(self, queue: Queue) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -20,43 +19,9 @@ from selenium.webdriver.support.ui import WebDriverWait
 from slip_sockets import SlipSocketsPublisher
 
 from ..examples.chat_program import SECRET, ChatProgram, running_chat
+from .chromium import PATIENCE_S, Chromium
 
 pytestmark = pytest.mark.browser
-
-PATIENCE_S = 20
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--hide-scrollbars",
-    "--window-size=1080,680",
-)
-
-
-class Chromium:
-    """One browser with many windows; what is said to it is meant for the current one."""
-
-    def __init__(self, driver: webdriver.Chrome) -> None:
-        self.driver = driver
-
-    def open(self, url: str) -> Window:
-        self.driver.switch_to.new_window("window")
-        window = Window(self.driver, self.driver.current_window_handle)
-        self.driver.get(url)
-        return window
-
-    def close_windows(self) -> None:
-        """All but the first, which keeps the browser alive."""
-        first, *others = self.driver.window_handles
-        for handle in others:
-            self.driver.switch_to.window(handle)
-            self.driver.close()
-        self.driver.switch_to.window(first)
 
 
 class Window:
@@ -65,6 +30,10 @@ class Window:
     def __init__(self, driver: webdriver.Chrome, handle: str) -> None:
         self._driver = driver
         self._handle = handle
+
+    @classmethod
+    def open(cls, chromium: Chromium, url: str) -> Window:
+        return cls(chromium.driver, chromium.open(url))
 
     @property
     def driver(self) -> webdriver.Chrome:
@@ -114,20 +83,6 @@ class Window:
         self.driver.close()
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
-    browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not browser or not driver:
-        pytest.fail("chromium and chromedriver are not on PATH; `make browser` installs them")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    service = webdriver.ChromeService(executable_path=driver)
-    with webdriver.Chrome(options=options, service=service) as started:
-        yield Chromium(started)
-
-
 @pytest.fixture
 def chat(tmp_path: Path, chromium: Chromium) -> Iterator[ChatProgram]:
     with running_chat(tmp_path / "outputs.json") as chat:
@@ -138,9 +93,9 @@ def chat(tmp_path: Path, chromium: Chromium) -> Iterator[ChatProgram]:
 @pytest.fixture
 def two(chat: ChatProgram, chromium: Chromium) -> tuple[Window, Window]:
     """Ada and Grace in the lobby, each of whom sees the other."""
-    ada = chromium.open(chat.page)
+    ada = Window.open(chromium, chat.page)
     ada.call_oneself("Ada")
-    grace = chromium.open(chat.page)
+    grace = Window.open(chromium, chat.page)
     grace.call_oneself("Grace")
     ada.see_people("Ada", "Grace")
     grace.see_people("Ada", "Grace")
@@ -193,7 +148,7 @@ def test_a_link_leads_into_its_room_and_back_leads_out_again(two: tuple[Window, 
 
 def test_hostile_text_is_only_text(two: tuple[Window, Window], chat: ChatProgram, chromium: Chromium) -> None:
     hostile = "<img src=x onerror=alert(1)>"
-    eve = chromium.open(f"{chat.page}#lobby")
+    eve = Window.open(chromium, f"{chat.page}#lobby")
     eve.call_oneself(hostile)
     eve.say("<script>alert(2)</script>")
     eve.say("javascript:alert(3)")

@@ -126,7 +126,7 @@ async def test_close_that_takes_too_long_is_told_again(backend: ScriptedBackend)
         await asyncio.Event().wait()
         raise AssertionError("waits for ever")
 
-    async with running(backend.url, backend_timeout_s=0.5) as server, joined(server, backend, "lobby") as staying:
+    async with running(backend.url, backend_timeout_s=2) as server, joined(server, backend, "lobby") as staying:
         backend.script = failing_first(stuck)
         async with joined(server, backend) as leaving:
             pass

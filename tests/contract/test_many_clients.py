@@ -130,8 +130,8 @@ async def test_client_that_never_reads_costs_the_others_nothing(
 async def test_client_that_never_reads_is_cut_off_in_the_end(
     server: DevServer, backend: ScriptedBackend, control: Control, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(websocket, "STALLED_AFTER_S", 0.1)
     async with joined(server, backend, "lobby") as member, raw_socket(server, "/?channel=lobby", receive_bytes=4096):
+        monkeypatch.setattr(websocket, "STALLED_AFTER_S", 0.1)  # not before: handshakes have as long
         whose = (await backend.next_told("OPEN")).connection_id
         leaving = asyncio.create_task(backend.next_told("CLOSE"))
         sent = 0

@@ -129,7 +129,7 @@ async def test_accept_and_close_sends_what_is_between_and_closes_with_1000(
         ([set_metadata("{id}", 1), accept("{id}")], "SET_METADATA stands before ACCEPT in the answer to OPEN"),
         ([accept(UNKNOWN_ID)], f"ACCEPT names another connection, {UNKNOWN_ID!r}"),
         ([accept("{id}"), accept(UNKNOWN_ID)], f"ACCEPT names another connection, {UNKNOWN_ID!r}"),
-        ([accept("{id}", subprotocol="chat")], "ACCEPT has subprotocol 'chat'; the client offered none"),
+        ([accept("{id}", subprotocol="chat")], "ACCEPT names a subprotocol that the client did not offer"),
     ],
 )
 async def test_answer_that_does_not_let_the_client_in_refuses_with_400_and_does_nothing(
@@ -170,5 +170,5 @@ async def test_subprotocol_that_was_not_offered_refuses_with_400(
 ) -> None:
     backend.script = answers(OPEN=lambda told: [accept(told.connection_id, subprotocol="c")])
     assert await refusal(server, subprotocols=[websockets.Subprotocol("a"), websockets.Subprotocol("b")]) == 400
-    problem = "ACCEPT has subprotocol 'c'; the client offered a, b"
+    problem = "ACCEPT names a subprotocol that the client did not offer"
     assert warnings() == [f"OPEN of connection {backend.told[0].connection_id}: {problem}; refused with 400"]

@@ -152,7 +152,7 @@ async def refusal(server: Listening, query: str = "", **options: Any) -> int:
 @asynccontextmanager
 async def running(target_url: str, limits: Limits | None = None, **settings: Any) -> AsyncIterator[DevServer]:
     """A development server with settings of the test's own."""
-    server = DevServer(DevSettings(target_url, SECRET, port=0, limits=limits or Limits(), **settings))
+    server = DevServer(DevSettings(target_url, SECRET, limits=limits or Limits(), **{"port": 0, **settings}))
     async with server:
         yield server
 
@@ -174,6 +174,12 @@ class Control:
 
     session: aiohttp.ClientSession
     url: str
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str) -> AsyncIterator[Control]:
+        async with aiohttp.ClientSession() as session:
+            yield cls(session, url)
 
     async def __call__(self, *events: object) -> Answer:
         return await self.send(json.dumps({"events": events}).encode())

@@ -179,29 +179,31 @@ async def pinged_to_the_end(client: ClientConnection) -> None:
 
 
 async def test_idle_limit_counts_data_and_not_pings() -> None:
-    async with edge_with(RecordingFunction(), Limits(idle_timeout_s=0.2)) as server, connect(server) as client:
-        since = time.monotonic()
-        with pytest.raises(websockets.ConnectionClosed) as closed:
-            await pinged_to_the_end(client)
+    async with edge_with(RecordingFunction(), Limits(idle_timeout_s=0.2)) as server:
+        since = time.monotonic()  # the edge counts from the upgrade, which the client learns of later
+        async with connect(server) as client:
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await pinged_to_the_end(client)
         assert closed.value.rcvd == websockets.frames.Close(1001, "Going away")
         assert time.monotonic() - since >= 0.2
 
 
 @pytest.mark.parametrize("speaks", ["client", "server"])
 async def test_data_either_way_puts_off_the_idle_limit_and_not_the_total_one(speaks: str) -> None:
-    limits = Limits(idle_timeout_s=0.4, max_duration_s=1)
-    async with edge_with(RecordingFunction(), limits) as server, connect(server) as client:
-        (whose,) = server.edge.connection_ids
+    limits = Limits(idle_timeout_s=1.5, max_duration_s=2)  # a busy machine may hold up this test for a second
+    async with edge_with(RecordingFunction(), limits) as server:
         since = time.monotonic()
-        while server.edge.connection_ids:
-            if speaks == "client":
-                with suppress(websockets.ConnectionClosed):  # in the end
-                    await client.send("x")
-                    await (await client.ping())
-            else:
-                server.edge.post(whose, b"\x81\x01x")
-                assert await received(client) == "x"
-        assert 0.9 < time.monotonic() - since < 10
+        async with connect(server) as client:
+            (whose,) = server.edge.connection_ids
+            while server.edge.connection_ids:
+                if speaks == "client":
+                    with suppress(websockets.ConnectionClosed):  # in the end
+                        await client.send("x")
+                        await (await client.ping())
+                else:
+                    server.edge.post(whose, b"\x81\x01x")
+                    assert await received(client) == "x"
+        assert 1.9 < time.monotonic() - since < 10
 
 
 def test_limits_are_api_gateways() -> None:

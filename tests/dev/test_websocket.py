@@ -166,9 +166,9 @@ async def keep_sending(client: RawClient) -> None:
 async def test_client_that_ignores_the_close_is_cut_off_however_much_it_sends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(websocket, "STALLED_AFTER_S", 0.2)
     function = RecordingFunction()
     async with edge_with(function) as server, raw_socket(server) as client:
+        monkeypatch.setattr(websocket, "STALLED_AFTER_S", 0.2)  # not before: the handshake has as long
         server.edge.delete(server.edge.connection_ids[0])
         assert await client.read_close() == 1000
         assert await end(function) == (1000, "")

@@ -7,7 +7,8 @@ import queue
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -23,11 +24,12 @@ NO_FAULT: Fault = lambda event, metadata: None  # noqa: E731
 class LobbyBackend:
     """`told` holds each event, as it came, with the metadata; `failed` those over which it failed as `fault` said.
 
-    `secret` and `fault` may be changed at any time.
+    The secrets and `fault` may be changed at any time.
     """
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, previous_secrets: Sequence[str] = ()) -> None:
         self.secret = secret
+        self.previous_secrets = previous_secrets
         self.fault = NO_FAULT
         self.failed: list[SocketEvent] = []
         self.stopping = threading.Event()
@@ -69,7 +71,9 @@ class LobbyBackend:
 
     def answer(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes] | str:
         """Return status and body, or how to fail."""
-        sockets = SlipSocketsPublisher(control_api="http://unused.example/", jwt_secret=self.secret)
+        sockets = SlipSocketsPublisher(
+            control_api="http://unused.example/", jwt_secret=self.secret, previous_secrets=self.previous_secrets
+        )
         try:
             connection = sockets.parse_request(headers, body)
         except BadToken:
@@ -101,12 +105,26 @@ class LobbyBackend:
                 connection.subscribe("lobby")
                 connection.set_metadata({"user": connection.metadata["query"].get("user", ["somebody"])[0]})
                 connection.send_text("welcome")
+                if "everything" in connection.metadata["query"]:
+                    do_everything(connection)
+            case Text(data="everything"):
+                do_everything(connection)
             case Text(data="leave"):
                 connection.close()
             case Text(data=data):
                 connection.publish_text("lobby", f"{connection.metadata['user']}: {data}")
             case Close():
                 connection.publish_text("lobby", f"{connection.metadata['user']} left")
+
+
+def do_everything(connection: Connection) -> None:
+    """Answer with all that a backend may, `close` last."""
+    connection.subscribe("elsewhere")
+    connection.unsubscribe("elsewhere")
+    connection.set_metadata({"user": "nobody"})
+    connection.publish_text("ghosts", "boo", message_id=uuid.uuid4().hex)
+    connection.close_channel("nobody-listens")
+    connection.close()
 
 
 class _Server(ThreadingHTTPServer):

@@ -49,6 +49,7 @@ class Deployment:
     target_url: str
     jwt_secret: str = SECRET
     printed: list[str] = field(default_factory=list)
+    _clients: dict[str, Any] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -97,13 +98,15 @@ class Deployment:
         """Return a client of boto3 for the local AWS, with a user's rights."""
         import boto3
 
-        return boto3.client(
-            service,
-            endpoint_url=self.aws.url,
-            region_name="us-east-1",
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
-        )
+        if service not in self._clients:
+            self._clients[service] = boto3.client(
+                service,
+                endpoint_url=self.aws.url,
+                region_name="us-east-1",
+                aws_access_key_id="local",
+                aws_secret_access_key="local",
+            )
+        return self._clients[service]
 
     def rows(self, stack: str) -> list[dict[str, Any]]:
         """Return the rows of a stack's connections; the gateway's own notes stay for minutes or days."""

@@ -21,12 +21,11 @@ from websockets.typing import Subprotocol
 
 from slip_sockets import Close, ControlApiRefused, Open, Report, SlipSocketsPublisher, Text
 
+from ..stacks.test_stack import ADDRESSES
 from .backend import LobbyBackend
 from .deployment import PRODUCTION, SECRET, STACKS, STAGING, Deployment
 
 pytestmark = pytest.mark.e2e
-
-NEW_SECRET = "another-e2e-secret-of-more-than-32-bytes"
 
 
 @pytest.fixture(params=STACKS)
@@ -53,6 +52,10 @@ def test_the_outputs_file_has_the_originals_shape(deployment: Deployment, backen
     assert deployment.outputs[PRODUCTION]["controlApi"] != deployment.outputs[STAGING]["controlApi"]
 
 
+def test_the_state_lists_what_was_designed(deployment: Deployment, stack: str) -> None:
+    assert deployment.terraform(stack, "state", "list").splitlines() == ADDRESSES
+
+
 def test_a_second_plan_is_empty(deployment: Deployment, stack: str) -> None:
     assert "No changes." in deployment.terraform(stack, "plan", "-no-color", "-detailed-exitcode")
 
@@ -63,8 +66,10 @@ def test_a_plan_of_a_synth_in_another_folder_is_empty_too(deployment: Deployment
         deployment.project, elsewhere, symlinks=True, ignore=shutil.ignore_patterns("cdktf.out", "build", "*.pyc")
     )
     deployment.run("python", str(elsewhere / "main.py"), cwd=tmp_path)
-    deployment.terraform(STAGING, "init", "-no-color", "-input=false", project=elsewhere)
-    assert "No changes." in deployment.terraform(STAGING, "plan", "-no-color", "-detailed-exitcode", project=elsewhere)
+    for stack in STACKS:
+        deployment.terraform(stack, "init", "-no-color", "-input=false", project=elsewhere)
+        planned = deployment.terraform(stack, "plan", "-no-color", "-detailed-exitcode", project=elsewhere)
+        assert "No changes." in planned
 
 
 def test_a_socket_lives_from_open_to_close(deployment: Deployment, stack: str, backend: LobbyBackend) -> None:

@@ -15,6 +15,8 @@ import requests
 from werkzeug.serving import make_server
 
 from examples.chat.app import MAX_NAME, MAX_TEXT, create_app
+from slip_sockets.check.judge import Level
+from slip_sockets.check.play import CheckSettings, play
 from slip_sockets.dev.server import DevServer, DevSettings
 
 from ..conftest import SECRET
@@ -209,6 +211,12 @@ async def test_a_post_that_is_not_the_gateways_is_refused(url: str, chat: Backen
     assert response.status_code == 403
 
 
+async def test_the_check_finds_nothing_wrong(url: str, chat: Backend) -> None:
+    settings = CheckSettings(f"{chat.url}slip", SECRET, slow_s=60)
+    faults = {result.name: result.verdict async for result in play(settings) if result.verdict.level is Level.WRONG}
+    assert faults == {}
+
+
 async def test_the_page_learns_where_the_sockets_are(url: str, chat: Backend) -> None:
     page = await asyncio.to_thread(requests.get, chat.url, timeout=20)
     settings = await asyncio.to_thread(requests.get, f"{chat.url}settings.json", timeout=20)
@@ -219,7 +227,7 @@ async def test_the_page_learns_where_the_sockets_are(url: str, chat: Backend) ->
 def test_the_page_needs_nothing_from_elsewhere_and_never_parses_user_text_as_markup() -> None:
     static = Path(create_app.__code__.co_filename).parent / "static"
     sources = {path.name: path.read_text() for path in static.iterdir()}
-    assert set(sources) == {"index.html", "chat.css", "chat.js", "socket.js", "icon.svg"}
+    assert set(sources) == {"index.html", "chat.css", "chat.js", "icon.svg"}
     for name, source in sources.items():
         assert "https:" not in source, name
         assert "@import" not in source, name

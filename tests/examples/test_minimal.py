@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import re
 import sys
 from collections.abc import AsyncIterator
@@ -13,32 +11,23 @@ from pathlib import Path
 import pytest
 import websockets
 
+from slip_sockets.check.judge import Level
+from slip_sockets.check.play import CheckSettings, play
 from slip_sockets.dev.server import DevServer, DevSettings
 
-APP = Path(__file__).parents[2] / "examples" / "minimal" / "app.py"
+from .servers import running
 
-
-@contextlib.asynccontextmanager
-async def flask_run() -> AsyncIterator[str]:
-    command = (sys.executable, "-m", "flask", "--app", str(APP), "run", "--port", "0")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "WERKZEUG_"))}
-    flask = await asyncio.create_subprocess_exec(
-        *command, env=environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    assert flask.stderr is not None
-    try:
-        async with asyncio.timeout(20):
-            while not (told := re.search(r"Running on (http://\S+)", (line := await flask.stderr.readline()).decode())):
-                assert line, "flask has ended"
-        yield told[1]
-    finally:
-        flask.terminate()
-        await flask.communicate()
+ROOT = Path(__file__).parents[2]
+APP = ROOT / "examples" / "minimal" / "app.py"
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[DevServer]:
-    async with flask_run() as url, DevServer(DevSettings(f"{url}/slip", "change-me", port=0)) as server:
+    command = ("-m", "flask", "--app", str(APP), "run", "--port", "0")
+    async with (
+        running(command, cwd=APP.parent) as url,
+        DevServer(DevSettings(f"{url}/slip", "change-me", port=0)) as server,
+    ):
         yield server
 
 
@@ -52,3 +41,25 @@ async def test_what_one_client_says_both_hear(server: DevServer) -> None:
         assert await one.recv() == await other.recv() == "Hello, other!"
         await other.send("Hello, one! ☕")
         assert await one.recv() == await other.recv() == "Hello, one! ☕"
+
+
+async def test_the_readmes_publisher_prints_what_it_says(server: DevServer) -> None:
+    (program,) = re.findall(r"```python\n((?:(?!```).)*cron job.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    promised = program.rpartition("  # ")[2]
+    async with (
+        asyncio.timeout(20),
+        websockets.connect(server.websocket_url, proxy=None) as one,
+        websockets.connect(server.websocket_url, proxy=None) as other,
+    ):
+        publisher = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program.replace("http://127.0.0.1:8787/control", server.control_api)),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert await one.recv() == await other.recv() == "hello from a cron job"
+        printed, _ = await publisher.communicate()
+        assert printed.decode() == promised
+
+
+async def test_the_check_finds_nothing_wrong(server: DevServer) -> None:
+    settings = CheckSettings(server.settings.target_url, "change-me", slow_s=60)
+    assert {result.verdict.level async for result in play(settings)} == {Level.RIGHT}

@@ -107,7 +107,8 @@ def deployment(
     queue_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Deployment]:
-    client("ssm", moto_url).put_parameter(Name=f"/{table_name}", Value=SECRET, Type="SecureString")
+    secrets = json.dumps([SECRET])
+    client("ssm", moto_url).put_parameter(Name=f"/{table_name}", Value=secrets, Type="SecureString")
     variables = {
         **ENVIRONMENT,
         "AWS_ENDPOINT_URL": moto_url,

@@ -251,16 +251,21 @@ def test_disabled_mapping_delivers_nothing_until_it_is_enabled(cloud: Cloud, fee
     assert batch.bodies == ["a"]
 
 
-def test_role_that_may_not_receive_is_not_fed(cloud: Cloud, feeds: Feeds, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("missing", ["sqs:ReceiveMessage", "sqs:GetQueueAttributes"])
+def test_role_that_may_not_receive_is_not_fed(
+    cloud: Cloud, feeds: Feeds, caplog: pytest.LogCaptureFixture, missing: str
+) -> None:
     feed = feeds()
-    feed.function.allow(allow("sqs:ReceiveMessage", f"{feed.arn}-other"))
+    feed.function.allow(
+        allow([action for action in POLLS if action != missing], feed.arn), allow(missing, f"{feed.arn}-other")
+    )
     feed.send("a")
     feed.start()
     feeds.poll_once()
     assert cloud.aws.environments(feed.function.arn) == 0
     (complaint,) = [record.getMessage() for record in caplog.records if feed.arn in record.getMessage()]
     assert complaint.startswith(f"{feed.function.name} cannot be fed from {feed.arn}: User: arn:aws:sts::")
-    assert "is not authorized to perform: sqs:ReceiveMessage on resource" in complaint
+    assert f"is not authorized to perform: {missing} on resource" in complaint
     feed.function.allow(allow([*POLLS], feed.arn))
     batch = feed.next()
     batch.end()

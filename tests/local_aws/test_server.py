@@ -144,13 +144,34 @@ def test_redrive_policy_reads_as_terraform_writes_it(cloud: Cloud) -> None:
     assert told["Attributes"]["RedrivePolicy"] == policy
 
 
+def test_a_message_is_known_again_after_it_was_deleted_and_in_its_group_alone(cloud: Cloud) -> None:
+    by_group = {"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
+    url, _ = cloud.queue(fifo=True, **by_group)
+    client = cloud.client("sqs")
+
+    def send(group: str, body: str) -> None:
+        client.send_message(QueueUrl=url, MessageBody=body, MessageGroupId=group, MessageDeduplicationId="same")
+
+    def take() -> list[str]:
+        messages = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in messages:
+            client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [message["Body"] for message in messages]
+
+    send("a", "first")
+    assert take() == ["first"]
+    send("a", "second")
+    send("b", "third")
+    assert take() == ["third"]
+
+
 def test_waiting_for_messages_holds_nobody_up(cloud: Cloud) -> None:
     url, _ = cloud.queue()
     client = cloud.client("sqs")
     with ThreadPoolExecutor() as threads:
         waiting = threads.submit(client.receive_message, QueueUrl=url, WaitTimeSeconds=TIMEOUT_S - 1)
         client.send_message(QueueUrl=url, MessageBody="hello")
-        assert [message["Body"] for message in waiting.result(timeout=5)["Messages"]] == ["hello"]
+        assert [message["Body"] for message in waiting.result(timeout=TIMEOUT_S - 5)["Messages"]] == ["hello"]
 
 
 def test_what_is_no_api_and_not_signed_is_motos(aws: LocalAws) -> None:

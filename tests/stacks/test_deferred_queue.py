@@ -50,3 +50,4 @@ def test_it_feeds_deliver_one_message_at_a_time(stack: Stack) -> None:
     assert mapping["function_name"] == "${aws_lambda_function.deliver.arn}"
     assert mapping["batch_size"] == 1
     assert mapping["function_response_types"] == ["ReportBatchItemFailures"]
+    assert mapping["scaling_config"] == {"maximum_concurrency": 100}

@@ -26,26 +26,37 @@ from stacks.settings import Architecture
 from ..aws.moto_server import ENVIRONMENT, client
 
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-OF_THE_RUNTIME = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six.py")
-"""What Lambda's Python brings along and the functions need. https://docs.aws.amazon.com/lambda/latest/dg/lambda-python.html"""
 BUILD = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from stacks.function_package import build
-package = build("arm64", "3.13")
+package = build("arm64", sys.argv[2])
 print(json.dumps([str(package.path), package.sha256_hex, package.path.stat().st_mtime_ns]))
 """
 
 
-@pytest.fixture(scope="module")
-def package() -> FunctionPackage:
-    return build("arm64", "3.13")
+OTHER_PYTHON = "3.12" if HOST_PYTHON == "3.13" else "3.13"
+"""One whose bytecode the Python that runs the tests cannot write."""
+
+
+@pytest.fixture(scope="module", params=[HOST_PYTHON, OTHER_PYTHON])
+def package(request: pytest.FixtureRequest) -> FunctionPackage:
+    return build("arm64", request.param)
 
 
 @pytest.fixture(scope="module")
 def names(package: FunctionPackage) -> list[str]:
     with zipfile.ZipFile(package.path) as archive:
-        return archive.namelist()
+        return [name for name in archive.namelist() if not name.endswith(".pyc")]
+
+
+def bytecode(python: str) -> tuple[set[str], set[str]]:
+    """Return the names of the bytecode in a package, and those that there would be of all its sources."""
+    with zipfile.ZipFile(build("arm64", python).path) as archive:
+        paths = [Path(name) for name in archive.namelist()]
+    tag = f"cpython-{python.replace('.', '')}"
+    possible = {path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc" for path in paths if path.suffix == ".py"}
+    return {str(path) for path in paths if path.suffix == ".pyc"}, set(map(str, possible))
 
 
 @dataclass(frozen=True)
@@ -63,9 +74,9 @@ class Clone:
             os.utime(path, (then, then))
         return cls(root)
 
-    def build(self) -> tuple[Path, str, int]:
+    def build(self, python: str) -> tuple[Path, str, int]:
         """Return the zip, its SHA-256 and when it was written."""
-        command = [sys.executable, "-B", "-c", BUILD, str(self.root)]
+        command = [sys.executable, "-B", "-c", BUILD, str(self.root), python]
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=True)
         path, sha256, written = json.loads(done.stdout)
         return Path(path), sha256, written
@@ -77,7 +88,9 @@ def test_it_is_small(package: FunctionPackage) -> None:
 
 def test_it_holds_our_code_and_nothing_of_the_development_server(names: list[str]) -> None:
     own = [path.relative_to(ROOT) for folder in ("functions", "slip_sockets") for path in (ROOT / folder).rglob("*.py")]
-    not_for_lambda = {"slip_sockets/dev", "slip_sockets/cli.py", "slip_sockets/__main__.py"}
+    not_for_lambda = {f"slip_sockets/{name}" for name in ("browser", "check", "cli", "cost", "dev", "testing")}
+    not_for_lambda |= {f"slip_sockets/{name}.py" for name in ("__main__", "adapter", "async_publisher")}
+    not_for_lambda |= {f"slip_sockets/{framework}.py" for framework in ("django", "flask", "starlette")}
     expected = {
         path.as_posix() for path in own if not not_for_lambda & {path.as_posix(), *map(Path.as_posix, path.parents)}
     }
@@ -109,6 +122,21 @@ def test_it_holds_no_leftovers(names: list[str]) -> None:
     assert names == sorted(set(names))
 
 
+def test_it_holds_the_bytecode_of_all_its_sources_where_the_python_that_builds_it_can_write_that() -> None:
+    held, possible = bytecode(HOST_PYTHON)
+    assert held == possible
+    assert bytecode(OTHER_PYTHON)[0] == set()
+
+
+def test_bytecode_runs_without_a_look_at_its_source(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build("arm64", HOST_PYTHON).path) as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / "jwt" / "exceptions.py").write_text("raise SystemExit('compiled anew')")
+    program = "import sys; sys.path.insert(0, sys.argv[1]); import jwt; print(jwt.__name__)"
+    command = [sys.executable, "-I", "-S", "-c", program, str(tmp_path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "jwt\n"
+
+
 @pytest.mark.parametrize(
     ("architecture", "python", "tag"),
     [("arm64", "3.13", "cpython-313-aarch64-linux-gnu"), ("x86_64", "3.12", "cpython-312-x86_64-linux-gnu")],
@@ -130,18 +158,19 @@ def test_it_is_readable_for_lambda_and_says_nothing_of_the_machine(package: Func
     assert str(ROOT).encode() not in content
 
 
-def test_two_clones_make_the_same_bytes_and_one_builds_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("python", [HOST_PYTHON, OTHER_PYTHON])
+def test_two_clones_make_the_same_bytes_and_one_builds_once(tmp_path: Path, python: str) -> None:
     one, other = (Clone.at(tmp_path / name, seconds_ago=ago) for name, ago in (("one", 0), ("other", 10**7)))
-    (path, sha256, written), (other_path, other_sha256, _) = one.build(), other.build()
+    (path, sha256, written), (other_path, other_sha256, _) = one.build(python), other.build(python)
     assert path.read_bytes() == other_path.read_bytes()
     assert (path.name, sha256) == (other_path.name, other_sha256)
     assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert one.build() == (path, sha256, written)
+    assert one.build(python) == (path, sha256, written)
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
     with (one.root / "functions" / "control.py").open("a") as file:
         file.write("# changed\n")
-    changed_path, changed_sha256, _ = one.build()
+    changed_path, changed_sha256, _ = one.build(python)
     assert changed_sha256 != sha256
     assert [each.name for each in changed_path.parent.iterdir()] == [changed_path.name]
     with zipfile.ZipFile(changed_path) as archive:
@@ -176,21 +205,9 @@ print(json.dumps([file for file in files if file]))
 
 
 @pytest.fixture
-def runtime(tmp_path: Path) -> Path:
-    """A folder with what Lambda's Python brings along."""
-    folder = tmp_path / "runtime"
-    folder.mkdir()
-    import boto3
-
-    for name in OF_THE_RUNTIME:
-        (folder / name).symlink_to(Path(boto3.__file__).parents[1] / name)
-    return folder
-
-
-@pytest.fixture
 def function_environment(moto_url: str) -> Iterator[dict[str, str]]:
     ssm: Any = client("ssm", moto_url)
-    ssm.put_parameter(Name="/packaged/jwt-secret", Value="s", Type="SecureString")
+    ssm.put_parameter(Name="/packaged/jwt-secret", Value='["s"]', Type="SecureString")
     yield ENVIRONMENT | {
         "PATH": os.environ["PATH"],
         "AWS_ENDPOINT_URL": moto_url,
@@ -207,24 +224,26 @@ def function_environment(moto_url: str) -> Iterator[dict[str, str]]:
     (platform.system(), platform.machine()) not in {("Linux", "x86_64"), ("Linux", "aarch64")},
     reason="Lambda's wheels run on Linux alone",
 )
-def test_functions_start_from_it_with_boto3_alone_from_elsewhere(
-    tmp_path: Path, runtime: Path, function_environment: dict[str, str]
+def test_functions_start_from_it_with_nothing_from_elsewhere(
+    tmp_path: Path, function_environment: dict[str, str]
 ) -> None:
     architecture: Architecture = "x86_64" if platform.machine() == "x86_64" else "arm64"
     task = tmp_path / "task"
     with zipfile.ZipFile(build(architecture, HOST_PYTHON).path) as archive:
         archive.extractall(task)
     # No site-packages: -I leaves out the environment's and the user's folders, -S the virtual environment's.
-    command = [sys.executable, "-I", "-S", "-B", "-W", "error", "-c", RUN, str(task), str(runtime)]
+    command = [sys.executable, "-I", "-S", "-B", "-W", "error", "-c", RUN, str(task)]
     done = subprocess.run(command, env=function_environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     loaded = json.loads(done.stdout)
     assert not [file for file in loaded if "site-packages" in Path(file).parts]
     ours = {Path(file).relative_to(task).parts[0] for file in loaded if Path(file).is_relative_to(task)}
-    assert {"functions", "slip_sockets", "msgspec", "jwt", "requests", "urllib3"} <= ours
+    # What a cold start has no use for, requests above all, is not loaded.
+    assert ours == {"functions", "slip_sockets", "msgspec", "jwt", "urllib3"}
     assert not [file for file in loaded if str(ROOT / "slip_sockets") in file]
 
 
 def test_packages_are_kept_between_deploys(package: FunctionPackage) -> None:
     assert package.path.parent == BUILD_FOLDER
-    assert build("arm64", "3.13") == package
+    again = {build("arm64", python) for python in (HOST_PYTHON, OTHER_PYTHON)}
+    assert package in again

@@ -20,15 +20,25 @@ PRIVATE_FILES = {name: f"stacks/{name}/secrets.auto.tfvars.json" for name in (ST
 def test_a_parameter_takes_the_secret_from_a_variable_that_is_kept_nowhere(stack: Stack) -> None:
     parameter = stack.resource("ssm_parameter", "jwt_secret")
     assert parameter["type"] == "SecureString"
-    assert parameter["name"] == f"/slip-sockets/{stack.folder.name}/jwt-secret"
-    assert parameter["value_wo"] == "${var.jwt_secret}"
+    assert parameter["name"] == f"/slip-sockets/{stack.folder.name}/jwt-secret/{parameter['value_wo_version']}"
+    assert parameter["lifecycle"] == {"create_before_destroy": True}  # who starts meanwhile reads the old one
+    assert parameter["value_wo"] == "${jsonencode(concat([var.jwt_secret]))}"
     assert not {"value", "insecure_value"} & parameter.keys()
     assert stack.config["variable"] == {"jwt_secret": {"type": "string", "sensitive": True, "ephemeral": True}}
 
 
-def test_previous_secrets_have_their_own(all_options: Synthesis) -> None:
+def test_a_role_may_read_any_version(stack: Stack) -> None:
+    """An environment may start after the roles' change, and before that of its configuration."""
+    assert stack.config["locals"] == {"jwt_secrets": '${replace(aws_ssm_parameter.jwt_secret.arn, "/[0-9]+$/", "*")}'}
+
+
+def test_previous_secrets_are_in_the_same_one(all_options: Synthesis) -> None:
+    """So that they change at once."""
     stack = all_options.stack(PRODUCTION)
-    assert stack.resource("ssm_parameter", "jwt_previous_secrets")["value_wo"] == "${var.jwt_previous_secrets}"
+    assert stack.config["resource"]["aws_ssm_parameter"].keys() == {"jwt_secret"}
+    assert stack.resource("ssm_parameter", "jwt_secret")["value_wo"] == (
+        '${jsonencode(concat([var.jwt_secret], split(",", var.jwt_previous_secrets)))}'
+    )
     assert stack.config["variable"]["jwt_previous_secrets"]["ephemeral"] is True
 
 
@@ -88,17 +98,21 @@ class TestWhereTerraformIsTold:
 
 
 class TestVersion:
-    """What makes Terraform see a new secret, and Lambda start its environments anew."""
+    """What makes Terraform see new secrets."""
 
-    def test_follows_the_secret(self, synth: Callable[..., Synthesis], defaults: Synthesis) -> None:
-        other = synth(JWT_SECRET="another-secret-of-more-than-thirty-two-bytes")
+    @pytest.mark.parametrize(
+        "change", [{"JWT_SECRET": "another-secret-of-more-than-thirty-two-bytes"}, {"JWT_PREVIOUS_SECRETS": "old"}]
+    )
+    def test_follows_the_secrets(
+        self, synth: Callable[..., Synthesis], defaults: Synthesis, change: dict[str, str]
+    ) -> None:
         for name in (STAGING, PRODUCTION):
-            old, new = (synthesis.stack(name) for synthesis in (defaults, other))
-            versions = [stack.resource("ssm_parameter", "jwt_secret")["value_wo_version"] for stack in (old, new)]
-            assert versions[0] != versions[1]
-            for function in ("websocket", "control", "deliver"):
-                told = [stack.environment(function)["JWT_SECRET_VERSION"] for stack in (old, new)]
-                assert told == [str(version) for version in versions]
+            old, new = (
+                synthesis.stack(name).resource("ssm_parameter", "jwt_secret")
+                for synthesis in (defaults, synth(**change))
+            )
+            assert old["value_wo_version"] != new["value_wo_version"]
+            assert old["name"] != new["name"]
 
     def test_differs_between_stages_with_the_same_secret(self, defaults: Synthesis) -> None:
         versions = {

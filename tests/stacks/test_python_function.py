@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 
 from slip_sockets.aws.environment import FunctionSettings
 
-from .synthesis import FUNCTIONS, PRODUCTION, Stack, Synthesis
+from .synthesis import FUNCTIONS, PRODUCTION, STAGING, Stack, Synthesis
 
 MANAGEMENT_URL = '${replace(aws_apigatewayv2_api.websocket.api_endpoint, "/^ws/", "http")}/live'
 TIMEOUTS_S = {"websocket": 29, "control": 29, "deliver": 60}
@@ -73,17 +74,9 @@ class TestEach:
             queue_url="${aws_sqs_queue.deferred.url}",
             management_url=MANAGEMENT_URL,
             jwt_secret_parameter="${aws_ssm_parameter.jwt_secret.name}",
-            jwt_previous_secrets_parameter=None,
             inline_limit=1_000,
         )
-        optional = {"JWT_PREVIOUS_SECRETS_PARAMETER"}
-        assert set(environment) - {"JWT_SECRET_VERSION"} == environment.asked - optional
-
-    def test_is_told_where_previous_secrets_are(self, all_options: Synthesis, name: str) -> None:
-        environment = Recording(all_options.stack(PRODUCTION).environment(name))
-        settings = FunctionSettings.from_environ(environment)
-        assert settings.jwt_previous_secrets_parameter == "${aws_ssm_parameter.jwt_previous_secrets.name}"
-        assert set(environment) - environment.asked == {"JWT_SECRET_VERSION", "JWT_PREVIOUS_SECRETS_VERSION"}
+        assert set(environment) == environment.asked
 
 
 def test_all_run_the_same_package(stack: Stack) -> None:
@@ -92,3 +85,51 @@ def test_all_run_the_same_package(stack: Stack) -> None:
     (sha256,) = {function["source_code_hash"] for function in functions}
     assert (stack.folder / path).is_file()
     assert len(sha256) == 44
+
+
+def arguments(stack: Stack, type_: str) -> dict[str, Any]:
+    """Return those of the websocket function's resource, without CDKTF's remarks."""
+    return {name: value for name, value in stack.resource(type_, "websocket").items() if name != "//"}
+
+
+class TestKeptWarm:
+    """PROVISIONED_CONCURRENCY, for production alone."""
+
+    @pytest.fixture
+    def warm(self, synth: Callable[..., Synthesis]) -> Stack:
+        return synth(PRODUCTION_PROVISIONED_CONCURRENCY="2").stack(PRODUCTION)
+
+    def test_a_version_is_published_and_the_alias_leads_to_it(self, warm: Stack) -> None:
+        assert warm.resource("lambda_function", "websocket")["publish"] is True
+        assert arguments(warm, "lambda_alias") == {
+            "name": "warm",
+            "function_name": "${aws_lambda_function.websocket.function_name}",
+            "function_version": "${aws_lambda_function.websocket.version}",
+        }
+
+    def test_so_many_environments_of_the_alias_are_kept(self, warm: Stack) -> None:
+        assert arguments(warm, "lambda_provisioned_concurrency_config") == {
+            "function_name": "${aws_lambda_alias.websocket.function_name}",
+            "qualifier": "${aws_lambda_alias.websocket.name}",
+            "provisioned_concurrent_executions": 2,
+        }
+
+    def test_the_api_invokes_the_alias_and_may(self, warm: Stack) -> None:
+        integration = warm.resource("apigatewayv2_integration", "websocket")
+        assert integration["integration_uri"] == "${aws_lambda_alias.websocket.invoke_arn}"
+        assert warm.resource("lambda_permission", "websocket")["qualifier"] == "${aws_lambda_alias.websocket.name}"
+
+    def test_only_the_function_that_clients_wait_for_is(self, warm: Stack) -> None:
+        for type_ in ("lambda_alias", "lambda_provisioned_concurrency_config"):
+            assert warm.config["resource"][f"aws_{type_}"].keys() == {"websocket"}
+        for name in ("control", "deliver"):
+            assert "publish" not in warm.resource("lambda_function", name)
+
+    def test_without_the_setting_nothing_of_it_is_there(
+        self, synth: Callable[..., Synthesis], defaults: Synthesis
+    ) -> None:
+        staging = synth(PRODUCTION_PROVISIONED_CONCURRENCY="2").stack(STAGING)
+        assert staging.config == defaults.stack(STAGING).config
+        assert "aws_lambda_alias" not in staging.config["resource"]
+        assert "publish" not in staging.resource("lambda_function", "websocket")
+        assert "qualifier" not in staging.resource("lambda_permission", "websocket")

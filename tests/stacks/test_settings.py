@@ -46,6 +46,8 @@ def test_target_and_secret_are_enough() -> None:
         throttling_rate_limit=2_000,
         throttling_burst_limit=1_000,
         inline_limit=1_000,
+        provisioned_concurrency=0,
+        deliver_concurrency=100,
         log_retention_days=90,
     )
     assert asdict(staging) == asdict(production) | {
@@ -67,6 +69,8 @@ def test_every_setting_is_read() -> None:
         STATE_BUCKET="our-states",
         ACCESS_LOGS="true",
         INLINE_LIMIT="25",
+        PROVISIONED_CONCURRENCY="2",
+        DELIVER_CONCURRENCY="2",
         LAMBDA_ARCHITECTURE="x86_64",
         LAMBDA_PYTHON="3.12",
     )
@@ -78,6 +82,8 @@ def test_every_setting_is_read() -> None:
     assert production.state_bucket == "our-states"
     assert production.access_logs is True
     assert production.inline_limit == 25
+    assert production.provisioned_concurrency == 2
+    assert production.deliver_concurrency == 2
     assert production.architecture == "x86_64"
     assert production.python == "3.12"
 
@@ -219,6 +225,17 @@ class TestProblems:
             f"INLINE_LIMIT is {limit!r}. Set it to a number of subscribers, 0 to 2000"
         ]
 
+    def test_more_functions_kept_warm_than_an_account_has(self) -> None:
+        assert problems(STAGING_PROVISIONED_CONCURRENCY="901") == [
+            "STAGING_PROVISIONED_CONCURRENCY is '901'. Set it to a number of functions to keep warm, 0 to 900"
+        ]
+
+    @pytest.mark.parametrize("number", ["1", "1001", "-2", "many"])
+    def test_deliver_concurrency_that_is_none(self, number: str) -> None:
+        assert problems(DELIVER_CONCURRENCY=number) == [
+            f"DELIVER_CONCURRENCY is {number!r}. Set it to a number of functions at once, 2 to 1000"
+        ]
+
     @pytest.mark.parametrize("name", ["1st", "my_app", "my app", "-a", "ä", "\u212a", "a" * 47, "a/b", "${x}"])
     def test_stack_name_that_aws_would_refuse(self, name: str) -> None:
         assert problems(STACK_NAME=name) == [f"STACK_NAME is {name!r}. {STACK_NAME_ADVICE}"]
@@ -274,9 +291,18 @@ class TestSecrets:
         secret = "  spaces, a ${template} and a \n line belong to it "
         assert read(JWT_SECRET=secret)[0].jwt_secret == secret
 
-    def test_one_that_no_parameter_holds_is_refused_and_not_told(self) -> None:
-        assert problems(JWT_SECRET="s" * 4097, JWT_PREVIOUS_SECRETS="s" * 5000) == [
-            "JWT_SECRET has 4097 bytes. Set it to 4096 at most",
-            "JWT_PREVIOUS_SECRETS has 5000 bytes. Set it to 4096 at most",
+    def test_one_with_a_comma_is_a_warning(self) -> None:
+        """It works, and could not be changed without refusing somebody."""
+        assert read_settings(REQUIRED | {"JWT_SECRET": "a" * 32 + ","})[1] == [
+            "JWT_SECRET has a comma in it: once it is to be changed, JWT_PREVIOUS_SECRETS cannot name it. "
+            "Set it to one without"
+        ]
+
+    def test_those_that_no_parameter_holds_are_refused_and_not_told(self) -> None:
+        read(JWT_SECRET="s" * 4092)
+        assert problems(JWT_SECRET="s" * 4093) == ["JWT_SECRET: 4097 bytes as JSON, 4096 at most. Set shorter ones"]
+        assert problems(JWT_SECRET="<" * 800) == ["JWT_SECRET: 4804 bytes as JSON, 4096 at most. Set shorter ones"]
+        assert problems(JWT_SECRET="s" * 40, STAGING_JWT_PREVIOUS_SECRETS="t" * 4050) == [
+            "JWT_SECRET and STAGING_JWT_PREVIOUS_SECRETS together: 4098 bytes as JSON, 4096 at most. Set shorter ones"
         ]
         assert problems(JWT_SECRET="a secret\udcff") == ["JWT_SECRET is not UTF-8. Set it to text"]

@@ -32,7 +32,7 @@ def run(arguments: list[str], cwd: Path, **settings: str) -> subprocess.Complete
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     command = [sys.executable, *arguments]
     return subprocess.run(
-        command, cwd=cwd, env=environment | settings, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=cwd, env=environment | settings, capture_output=True, text=True, check=False, timeout=600
     )
 
 

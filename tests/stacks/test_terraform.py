@@ -48,6 +48,7 @@ def validate(
         pytest.param({"STATE_BUCKET": "our-states", "JWT_PREVIOUS_SECRETS": "s"}, id="remote state, previous secrets"),
         pytest.param({"LAMBDA_ARCHITECTURE": "x86_64", "LAMBDA_PYTHON": "3.12"}, id="x86_64"),
         pytest.param({"ACCESS_LOGS": "true"}, id="access logs"),
+        pytest.param({"PROVISIONED_CONCURRENCY": "2"}, id="kept warm"),
     ],
 )
 def test_configuration_is_valid(

@@ -45,13 +45,15 @@ def cdktf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingCdktf:
     return recording
 
 
-def test_a_deploy_keeps_the_other_stages_entry(cdktf: RecordingCdktf) -> None:
+def test_a_deploy_keeps_the_other_stages_entry(cdktf: RecordingCdktf, capsys: pytest.CaptureFixture[str]) -> None:
     stages.OUTPUTS.write_text('{"slip-sockets": {"region": "eu-central-1"}, "slip-sockets-staging": {}}')
     assert stages.main(["deploy", "staging", "--auto-approve"]) == 0
     assert cdktf.calls == [["deploy", "slip-sockets-staging", "--auto-approve"]]
     expected = {"slip-sockets": {"region": "eu-central-1"}, "slip-sockets-staging": ENTRY}
     assert json.loads(stages.OUTPUTS.read_text()) == expected
     assert sorted(path.name for path in stages.ROOT.iterdir()) == ["build", "cdk-outputs.json"]
+    told = "They are in cdk-outputs.json now, with those of all stages: slip-sockets, slip-sockets-staging\n"
+    assert capsys.readouterr().out == told
 
 
 def test_a_failed_deploy_leaves_the_file_as_it_was(cdktf: RecordingCdktf) -> None:

@@ -27,7 +27,7 @@ def mirror(folder: Path, *, version: str = PROVIDER_VERSION, machine: str = MACH
 
 
 def test_a_mirror_below_the_home_directory_is_used(home: Path) -> None:
-    found = mirror(home / "shared" / "terraform" / "plugins")
+    found = mirror(home / ".local" / "share" / "terraform" / "plugins")
     environment = terraform_environment({"TF_CLI_CONFIG_FILE": str(home / "none"), "X": "y"})
     config = Path(environment["TF_CLI_CONFIG_FILE"])
     assert f'filesystem_mirror {{\n    path = "{found}"\n' in config.read_text()
@@ -46,11 +46,18 @@ def test_a_packed_mirror_is_used(home: Path) -> None:
     assert "TF_CLI_CONFIG_FILE" in terraform_environment({})
 
 
+def test_a_mirror_behind_a_link_is_used(home: Path, tmp_path: Path) -> None:
+    mirror(tmp_path / "elsewhere")
+    (home / "mirror").symlink_to(tmp_path / "elsewhere")
+    (home / "round").symlink_to(home)
+    assert "TF_CLI_CONFIG_FILE" in terraform_environment({})
+
+
 @pytest.mark.parametrize(
     "make",
     [
         lambda home: None,
-        lambda home: mirror(home / "a" / "b" / "c" / "d" / "too-deep"),
+        lambda home: mirror(home / "a" / "b" / "c" / "d" / "e"),
         lambda home: mirror(home / "mirror", version="5.99.1"),
         lambda home: mirror(home / "mirror", machine="windows_386"),
         lambda home: mirror(home / ".terraform.d" / "plugin-cache"),

@@ -1,4 +1,4 @@
-import { LastingSocket } from "./socket.js";
+import { SlipSocket } from "../slip-sockets.js";
 
 const MOST_CHARACTERS = 40; // of a name or a room, as in the backend
 const PATIENCE_MS = 8_000; // after which a message without an echo is offered to be sent again
@@ -26,20 +26,22 @@ const logs = new Map(); // room -> its lines, kept while this tab lives
 
 const hear = {
   welcome({ id, at }) {
+    const before = myId;
     myId = id;
     people.clear();
     people.set(id, name);
+    if (before) return gone.add(before); // without a gap: nothing was missed
     if (lostAt) note(at, `Back after ${seconds(at - lostAt)}. What was said meanwhile is not shown.`);
     else if (logs.get(room).hasChildNodes()) note(at, "You are back. What was said meanwhile is not shown.");
     else note(at, "You are in ", isolated(room), ". Open this page in a second tab, or send somebody its link.");
     lostAt = 0;
-    for (const [message, { room: where }] of unsent) if (where === room) transmit(message);
+    for (const [message, { room: where }] of unsent) if (where === room) sayAgain(message);
   },
   joined({ id, name, at }) {
     if (id === myId || gone.has(id)) return;
     people.set(id, name);
     note(at, isolated(name), " joined");
-    socket.send({ type: "here", to: id });
+    transmit({ type: "here", to: id });
   },
   here({ id, name }) {
     if (!gone.has(id)) people.set(id, name);
@@ -75,23 +77,27 @@ function say(text) {
   const line = messageElement({ id: myId, name, text, at: Date.now() });
   unsent.set(message, { room, text, element: line, timer: 0 });
   show(line, true);
-  transmit(message);
+  sayAgain(message);
 }
 
 /** Send a message, now or once connected, and wait for its echo: only that says that it has been published. */
-function transmit(message) {
+function sayAgain(message) {
   const mine = unsent.get(message);
   clearTimeout(mine.timer);
   mine.element.classList.add("pending");
   mine.element.querySelector(".again")?.remove();
-  socket.send({ type: "say", text: mine.text, message });
+  transmit({ type: "say", text: mine.text, message });
   mine.timer = setTimeout(() => {
-    if (!socket.isOpen) return; // it is sent at the next welcome
+    if (!myId) return; // it is sent at the next welcome
     const again = element("button", "again", "Not sent. Try again");
-    again.onclick = () => transmit(message);
+    again.onclick = () => sayAgain(message);
     mine.element.querySelector(".body").append(again);
     if (pinned) scrollDown();
   }, PATIENCE_MS);
+}
+
+function transmit(frame) {
+  socket.send(JSON.stringify(frame));
 }
 
 function settle(message, mine) {
@@ -119,15 +125,17 @@ function enter() {
   showRooms();
   showPeople();
   showMenu(false);
-  socket = new LastingSocket(
-    () => {
-      const url = new URL(websocketUrl);
-      url.searchParams.set("name", name);
-      url.searchParams.set("room", room);
-      return url;
-    },
-    { onState, onFrame },
-  );
+  socket = new SlipSocket(() => {
+    const url = new URL(websocketUrl);
+    url.searchParams.set("name", name);
+    url.searchParams.set("room", room);
+    return url;
+  });
+  onState("connecting");
+  socket.addEventListener("open", () => onState("connected"));
+  socket.addEventListener("waiting", ({ pauseMs }) => onState("reconnecting", pauseMs));
+  socket.addEventListener("connecting", () => $("state").dataset.state === "reconnecting" && onState("reconnecting"));
+  socket.addEventListener("message", ({ data }) => onFrame(JSON.parse(data)));
 }
 
 function roomInUrl() {
@@ -156,7 +164,7 @@ function showRooms() {
 
 let countdown = 0;
 
-function onState(state, pauseMs) {
+function onState(state, pauseMs = 0) {
   if (state === "reconnecting" && myId) {
     lostAt = Date.now();
     myId = null;
@@ -362,7 +370,6 @@ document.onkeydown = (event) => {
 };
 document.onvisibilitychange = () => document.hidden || title(0);
 addEventListener("resize", fit);
-addEventListener("online", () => socket?.hurry());
 addEventListener("hashchange", () => name && roomInUrl() !== room && enter());
 
 if (name) {

@@ -15,7 +15,7 @@ import pytest
 import websockets
 from typer.testing import CliRunner
 
-from slip_sockets.cli import app
+from slip_sockets.cli.app import app
 from slip_sockets.dev.server import DevServer
 
 from ..conftest import SECRET
@@ -95,7 +95,7 @@ def test_wrong_setting_is_one_line_and_exit_status_2(environment: dict[str, str]
 
 
 async def test_port_in_use_is_one_line_and_exit_status_2(tmp_path: Path, server: DevServer) -> None:
-    options = ("--target-url", "http://127.0.0.1:1/", "--jwt-secret", SECRET, "--port", str(server.port))
+    options = ("--target-url", "http://127.0.0.1:1/", "--jwt-secret", "short", "--port", str(server.port))
     problem = "is in use by another program. Stop it, or choose another port with --port."
     line = f"slip-sockets: 127.0.0.1 port {server.port} {problem}\n"
     assert await run(tmp_path, *options) == (2, "", line)
@@ -128,6 +128,7 @@ async def test_it_says_where_it_is_and_ends_cleanly_when_told_to(
         control_api = (await line_of(process)).removeprefix("Control API").strip()
         assert await line_of(process) == f"Backend      {backend.url}"
         assert await line_of(process) == "Outputs      cdk-outputs.dev.json"
+        assert await line_of(process) == f"Inspector    {control_api.replace('control', '_inspector')}"
         assert await line_of(process) == "Ctrl-C stops."
         assert json.loads((tmp_path / "cdk-outputs.dev.json").read_text()) == {
             "mine": {
@@ -148,6 +149,30 @@ async def test_it_says_where_it_is_and_ends_cleanly_when_told_to(
         async with asyncio.timeout(TIMEOUT_S):
             out, err = await process.communicate()
         assert (process.returncode, out, err) == (0, b"Closing all sockets ...\n", b"")
+
+
+@pytest.mark.parametrize(
+    ("options", "has_inspector"),
+    [
+        ((), True),
+        (("--no-inspector",), False),
+        (("--host", "0.0.0.0"), False),
+        (("--host", "0.0.0.0", "--inspector"), True),
+    ],
+    ids=str,
+)
+async def test_the_inspector_is_for_this_machine_alone_unless_asked_for(
+    tmp_path: Path, options: tuple[str, ...], has_inspector: bool
+) -> None:
+    needed = ("--target-url", "http://127.0.0.1:1/", "--jwt-secret", SECRET, "--port", "0")
+    async with program(tmp_path, *needed, *options) as process:
+        lines = []
+        while (line := await line_of(process)) != "Ctrl-C stops.":
+            lines.append(line)
+        assert any(line.startswith("Inspector") for line in lines) == has_inspector
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(TIMEOUT_S):
+            await process.communicate()
 
 
 async def test_environment_and_limits_are_taken(tmp_path: Path, backend: ScriptedBackend) -> None:

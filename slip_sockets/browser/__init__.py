@@ -1,0 +1,11 @@
+"""The browser's side: `slip-sockets.js`, an ES module without dependencies. docs/browser.md describes it.
+
+Serve it as one of your static files: copy it, or let your framework send `MODULE`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+MODULE = Path(__file__).with_name("slip-sockets.js")
+"""Where the module is. It is served as `text/javascript`."""

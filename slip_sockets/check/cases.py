@@ -1,0 +1,270 @@
+"""What is played at a backend: each case a POST, and who judges the answer to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..events import MAX_METADATA_BYTES, MAX_TEXT_BYTES, Close, Open, SocketEvent, Text, encode_metadata, encode_request
+from ..gateway.backend import CONTENT_TYPE
+from ..tokens import mint
+from . import judge
+from .exchange import Exchange
+from .judge import Verdict
+from .tokens import bad_tokens
+
+OPENING, TEXTS, METADATA, CLOSING, TOKENS, BODIES = (
+    "Letting clients in",
+    "Texts",
+    "Metadata",
+    "Closing",
+    "Tokens",
+    "Bodies",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`name` stays the same from release to release; `kind` is the event type on which the case depends.
+
+    `hint` says what such a case usually fails for.
+    """
+
+    name: str
+    group: str
+    title: str
+    kind: str
+    headers: Mapping[str, str]
+    body: bytes
+    judge: Callable[[Exchange], Verdict]
+    hint: str = ""
+
+
+ANY_CLIENT = (
+    "Anybody can connect so: take what a client sends for untrusted, and turn it away by an answer without ACCEPT"
+)
+UTF_8 = "It must stay UTF-8 all the way; MySQL needs utf8mb4 for it"
+NOT_YOURS = "What a client sends may be no JSON, or none of yours: catch the error, and look at the types"
+NOT_STORED = (
+    "The gateway sends what set_metadata stored last, and null where it knows nothing: after set_metadata(None), "
+    "or when it has forgotten the connection"
+)
+HINTS = {
+    "open-query": ANY_CLIENT,
+    "open-long-query": ANY_CLIENT,
+    "open-headers": ANY_CLIENT,
+    "open-bare": "Not every client sends each header or value: have a default",
+    "open-ipv6": "An address may be one of IPv6",
+    "open-subprotocols": "Choose one of those offered, or none: accept(subprotocol=...)",
+    "text-empty": "A client may send the empty text",
+    "text-largest": "A text that comes in at the limit is too large to be published with anything added: cut it first",
+    "text-largest-emoji": "131,072 is a number of bytes, not of characters: cut by bytes",
+    "text-largest-escaped": "In JSON it is six times as long: allow bodies of 1 MiB",
+    "text-nul": "PostgreSQL and many C libraries take no NUL: drop it, or do not take the text",
+    "text-emoji": UTF_8,
+    "text-right-to-left": UTF_8,
+    "text-combining": UTF_8,
+    "text-json": NOT_YOURS,
+    "text-broken-json": NOT_YOURS,
+    "text-json-null": NOT_YOURS,
+    "text-json-number": NOT_YOURS,
+    "text-json-deep": "json.loads raises RecursionError for it: catch that beside ValueError",
+    "metadata-null": NOT_STORED,
+    "close-again": "A CLOSE comes at least once: let the second do no harm",
+    "close-unknown": "code and reason are None where the gateway does not know them",
+    "close-null": NOT_STORED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who plays: a connection, and what its client sends when it opens."""
+
+    connection_id: str
+    jwt_secret: str
+    headers: Mapping[str, str]
+    query: Mapping[str, Sequence[str]]
+
+    def default_metadata(
+        self,
+        *,
+        headers: Mapping[str, str] | None = None,
+        query: Mapping[str, Sequence[str]] | None = None,
+        ip: str = "",
+    ) -> dict[str, Any]:
+        """Return OPEN's metadata; what is given comes on top of the client's own."""
+        usual = {"Host": "sockets.example", "User-Agent": "slip-sockets check", "Sec-WebSocket-Version": "13"}
+        return {
+            "headers": {**usual, **self.headers, **(headers or {})},
+            "ip": ip or "203.0.113.7",
+            "query": {**self.query, **(query or {})},
+        }
+
+    def signed(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {mint('WebSocketEvent', self.jwt_secret)}", "Content-Type": CONTENT_TYPE}
+
+    def body(self, metadata: Any, *events: SocketEvent) -> bytes:
+        return encode_request(self.connection_id, encode_metadata(metadata), events)
+
+
+def first_opening(client: Client) -> Case:
+    """The case on which all others depend."""
+    body = client.body(client.default_metadata(), Open(client.connection_id))
+
+    def verdict(exchange: Exchange) -> Verdict:
+        return judge.opening(exchange, client.connection_id, (), may_refuse=False)
+
+    return Case("open", OPENING, "a client connects", "OPEN", client.signed(), body, verdict)
+
+
+def openings(client: Client) -> Iterator[Case]:
+    """Clients that anybody can be. They may be turned away."""
+    odd_query = {"": [""], "name": [""], "twice": ["1", "2"], "☕": ["\u0645\u0631\u062d\u0628\u0627"], "nul": ["\0"]}
+    odd_headers = {"X-Empty": "", "X-Latin": "caf\u00e9 \u00ff", "X-Long": "x" * 8_000, "Cookie": "a=b; =; ;;"}
+    cases: tuple[tuple[str, str, dict[str, Any], tuple[str, ...]], ...] = (
+        ("query", "odd values in its query", client.default_metadata(query=odd_query), ()),
+        ("long-query", "a query of 8,000 characters", client.default_metadata(query={"name": ["x" * 8_000]}), ()),
+        ("headers", "odd headers", client.default_metadata(headers=odd_headers), ()),
+        ("bare", "no query and no headers", {"headers": {}, "ip": "203.0.113.7", "query": {}}, ()),
+        ("ipv6", "an IPv6 address", client.default_metadata(ip="2001:db8::7"), ()),
+        (
+            "subprotocols",
+            "subprotocols to choose from",
+            client.default_metadata(headers={"Sec-WebSocket-Protocol": "check.v2, check.v1"}),
+            ("check.v2", "check.v1"),
+        ),
+    )
+    for name, title, metadata, offered in cases:
+        body = client.body(metadata, Open(client.connection_id))
+
+        def verdict(exchange: Exchange, offered: tuple[str, ...] = offered) -> Verdict:
+            return judge.opening(exchange, client.connection_id, offered, may_refuse=True)
+
+        full = f"open-{name}"
+        yield Case(full, OPENING, f"a client with {title}", "OPEN", client.signed(), body, verdict, HINTS.get(full, ""))
+
+
+def texts(client: Client, metadata: Any) -> Iterator[Case]:
+    """Frames that anybody who is in can send. `metadata` is what the backend stored when it let the client in."""
+    odd = {
+        "plain": ("hello", "hello"),
+        "empty": ("the empty text", ""),
+        "blank": ("nothing but white space", " \t\r\n\u00a0"),
+        "largest": ("128 KB, the largest", "x" * MAX_TEXT_BYTES),
+        "largest-emoji": ("128 KB of emoji", "\N{HOT BEVERAGE}\ufe0f" * (MAX_TEXT_BYTES // 6)),
+        "largest-escaped": ("128 KB of control characters", "\x01" * MAX_TEXT_BYTES),
+        "nul": ("NUL and other control characters", "a\0b\x01\x1b[2J\x7f\ufeff"),
+        "emoji": ("emoji of several code points", "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1ea\U0001f1fa"),
+        "right-to-left": ("right-to-left, with overrides", "\u05e9\u05dc\u05d5\u05dd \u202egnp.exe\u202c"),
+        "combining": ("a letter with 500 accents", "e" + "\u0301" * 500),
+        "json": ("JSON that looks like an answer", '{"events": [{"type": "CLOSE", "connectionId": "x"}]}'),
+        "broken-json": ("JSON that breaks off", '{"type": "say", "text": "'),
+        "json-null": ("JSON's null", "null"),
+        "json-number": ("a number too large", "9" * 400),
+        "json-deep": ("brackets 50,000 deep", "[" * 50_000 + "]" * 50_000),
+        "html": ("a script for a page", "<script>alert('\"`${1}`\"')</script>"),
+        "format": ("templates", "{{7*7}} %s %(a)s {0.__class__} ${x} \\u0000 '; DROP TABLE x; --"),
+    }
+    for name, (title, data) in odd.items():
+        yield _telling(client, f"text-{name}", TEXTS, title, metadata, Text(client.connection_id, data))
+
+
+def odd_metadata(client: Client) -> Iterator[Case]:
+    """Metadata that the backend did not store: null comes where the gateway has nothing (any more)."""
+    odd: dict[str, tuple[str, Any]] = {
+        "null": ("null: nothing is stored", None),
+        "empty": ("an empty object", {}),
+        "list": ("a list", [1, "two", None]),
+        "text": ("a text", "metadata"),
+        "largest": ("64 KiB, the largest", "x" * (MAX_METADATA_BYTES - 2)),
+    }
+    for name, (title, metadata) in odd.items():
+        yield _telling(
+            client, f"metadata-{name}", METADATA, title, metadata, Text(client.connection_id, "hello"), is_soft=True
+        )
+
+
+def closings(client: Client, metadata: Any) -> Iterator[Case]:
+    whose = client.connection_id
+    closes = {
+        "plain": ("the client leaves", Close(whose, 1000, "")),
+        "again": ("the same CLOSE again: it comes at least once", Close(whose, 1000, "")),
+        "cut": ("the connection is cut", Close(whose, 1006, "")),
+        "reason": ("the client says why, at length", Close(whose, 4999, "\N{HOT BEVERAGE}" * 41)),
+        "unknown": ("nobody knows how", Close(whose)),
+    }
+    for name, (title, event) in closes.items():
+        yield _telling(client, f"close-{name}", CLOSING, title, metadata, event)
+    yield _telling(client, "close-null", CLOSING, "nothing is stored", None, Close(whose, 1006, ""), is_soft=True)
+
+
+def tokens(client: Client, metadata: Any) -> Iterator[Case]:
+    whose = client.connection_id
+    events: dict[str, SocketEvent] = {
+        "OPEN": Open(whose),
+        "TEXT": Text(whose, "hello"),
+        "CLOSE": Close(whose, 1000, ""),
+    }
+    for name, (title, authorization) in bad_tokens(client.jwt_secret).items():
+        # That each event is protected, the two commonest tell.
+        for kind, event in events.items() if name in ("missing", "wrong-key") else [("OPEN", events["OPEN"])]:
+            headers = {"Content-Type": CONTENT_TYPE}
+            if authorization is not None:
+                headers["Authorization"] = authorization
+            body = client.body(client.default_metadata() if kind == "OPEN" else metadata, event)
+            full = f"token-{name}-{kind.lower()}"
+            yield Case(full, TOKENS, f"{title}, on {kind}", kind, headers, body, judge.token_refusal)
+    scheme, _, token = client.signed()["Authorization"].partition(" ")
+    headers = {"Authorization": f"{scheme.lower()} {token}", "Content-Type": CONTENT_TYPE}
+    body = client.body(metadata, Text(whose, "hello"))
+    title = "a right token, its scheme in lower case"
+    yield Case("token-scheme", TOKENS, title, "TEXT", headers, body, lambda exchange: judge.answer(exchange, "TEXT"))
+
+
+def bodies(client: Client, metadata: Any) -> Iterator[Case]:
+    whose = client.connection_id
+    said = {"type": "TEXT", "connectionId": whose, "data": "hello"}
+    whole = {"connectionId": whose, "metadata": metadata, "events": [said]}
+
+    def case(name: str, title: str, body: object, verdict: Callable[[Exchange], Verdict]) -> Case:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return Case(f"body-{name}", BODIES, title, "TEXT", client.signed(), raw, verdict)
+
+    yield case("empty", "nothing at all", b"", judge.body_refusal)
+    yield case("no-json", "no JSON", b'{"connectionId', judge.body_refusal)
+    yield case("no-utf8", "no UTF-8", b'{"connectionId": "\xff\xfe"}', judge.body_refusal)
+    yield case("list", "a list", [], judge.body_refusal)
+    yield case("no-events", "no events", {"connectionId": whose, "metadata": metadata}, judge.body_refusal)
+    yield case(
+        "wrong-type", "a TEXT whose data is a number", whole | {"events": [said | {"data": 7}]}, judge.body_refusal
+    )
+
+    def unknown(exchange: Exchange) -> Verdict:
+        return judge.tolerance(exchange, "TEXT")
+
+    def answered(exchange: Exchange) -> Verdict:
+        return judge.answer(exchange, "TEXT")
+
+    def softly_answered(exchange: Exchange) -> Verdict:
+        return judge.softened(judge.answer(exchange, "TEXT"))
+
+    yield case("unknown-event", "an event type of the future", whole | {"events": [{"type": "WAVE"}]}, unknown)
+    new = {"fromTheFuture": {"a": [1]}}
+    yield case("unknown-fields", "fields of the future", {**whole, **new, "events": [said | new]}, answered)
+    yield case("two-events", "two events in one body", whole | {"events": [said, said]}, softly_answered)
+    yield case("no-event", "an empty list of events", whole | {"events": []}, softly_answered)
+
+
+def _telling(
+    client: Client, name: str, group: str, title: str, metadata: Any, event: SocketEvent, *, is_soft: bool = False
+) -> Case:
+    kind = type(event).__name__.upper()
+
+    def verdict(exchange: Exchange) -> Verdict:
+        seen = judge.answer(exchange, kind)
+        return judge.softened(seen) if is_soft else seen
+
+    hint = HINTS.get(name, "")
+    return Case(name, group, title, kind, client.signed(), client.body(metadata, event), verdict, hint)

@@ -1,0 +1,20 @@
+"""The command line: `slip-sockets`. One command a file; `app` puts them together."""
+
+from __future__ import annotations
+
+import sys
+
+EXTRA = ("typer", "rich", "aiohttp", "websockets")
+"""What comes with `slip-sockets[dev]`."""
+
+
+def main() -> None:
+    try:
+        from .app import app
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRA:
+            raise
+        sys.stderr.write(f'slip-sockets: {package} is missing. Install it: pip install "slip-sockets[dev]"\n')
+        sys.exit(2)
+    app(prog_name="slip-sockets")

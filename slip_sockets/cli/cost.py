@@ -1,0 +1,140 @@
+"""`slip-sockets cost`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..cost.model import estimate
+from ..cost.prices import PRICES_FILE, read_prices
+from ..cost.workload import Workload
+from ..gateway.fan_out import INLINE_LIMIT
+from .show import print_json
+from .target import JsonOption
+
+EXAMPLES = """Examples:
+
+slip-sockets cost --connections 5000 --publishes 2 --subscribers 50
+
+slip-sockets cost --region eu-central-1 --sent 6 --answered 1 --publishes 0 --free-tier always
+
+slip-sockets cost --subscribers 100000 --publishes 0.01 --json"""
+
+_DEFAULT = Workload()
+
+
+class FreeTierChoice(StrEnum):
+    NONE = "none"
+    ALWAYS = "always"
+    FIRST_YEAR = "first-year"
+
+
+class ArchitectureChoice(StrEnum):
+    ARM64 = "arm64"
+    X86_64 = "x86_64"
+
+
+_TRAFFIC, _GATEWAY, _PRICES = "Traffic", "Gateway", "Prices"
+
+
+def cost(
+    connections: Annotated[
+        float, typer.Option(help="Open at any time, on average.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.connections,
+    connection_minutes: Annotated[
+        float, typer.Option(help="How long one lasts; 120 at most.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.connection_min,
+    sent: Annotated[
+        float, typer.Option(help="Texts that a connection sends a minute.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.sent_per_min,
+    answered: Annotated[
+        float, typer.Option(help="Part of these that get a text back, 0 to 1.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.answered,
+    publishes: Annotated[
+        float, typer.Option(help="Published texts a second.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.publishes_per_s,
+    subscribers: Annotated[
+        int, typer.Option(help="Connections that each of these reaches.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.subscribers,
+    in_answers: Annotated[
+        bool,
+        typer.Option(
+            "--in-answers",
+            help="They come in your backend's answers, not by the control API.",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = False,
+    text_bytes: Annotated[
+        int, typer.Option(help="Of a text, in UTF-8.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.text_bytes,
+    backend_ms: Annotated[
+        float, typer.Option(help="Your backend takes so long; functions wait for it.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.backend_ms,
+    channels: Annotated[
+        int, typer.Option(help="That a connection subscribes to as it opens.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.channels,
+    metadata_bytes: Annotated[
+        int,
+        typer.Option(
+            help="Stored for a connection: the browser's headers, unless you set your own.", rich_help_panel=_TRAFFIC
+        ),
+    ] = _DEFAULT.metadata_bytes,
+    memory: Annotated[
+        int, typer.Option(help="Megabytes of each function.", rich_help_panel=_GATEWAY)
+    ] = _DEFAULT.memory_mb,
+    architecture: Annotated[
+        ArchitectureChoice, typer.Option(help="LAMBDA_ARCHITECTURE.", rich_help_panel=_GATEWAY)
+    ] = ArchitectureChoice.ARM64,
+    inline_limit: Annotated[int, typer.Option(help="INLINE_LIMIT.", rich_help_panel=_GATEWAY)] = INLINE_LIMIT,
+    provisioned: Annotated[
+        int, typer.Option(help="PROVISIONED_CONCURRENCY: functions kept warm.", rich_help_panel=_GATEWAY)
+    ] = 0,
+    region: Annotated[
+        str, typer.Option(envvar="AWS_REGION", help="Whose prices.", rich_help_panel=_PRICES)
+    ] = "us-east-1",
+    free_tier: Annotated[
+        FreeTierChoice,
+        typer.Option(help="What the account has for nothing each month, all for this.", rich_help_panel=_PRICES),
+    ] = FreeTierChoice.NONE,
+    prices: Annotated[
+        Path,
+        typer.Option(
+            help="A file of prices, such as you have negotiated.", rich_help_panel=_PRICES, show_default=False
+        ),
+    ] = PRICES_FILE,
+    as_json: JsonOption = False,
+) -> None:
+    """Compute what a month on AWS costs, by part, beside the original gateway's calls.
+
+    A month has 30 days. Taxes, alarms, your backend and your domain are not in it. Prices are a file with its date and
+    sources; those that nobody could check are marked.
+    """
+    workload = Workload(
+        connections=connections,
+        connection_min=connection_minutes,
+        sent_per_min=sent,
+        answered=answered,
+        publishes_per_s=publishes,
+        subscribers=subscribers,
+        in_answers=in_answers,
+        text_bytes=text_bytes,
+        backend_ms=backend_ms,
+        channels=channels,
+        metadata_bytes=metadata_bytes,
+        memory_mb=memory,
+        architecture=architecture.value,
+        inline_limit=inline_limit,
+        provisioned=provisioned,
+    )
+    result = estimate(workload, read_prices(prices), region=region, free_tier=free_tier.value)
+    if as_json:
+        print_json(result)
+        return
+    from rich.console import Console
+
+    from ..cost.report import render
+
+    Console().print(render(result))

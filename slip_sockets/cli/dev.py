@@ -1,0 +1,125 @@
+"""`slip-sockets dev`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..dev.edge import Limits
+from ..errors import InvalidSettings
+from ..gateway.backend import TIMEOUT_S
+from ..outputs import DEV_OUTPUTS
+from ..settings import is_http_url, is_loopback
+from ..tokens import RECOMMENDED_SECRET_BYTES
+
+if TYPE_CHECKING:
+    from ..dev.server import DevSettings
+
+EXAMPLES = """Examples:
+
+JWT_SECRET=change-me slip-sockets dev --target-url http://127.0.0.1:8000/slip
+
+slip-sockets dev --port 0 --idle-timeout 10 (with TARGET_URL and JWT_SECRET in the environment)"""
+
+_LIMITS = Limits()
+
+
+def dev(
+    target_url: Annotated[
+        str, typer.Option(envvar="TARGET_URL", help="URL of your backend, which receives the events.")
+    ] = "",
+    jwt_secret: Annotated[
+        str, typer.Option(envvar="JWT_SECRET", help="Secret that signs all tokens.", show_envvar=True)
+    ] = "",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8787,
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    stack_name: Annotated[str, typer.Option(envvar="STACK_NAME", help="Key in the outputs file.")] = "slip-sockets",
+    previous_secrets: Annotated[
+        str, typer.Option(envvar="JWT_PREVIOUS_SECRETS", help="Secrets still accepted, separated by commas.")
+    ] = "",
+    outputs: Annotated[
+        Path, typer.Option(help="File to write controlApi, websocketUrl and the others to.")
+    ] = DEV_OUTPUTS,
+    idle_timeout: Annotated[float, typer.Option(min=0, help="Seconds after which a silent socket is closed.")] = (
+        _LIMITS.idle_timeout_s
+    ),
+    max_duration: Annotated[float, typer.Option(min=0, help="Seconds after which any socket is closed.")] = (
+        _LIMITS.max_duration_s
+    ),
+    integration_timeout: Annotated[float, typer.Option(min=0, help="Seconds that one event may take.")] = (
+        _LIMITS.integration_timeout_s
+    ),
+    backend_timeout: Annotated[float, typer.Option(min=0, help="Seconds that your backend may take.")] = TIMEOUT_S,
+    inspector: Annotated[
+        bool | None,
+        typer.Option(
+            "--inspector/--no-inspector",
+            help="Serve a page that shows what happens, and can act, at /_inspector.",
+            show_default="where --host is this machine alone",
+        ),
+    ] = None,
+) -> None:
+    """Run the development server: the whole of SLIP Sockets on this machine, in front of your backend.
+
+    Clients connect to ws://127.0.0.1:8787/; the other commands, given in the same folder, talk to it.
+    """
+    problems = _problems(target_url, jwt_secret)
+    if problems:
+        raise InvalidSettings(problems)
+    from ..dev.server import DevSettings
+
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    settings = DevSettings(
+        target_url=target_url,
+        jwt_secret=jwt_secret,
+        previous_secrets=tuple(filter(None, previous_secrets.split(","))),
+        stack_name=stack_name,
+        host=host,
+        port=port,
+        limits=Limits(idle_timeout, max_duration, integration_timeout),
+        backend_timeout_s=backend_timeout,
+        outputs_path=outputs,
+        inspector=is_loopback(host) if inspector is None else inspector,
+    )
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: DevSettings) -> None:
+    from ..dev.server import DevServer
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with DevServer(settings) as server:
+        if len(settings.jwt_secret.encode()) < RECOMMENDED_SECRET_BYTES:
+            logging.getLogger("slip_sockets.dev").warning(
+                "JWT_SECRET is shorter than %d bytes: fine here, too weak for the internet", RECOMMENDED_SECRET_BYTES
+            )
+        typer.echo(f"WebSockets   {server.websocket_url}")
+        typer.echo(f"Control API  {server.control_api}")
+        typer.echo(f"Backend      {settings.target_url}")
+        typer.echo(f"Outputs      {settings.outputs_path}")
+        if server.inspector_url is not None:
+            typer.echo(f"Inspector    {server.inspector_url}")
+        typer.echo("Ctrl-C stops.")
+        await stop.wait()
+        typer.echo("Closing all sockets ...")
+
+
+def _problems(target_url: str, jwt_secret: str) -> list[str]:
+    """Return a line for each setting that is missing or wrong."""
+    problems = []
+    example = "the URL of your backend, which receives the events, e.g. http://127.0.0.1:8000/slip"
+    if not target_url:
+        problems.append(f"TARGET_URL is not set. Set it, or --target-url, to {example}")
+    elif not is_http_url(target_url):
+        problems.append(f"TARGET_URL is not an http or https URL: {target_url!r}. Set it to {example}")
+    if not jwt_secret:
+        problems.append("JWT_SECRET is not set. Set it to any secret that your backend knows too, e.g. 32 random bytes")
+    return problems

@@ -1,0 +1,125 @@
+"""`slip-sockets redrive`."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InvalidSettings
+from ..gateway.ports import Unavailable
+from ..outputs import DEPLOYED_OUTPUTS, read_outputs
+from .exits import fail
+from .show import print_json
+from .target import DEFAULT_STACK, JsonOption, complete_stack
+
+if TYPE_CHECKING:
+    from ..aws.dead_letters import DeadLetter, DeadLetters
+
+EXAMPLES = """Examples:
+
+slip-sockets redrive --stack slip-sockets-staging --dry-run
+
+slip-sockets redrive --region eu-central-1 --json"""
+
+
+def redrive(
+    stack: Annotated[
+        str,
+        typer.Option(
+            envvar="STACK_NAME",
+            help="The deployment; staging's is slip-sockets-staging.",
+            autocompletion=complete_stack,
+        ),
+    ] = DEFAULT_STACK,
+    outputs: Annotated[
+        Path, typer.Option(help="File in which the deployment has an entry: its region is taken from there.")
+    ] = DEPLOYED_OUTPUTS,
+    region: Annotated[str, typer.Option(help="Region of the deployment; then no outputs file is needed.")] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only list them, of each message group the first ten: SQS hides the rest.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the dead letters of a deployment, and send them again: what could not be done in 6 hours of trying.
+
+    Each goes back into the queue, in order, or what is left of it to do. Those that cannot be read stay where they are.
+    """
+    from ..aws.dead_letters import open_dead_letters
+
+    found: list[DeadLetter] = []
+    total, problem = 0, None
+    try:
+        letters = open_dead_letters(stack, region or _region_of(stack, outputs))
+        total = letters.count()
+        asyncio.run(_redrive(letters, found, dry_run=dry_run, is_quiet=as_json))
+    except Unavailable as error:
+        problem = str(error)
+    except KeyboardInterrupt:
+        problem = "stopped"
+    unreadable = sum(not letter.is_readable for letter in found)
+    sent = 0 if dry_run else len(found) - unreadable
+    if as_json:
+        document: dict[str, Any] = {"stack": stack, "dryRun": dry_run, "approximateTotal": total, "sent": sent}
+        document |= {"unreadable": unreadable, "deadLetters": found}
+        print_json(document)
+    elif problem is None:
+        for line in _summary(stack, len(found), unreadable, total, dry_run=dry_run):
+            typer.echo(line)
+    if problem is not None:
+        what_now = "Repeat the command" if dry_run else f"{sent} were sent again; repeat the command for the others"
+        fail(f"{problem}. {what_now}")
+
+
+async def _redrive(letters: DeadLetters, found: list[DeadLetter], *, dry_run: bool, is_quiet: bool) -> None:
+    async with aclosing(letters.look() if dry_run else letters.send_again()) as each:
+        async for letter in each:
+            found.append(letter)
+            if not is_quiet:
+                typer.echo(_line(letter))
+
+
+_KINDS = {"close_notice": "close notice", "fan_out": "fan-out", "fan_out_chunk": "chunk"}
+
+
+def _line(letter: DeadLetter) -> str:
+    parts = {
+        "connection %s": letter.connection_id,
+        "channel %r": letter.channel,
+        "%d events": letter.events,
+        "%d connections": letter.connections,
+        "message %s": None if letter.is_readable else letter.message_id,
+    }
+    about = ", ".join(text % value for text, value in parts.items() if value is not None)
+    when = letter.sent_at.strftime("%Y-%m-%d %H:%M:%SZ")
+    rest = ", the rest of it" if letter.is_rest else ""
+    return f"{when}  {letter.attempts:3} attempts  {_KINDS.get(letter.kind, letter.kind):12}  {about}{rest}"
+
+
+def _summary(stack: str, found: int, unreadable: int, total: int, *, dry_run: bool) -> list[str]:
+    dead, deferred = f"{stack}-dead-letters.fifo", f"{stack}-deferred.fifo"
+    if not found and not total:
+        return [f"{dead} is empty."]
+    lines = [f"{found} found in {dead}." if dry_run else f"{found - unreadable} sent again, to {deferred}."]
+    if unreadable:
+        lines.append(f"{unreadable} cannot be read: left in {dead}.")
+    if total > found and dry_run:
+        lines.append(f"SQS counts about {total}: it hides all but the first ten of a message group, and what another")
+        lines.append("run has in hand. Without --dry-run the command comes to all of a group.")
+    elif total > found:
+        lines.append(f"SQS counted about {total}: others may be in another run's hand, for 5 minutes at most.")
+    return lines
+
+
+def _region_of(stack: str, path: Path) -> str:
+    """Raises InvalidSettings."""
+    instead = "Deploy first, or choose the file with --outputs, or give --region"
+    region = read_outputs(path, stack, instead=instead).region
+    if not region:
+        raise InvalidSettings([f"{path} has no region of {stack!r}. Give it with --region"])
+    if region == "local":
+        raise InvalidSettings([f"{path} is of a development server, which keeps its dead letters in memory"])
+    return region

@@ -1,0 +1,108 @@
+"""`slip-sockets token`: the JSON Web Tokens that go with POSTs to a backend and calls of the control API."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import jwt
+import typer
+
+from ..errors import InvalidSettings, InvalidToken
+from ..tokens import LIFETIME_S, Audience, mint, verify
+from .exits import WRONG
+from .show import print_json
+from .target import JsonOption, SecretOption, needed_secret
+
+MINT_EXAMPLES = """Examples:
+
+curl -H "Authorization: Bearer $(slip-sockets token mint)" -d '{"events": []}' http://127.0.0.1:8787/control
+
+slip-sockets token mint --for backend --lifetime 3600"""
+INSPECT_EXAMPLES = """Examples:
+
+slip-sockets token inspect eyJhbGciOiJIUzI1NiIs...
+
+pbpaste | slip-sockets token inspect -"""
+
+token = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+
+class For(StrEnum):
+    CONTROL = "control"
+    BACKEND = "backend"
+
+
+_AUDIENCES: dict[For, Audience] = {For.CONTROL: "ControlEvent", For.BACKEND: "WebSocketEvent"}
+
+
+@token.command("mint", epilog=MINT_EXAMPLES)
+def mint_token(
+    for_: Annotated[For, typer.Option("--for", help="Whom it is for: the control API, or a backend.")] = For.CONTROL,
+    lifetime: Annotated[float, typer.Option(min=1, help="Seconds until it expires.")] = LIFETIME_S,
+    jwt_secret: SecretOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Print a new token, signed with JWT_SECRET."""
+    now = time.time()
+    minted = mint(_AUDIENCES[for_], needed_secret(jwt_secret), now=now, lifetime_s=lifetime)
+    if as_json:
+        print_json({"token": minted, "audience": _AUDIENCES[for_], "expiresAt": int(now) + int(lifetime)})
+    else:
+        typer.echo(minted)
+
+
+@token.command("inspect", epilog=INSPECT_EXAMPLES)
+def inspect_token(
+    text: Annotated[str, typer.Argument(metavar="TOKEN", help="The token, `Bearer ` before it or not; - is stdin.")],
+    jwt_secret: SecretOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a token says, and whether it is valid: exit code 2 where it is not, or nobody can tell."""
+    given = (sys.stdin.read() if text == "-" else text).strip()
+    encoded = given.split()[-1] if given else ""
+    try:
+        decoded = jwt.decode_complete(encoded, options={"verify_signature": False})
+    except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
+        raise InvalidSettings([f"that is no JSON Web Token: {error}"]) from error
+    claims: dict[str, Any] = decoded["payload"]
+    problem = _problem(encoded, claims, jwt_secret)
+    if as_json:
+        print_json({"header": decoded["header"], "claims": claims, "valid": problem is None, "problem": problem})
+    else:
+        for name, value in claims.items():
+            typer.echo(f"{name:10} {value}{_meaning(name, value)}")
+        typer.echo(f"{'algorithm':10} {decoded['header'].get('alg')}")
+        typer.echo(f"{'valid':10} {'yes' if problem is None else f'no: {problem}'}")
+    if problem is not None:
+        raise typer.Exit(WRONG)
+
+
+def _problem(encoded: str, claims: dict[str, Any], jwt_secret: str) -> str | None:
+    """Return why nobody should accept the token, None where its audience should."""
+    if not jwt_secret:
+        return "JWT_SECRET is not set, so the signature was not checked"
+    audience = next((known for known in _AUDIENCES.values() if claims.get("aud") == known), None)
+    if audience is None:
+        return f"its audience is neither {' nor '.join(_AUDIENCES.values())}"
+    try:
+        verify(encoded, audience, [jwt_secret])
+    except InvalidToken as error:
+        return str(error)
+    return None
+
+
+def _meaning(name: str, value: Any) -> str:
+    if name == "aud":
+        return {"ControlEvent": "  for the control API", "WebSocketEvent": "  for a backend"}.get(str(value), "")
+    if name not in ("iat", "exp", "nbf") or not isinstance(value, int | float):
+        return ""
+    try:
+        when = datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (OverflowError, OSError, ValueError):
+        return ""
+    away_s = round(value - time.time())
+    return f"  {when}, {f'in {away_s:,} s' if away_s >= 0 else f'{-away_s:,} s ago'}"

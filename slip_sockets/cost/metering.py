@@ -1,0 +1,69 @@
+"""How AWS counts what it charges for. Sizes are bytes, results are billed units."""
+
+from __future__ import annotations
+
+import math
+
+KIB = 1024
+MESSAGE_BYTES = 32 * KIB
+"""https://aws.amazon.com/api-gateway/pricing/: messages are metered in increments of 32 KB, so 33 KB are two."""
+HTTP_REQUEST_BYTES = 512 * KIB
+"""https://aws.amazon.com/api-gateway/pricing/: HTTP API calls are metered in increments of 512 KB."""
+WRITE_UNIT_BYTES = KIB
+READ_UNIT_BYTES = 4 * KIB
+"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html"""
+SQS_REQUEST_BYTES = 64 * KIB
+"""https://aws.amazon.com/sqs/pricing/: each 64 KB of payload is a request, of all messages of a call together."""
+FULL_CORE_MB = 1_769
+"""https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: so much memory comes with one vCPU."""
+
+_CONNECTION_ID_BYTES = 16
+_KEY_NAMES = len("connectionIdchannel")
+_TTL_BYTES = len("ttl") + 6  # a number takes a byte for each two digits, and one more
+_CONNECTED_AT_BYTES = 8
+
+
+def websocket_messages(size: int) -> int:
+    """An empty frame is one message too."""
+    return max(1, math.ceil(size / MESSAGE_BYTES))
+
+
+def http_requests(size: int) -> int:
+    return max(1, math.ceil(size / HTTP_REQUEST_BYTES))
+
+
+def write_units(item_bytes: int) -> int:
+    """Of one item of a plain write; a batch costs as much as its items one by one, and a delete by the item's size."""
+    return max(1, math.ceil(item_bytes / WRITE_UNIT_BYTES))
+
+
+def read_units(*item_bytes: int, consistent: bool) -> float:
+    """Of one call. A Query sums the sizes first and rounds then; one that finds nothing costs the least there is."""
+    units = max(1, math.ceil(sum(item_bytes) / READ_UNIT_BYTES))
+    return units if consistent else units / 2
+
+
+def sqs_requests(call_bytes: int) -> int:
+    return max(1, math.ceil(call_bytes / SQS_REQUEST_BYTES))
+
+
+def gb_seconds(duration_ms: float, memory_mb: int) -> float:
+    """Lambda rounds each invocation up to the millisecond. https://aws.amazon.com/lambda/pricing/"""
+    return math.ceil(duration_ms) / 1000 * memory_mb / KIB
+
+
+def stretched(cpu_ms: float, memory_mb: int) -> float:
+    """How long one thread takes for processor time where memory gives it a part of a core."""
+    return cpu_ms / min(1.0, memory_mb / FULL_CORE_MB)
+
+
+def connection_row_bytes(metadata_bytes: int) -> int:
+    """DynamoDB counts the names of attributes too; `slip_sockets.aws.connections` lists ours."""
+    names = len("connectionIdchannelmetadataconnectedAt")
+    own_channel = len("$connection:") + _CONNECTION_ID_BYTES
+    return names + _CONNECTION_ID_BYTES + own_channel + metadata_bytes + _CONNECTED_AT_BYTES + _TTL_BYTES
+
+
+def subscription_row_bytes(channel_bytes: int) -> int:
+    """A row in the table, and in the index, which has the same attributes."""
+    return _KEY_NAMES + _CONNECTION_ID_BYTES + channel_bytes + _TTL_BYTES

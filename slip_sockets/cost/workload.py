@@ -1,0 +1,97 @@
+"""What is asked: how many connections, how much they say and hear."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ..errors import InvalidSettings
+from ..events import MAX_METADATA_BYTES, MAX_TEXT_BYTES
+from ..gateway.fan_out import INLINE_LIMIT
+
+MINUTES_A_MONTH = 30 * 24 * 60
+SECONDS_A_MONTH = MINUTES_A_MONTH * 60
+MAX_CONNECTION_MIN = 120
+"""API Gateway closes a socket then.
+https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"""
+
+Architecture = Literal["arm64", "x86_64"]
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A month of 30 days of a deployment.
+
+    `connections` are open at any time, on average, each for `connection_min` minutes. Each sends `sent_per_min` texts
+    a minute; `answered` of these (0 to 1) get a text back. `publishes_per_s` go to `subscribers` each, by the control
+    API, or, with `in_answers`, from the backend's answers. A text has `text_bytes`, a backend takes `backend_ms`.
+
+    `metadata_bytes` is what is stored for a connection: the browser's headers unless the backend sets its own.
+    """
+
+    connections: float = 1_000
+    connection_min: float = 30
+    sent_per_min: float = 1
+    answered: float = 0
+    publishes_per_s: float = 1
+    subscribers: int = 20
+    in_answers: bool = False
+    text_bytes: int = 200
+    backend_ms: float = 50
+    channels: int = 1
+    channel_bytes: int = 16
+    metadata_bytes: int = 1_000
+    memory_mb: int = 512
+    architecture: Architecture = "arm64"
+    inline_limit: int = INLINE_LIMIT
+    provisioned: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises InvalidSettings."""
+        ranges = {
+            "connections": (0, None),
+            "connection_min": (0, MAX_CONNECTION_MIN),
+            "sent_per_min": (0, None),
+            "answered": (0, 1),
+            "publishes_per_s": (0, None),
+            "subscribers": (0, None),
+            "text_bytes": (0, MAX_TEXT_BYTES),
+            "backend_ms": (0, 25_000),
+            "channels": (0, None),
+            "channel_bytes": (1, 1_024),
+            "metadata_bytes": (0, MAX_METADATA_BYTES),
+            "memory_mb": (128, 10_240),
+            "inline_limit": (0, None),
+            "provisioned": (0, None),
+        }
+        problems = []
+        for name, (least, most) in ranges.items():
+            value = getattr(self, name)
+            if not (least <= value and (most is None or value <= most)) or value == float("inf"):
+                allowed = f"{least:,} or more" if most is None else f"{least:,} to {most:,}"
+                problems.append(f"{_spoken(name)} is {value:g}. It must be {allowed}")
+        if self.connections and not self.connection_min:
+            problems.append("connection minutes is 0. With connections it must be more")
+        if problems:
+            raise InvalidSettings(problems)
+
+    @property
+    def connects(self) -> float:
+        """A month's; as many disconnect."""
+        return self.connections * MINUTES_A_MONTH / self.connection_min if self.connections else 0
+
+    @property
+    def frames(self) -> float:
+        return self.connections * MINUTES_A_MONTH * self.sent_per_min
+
+    @property
+    def publishes(self) -> float:
+        return self.publishes_per_s * SECONDS_A_MONTH
+
+    @property
+    def deliveries(self) -> float:
+        return self.publishes * self.subscribers
+
+
+def _spoken(name: str) -> str:
+    return name.replace("per_min", "a minute").replace("connection_min", "connection minutes").replace("_", " ")

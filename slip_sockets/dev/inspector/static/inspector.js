@@ -1,0 +1,527 @@
+// The inspector's page. The server streams summaries ten times a second at most; the whole of a record is asked for
+// when it is looked at. What users wrote becomes text nodes, never markup.
+
+const MOST_RECORDS = 500; // as the server keeps
+const KINDS = ["OPEN", "TEXT", "CLOSE", "CONTROL", "DEFERRED"];
+const MOST_LINES = 200; // of the test socket
+
+const $ = (id) => document.getElementById(id);
+
+const connections = new Map(); // id -> { told, row }
+const records = new Map(); // number -> { told, row }
+const shown = { kinds: new Set(KINDS), connection: null, words: "", failedOnly: false };
+let chosen = null; // { record: number } or { connection: id }
+let isPaused = false;
+let held = []; // what the stream said while the page is paused
+let isPinned = true; // whether the newest record is in sight, and shall stay there
+let urls = {};
+
+// ---- The stream
+
+let stream = null;
+
+function listen() {
+  stream = new EventSource("/_inspector/stream");
+  stream.onopen = () => forget(); // the first message says everything anew
+  stream.onmessage = ({ data }) => {
+    const told = JSON.parse(data);
+    if (isPaused) hold(told);
+    else take([told]);
+  };
+  stream.onerror = () => live("waiting", "Server away; trying again");
+}
+
+function forget() {
+  held = [];
+  for (const { row } of [...records.values(), ...connections.values()]) row.remove();
+  records.clear();
+  connections.clear();
+  live(isPaused ? "paused" : "live", isPaused ? "Paused" : "Live");
+}
+
+function hold(told) {
+  held.push(told);
+  if (held.length > 600) held.splice(0, 100); // a minute; what is older is not kept by the server either
+}
+
+function take(messages) {
+  const parts = document.createDocumentFragment();
+  let isTouched = false;
+  for (const told of messages) {
+    if (told.urls) showUrls(told.urls);
+    if ("failing" in told) showFailing(told.failing);
+    for (const id of told.gone ?? []) removeConnection(id);
+    for (const connection of told.connections ?? []) setConnection(connection);
+    for (const record of told.records ?? []) setRecord(record, parts);
+    isTouched ||= Boolean(chosen?.connection && (told.connections ?? []).some(({ id }) => id === chosen.connection));
+    isTouched ||= Boolean(chosen?.record && (told.records ?? []).some(({ number }) => number === chosen.record));
+  }
+  $("records").append(parts);
+  while (records.size > MOST_RECORDS) dropOldest();
+  $("none").hidden = records.size > 0;
+  $("count").textContent = String(connections.size);
+  if (isPinned) toNewest();
+  else if (messages.some((told) => told.records?.length)) $("newest").hidden = false;
+  if (isTouched) showDetails();
+}
+
+function dropOldest() {
+  const [number, { row }] = records.entries().next().value;
+  row.remove();
+  records.delete(number);
+}
+
+function live(state, words) {
+  $("live").dataset.state = state;
+  $("live").lastElementChild.textContent = words;
+}
+
+function showUrls(told) {
+  urls = told;
+  $("stack").textContent = told.stack;
+  const rows = { WebSockets: told.webSocket, "Control API": told.controlApi, Backend: told.backend };
+  $("urls").replaceChildren(
+    ...Object.entries(rows).map(([name, value]) => element("div", "", element("dt", "", name), element("dd", "", value))),
+  );
+}
+
+function showFailing(failing) {
+  $("failing").hidden = !failing;
+  if (!failing) return;
+  $("failing-what").textContent = `${failing.what}.`;
+  $("failing-todo").textContent = `${failing.todo}.`;
+  $("failing-show").onclick = () => choose({ record: failing.number });
+}
+
+// ---- Connections
+
+function setConnection(told) {
+  const known = connections.get(told.id);
+  const row = known?.row ?? element("li", "");
+  row.id = `c-${told.id}`;
+  row.dataset.id = told.id;
+  row.setAttribute("role", "option");
+  row.setAttribute("aria-selected", String(chosen?.connection === told.id));
+  row.replaceChildren(
+    element("div", "", element("code", "", told.id), element("small", "what", clock(told.connectedAt).slice(0, 8))),
+    element("div", "what", element("span", "", told.channels.length ? told.channels.join(", ") : "no channel"), element("span", "mono", brief(told.metadata))),
+  );
+  connections.set(told.id, { told, row });
+  row.hidden = !isFound(told);
+  if (!known) $("connections").append(row);
+}
+
+function removeConnection(id) {
+  connections.get(id)?.row.remove();
+  connections.delete(id);
+  if (chosen?.connection === id) showDetails();
+}
+
+function isFound({ id, channels, metadata }) {
+  const words = $("find").value.trim().toLowerCase();
+  return !words || `${id} ${channels.join(" ")} ${metadata}`.toLowerCase().includes(words);
+}
+
+function brief(metadata) {
+  return metadata && !metadata.startsWith('{"headers":') ? metadata.slice(0, 60) : "";
+}
+
+// ---- The timeline
+
+function setRecord(told, parts) {
+  const known = records.get(told.number);
+  const row = known?.row ?? element("li", "");
+  records.set(told.number, { told, row });
+  row.id = `r-${told.number}`;
+  row.dataset.number = told.number;
+  row.setAttribute("role", "option");
+  row.setAttribute("aria-selected", String(chosen?.record === told.number));
+  row.className = told.isFailed ? "failed" : told.ms === null ? "pending" : "";
+  row.replaceChildren(
+    element("time", "", clock(told.at)),
+    element("span", `kind ${told.kind}`, told.kind),
+    element("code", "", told.connectionId?.slice(0, 6) ?? ""),
+    element("span", "subject", told.subject),
+    element("span", "status", outcome(told)),
+    element("span", "ms", told.ms === null ? "…" : duration(told.ms)),
+  );
+  row.hidden = !isShown(told);
+  if (!known) parts.append(row);
+}
+
+function outcome({ kind, status, ms, backendStatus, isFailed }) {
+  if (ms === null) return "";
+  if (status === null) return kind === "DEFERRED" ? "comes again" : "broken off";
+  if (isFailed) return backendStatus === null || backendStatus < 300 ? `${status}` : `backend ${backendStatus}`;
+  if (kind === "OPEN") return status < 300 ? "accepted" : `refused ${status}`;
+  return status < 300 ? "" : String(status);
+}
+
+function isShown({ kind, connectionId, subject, isFailed }) {
+  if (!shown.kinds.has(kind) || (shown.failedOnly && !isFailed)) return false;
+  if (shown.connection && shown.connection !== connectionId) return false;
+  return !shown.words || `${kind} ${connectionId} ${subject}`.toLowerCase().includes(shown.words);
+}
+
+function filter() {
+  for (const { told, row } of records.values()) row.hidden = !isShown(told);
+  $("of").hidden = !shown.connection;
+  $("of").firstElementChild.textContent = `Of connection ${shown.connection} alone`;
+  if (isPinned) toNewest();
+}
+
+function toNewest() {
+  $("records").scrollTop = $("records").scrollHeight;
+  $("newest").hidden = isPinned = true;
+}
+
+// ---- Details
+
+function choose(what) {
+  for (const row of document.querySelectorAll('[aria-selected="true"]')) row.setAttribute("aria-selected", "false");
+  chosen = what;
+  const row = what?.record ? records.get(what.record)?.row : connections.get(what?.connection)?.row;
+  row?.setAttribute("aria-selected", "true");
+  row?.scrollIntoView({ block: "nearest" });
+  const list = what?.record ? $("records") : $("connections");
+  if (row) list.setAttribute("aria-activedescendant", row.id);
+  showDetails();
+}
+
+async function showDetails() {
+  const what = chosen;
+  if (!what) return $("details").replaceChildren(help());
+  const url = what.record ? `/_inspector/records/${what.record}` : `/_inspector/connections/${encodeURIComponent(what.connection)}`;
+  let told = null;
+  try {
+    told = await (await fetch(url)).json();
+  } catch {
+    return; // the stream says that the server is away
+  }
+  if (what !== chosen) return;
+  const said = what.record ? recordDetails(told) : connectionDetails(told, what.connection);
+  const { scrollTop } = $("details");
+  const typed = $("details").querySelector("input")?.value;
+  const hadFocus = $("details").querySelector("input") === document.activeElement;
+  $("details").replaceChildren(...said.filter(Boolean));
+  $("details").scrollTop = what === showDetails.last ? scrollTop : 0;
+  const field = $("details").querySelector("input");
+  if (field && what === showDetails.last) {
+    field.value = typed ?? "";
+    if (hadFocus) field.focus();
+  }
+  showDetails.last = what;
+}
+
+function recordDetails(record) {
+  if (!record) return [element("h2", "", "No longer kept")];
+  const { kind, connectionId, at, ms, status, advice, exchanges, steps, lines, came, answer } = record;
+  return [
+    element("h2", "", element("span", `kind ${kind}`, kind), connectionId && connectionLink(connectionId)),
+    element("p", "facts", [clock(at), ms === null ? "under way" : duration(ms), status && `function answered ${status}`].filter(Boolean).join(" · ")),
+    exchanges.length > 0 && ms !== null && bar(record),
+    advice && element("div", "advice", element("b", "", `${advice.what}.`), `${advice.todo}.`),
+    ...(came.bytes ? titled(kind === "CONTROL" ? "What was asked for" : "What came from the client", "", pretty(came, "came")) : []),
+    ...exchanges.flatMap((exchange) => [
+      ...titled("To your backend", `+${duration(exchange.atMs)}`, element("pre", "headers", headers(exchange)), pretty(exchange.body)),
+      ...titled("What came back", duration(exchange.ms), ...cameBack(exchange)),
+    ]),
+    ...(steps.length ? titled("What was done", "", stepList(steps)) : ms !== null ? titled("What was done", "", element("p", "facts", "Nothing.")) : []),
+    ...(kind === "CONTROL" && answer ? titled("What the publisher was answered", "", pretty(answer)) : []),
+    ...(lines.length ? titled("Log", "", element("div", "lines", ...lines.map(({ level, text }) => element("p", level, text)))) : []),
+  ];
+}
+
+function bar({ ms, backendMs }) {
+  const backend = element("i", "backend");
+  const rest = element("i", "");
+  backend.style.width = `${Math.min(100, (100 * backendMs) / (ms || 1))}%`;
+  rest.style.width = `${Math.max(0, 100 - (100 * backendMs) / (ms || 1))}%`;
+  const made = element("div", "", element("div", "bar", backend, rest));
+  made.append(element("p", "facts", `${duration(backendMs)} your backend, ${duration(Math.max(0, ms - backendMs))} everything else`));
+  return made;
+}
+
+function headers({ url, headers }) {
+  const { pathname, search, host } = new URL(url);
+  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
+  return [`POST ${pathname}${search} HTTP/1.1`, `Host: ${host}`, ...lines].join("\n");
+}
+
+function cameBack({ status, answer, error }) {
+  if (error) return [element("p", "lines", element("p", "ERROR", error))];
+  const line = element("pre", "headers", `HTTP/1.1 ${status}`);
+  return answer.bytes ? [line, pretty(answer)] : [line, element("p", "facts", "No body: no events.")];
+}
+
+function stepList(steps) {
+  const list = element("ol", "steps");
+  for (const { text, data, error, atMs, ms } of steps) {
+    const said = element("div", "", text, error ? element("span", "bad", ` failed: ${error}`) : "");
+    if (data?.bytes) said.append(pretty(data));
+    const when = element("time", "", `+${duration(atMs)}`);
+    when.title = `took ${duration(ms)}`;
+    list.append(element("li", "", when, said));
+  }
+  return list;
+}
+
+function connectionDetails(told, id) {
+  if (!told) return [element("h2", "", element("code", "", id)), element("p", "facts", "Not open any more."), historyButton(id)];
+  const text = element("input", "");
+  text.placeholder = "Text for the client";
+  text.setAttribute("aria-label", "Text for the client");
+  const send = element("form", "", text, element("button", "", "Send"));
+  const said = element("output", "");
+  send.onsubmit = (event) => {
+    event.preventDefault();
+    act([{ type: "TEXT", connectionId: id, data: text.value }], said, "Sent.");
+    text.value = "";
+  };
+  const close = element("button", "", "Close");
+  close.onclick = () => act([{ type: "CLOSE", connectionId: id }], said, "Closed.");
+  const channels = told.channels.map((channel) => {
+    const button = element("button", "", channel);
+    button.title = "Publish to this channel";
+    button.onclick = () => publishTo(channel);
+    return button;
+  });
+  return [
+    element("h2", "", element("code", "", id)),
+    element("p", "facts", [`since ${clock(told.connectedAt)}`, told.ip, told.userAgent].filter(Boolean).join(" · ")),
+    element("div", "actions", send, close, historyButton(id)),
+    said,
+    ...titled("Channels", String(told.channels.length), channels.length ? element("div", "channels", ...channels) : element("p", "facts", "None.")),
+    ...titled("Metadata", "", pretty({ text: told.metadata ?? "null", bytes: 0 })),
+  ];
+}
+
+function historyButton(id) {
+  const button = element("button", "", shown.connection === id ? "All events" : "Its events");
+  button.onclick = () => {
+    shown.connection = shown.connection === id ? null : id;
+    filter();
+    showDetails();
+  };
+  return button;
+}
+
+function connectionLink(id) {
+  const button = element("button", "mono", id);
+  button.onclick = () => choose({ connection: id });
+  return button;
+}
+
+function titled(title, note, ...content) {
+  return [element("h3", "", title, element("small", "", note)), ...content];
+}
+
+/** JSON is shown indented, anything else as it is. */
+function pretty({ text, bytes }, className = "") {
+  let told = text;
+  try {
+    told = JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    // not JSON, or cut
+  }
+  const more = bytes - new TextEncoder().encode(text).length;
+  return element("pre", className, told, more > 0 ? `\n… ${more.toLocaleString("en")} bytes more` : "");
+}
+
+function help() {
+  const keys = { "/": "filter the timeline", "↑ ↓": "go through a list", p: "pause", "Esc": "leave", Enter: "of a connection: its events alone" };
+  const rows = Object.entries(keys).map(([key, what]) => element("div", "", element("kbd", "", key), ` ${what}`));
+  return element("div", "", element("p", "facts", "Choose an event to see what your backend was told, what it answered, and what was done. Choose a connection to send to it, or close it."), element("div", "keys", ...rows));
+}
+
+// ---- Acting
+
+async function act(events, output, done) {
+  output.className = "";
+  output.textContent = "…";
+  try {
+    const response = await fetch("/_inspector/control", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ events }),
+    });
+    const told = await response.json();
+    if (!response.ok) throw new Error(told.error ?? told.message);
+    const [report] = told.events;
+    output.textContent = report && "matched" in report ? tell(report) : done;
+  } catch (error) {
+    output.className = "bad";
+    output.textContent = error.message;
+  }
+}
+
+function tell({ matched, sent, gone, queued }) {
+  if (!matched) return "Nobody listens to this channel.";
+  return `${matched} matched: ${sent} sent, ${gone} gone, ${queued} queued.`;
+}
+
+function publishTo(channel) {
+  $("publisher").open = true;
+  $("publish-channel").value = channel;
+  $("publish-text").focus();
+}
+
+$("publish").onsubmit = (event) => {
+  event.preventDefault();
+  act([{ type: "PUBLISH_TEXT", channelId: $("publish-channel").value, data: $("publish-text").value }], $("publish-said"), "");
+};
+
+// ---- A socket of one's own
+
+let socket = null;
+
+$("test-open").onsubmit = (event) => {
+  event.preventDefault();
+  if (socket) return socket.close(1000);
+  const query = $("test-query").value.trim().replace(/^\?/, "");
+  const protocols = $("test-protocols").value.split(",").map((name) => name.trim()).filter(Boolean);
+  try {
+    socket = new WebSocket(urls.webSocket + (query && `?${query}`), protocols);
+  } catch (error) {
+    return say("note", error.message);
+  }
+  const opened = socket;
+  $("test-button").textContent = "Close";
+  socket.onopen = () => {
+    say("note", `Open${opened.protocol && `, with ${opened.protocol}`}`);
+    $("test-send").hidden = false;
+    $("test-text").focus();
+  };
+  socket.onmessage = ({ data }) => say("in", data);
+  socket.onclose = ({ code, reason, wasClean }) => {
+    say("note", wasClean ? `Closed: ${code} ${reason}` : "Refused, or cut: the timeline says why");
+    socket = null;
+    $("test-button").textContent = "Open";
+    $("test-send").hidden = true;
+  };
+};
+
+$("test-send").onsubmit = (event) => {
+  event.preventDefault();
+  if (!socket) return;
+  socket.send($("test-text").value);
+  say("out", $("test-text").value);
+  $("test-text").value = "";
+};
+
+function say(kind, text) {
+  $("test-log").append(element("p", kind, text));
+  if ($("test-log").childElementCount > MOST_LINES) $("test-log").firstElementChild.remove();
+  $("test-log").scrollTop = $("test-log").scrollHeight;
+}
+
+// ---- The page's controls
+
+for (const kind of KINDS) {
+  const button = element("button", `kind ${kind}`, kind);
+  button.type = "button";
+  button.setAttribute("aria-pressed", "true");
+  button.onclick = () => {
+    const isOn = shown.kinds.delete(kind) ? false : Boolean(shown.kinds.add(kind));
+    button.setAttribute("aria-pressed", String(isOn));
+    filter();
+  };
+  $("kinds").append(button);
+}
+$("failed-only").onchange = () => {
+  shown.failedOnly = $("failed-only").checked;
+  filter();
+};
+$("filter").oninput = () => {
+  shown.words = $("filter").value.trim().toLowerCase();
+  filter();
+};
+$("find").oninput = () => {
+  for (const { told, row } of connections.values()) row.hidden = !isFound(told);
+};
+$("of-all").onclick = () => {
+  shown.connection = null;
+  filter();
+};
+$("pause").onclick = () => {
+  isPaused = !isPaused;
+  $("pause").setAttribute("aria-pressed", String(isPaused));
+  $("pause").textContent = isPaused ? "Go on" : "Pause";
+  live(isPaused ? "paused" : "live", isPaused ? "Paused" : "Live");
+  if (!isPaused) take(held.splice(0));
+};
+$("clear").onclick = async () => {
+  await fetch("/_inspector/records", { method: "DELETE" });
+  for (const { row } of records.values()) row.remove();
+  records.clear();
+  $("none").hidden = false;
+  if (chosen?.record) choose(null);
+};
+$("newest").onclick = toNewest;
+$("records").onscroll = () => {
+  const list = $("records");
+  isPinned = list.scrollHeight - list.scrollTop - list.clientHeight < 30;
+  if (isPinned) $("newest").hidden = true;
+};
+$("records").onclick = ({ target }) => {
+  const row = target.closest("li");
+  if (row) choose({ record: Number(row.dataset.number) });
+};
+$("connections").onclick = ({ target }) => {
+  const row = target.closest("li");
+  if (row) choose({ connection: row.dataset.id });
+};
+
+function walk(list, pick) {
+  list.onkeydown = (event) => {
+    const rows = [...list.children].filter((row) => !row.hidden);
+    const at = rows.findIndex((row) => row.getAttribute("aria-selected") === "true");
+    const to = { ArrowDown: at + 1, ArrowUp: at < 0 ? rows.length - 1 : at - 1, Home: 0, End: rows.length - 1, PageDown: at + 15, PageUp: at - 15 }[event.key];
+    if (to === undefined || !rows.length) return;
+    event.preventDefault();
+    pick(rows[Math.max(0, Math.min(to, rows.length - 1))]);
+  };
+}
+walk($("records"), (row) => choose({ record: Number(row.dataset.number) }));
+walk($("connections"), (row) => choose({ connection: row.dataset.id }));
+
+document.onkeydown = (event) => {
+  const isTyping = event.target.closest("input, textarea");
+  if (event.key === "Escape") {
+    if (isTyping) event.target.blur();
+    else choose(null);
+  } else if (isTyping || event.ctrlKey || event.metaKey || event.altKey) {
+    return;
+  } else if (event.key === "/") {
+    event.preventDefault();
+    $("filter").focus();
+  } else if (event.key === "p") {
+    $("pause").click();
+  } else if (event.key === "Enter" && chosen?.connection && event.target === $("connections")) {
+    shown.connection = chosen.connection;
+    filter();
+  }
+};
+
+// ---- Small things
+
+function element(tag, className, ...children) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  made.append(...children.filter((child) => child !== null && child !== false && child !== undefined));
+  return made;
+}
+
+function clock(unixS) {
+  const at = new Date(unixS * 1000);
+  const two = (value) => String(value).padStart(2, "0");
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}.${String(at.getMilliseconds()).padStart(3, "0")}`;
+}
+
+function duration(ms) {
+  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  return ms < 10_000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
+}
+
+showDetails();
+listen();

@@ -1,0 +1,30 @@
+"""The gateway's POSTs as headers and body, for any test client."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..events import SocketEvent, encode_metadata, encode_request
+from ..gateway.backend import CONTENT_TYPE
+from ..tokens import mint
+
+CONNECTION_ID = "L0SM9cOFvHcCIhw="
+
+
+class SignedRequest(NamedTuple):
+    headers: dict[str, str]
+    body: bytes
+
+
+def signed_request(
+    *events: SocketEvent, jwt_secret: str, metadata: Any = None, now: float | None = None
+) -> SignedRequest:
+    """Return the POST that tells of `events`, all of one connection, signed as the gateway signs it.
+
+    `now` (Unix seconds) is when its token was made: an hour ago, and it has expired.
+    """
+    if not events:
+        raise ValueError("signed_request needs an event: Open(CONNECTION_ID), for instance")
+    token = mint("WebSocketEvent", jwt_secret, now=now)
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": CONTENT_TYPE}
+    return SignedRequest(headers, encode_request(events[0].connection_id, encode_metadata(metadata), events))

@@ -1,0 +1,242 @@
+"""The functions' client for AWS's JSON services, beside boto3's."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from slip_sockets.aws.calls import AwsError, NoAnswer, calling, error_code
+from slip_sockets.aws.client import PROTOCOLS, Client, Patience, endpoint_url
+from slip_sockets.aws.credentials import Keys
+from slip_sockets.gateway.ports import Unavailable
+
+from .http_stub import RESET, Answer, HttpStub
+from .moto_server import boto3_client, client
+from .raw_server import RawServer, answer, answering
+
+KEYS = Keys("AKID", "a secret", "a token")
+KEY = {"connectionId": {"S": "A="}, "channel": {"S": "Zoë 😀"}}
+CALLS: Sequence[tuple[str, str, Mapping[str, Any]]] = [
+    ("dynamodb", "get_item", {"TableName": "t", "Key": KEY, "ConsistentRead": True}),
+    ("dynamodb", "put_item", {"TableName": "t", "Item": {**KEY, "ttl": {"N": "17"}}}),
+    ("dynamodb", "batch_write_item", {"RequestItems": {"t": [{"DeleteRequest": {"Key": KEY}}]}}),
+    (
+        "dynamodb",
+        "transact_write_items",
+        {"TransactItems": [{"Put": {"TableName": "t", "Item": KEY}}], "ClientRequestToken": "boto3 would make one"},
+    ),
+    (
+        "sqs",
+        "send_message_batch",
+        {
+            "QueueUrl": "http://127.0.0.1:1/0/deferred.fifo",
+            "Entries": [{"Id": "0", "MessageBody": "{}", "MessageGroupId": "a", "MessageDeduplicationId": "b"}],
+        },
+    ),
+    ("ssm", "get_parameter", {"Name": "/secret", "WithDecryption": True}),
+]
+
+
+class Naps:
+    """Records what a client would sleep between attempts."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def __call__(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+@pytest.fixture
+def naps() -> Naps:
+    return Naps()
+
+
+def dynamodb(url: str, naps: Naps, patience: Patience | None = None) -> Any:
+    return Client("dynamodb", "us-east-1", lambda: KEYS, endpoint_url=url, patience=patience, sleep=naps)
+
+
+# What is sent
+
+
+@pytest.mark.parametrize(("service", "method", "parameters"), CALLS, ids=[method for _, method, _ in CALLS])
+def test_requests_are_those_of_boto3(stub: HttpStub, service: str, method: str, parameters: Mapping[str, Any]) -> None:
+    stub.script = lambda _: Answer.of({"Failed": [], "Successful": []})
+    for made in (boto3_client(service, stub.url), client(service, stub.url)):
+        getattr(made, method)(**parameters)
+    theirs, ours = stub.requests
+    assert (ours.method, ours.path, ours.json) == (theirs.method, theirs.path, theirs.json)
+    for header in ("X-Amz-Target", "Content-Type"):
+        assert ours.headers[header] == theirs.headers[header]
+
+
+@pytest.mark.parametrize("service", PROTOCOLS)
+def test_what_is_received_is_signed(stub: HttpStub, service: str) -> None:
+    Client(service, "eu-west-1", lambda: KEYS, endpoint_url=stub.url).some_call(Name="Zoë")
+    (received,) = stub.requests
+    auth = SigV4Auth(Credentials(KEYS.access_key, KEYS.secret_key, KEYS.token), service, "eu-west-1")
+    signed = ("Content-Type", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Target")
+    headers = {name: received.headers[name] for name in signed}
+    request = AWSRequest("POST", f"{stub.url}/", data=received.body, headers=headers)
+    request.context["timestamp"] = received.headers["X-Amz-Date"]
+    signature = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
+    assert received.headers["Authorization"].endswith(f"Signature={signature}")
+    assert received.headers["Host"] == stub.url.removeprefix("http://")
+
+
+def test_credentials_are_asked_for_each_time(stub: HttpStub) -> None:
+    keys: list[Keys | None] = [None, Keys("AKIDSECOND", "s"), Keys("AKIDFIRST", "s")]
+    made = Client("dynamodb", "us-east-1", keys.pop, endpoint_url=stub.url)
+    made.get_item()
+    made.get_item()
+    with pytest.raises(Unavailable, match=r"^there are no AWS credentials$"):
+        made.get_item()
+    used = [request.headers["Authorization"].partition("Credential=")[2].partition("/")[0] for request in stub.requests]
+    assert used == ["AKIDFIRST", "AKIDSECOND"]
+
+
+def test_connection_is_kept(naps: Naps) -> None:
+    with RawServer(answering(answer(b"{}"))) as server:
+        made = dynamodb(server.url, naps)
+        for _ in range(3):
+            assert made.get_item() == {}
+    assert server.connections == 1
+
+
+# What goes wrong
+
+
+def test_refusal_has_the_shape_of_boto3s(stub: HttpStub) -> None:
+    more: dict[str, Any] = {"Item": {"a": {"S": "b"}}, "CancellationReasons": [{"Code": "X"}]}
+    stub.script = lambda _: Answer.error("ConditionalCheckFailedException", **more)
+    with pytest.raises(ClientError) as theirs:
+        boto3_client("dynamodb", stub.url).put_item(TableName="t", Item=KEY)
+    with pytest.raises(AwsError) as ours:
+        client("dynamodb", stub.url).put_item(TableName="t", Item=KEY)
+    assert ours.value.response["Error"] == theirs.value.response["Error"]
+    assert ours.value.response["Item"] == {"a": {"S": "b"}}
+    assert ours.value.response["CancellationReasons"] == [{"Code": "X"}]
+    assert error_code(ours.value) == error_code(theirs.value) == "ConditionalCheckFailedException"
+    assert str(ours.value) == "PutItem: ConditionalCheckFailedException: as the test says"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [
+        (Answer(403, b'{"Message": "no", "__type": "AccessDeniedException"}'), "AccessDeniedException"),
+        (
+            Answer(400, b"{}", {"x-amzn-errortype": "ValidationException:http://internal.amazon.com/"}),
+            "ValidationException",
+        ),
+        (Answer(404, b"<html>"), "404"),
+    ],
+    ids=["no namespace", "in a header", "no JSON"],
+)
+def test_refusals_of_all_kinds_have_a_code_and_are_final(
+    stub: HttpStub, naps: Naps, refusal: Answer, code: str
+) -> None:
+    stub.script = lambda _: refusal
+    with pytest.raises(AwsError) as error:
+        dynamodb(stub.url, naps).get_item()
+    assert error_code(error.value) == code
+    assert len(stub.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        Answer(500, b"oh"),
+        Answer(503),
+        RESET,
+        Answer.error("ProvisionedThroughputExceededException"),
+        Answer.error("ThrottlingException"),
+        Answer(200, b"{"),
+    ],
+    ids=["500", "503", "reset", "throughput", "throttling", "no JSON"],
+)
+def test_what_may_pass_is_tried_three_times(stub: HttpStub, naps: Naps, failure: Answer | None) -> None:
+    stub.script = lambda _: failure if len(stub.requests) < 3 else Answer(200, b'{"ok": true}')
+    assert dynamodb(stub.url, naps).get_item() == {"ok": True}
+    first, second = naps.seconds
+    assert 0 <= first < 1
+    assert 0 <= second < 2
+    stub.requests.clear()
+    stub.script = lambda _: failure
+    with calling_fails(), calling("DynamoDB"):
+        dynamodb(stub.url, naps).get_item()
+    assert len(stub.requests) == 3
+    assert len({request.body for request in stub.requests}) == 1
+
+
+def calling_fails() -> Any:
+    return pytest.raises(Unavailable, match=r"^DynamoDB: GetItem: ")
+
+
+def test_server_that_is_not_there_is_no_answer(naps: Naps) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with pytest.raises(NoAnswer, match=r"^GetItem: .*Connection refused"):
+        dynamodb(f"http://127.0.0.1:{port}", naps).get_item()
+    assert len(naps.seconds) == 2
+
+
+def test_silence_ends_with_the_timeout(naps: Naps) -> None:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        server.stopping.wait()
+
+    with RawServer(script) as server:
+        patience = Patience(read_timeout_s=0.2, attempts=1)
+        began = time.monotonic()
+        with pytest.raises(NoAnswer, match="timed out"):
+            dynamodb(server.url, naps, patience).get_item()
+        assert time.monotonic() - began >= 0.2
+
+
+def test_answer_that_breaks_off_is_no_answer(naps: Naps) -> None:
+    def script(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(answer(b'{"Item": {}}')[:-1])
+
+    with RawServer(script) as server:
+        with pytest.raises(NoAnswer):
+            dynamodb(server.url, naps).get_item()
+        assert len(server.requests) == 3
+
+
+def test_patience_fits_into_a_function() -> None:
+    patience = Patience()
+    assert patience.attempts * (patience.connect_timeout_s + patience.read_timeout_s) <= 12
+
+
+# Where services are
+
+
+@pytest.mark.parametrize(
+    ("region", "environ", "expected"),
+    [
+        ("eu-west-1", {}, "https://sqs.eu-west-1.amazonaws.com"),
+        ("cn-north-1", {}, "https://sqs.cn-north-1.amazonaws.com.cn"),
+        ("eu-west-1", {"AWS_ENDPOINT_URL": "http://all"}, "http://all"),
+        ("eu-west-1", {"AWS_ENDPOINT_URL": "http://all", "AWS_ENDPOINT_URL_SQS": "http://one"}, "http://one"),
+    ],
+)
+def test_endpoints_are_the_regions_or_the_environments(region: str, environ: Mapping[str, str], expected: str) -> None:
+    assert endpoint_url("sqs", region, environ) == expected
+
+
+@pytest.mark.parametrize("service", PROTOCOLS)
+@pytest.mark.parametrize("region", ["us-east-1", "eu-central-2", "cn-northwest-1", "us-gov-west-1"])
+def test_endpoints_are_those_of_boto3(service: Any, region: str) -> None:
+    import boto3
+
+    session = boto3.session.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name=region)
+    assert session.client(service).meta.endpoint_url == endpoint_url(service, region, {})

@@ -1,0 +1,259 @@
+"""The inspector's page in a real browser.
+
+`INSPECTOR_SCREENSHOTS` names a folder to keep pictures in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.ui import WebDriverWait
+
+from slip_sockets.dev.server import DevServer
+
+from ..contract.wire import (
+    Control,
+    accept,
+    answers,
+    connect,
+    joined,
+    publish,
+    running,
+    set_metadata,
+    subscribe,
+    subscribe_as_asked,
+    text,
+)
+from ..scripted_backend import Events, ScriptedBackend, Told
+from .chromium import PATIENCE_S, Chromium
+
+pytestmark = pytest.mark.browser
+
+MANY = 1_000
+A_LOT = 1_000
+"""Events, at a hundred a second or more."""
+FROZEN_MS = 1_000
+"""Nobody would call a page that is late by less frozen, whatever else this machine does."""
+
+
+@dataclass(frozen=True)
+class Page:
+    chromium: Chromium
+
+    async def run(self, script: str, *arguments: object) -> Any:
+        return await asyncio.to_thread(self.chromium.driver.execute_script, script, *arguments)
+
+    async def do(self, act: Callable[[Page], object]) -> None:
+        await asyncio.to_thread(act, self)
+
+    def find(self, selector: str) -> WebElement:
+        return self.chromium.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def type(self, selector: str, *keys: str) -> None:
+        self.find(selector).send_keys(*keys)
+
+    async def until(self, script: str, *arguments: object) -> Any:
+        """Wait until a JavaScript expression is true, and return its value."""
+
+        def wait() -> Any:
+            driver = self.chromium.driver
+            return WebDriverWait(driver, PATIENCE_S, poll_frequency=0.05).until(
+                lambda _: driver.execute_script(f"return {script}", *arguments)
+            )
+
+        return await asyncio.to_thread(wait)
+
+    async def see(self, selector: str, words: str) -> None:
+        await self.until(
+            "[...document.querySelectorAll(arguments[0])].some((one) => one.checkVisibility() "
+            "&& one.innerText.includes(arguments[1]))",
+            selector,
+            words,
+        )
+
+    async def keep(self, name: str) -> None:
+        if folder := os.environ.get("INSPECTOR_SCREENSHOTS"):
+            await asyncio.to_thread(self.chromium.driver.save_screenshot, str(Path(folder) / name))
+
+
+@pytest.fixture
+def backend(backend: ScriptedBackend) -> ScriptedBackend:
+    backend.script = subscribe_as_asked
+    return backend
+
+
+@pytest.fixture
+async def server(backend: ScriptedBackend) -> AsyncIterator[DevServer]:
+    async with running(backend.url, backend_timeout_s=5, inspector=True) as server:
+        yield server
+
+
+@pytest.fixture
+def windows(chromium: Chromium) -> Iterator[Chromium]:
+    yield chromium
+    chromium.close_windows()
+
+
+@pytest.fixture
+async def page(server: DevServer, windows: Chromium) -> Page:
+    page = Page(windows)
+    await page.do(lambda _: windows.open(str(server.inspector_url)))
+    await page.do(lambda _: windows.driver.set_window_size(1440, 900))
+    await page.see("#live", "Live")
+    return page
+
+
+async def test_the_page_shows_an_event_and_all_that_came_of_it(
+    server: DevServer, backend: ScriptedBackend, page: Page
+) -> None:
+    backend.script = answers(TEXT=lambda told: [publish("lobby", "<b>said</b>")])
+    async with joined(server, backend, "lobby") as member:
+        await page.see("#connections li", member.connection_id)
+        await member.client.send("<img src=x onerror=alert(1)>")
+        await page.see("#records .subject", "<img src=x onerror=alert(1)>")
+        await page.do(lambda page: page.type("#records", Keys.END))
+        await page.see("#details", "What came back")
+        await page.see("#details .steps", "<b>said</b>")
+        told = backend.told[-1]
+        assert told.headers["Authorization"] in await page.run("return document.querySelector('#details').textContent")
+        assert await page.run("return document.querySelectorAll('#records img, #details img, #details b').length") == 0
+        await page.keep("light.png")
+    await page.see("#records .kind", "CLOSE")
+    await page.until("document.querySelectorAll('#connections li').length === 0")
+
+
+async def test_a_failing_backend_stands_out_and_says_what_to_do(
+    server: DevServer, backend: ScriptedBackend, page: Page
+) -> None:
+    backend.script = answers(TEXT=lambda _: web.Response(status=500, text="KeyError: 'user'"))
+    driver = page.chromium.driver
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    await page.do(lambda _: driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark))
+    async with joined(server, backend, "lobby") as member:
+        await member.client.send("boom")
+        await page.see("#failing", "Your backend answered 500 Internal Server Error")
+        await page.see("#failing", "Look at its log")
+        await page.do(lambda page: page.find("#failing-show").click())
+        await page.see("#details pre", "KeyError: 'user'")
+        await page.see("#records .failed .status", "backend 500")
+        await page.keep("dark.png")
+        backend.script = answers(TEXT=lambda _: [])
+        await member.client.send("fine")
+        await page.until("document.querySelector('#failing').hidden")
+
+
+async def test_the_page_can_send_publish_and_close(server: DevServer, backend: ScriptedBackend, page: Page) -> None:
+    async with joined(server, backend, "lobby") as member:
+        await page.see("#connections li", member.connection_id)
+        await page.do(lambda page: page.type("#connections", Keys.ARROW_DOWN))
+        await page.see("#details h2", member.connection_id)
+        await page.do(lambda page: page.type("#details input", "for you", Keys.ENTER))
+        assert await member.recv() == "for you"
+        await page.do(lambda page: page.find(".channels button").click())
+        await page.do(lambda page: page.type("#publish-text", "for all"))
+        await page.do(lambda page: page.find("#publish button").click())
+        assert await member.recv() == "for all"
+        await page.see("#publish-said", "1 matched: 1 sent, 0 gone, 0 queued.")
+        await page.do(lambda page: page.find(".actions > button").click())
+        assert await member.close_code() == 1000
+        await page.see("#details", "Not open any more")
+
+
+async def test_a_test_socket_speaks_and_hears_from_the_page(
+    server: DevServer, backend: ScriptedBackend, page: Page
+) -> None:
+    def script(told: Told) -> Events:
+        whose = told.connection_id
+        if told.event["type"] == "OPEN":
+            return [accept(whose, subprotocol="v1"), set_metadata(whose, told.body["metadata"]["query"])]
+        return (
+            [text(whose, f"{told.body['metadata']['name'][0]}: {told.event['data']}")]
+            if told.event["type"] == "TEXT"
+            else []
+        )
+
+    backend.script = script
+    await page.do(lambda page: page.type("#test-query", "name=ada"))
+    await page.do(lambda page: page.type("#test-protocols", "v1, v2", Keys.ENTER))
+    await page.see("#test-log", "Open, with v1")
+    await page.do(lambda page: page.type("#test-text", "hello", Keys.ENTER))
+    await page.see("#test-log .in", "ada: hello")
+    await page.do(lambda page: page.find("#test-button").click())
+    await page.see("#test-log", "Closed: 1000")
+    backend.script = lambda _: []
+    await page.do(lambda page: page.find("#test-button").click())
+    await page.see("#test-log", "Refused, or cut: the timeline says why")
+    await page.see("#records .status", "refused 400")
+
+
+async def test_the_timeline_is_filtered_and_paused_by_keyboard(
+    server: DevServer, backend: ScriptedBackend, page: Page
+) -> None:
+    visible = "[...document.querySelectorAll('#records li')].filter((row) => !row.hidden).length"
+    async with joined(server, backend, "lobby") as ada, joined(server, backend, "lobby") as eve:
+        for member, said in ((ada, "tea"), (eve, "coffee")):
+            await member.client.send(said)
+        await page.until("document.querySelectorAll('#records li').length === 4")
+        await page.do(lambda page: page.type("body", "/coffee"))
+        await page.until(f"{visible} === 1")
+        await page.do(lambda page: page.type("#filter", Keys.CONTROL, "a", Keys.NULL, Keys.DELETE, Keys.ESCAPE))
+        await page.until(f"{visible} === 4")
+        await page.do(lambda page: page.type("#connections", Keys.HOME, Keys.ENTER))
+        await page.until(f"{visible} === 2")
+        await page.do(lambda page: page.find("#of-all").click())
+        await page.do(lambda page: page.type("body", "p"))
+        await page.see("#live", "Paused")
+        await ada.client.send("unseen")
+        await backend.next_told("TEXT")
+        await backend.next_told("TEXT")
+        await backend.next_told("TEXT")
+        await page.do(lambda page: page.type("body", "p"))
+        await page.see("#records .subject", "unseen")
+
+
+async def test_a_page_comes_back_when_the_server_does(backend: ScriptedBackend, windows: Chromium) -> None:
+    page = Page(windows)
+    async with running(backend.url, inspector=True) as server:
+        await page.do(lambda _: windows.open(str(server.inspector_url)))
+        await page.see("#live", "Live")
+    await page.see("#live", "Server away")
+    async with (
+        running(backend.url, inspector=True, port=server.port) as again,
+        joined(again, backend, "lobby") as member,
+    ):
+        await page.see("#live", "Live")
+        await page.see("#connections li", member.connection_id)
+
+
+async def test_many_connections_and_events_do_not_freeze_the_page(
+    server: DevServer, backend: ScriptedBackend, page: Page
+) -> None:
+    backend.script = lambda told: [accept(told.connection_id), subscribe(told.connection_id, "lobby")]
+    gaps = """window.longest = 0; let last = performance.now();
+    (function look() { const now = performance.now(); longest = Math.max(longest, now - last); last = now;
+      setTimeout(look, 0); })();"""
+    clients = []
+    async with Control.open(server.control_api) as control:
+        for _ in range(MANY // 50):
+            clients += await asyncio.gather(*(connect(server) for _ in range(50)))
+        await page.until(f"document.querySelectorAll('#connections li').length === {MANY}")
+        await page.run(gaps)
+        for number in range(A_LOT // 10):
+            await asyncio.gather(*(control(publish("nobody", f"{number}-{n}")) for n in range(10)))
+        await page.until(
+            "[...document.querySelectorAll('#records li')].at(-1)?.querySelector('.ms').textContent !== '…' "
+            "&& document.querySelectorAll('#records li').length === 500"
+        )
+        assert await page.run("return longest") < FROZEN_MS
+        await page.keep("many.png")
+        await asyncio.gather(*(client.close() for client in clients))

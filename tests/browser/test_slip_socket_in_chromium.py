@@ -1,0 +1,259 @@
+"""`slip-sockets.js` in a real browser, against the development server with limits that are soon reached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from aiohttp import web
+from selenium.webdriver.support.ui import WebDriverWait
+
+from slip_sockets.browser import MODULE
+from slip_sockets.dev.edge import Limits
+from slip_sockets.dev.server import DevServer
+
+from ..contract.wire import Control, accept, answers, close_channel, publish, running, subscribe_as_asked, text
+from ..scripted_backend import ScriptedBackend
+from .chromium import PATIENCE_S, Chromium
+
+pytestmark = pytest.mark.browser
+
+PAGE = """<!doctype html><title>SlipSocket</title><script type="module">
+import { SlipSocket } from "./slip-sockets.js";
+const types = ["connecting", "open", "message", "waiting", "close"];
+window.heard = [];
+window.begin = (url, options) => {
+  window.socket = new SlipSocket(url, options);
+  for (const type of types) {
+    socket.addEventListener(type, ({ data, replaces, pauseMs, code, reason, error }) => {
+      heard.push({ type, data, replaces, pauseMs, code, reason, error: error && String(error) });
+    });
+  }
+};
+window.caught = (act) => { try { act(); return null; } catch (error) { return String(error); } };
+</script>"""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A window with the module in it; `begin` makes its one socket."""
+
+    chromium: Chromium
+
+    async def run(self, script: str, *arguments: object) -> Any:
+        return await asyncio.to_thread(self.chromium.driver.execute_script, script, *arguments)
+
+    async def begin(self, url: str, **options: object) -> None:
+        await self.run("begin(arguments[0], arguments[1])", url, options)
+
+    async def heard(self, *types: str) -> list[dict[str, Any]]:
+        """Return the events so far, of these types or of all."""
+        heard: list[dict[str, Any]] = await self.run("return heard")
+        return [event for event in heard if not types or event["type"] in types]
+
+    async def until_heard(self, count: int, *types: str) -> list[dict[str, Any]]:
+        """Wait for so many events of these types, and return all of them."""
+        script = "return heard.filter(({ type }) => arguments[0].includes(type)).length >= arguments[1]"
+        await self._until(script, types, count)
+        return await self.heard(*types)
+
+    async def texts(self) -> list[str]:
+        return [event["data"] for event in await self.heard("message")]
+
+    async def until_texts(self, count: int) -> list[str]:
+        return [event["data"] for event in await self.until_heard(count, "message")]
+
+    async def _until(self, script: str, *arguments: object) -> None:
+        def wait() -> None:
+            driver = self.chromium.driver
+            WebDriverWait(driver, PATIENCE_S, poll_frequency=0.05).until(
+                lambda _: driver.execute_script(script, *arguments)
+            )
+
+        await asyncio.to_thread(wait)
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[str]:
+    """Where the page and the module are served."""
+
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text=PAGE, content_type="text/html")
+
+    async def module(_: web.Request) -> web.FileResponse:
+        return web.FileResponse(MODULE)
+
+    app = web.Application()
+    app.router.add_get("/", page)
+    app.router.add_get("/slip-sockets.js", module)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
+    await runner.cleanup()
+
+
+@pytest.fixture
+def windows(chromium: Chromium) -> Iterator[Chromium]:
+    yield chromium
+    chromium.close_windows()
+
+
+@pytest.fixture
+async def page(origin: str, windows: Chromium) -> Page:
+    await asyncio.to_thread(windows.open, origin)
+    page = Page(windows)
+    await page._until("return typeof window.begin === 'function'")
+    return page
+
+
+@pytest.fixture
+def backend(backend: ScriptedBackend) -> ScriptedBackend:
+    backend.script = subscribe_as_asked
+    return backend
+
+
+@pytest.fixture
+async def control(server: DevServer) -> AsyncIterator[Control]:
+    async with Control.open(server.control_api) as control:
+        yield control
+
+
+async def test_texts_go_both_ways_by_the_chosen_subprotocol(
+    page: Page, server: DevServer, backend: ScriptedBackend
+) -> None:
+    backend.script = answers(
+        OPEN=lambda told: [accept(told.connection_id, subprotocol="v2")],
+        TEXT=lambda told: [text(told.connection_id, f"you said {told.event['data']}")],
+    )
+    assert await page.run("return caught(() => begin('ws://127.0.0.1:1/', { keepalive: 1 }))") == (
+        "TypeError: SlipSocket has no option keepalive; it has protocols, keepAliveText, keepAliveMs, maxAgeMs, "
+        "overlapMs, firstPauseMs, longestPauseMs, steadyMs, openTimeoutMs"
+    )
+    await page.begin(server.websocket_url, protocols=["v1", "v2"])
+    (opened,) = await page.until_heard(1, "open")
+    assert opened["replaces"] is False
+    assert await page.run("return [socket.state, socket.protocol, socket.send('hi')]") == ["open", "v2", True]
+    assert await page.until_texts(1) == ["you said hi"]
+    assert [event["type"] for event in await page.heard()] == ["connecting", "open", "message"]
+
+
+async def test_what_cannot_be_sent_is_told(page: Page, server: DevServer) -> None:
+    await page.begin(server.websocket_url)
+    await page.until_heard(1, "open")
+    assert await page.run("return caught(() => socket.send({ a: 1 }))") == (
+        "TypeError: SlipSocket sends text, got object; JSON.stringify it"
+    )
+    assert await page.run("return caught(() => socket.send('é'.repeat(16385)))") == (
+        "RangeError: API Gateway takes 32768 bytes of a browser, got 32770"
+    )
+    assert await page.run("return socket.send('é'.repeat(16384))") is True
+    for url in ("http://127.0.0.1/", "nowhere"):
+        assert str(await page.run("return caught(() => begin(arguments[0]))", url)).startswith("TypeError: ")
+
+
+async def test_a_lost_socket_comes_back_with_a_fresh_url(
+    page: Page, server: DevServer, backend: ScriptedBackend, control: Control
+) -> None:
+    await page.run(
+        "let calls = 0; begin(async () => `${arguments[0]}?channel=lobby&call=${++calls}`, { firstPauseMs: 50 })",
+        server.websocket_url,
+    )
+    await page.until_heard(1, "open")
+    assert (await control(close_channel("lobby"))).status == 200
+    assert [event["replaces"] for event in await page.until_heard(2, "open")] == [False, False]
+    (waiting,) = await page.heard("waiting")
+    assert waiting["code"] == 1000
+    assert 0 <= waiting["pauseMs"] <= 50
+    opens = [told for told in backend.told if told.event["type"] == "OPEN"]
+    assert [told.body["metadata"]["query"]["call"] for told in opens] == [["1"], ["2"]]
+    assert (await control(publish("lobby", "welcome back"))).status == 200
+    assert await page.until_texts(1) == ["welcome back"]
+
+
+async def test_pauses_grow_while_it_is_refused_and_no_socket_is_open(
+    page: Page, server: DevServer, backend: ScriptedBackend
+) -> None:
+    backend.script = lambda told: []
+    await page.run("Math.random = () => 1")
+    await page.begin(server.websocket_url, firstPauseMs=10, longestPauseMs=40)
+    waiting = await page.until_heard(4, "waiting")
+    assert [event["pauseMs"] for event in waiting[:4]] == [10, 20, 40, 40]
+    assert await page.run("return socket.send('lost')") is False
+    backend.script = subscribe_as_asked
+    await page.until_heard(1, "open")
+
+
+async def test_a_url_that_cannot_be_had_is_told_and_asked_for_again(page: Page, server: DevServer) -> None:
+    await page.run(
+        "let calls = 0; begin(() => { if (++calls < 3) throw new Error('no token'); return arguments[0]; },"
+        " { firstPauseMs: 1 })",
+        server.websocket_url,
+    )
+    await page.until_heard(1, "open")
+    assert [event["error"] for event in await page.heard("waiting")] == ["Error: no token"] * 2
+
+
+async def test_a_silent_socket_is_kept_alive(page: Page, backend: ScriptedBackend) -> None:
+    async with running(backend.url, Limits(idle_timeout_s=2)) as server:
+        await page.begin(server.websocket_url, keepAliveMs=400, keepAliveText="still here")
+        opened = await backend.next_told("OPEN")
+        for _ in range(8):  # longer than the server lets a silent socket live
+            told = await backend.next_told("TEXT")
+            assert (told.connection_id, told.event["data"]) == (opened.connection_id, "still here")
+        assert [event["type"] for event in await page.heard()] == ["connecting", "open"]
+
+
+async def test_an_ageing_socket_is_replaced_and_every_text_comes_once(page: Page, backend: ScriptedBackend) -> None:
+    async with running(backend.url, Limits(max_duration_s=3)) as server, Control.open(server.control_api) as control:
+        await page.begin(f"{server.websocket_url}?channel=lobby", maxAgeMs=500, overlapMs=200)
+        await page.until_heard(1, "open")
+        sent: list[str] = []
+        replacements = 0
+        while replacements < 8:  # longer than the server lets any socket live
+            for _ in range(20):
+                sent.append(str(len(sent)))
+                assert (await control(publish("lobby", sent[-1]))).status == 200
+            replacements = len(await page.heard("open")) - 1
+        texts = await page.until_texts(len(sent))
+        # A text that only the successor has may come before one that both have.
+        assert sorted(texts, key=int) == sent
+        assert [event["replaces"] for event in await page.heard("open")] == [False] + [True] * replacements
+        assert [event["type"] for event in await page.heard("waiting", "connecting")] == ["connecting"]
+        assert (await backend.next_told("CLOSE")).event["code"] == 1005  # the page's, not the server's limit
+
+
+async def test_the_same_text_twice_is_told_twice_while_two_sockets_overlap(
+    page: Page, server: DevServer, backend: ScriptedBackend, control: Control
+) -> None:
+    await page.begin(f"{server.websocket_url}?channel=lobby", maxAgeMs=200, overlapMs=60_000)
+    await page.until_heard(2, "open")
+    assert (await control(publish("lobby", "ping"), publish("lobby", "ping"), publish("lobby", "end"))).status == 200
+    await page.until_heard(3, "open")
+    assert (await control(publish("lobby", "last"))).status == 200
+    assert (await page.texts()).count("ping") == 2
+
+
+async def test_a_closed_socket_stays_closed(page: Page, server: DevServer, backend: ScriptedBackend) -> None:
+    await page.begin(server.websocket_url, firstPauseMs=1)
+    await page.until_heard(1, "open")
+    await page.run("socket.close(4001, 'enough'); socket.close()")
+    closed = await backend.next_told("CLOSE")
+    assert (closed.event["code"], closed.event["reason"]) == (4001, "enough")
+    await page.run("socket.hurry(); dispatchEvent(new Event('online'))")
+    assert await page.run("return [socket.state, socket.protocol, socket.send('x')]") == ["closed", "", False]
+    await server.edge.settle(PATIENCE_S)
+    assert [event["type"] for event in await page.heard()] == ["connecting", "open", "close"]
+    assert len([told for told in backend.told if told.event["type"] == "OPEN"]) == 1
+
+
+async def test_after_a_sleep_the_socket_is_taken_for_dead(page: Page, server: DevServer) -> None:
+    await page.begin(server.websocket_url, keepAliveMs=300, firstPauseMs=60_000)
+    await page.until_heard(1, "open")
+    await page.run("const now = Date.now; Date.now = () => now() + 3_600_000")
+    opens = await page.until_heard(2, "open")
+    assert [event["replaces"] for event in opens] == [False, False]
+    assert [event["reason"] for event in await page.heard("waiting")] == ["the machine was asleep"]

@@ -1,0 +1,33 @@
+"""The command line, in this process and an empty folder, with nothing of ours in the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from slip_sockets.cli.app import app
+
+OURS = ("TARGET_URL", "JWT_SECRET", "STACK_NAME", "JWT_PREVIOUS_SECRETS", "AWS_REGION")
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs a command; `stdin` is what it reads, other keywords are its environment."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, stdin: str | bytes | None = None, **environment: str) -> Result:
+        environ: dict[str, str | None] = {**dict.fromkeys(OURS), "COLUMNS": "120", "NO_COLOR": "1", **environment}
+        return CliRunner().invoke(app, list(arguments), input=stdin, env=environ)
+
+    return run
+
+
+def refused(result: Result, *lines: str, status: int = 2) -> None:
+    """It ended with these lines on stderr, and nothing else."""
+    told = "".join(f"slip-sockets: {line}\n" for line in lines)
+    assert (result.exit_code, result.stdout, result.stderr) == (status, "", told)

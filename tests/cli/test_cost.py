@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from slip_sockets.cost.model import Estimate, estimate
+from slip_sockets.cost.prices import PRICES_FILE, read_prices
+from slip_sockets.cost.workload import Workload
+
+from .conftest import Cli, refused
+
+
+def test_json_is_the_estimate(cli: Cli) -> None:
+    options = ("--connections", "5000", "--publishes", "2", "--subscribers", "50", "--free-tier", "always")
+    result = cli("cost", *options, "--region", "eu-west-1", "--architecture", "x86_64", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    workload = Workload(connections=5_000, publishes_per_s=2, subscribers=50, architecture="x86_64")
+    expected = estimate(workload, read_prices(), region="eu-west-1", free_tier="always")
+    assert msgspec.json.decode(result.stdout, type=Estimate) == expected
+
+
+def test_every_option_reaches_the_workload(cli: Cli) -> None:
+    given = {
+        "connections": (7, "connections"),
+        "connection-minutes": (11, "connectionMin"),
+        "sent": (2, "sentPerMin"),
+        "answered": (0.5, "answered"),
+        "publishes": (3, "publishesPerS"),
+        "subscribers": (13, "subscribers"),
+        "text-bytes": (17, "textBytes"),
+        "backend-ms": (19, "backendMs"),
+        "channels": (4, "channels"),
+        "metadata-bytes": (23, "metadataBytes"),
+        "memory": (1_024, "memoryMb"),
+        "inline-limit": (29, "inlineLimit"),
+        "provisioned": (5, "provisioned"),
+    }
+    options = [part for name, (value, _) in given.items() for part in (f"--{name}", str(value))]
+    workload = json.loads(cli("cost", *options, "--in-answers", "--json").stdout)["workload"]
+    assert {key: workload[key] for _, key in given.values()} == {key: value for value, key in given.values()}
+    assert workload["inAnswers"] is True
+
+
+def test_the_table_shows_parts_total_original_and_what_dominates(cli: Cli) -> None:
+    result = cli("cost", "--subscribers", "5000")
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = result.stdout.splitlines()
+    total = json.loads(cli("cost", "--subscribers", "5000", "--json").stdout)
+    assert lines[0] == f"{total['usd']:,.2f} USD a month in us-east-1, N. Virginia"
+    first = next(line for line in lines if "WebSocket messages" in line)
+    assert "13.00 bn" in first
+    assert "█" in first
+    assert any(line.split() == ["Total", f"{total['usd']:,.2f}", f"{total['originalUsd']:,.2f}"] for line in lines)
+    assert f"→ {total['findings'][0]}" in " ".join(result.stdout.split())
+    assert "~" not in result.stdout
+
+
+@pytest.mark.parametrize("columns", [80, 96])
+def test_nothing_is_cut_off_in_a_terminal_of_80_columns(cli: Cli, columns: int) -> None:
+    result = cli(
+        "cost", "--connections", "500000", "--subscribers", "5000", "--region", "eu-west-1", COLUMNS=str(columns)
+    )
+    assert "…" not in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= columns
+
+
+def test_the_page_shows_what_it_prints(cli: Cli) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "cost.md").read_text()
+    command, printed = re.findall(r"^    slip-sockets (cost .+)\n\n((?:    .*\n|\n)+)", page, re.MULTILINE)[0]
+    result = cli(*command.split(), COLUMNS="96")
+    assert [line.rstrip() for line in textwrap.dedent(printed).strip().splitlines()] == [
+        line.rstrip() for line in result.stdout.strip().splitlines()
+    ]
+
+
+def test_unchecked_prices_are_marked_in_the_table_and_told_below_it(cli: Cli) -> None:
+    result = cli("cost", "--region", "eu-central-1")
+    messages = next(line for line in result.stdout.splitlines() if "WebSocket messages" in line)
+    assert " ~" in messages
+    time = next(line for line in result.stdout.splitlines() if "Lambda time" in line)
+    assert " ~" not in time
+    assert "~ nobody has checked 10 of the 11 prices for this region." in result.stdout
+    assert "--prices" in result.stdout
+    lines = json.loads(cli("cost", "--json", AWS_REGION="eu-central-1").stdout)["lines"]
+    assert sum(line["source"] is None for line in lines) == 10
+
+
+def test_a_free_meter_says_so(cli: Cli) -> None:
+    result = cli("cost", "--connections", "0", "--publishes", "0", "--free-tier", "always")
+    assert result.stdout.startswith("0.00 USD a month")
+    assert "free" in next(line for line in result.stdout.splitlines() if "SQS requests" in line)
+
+
+def test_prices_of_ones_own_count(cli: Cli, tmp_path: Path) -> None:
+    book = json.loads(PRICES_FILE.read_text())
+    for price in book["regions"]["us-east-1"]["prices"].values():
+        price["usd"] = 0
+    (tmp_path / "mine.json").write_text(json.dumps(book))
+    assert json.loads(cli("cost", "--prices", "mine.json", "--json").stdout)["usd"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (("--connections", "-1"), "connections is -1. It must be 0 or more"),
+        (("--connection-minutes", "121"), "connection minutes is 121. It must be 0 to 120"),
+        (("--prices", "none.json"), "cannot read none.json: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_is_told(cli: Cli, options: tuple[str, ...], line: str) -> None:
+    refused(cli("cost", *options), line)
+
+
+def test_an_unknown_region_is_told(cli: Cli) -> None:
+    result = cli("cost", "--region", "mars-1")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("slip-sockets: there are no prices for the region 'mars-1'. There are for: ap-")

@@ -1,0 +1,189 @@
+"""publish, send and close, with a development server and real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import Result
+
+from slip_sockets.dev.server import DevServer
+
+from ..aws.http_stub import Answer, HttpStub, stub
+from ..conftest import SECRET
+from ..contract.conftest import backend
+from ..contract.wire import joined, running
+from ..scripted_backend import ScriptedBackend
+from .conftest import Cli, refused
+
+__all__ = ["backend", "stub"]
+
+ID = "L0SM9cOFvHcCIhw="
+Say = Callable[..., Coroutine[Any, Any, Result]]
+
+
+@pytest.fixture
+async def dev_server(backend: ScriptedBackend, tmp_path: Path) -> AsyncIterator[DevServer]:
+    """As `slip-sockets dev` leaves it: its outputs file is in the folder."""
+    async with running(backend.url, outputs_path=tmp_path / "cdk-outputs.dev.json") as server:
+        yield server
+
+
+@pytest.fixture
+def say(cli: Cli) -> Say:
+    async def say(*arguments: str, stdin: str | bytes | None = None, **environment: str) -> Result:
+        return await asyncio.to_thread(cli, *arguments, stdin=stdin, **{"JWT_SECRET": SECRET, **environment})
+
+    return say
+
+
+async def test_publish_reaches_who_listens_and_says_how_many(
+    dev_server: DevServer, backend: ScriptedBackend, say: Say
+) -> None:
+    async with joined(dev_server, backend, "lobby") as member:
+        result = await say("publish", "lobby", "hello all")
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "lobby: 1 subscriber: 1 sent\n", "")
+        assert await member.recv() == "hello all"
+    assert (await say("publish", "nobody's", "hi")).stdout == "nobody's: 0 subscribers\n"
+
+
+async def test_publish_as_json(dev_server: DevServer, backend: ScriptedBackend, say: Say) -> None:
+    async with joined(dev_server, backend, "lobby"):
+        result = await say("publish", "lobby", "hi", "--json")
+    assert json.loads(result.stdout) == {
+        "channel": "lobby",
+        "report": {"matched": 1, "sent": 1, "gone": 0, "queued": 0},
+    }
+
+
+@pytest.mark.parametrize(
+    ("stdin", "text"), [("hi\n", "hi"), ("hi\r\n", "hi"), ("a\nb\n\n", "a\nb\n"), ("Grüße", "Grüße"), ("", "")]
+)
+async def test_publish_reads_stdin_less_one_newline(
+    dev_server: DevServer, backend: ScriptedBackend, say: Say, stdin: str, text: str
+) -> None:
+    async with joined(dev_server, backend, "lobby") as member:
+        assert (await say("publish", "lobby", "-", stdin=stdin.encode())).exit_code == 0
+        assert await member.recv() == text
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_publish_lines_sends_each_line(
+    dev_server: DevServer, backend: ScriptedBackend, say: Say, as_json: bool
+) -> None:
+    async with joined(dev_server, backend, "lobby") as member:
+        options = ("--json",) if as_json else ()
+        result = await say("publish", "lobby", "-", "--lines", *options, stdin="one\ntwo\n\nthree")
+        assert result.exit_code == 0
+        assert [await member.recv() for _ in range(4)] == ["one", "two", "", "three"]
+    lines = result.stdout.splitlines()
+    assert len(lines) == 4
+    if as_json:
+        assert {json.loads(line)["report"]["sent"] for line in lines} == {1}
+
+
+async def test_the_same_id_is_delivered_once(dev_server: DevServer, backend: ScriptedBackend, say: Say) -> None:
+    async with joined(dev_server, backend, "lobby") as member:
+        assert (await say("publish", "lobby", "once", "--id", "m1")).stdout == "lobby: 1 subscriber: 1 sent\n"
+        assert (await say("publish", "lobby", "twice", "--id", "m1")).stdout == "lobby: 0 subscribers\n"
+        await say("publish", "lobby", "last")
+        assert [await member.recv(), await member.recv()] == ["once", "last"]
+
+
+async def test_send_and_close_reach_one_connection(dev_server: DevServer, backend: ScriptedBackend, say: Say) -> None:
+    async with joined(dev_server, backend, "lobby") as member:
+        result = await say("send", member.connection_id, "only you")
+        assert (result.exit_code, result.stdout) == (0, f"taken for {member.connection_id}\n")
+        assert await member.recv() == "only you"
+        await say("send", member.connection_id, "-", "--json", stdin="and this\n")
+        assert await member.recv() == "and this"
+        closed = await say("close", member.connection_id, "--json")
+        assert json.loads(closed.stdout) == {"connectionId": member.connection_id, "taken": True}
+        assert (await backend.next_told("CLOSE")).connection_id == member.connection_id
+
+
+async def test_close_channel_closes_who_listens(dev_server: DevServer, backend: ScriptedBackend, say: Say) -> None:
+    async with joined(dev_server, backend, "lobby") as member:
+        result = await say("close", "--channel", "lobby")
+        assert (result.exit_code, result.stdout) == (0, "lobby: 1 subscriber: 1 closed\n")
+        assert (await backend.next_told("CLOSE")).connection_id == member.connection_id
+    as_json = await say("close", "--channel", "lobby", "--json")
+    assert json.loads(as_json.stdout)["report"]["matched"] == 0
+
+
+async def test_a_wrong_secret_is_said_to_be_one(dev_server: DevServer, say: Say) -> None:
+    refused(
+        await say("publish", "lobby", "hi", JWT_SECRET="wrong"),
+        "the control API answered 403: Invalid token",
+        "JWT_SECRET must be that deployment's, and this machine's clock must be right",
+    )
+
+
+async def test_no_secret_is_told(dev_server: DevServer, say: Say) -> None:
+    refused(
+        await say("publish", "lobby", "hi", JWT_SECRET=""),
+        "JWT_SECRET is not set. Set it to the deployment's secret",
+    )
+
+
+async def test_a_page_that_is_no_control_api_is_told(dev_server: DevServer, say: Say) -> None:
+    url = dev_server.control_api.replace("/control", "/elsewhere")
+    result = await say("publish", "lobby", "hi", "--control-api", url)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.splitlines()[1] == (
+        "slip-sockets: is that the URL of a control API? `slip-sockets outputs` shows it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("publish", "$connection:x", "hi"), "channelId: PUBLISH_TEXT"),
+        (("publish", "lobby", "x" * 131_073), "data: PUBLISH_TEXT"),
+        (("publish", "lobby", "hi", "--id", "x" * 129), "id: PUBLISH_TEXT"),
+        (("send", "nobody", "hi"), "'nobody' is no connection id. One looks like L0SM9cOFvHcCIhw="),
+        (("close", "nobody"), "'nobody' is no connection id. One looks like L0SM9cOFvHcCIhw="),
+        (("close",), "close needs a connection's id or --channel, one of them"),
+        (("close", ID, "--channel", "lobby"), "close needs a connection's id or --channel, one of them"),
+        (("publish", "lobby", "hi", "--lines"), "--lines takes its texts from stdin: give - for the text, and no --id"),
+        (("publish", "lobby", "-", "--lines", "--id", "x"), "--lines takes its texts from stdin: give - for the text"),
+        (
+            ("publish", "lobby", "hi", "--control-api", "ftp://x/"),
+            "--control-api is not an http or https URL: 'ftp://x/'",
+        ),
+    ],
+)
+async def test_a_mistake_is_one_line_and_nothing_is_sent(
+    dev_server: DevServer, say: Say, arguments: tuple[str, ...], line: str
+) -> None:
+    result = await say(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    (told,) = result.stderr.splitlines()
+    assert line in told
+
+
+async def test_stdin_that_is_not_utf_8_is_told(dev_server: DevServer, say: Say) -> None:
+    refused(await say("publish", "lobby", "-", stdin=b"ab\xff"), "stdin is not UTF-8: invalid start byte at byte 2")
+
+
+def test_a_server_that_does_not_run_is_exit_code_1(cli: Cli, unused_tcp_port: int, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}/control"
+    (tmp_path / "cdk-outputs.dev.json").write_text(json.dumps({"slip-sockets": {"controlApi": url}}))
+    line = f"no answer from the control API {url}: Connection refused. Does it run, and is the URL right?"
+    refused(cli("publish", "lobby", "hi", JWT_SECRET=SECRET), line, status=1)
+
+
+def test_a_server_that_fails_is_exit_code_1(cli: Cli, stub: HttpStub) -> None:
+    stub.script = lambda _: Answer(503, b'{"message": "not done", "error": "DynamoDB: whatever", "index": 0}')
+    result = cli("send", ID, "hi", "--control-api", stub.url, JWT_SECRET=SECRET)
+    refused(result, "the control API answered 503: DynamoDB: whatever", status=1)
+
+
+def test_a_gateway_that_does_not_report_is_understood(cli: Cli, stub: HttpStub) -> None:
+    stub.script = lambda _: Answer(200, b'{"message": "processed successfully"}')
+    result = cli("publish", "lobby", "hi", "--control-api", stub.url, JWT_SECRET=SECRET)
+    assert (result.exit_code, result.stdout) == (0, "lobby: done (this gateway does not report)\n")

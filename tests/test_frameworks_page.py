@@ -1,0 +1,120 @@
+"""The programs of docs/frameworks.md, run."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import websockets
+from django.test import override_settings
+from django.urls import path
+from fastapi.testclient import TestClient
+from werkzeug.test import Client
+
+from slip_sockets import PublishText
+from slip_sockets import django as slip_sockets_django
+from slip_sockets.dev.server import DevServer
+from slip_sockets.testing import Post, Socket, django_client, flask_client, record, starlette_client
+
+from .conftest import SECRET
+from .contract.wire import TIMEOUT_S, subscribe
+from .frameworks import django_project
+from .scripted_backend import ScriptedBackend, accept_all
+
+PAGE = (Path(__file__).parents[1] / "docs" / "frameworks.md").read_text()
+
+
+def sections() -> dict[str, list[str]]:
+    """Return the programs by heading."""
+    parts = re.split(r"^## (.+)$", PAGE, flags=re.MULTILINE)
+    found = {
+        heading: re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        for heading, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+    return {heading: programs for heading, programs in found.items() if programs}
+
+
+PROGRAMS = sections()
+
+
+def run(heading: str, index: int = 0) -> dict[str, Any]:
+    namespace: dict[str, Any] = {"__name__": "page"}
+    exec(compile(PROGRAMS[heading][index], heading, "exec"), namespace)
+    return namespace
+
+
+def test_each_program_has_a_test_here() -> None:
+    assert {heading: len(programs) for heading, programs in PROGRAMS.items()} == {
+        "Flask": 1,
+        "Django": 1,
+        "FastAPI and Starlette": 2,
+        "The async publisher": 1,
+        "Any other framework": 1,
+    }
+
+
+def is_let_in(post: Post, *, secret: str = "change-me") -> set[str]:
+    """Return the channels that a client is subscribed to, once the application has let it in."""
+    socket = Socket(post, jwt_secret=secret)
+    socket.open()
+    assert post({}, b"").status == 403
+    return socket.channels
+
+
+def test_flask() -> None:
+    program = run("Flask")
+    app = program["create_app"]()
+    assert is_let_in(flask_client(app.test_client(), "/slip")) == {"lobby"}
+    with app.app_context(), record(program["sockets"].publisher) as sent:
+        assert app.test_client().post("/announce").text == "announced"
+    assert sent == [PublishText("lobby", "closing soon")]
+
+
+async def test_django_publishes() -> None:
+    program = run("Django")
+    with record(slip_sockets_django.publisher()) as sent:
+        assert program["announce"](None).content == b"announced"
+    with record(slip_sockets_django.async_publisher()) as sent_async:
+        assert (await program["announce_async"](None)).content == b"announced"
+    assert sent == sent_async == [PublishText("lobby", "closing soon")]
+
+
+def test_django_lets_in() -> None:
+    urls = ModuleType("urls")
+    vars(urls)["urlpatterns"] = [path("slip", run("Django")["slip"])]
+    with override_settings(ROOT_URLCONF=urls):
+        assert is_let_in(django_client(django_project.client(), "/slip"), secret=django_project.SECRET) == {"lobby"}
+
+
+def test_fastapi() -> None:
+    program = run("FastAPI and Starlette")
+    with TestClient(program["app"]) as client:
+        assert is_let_in(starlette_client(client, "/slip")) == {"lobby"}
+        with record(program["sockets"].publisher) as sent:
+            assert client.post("/announce").json() == "announced"
+    assert sent == [PublishText("lobby", "closing soon")]
+
+
+def test_starlette() -> None:
+    with TestClient(run("FastAPI and Starlette", 1)["app"]) as client:
+        assert is_let_in(starlette_client(client, "/slip")) == set()
+
+
+async def test_the_async_publisher(server: DevServer, backend: ScriptedBackend) -> None:
+    backend.script = lambda told: [*accept_all(told), subscribe(told.connection_id, "lobby")]
+    (program,) = PROGRAMS["The async publisher"]
+    for shown, here in (("http://127.0.0.1:8787/control", server.control_api), ("change-me", SECRET)):
+        assert shown in program
+        program = program.replace(shown, here)
+    namespace: dict[str, Any] = {"__name__": "page"}
+    exec(program, namespace)
+    async with websockets.connect(server.websocket_url, proxy=None) as client, asyncio.timeout(TIMEOUT_S):
+        await namespace["announce"]()
+        assert await client.recv() == "closing soon"
+
+
+def test_any_other_framework() -> None:
+    assert is_let_in(flask_client(Client(run("Any other framework")["app"]), "/slip")) == set()

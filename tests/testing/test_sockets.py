@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pytest
+
+from slip_sockets import Connection, InvalidToken, PublishText, SendText, refusal
+from slip_sockets.connection import parse_request
+from slip_sockets.events import Accept, SetMetadata, Subscribe
+from slip_sockets.testing import AnswerRefused, ClientRefused, Posted, Socket, signed_request
+
+SECRET = "a-secret-of-more-than-thirty-two-bytes"
+
+Do = Callable[[Connection], object]
+
+
+def application(do: Do) -> Callable[[Mapping[str, str], bytes], Posted]:
+    """An application without a framework."""
+
+    def post(headers: Mapping[str, str], body: bytes) -> Posted:
+        try:
+            connection = parse_request(headers, body, secrets=[SECRET])
+        except InvalidToken as error:
+            return Posted(refusal(error).status, refusal(error).body)
+        told = do(connection)
+        return told if isinstance(told, Posted) else Posted(200, connection.answer().body)
+
+    return post
+
+
+def socket(do: Do, **options: Any) -> Socket:
+    return Socket(application(do), jwt_secret=SECRET, **options)
+
+
+def accept(connection: Connection) -> None:
+    if connection.is_opening:
+        connection.accept()
+
+
+def test_a_socket_remembers_what_the_gateway_does() -> None:
+    told: list[tuple[object, Any]] = []
+
+    def do(connection: Connection) -> None:
+        told.append((connection.events[0], connection.metadata))
+        if connection.is_opening:
+            connection.accept("chat.v1")
+            connection.subscribe("tea")
+            connection.subscribe("coffee")
+            connection.set_metadata({"name": "Ada"})
+        for data in connection.texts:
+            connection.unsubscribe("coffee")
+            connection.subscribe("other", connection_id="A" * 15 + "=")
+            connection.send_text(data)
+
+    visitor = socket(do)
+    me = visitor.connection_id
+    assert visitor.open(headers={"Cookie": "a=b"}, query={"q": ["1"]}, ip="::1", subprotocols=["chat.v1"]) == [
+        Accept(me, "chat.v1"),
+        Subscribe(me, "tea"),
+        Subscribe(me, "coffee"),
+        SetMetadata(me, {"name": "Ada"}),
+    ]
+    assert (visitor.is_open, visitor.subprotocol, visitor.channels) == (True, "chat.v1", {"tea", "coffee"})
+    assert visitor.text("hi")[-1] == SendText(me, "hi")
+    assert (visitor.metadata, visitor.channels) == ({"name": "Ada"}, {"tea"})
+    visitor.close(1006, None)
+    assert (visitor.is_open, visitor.channels) == (False, set())
+    headers = {"Cookie": "a=b", "Sec-WebSocket-Protocol": "chat.v1"}
+    assert [metadata for _, metadata in told] == [
+        {"headers": headers, "ip": "::1", "query": {"q": ["1"]}},
+        {"name": "Ada"},
+        {"name": "Ada"},
+    ]
+    assert [(type(event).__name__, getattr(event, "code", None)) for event, _ in told][2] == ("Close", 1006)
+
+
+def test_two_sockets_are_two_connections() -> None:
+    assert socket(accept).connection_id != socket(accept).connection_id
+
+
+def test_a_client_that_is_not_let_in_is_refused() -> None:
+    visitor = socket(lambda connection: None)
+    with pytest.raises(ClientRefused) as refused:
+        visitor.open()
+    assert str(refused.value) == "the client was not let in: the answer to OPEN has no ACCEPT"
+    assert not visitor.is_open
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (Posted(500, b"Oops\n"), "to OPEN the application answered 500: Oops"),
+        (
+            Posted(200, json.dumps({"events": [{"type": "HELLO"}]}).encode()),
+            "to OPEN the application answered 200 with a body that is not valid: events[0].type: unknown event type "
+            "'HELLO'",
+        ),
+    ],
+)
+def test_an_answer_that_the_gateway_would_not_take_is_refused(answer: Posted, problem: str) -> None:
+    with pytest.raises(AnswerRefused) as refused:
+        socket(lambda connection: answer).open()
+    assert str(refused.value) == problem
+
+
+def test_another_secret_is_told() -> None:
+    with pytest.raises(AssertionError, match="answered 403: the token is not signed with JWT_SECRET"):
+        Socket(application(accept), jwt_secret="another").open()
+
+
+def test_a_socket_that_the_application_closed_still_tells_of_its_close() -> None:
+    def do(connection: Connection) -> None:
+        accept(connection)
+        for _ in connection.texts:
+            connection.close()
+        if not connection.is_opening and not connection.texts:
+            connection.publish_text("tea", "left")
+
+    visitor = socket(do)
+    visitor.open()
+    visitor.text("bye")
+    assert not visitor.is_open
+    with pytest.raises(RuntimeError, match="the socket is not open"):
+        visitor.text("more")
+    assert visitor.close() == [PublishText("tea", "left")]
+    with pytest.raises(RuntimeError, match="the socket was not opened"):
+        visitor.close()
+
+
+def test_a_request_needs_an_event() -> None:
+    with pytest.raises(ValueError, match="signed_request needs an event"):
+        signed_request(jwt_secret=SECRET)
