@@ -84,6 +84,10 @@ bench: set-up ## Run the benchmarks, next to Pushpin
 bench-fan-out: set-up ## Run the benchmark of the fan-out on AWS's side, against stubs (cases: ARGS="queued capped")
 	@$(bin)/python -m bench.fan_out $(ARGS)
 
+.PHONY: soak
+soak: set-up ## Run ten minutes of churn on the development server: 1,000 sockets (less: ARGS="--seconds 60 --sockets 200")
+	@$(bin)/python -m tests.churn $(ARGS)
+
 .PHONY: bench-functions
 bench-functions: set-up set-up-lambda ## Run the benchmark of what one event costs a deployed function (cases: ARGS="cold warm")
 	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m bench.functions $(ARGS)
@@ -91,10 +95,6 @@ bench-functions: set-up set-up-lambda ## Run the benchmark of what one event cos
 .PHONY: audit
 audit: set-up-audit infra-tools ## Look up known vulnerabilities of the locked packages, at PyPI and npm
 	@tools/audit/advisories .venv-audit/bin
-
-.PHONY: soak
-soak: set-up ## Run ten minutes of churn on the development server: 1,000 sockets (less: ARGS="--seconds 60 --sockets 200")
-	@$(bin)/python -m tests.churn $(ARGS)
 
 .PHONY: lock
 lock: set-up-lock ## Bring the lock files in line with their pyproject.toml (all versions anew: ARGS=--regenerate)

@@ -39,6 +39,12 @@ def test_a_token_expires_after_its_minute_and_the_leeway() -> None:
     assert str(refusal.value) == "the token has expired"
 
 
+@pytest.mark.parametrize("skew_s", [-30, 30])
+def test_clocks_half_a_minute_apart_agree_on_a_token(skew_s: int) -> None:
+    in_its_last_seconds = LIFETIME_S - 5 if skew_s < 0 else 0
+    verify(mint("ControlEvent", SECRET, now=time.time() + skew_s - in_its_last_seconds), "ControlEvent", [SECRET])
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

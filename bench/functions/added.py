@@ -130,7 +130,7 @@ def _deployed(aws: LocalAws, package: Path, backend_url: str) -> Iterator[tuple[
             taps.enter_context(contextlib.closing(Tap(url)))
             for url in (aws.url, backend_url, f"{aws.url}/{api['ApiId']}/live")
         )
-        client("ssm").put_parameter(Name="/secret", Value=SECRET, Type="SecureString")
+        client("ssm").put_parameter(Name="/secret", Value=json.dumps([SECRET]), Type="SecureString")
         client("dynamodb").create_table(
             TableName="Connections",
             BillingMode="PAY_PER_REQUEST",

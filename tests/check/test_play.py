@@ -159,7 +159,7 @@ async def test_a_backend_that_hangs_on_close_is_waited_for_twice_alone() -> None
         ),
         (
             lambda whose: [{"type": "ACCEPT", "connectionId": whose, "subprotocol": "chat"}],
-            "ACCEPT has subprotocol 'chat'; the client offered none",
+            "ACCEPT names a subprotocol that the client did not offer",
         ),
     ],
 )

@@ -1,7 +1,8 @@
 """What must have arrived where, and what must not. Times are those of one monotonic clock.
 
 A publish is due at each client that was subscribed for certain from before it was sent until after it was answered.
-Whoever may have been subscribed may get it. Nobody gets it twice, nor after a later one of the same caller.
+Whoever may have been subscribed may get it. Nobody gets it twice, nor after a later one of the same caller to the
+same channel.
 """
 
 from __future__ import annotations
@@ -24,6 +25,11 @@ class Message:
     number: int
     sent_at: float
 
+    @property
+    def lane(self) -> tuple[str, str]:
+        """What has an order of its own."""
+        return self.channel, self.caller
+
     def text(self, padding: int) -> str:
         return f"message {self.channel} {self.caller} {self.number} {self.sent_at!r} {'x' * padding}"
 
@@ -35,13 +41,13 @@ class Message:
 
 @dataclass(eq=False)
 class Member:
-    """A client as the model knows it. `due` is what it has not got yet, by caller and number."""
+    """A client as the model knows it. `due` is what it has not got yet, by channel, caller and number."""
 
     name: str
-    due: set[tuple[str, int]] = field(default_factory=set)
+    due: set[tuple[str, str, int]] = field(default_factory=set)
     may_have: set[str] = field(default_factory=set)
     left_at: dict[str, float] = field(default_factory=dict)
-    last: dict[str, int] = field(default_factory=dict)
+    last: dict[tuple[str, str], int] = field(default_factory=dict)
     nothing_due: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -92,8 +98,8 @@ class Model:
         for member, since in subscribed.items():
             if now.get(member) is since:
                 self.due += 1
-                if member.last.get(message.caller, -1) < message.number:
-                    member.due.add((message.caller, message.number))
+                if member.last.get(message.lane, -1) < message.number:
+                    member.due.add((*message.lane, message.number))
                     member.nothing_due.clear()
 
     def arrived(self, member: Member, text: str) -> None:
@@ -101,12 +107,12 @@ class Model:
         self.delivered += 1
         may = message.channel in member.may_have or message.sent_at <= member.left_at.get(message.channel, -1)
         assert may, f"{member.name} got {message}, which is not for it"
-        last = member.last.get(message.caller, -1)
+        last = member.last.get(message.lane, -1)
         assert message.number > last, f"{member.name} got number {message.number} of {message.caller} after {last}"
-        member.last[message.caller] = message.number
-        overtaken = [number for caller, number in member.due if caller == message.caller and number < message.number]
+        member.last[message.lane] = message.number
+        overtaken = [number for *lane, number in member.due if tuple(lane) == message.lane and number < message.number]
         assert not overtaken, f"{member.name} got {message} before {overtaken}, which were due"
-        member.due.discard((message.caller, message.number))
+        member.due.discard((*message.lane, message.number))
         if not member.due:
             member.nothing_due.set()
 

@@ -6,6 +6,7 @@ nothing had happened but repetitions. Before that already, no row may outlive it
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ def shared_world(moto_url: str, dynamodb: DynamoDBClient, sqs: SQSClient) -> Ite
     made_table: Callable[..., str] = new_table.__wrapped__  # type: ignore[attr-defined]
     made_queue: Callable[..., str] = new_queue.__wrapped__  # type: ignore[attr-defined]
     parameter = f"/{uuid.uuid4().hex}"
-    client("ssm", moto_url).put_parameter(Name=parameter, Value=SECRET, Type="SecureString")
+    client("ssm", moto_url).put_parameter(Name=parameter, Value=json.dumps([SECRET]), Type="SecureString")
     with world(moto_url, dynamodb, sqs, made_table(dynamodb), made_queue(sqs), parameter) as shared:
         yield shared
 

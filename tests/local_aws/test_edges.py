@@ -77,6 +77,26 @@ def tells_all(cloud: Cloud) -> Deployed:
 # WebSocket APIs
 
 
+def test_a_management_call_can_be_reset(cloud: Cloud, posts_back: Deployed) -> None:
+    """botocore makes it again."""
+    calls: list[str] = []
+
+    def reset_first(method: str, connection_id: str) -> Any:
+        calls.append(method)
+        return "reset" if len(calls) == 1 else None
+
+    api = websocket_api(cloud)
+    api.integrate(posts_back, *ROUTES)
+    cloud.aws.set_management_fault(reset_first)
+    try:
+        with connected(api) as client:
+            client.send("x")
+            assert json.loads(client.recv(TIMEOUT_S))["body"] == "x"
+    finally:
+        cloud.aws.set_management_fault(lambda method, connection_id: None)
+    assert calls == ["POST", "POST"]
+
+
 def test_endpoints_are_here(cloud: Cloud) -> None:
     websockets, http_api = cloud.api("WEBSOCKET", RouteSelectionExpression="$x"), cloud.api("HTTP")
     assert websockets.endpoint == f"ws://127.0.0.1:{cloud.aws.port}/{websockets.api_id}"

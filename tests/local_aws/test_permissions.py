@@ -272,3 +272,17 @@ def test_logs_are_judged_by_stream() -> None:
     (demand,) = demanded("logs", "PutLogEvents", logGroupName="/aws/lambda/f", logStreamName="s")
     resource = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/f:log-stream:s"
     assert demand == Demand("logs:PutLogEvents", resource)
+
+
+def test_a_fault_fails_functions_calls_alone(cloud: Cloud, caller: Deployed, table: tuple[str, str]) -> None:
+    name, arn = table
+    caller.allow(allow("dynamodb:GetItem", arn))
+    asked: dict[str, Any] = {"TableName": name, "Key": KEY}
+    cloud.aws.set_api_fault(lambda request: (400, "Broken") if request.operation == "GetItem" else None)
+    try:
+        answer = call(caller, "dynamodb", "get_item", **asked)
+        assert answer == {"denied": "Broken", "message": "a fault of the local AWS"}
+        cloud.client("dynamodb").get_item(**asked)
+    finally:
+        cloud.aws.set_api_fault(lambda request: None)
+    assert "done" in call(caller, "dynamodb", "get_item", **asked)

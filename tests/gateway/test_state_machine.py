@@ -1,0 +1,224 @@
+"""The gateway in any order of events, with a model beside it that knows who must hear what.
+
+Clients come, subscribe, leave or vanish; one caller publishes; the store, the queue and the management API fail;
+workers of the queue die; time passes. In the end all is mended, and everything must have come out right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import hypothesis.strategies as st
+from hypothesis import Phase, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from slip_sockets.gateway.plan import ACCEPT_WINDOW_S
+from slip_sockets.gateway.ports import ROW_TTL_S
+
+from .doubles import World, control_event
+from .test_fan_out import drain
+from .test_gateway import socket_event
+
+CHANNELS = ("hall", "room")
+FAULTS = ("channel_state", "subscribers", "claim", "remove", "get", "the queue")
+channels = st.sampled_from(CHANNELS)
+faults = st.sets(st.sampled_from(FAULTS), max_size=2)
+seeds = st.integers(0, 2**32)
+T = TypeVar("T")
+
+
+class GatewayMachine(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.runner = asyncio.Runner()
+        self.world = World()
+        self.count = 0
+        self.published = 0
+        self.subscribed: dict[str, set[str]] = {}  # by connection, of those who are there
+        self.must_hear: dict[str, list[str]] = defaultdict(list)
+        self.left: set[str] = set()
+
+    def teardown(self) -> None:
+        try:
+            self.end()
+        finally:
+            self.runner.close()
+
+    def end(self) -> None:
+        """All is mended, and what vanished is no longer young."""
+        self.catch_up()
+        for channel in CHANNELS:
+            self.publish(channel, set())
+        self.catch_up()
+        self.check()
+
+    # What happens
+
+    @rule(count=st.integers(1, 3), listening=st.sets(channels, min_size=1))
+    def open(self, count: int, listening: set[str]) -> None:
+        for _ in range(count):
+            self.open_one(listening)
+
+    def open_one(self, listening: set[str]) -> None:
+        whose = f"{self.count:015d}="
+        self.count += 1
+        self.mend()
+        subscribe = [{"type": "SUBSCRIBE", "connectionId": whose, "channel": channel} for channel in sorted(listening)]
+        self.world.client.will_answer({"type": "ACCEPT", "connectionId": whose}, *subscribe)
+        assert self.event("CONNECT", whose) == 200
+        self.subscribed[whose] = set()
+        for channel in listening:
+            self.joins(whose, channel)
+
+    @precondition(lambda self: self.subscribed)
+    @rule(data=st.data(), channel=channels)
+    def text(self, data: st.DataObject, channel: str) -> None:
+        """Subscribe, or unsubscribe who is."""
+        whose = self.one_of_those_there(data)
+        self.mend()
+        is_in = channel in self.subscribed[whose]
+        kind = "UNSUBSCRIBE" if is_in else "SUBSCRIBE"
+        self.world.client.will_answer({"type": kind, "connectionId": whose, "channel": channel})
+        assert self.event("MESSAGE", whose, body="please") == 200
+        if is_in:
+            self.subscribed[whose].discard(channel)
+            # What still waits in the queue may or may not come.
+            self.must_hear[whose] = [text for text in self.must_hear[whose] if not text.startswith(channel)]
+        else:
+            self.joins(whose, channel)
+
+    @precondition(lambda self: self.subscribed)
+    @rule(data=st.data(), what=faults)
+    def leave(self, data: st.DataObject, what: set[str]) -> None:
+        """Whatever fails but the queue, the backend is told in the end."""
+        whose = self.one_of_those_there(data)
+        self.world.client.will_answer()
+        self.fail(what - {"the queue"})
+        self.goes(whose)
+        self.left.add(whose)
+        assert self.event("DISCONNECT", whose) == 200
+        self.mend()
+
+    @precondition(lambda self: self.subscribed)
+    @rule(data=st.data())
+    def vanish(self, data: st.DataObject) -> None:
+        """The disconnect event never comes."""
+        self.goes(self.one_of_those_there(data))
+
+    @rule(channel=channels, what=faults)
+    def publish(self, channel: str, what: set[str]) -> None:
+        """Repeat until it is answered; then it is due at all who are subscribed."""
+        text = f"{channel} {self.published:04d}"
+        self.published += 1
+        for whose, listening in self.subscribed.items():
+            if channel in listening:
+                self.must_hear[whose].append(text)
+        event = {"type": "PUBLISH_TEXT", "channelId": channel, "data": text, "id": text}
+        self.fail(what)
+        while self.control(event) != 200:
+            self.mend()
+        self.mend()
+
+    def fail(self, what: set[str]) -> None:
+        self.world.queue.is_away = "the queue" in what
+        self.world.store.away = what - {"the queue"}
+
+    def mend(self) -> None:
+        self.world.store.away.clear()
+        self.world.queue.is_away = False
+
+    @rule(seed=seeds)
+    def throttle(self, seed: int) -> None:
+        chance = random.Random(seed)
+        there = [whose for whose in self.subscribed if chance.random() < 0.3]
+        self.world.management.failing = {whose: chance.randrange(1, 4) for whose in there}
+
+    @rule(seed=seeds, steps=st.integers(1, 5), what=faults)
+    def work(self, seed: int, steps: int, what: set[str]) -> None:
+        self.fail(what)
+        self.run(drain(self.world, random.Random(seed), steps=steps, deaths=0.2))
+        self.mend()
+
+    @rule(seconds=st.sampled_from([1, 10, 100]))
+    def time_passes(self, seconds: float) -> None:
+        """Not much of it while messages wait: order is kept for as long as a channel's marks live."""
+        if seconds >= 10:
+            self.catch_up()
+        self.world.clock.time += seconds
+
+    def catch_up(self) -> None:
+        self.world.clock.time += ACCEPT_WINDOW_S + 1  # or who has vanished would be waited for
+        self.world.management.failing.clear()
+        self.run(drain(self.world, random.Random(self.published)))
+
+    @precondition(lambda self: len(self.subscribed) > 8)
+    @rule()
+    def two_hours_pass(self) -> None:
+        """The rows of who is there expire; API Gateway has closed the sockets by then."""
+        self.catch_up()
+        for whose in list(self.subscribed):
+            self.goes(whose)
+        self.world.clock.time += ROW_TTL_S + 1
+
+    # What must be so
+
+    def check(self) -> None:
+        heard: dict[str, list[str]] = defaultdict(list)
+        for whose, text in self.world.management.posted:
+            heard[whose].append(text)
+        for whose, texts in heard.items():
+            for channel in CHANNELS:
+                firsts = [text for text in dict.fromkeys(texts) if text.startswith(channel)]
+                assert firsts == sorted(firsts), f"{whose} heard {firsts}"
+        for whose in self.subscribed:
+            missing = set(self.must_hear[whose]) - set(heard[whose])
+            assert not missing, f"{whose} never heard {missing}"
+        for channel in CHANNELS:
+            there = {whose for whose, listening in self.subscribed.items() if channel in listening}
+            assert set(self.run(self.listed(channel))) == there
+        told = {
+            request["connectionId"] for request in self.world.client.told if request["events"][0]["type"] == "CLOSE"
+        }
+        assert told == self.left
+        assert [whose for whose in self.left if self.run(self.world.store.get(whose)) is not None] == []
+
+    async def listed(self, channel: str) -> list[str]:
+        return [whose async for page in self.world.store.subscribers(channel) for whose in page.connection_ids]
+
+    # Short ways
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(coroutine)
+
+    def event(self, kind: str, whose: str, **more: Any) -> int:
+        event = socket_event(kind, **more)
+        event["requestContext"]["connectionId"] = whose
+        return int(self.run(self.world.gateway.on_websocket_event(event))["statusCode"])
+
+    def control(self, event: dict[str, Any]) -> int:
+        return int(self.run(self.world.gateway.on_control_event(control_event([event])))["statusCode"])
+
+    def one_of_those_there(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.subscribed)))
+
+    def joins(self, whose: str, channel: str) -> None:
+        self.subscribed[whose].add(channel)
+
+    def goes(self, whose: str) -> None:
+        del self.subscribed[whose]
+        self.world.management.gone.add(whose)
+
+
+TestGateway = GatewayMachine.TestCase
+TestGateway.settings = settings(
+    max_examples=300,
+    stateful_step_count=30,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.generate],  # a failure is told as it was found: making it smaller takes minutes
+)
