@@ -1,0 +1,247 @@
+"""The examples of docs/protocol.md, played against the development server: what the page shows of a client, a backend
+and a publisher is sent to the letter, and what it shows of the gateway is what the gateway sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import get_args
+
+import jwt
+import msgspec
+import pytest
+
+from slip_sockets.dev.server import DevServer
+from slip_sockets.events import AnswerEvent, ControlEvent, SocketEvent
+from slip_sockets.tokens import mint, verify
+
+from ..conftest import SECRET
+from ..contract.raw import CLOSE, TEXT, RawClient, frame, raw_client
+from ..contract.wire import TIMEOUT_S, running
+from .pages import Block, blocks, read, table
+
+PAGE = read("protocol.md")
+CONVERSATION = [block for block in blocks(PAGE) if block.language in ("http", "text")]
+
+IDS = ("Wocw57a8PaFooIE=", "Jx3fQdLmAbCkYcE=")
+ID = r"[A-Za-z0-9_-]{15}="
+OTHER_EACH_TIME = {
+    "EVENT_TOKEN": r"(?P<token>[\w-]+\.[\w-]+\.[\w-]+)",
+    "Root=1-6b06c26c-34048f42ad1faaff60d14e2f": r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}",
+    "gzip, deflate": r"gzip, deflate[a-z, ]*",
+    "Python/3.11 aiohttp/3.14.5": r"Python/3\.\d+ aiohttp/[\d.]+",
+    "Wed, 25 Nov 2026 11:11:40 GMT": r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT",
+}
+ADDRESSES = ("127.0.0.1:8787", "8787", "127.0.0.1:8000")
+VARIABLE = (*ADDRESSES, *IDS, *OTHER_EACH_TIME, "CONTROL_TOKEN")
+_SPLIT = re.compile("(" + "|".join(re.escape(name) for name in sorted(VARIABLE, key=len, reverse=True)) + ")")
+_LENGTH = re.compile(r"^Content-Length: (\d+)$", re.MULTILINE)
+
+
+class Heard:
+    """One request that the backend got, and the way to answer it."""
+
+    def __init__(self, request: str, writer: asyncio.StreamWriter) -> None:
+        self.request = request
+        self._writer = writer
+
+    async def answer(self, response: bytes) -> None:
+        self._writer.write(response)
+        await self._writer.drain()
+
+
+@asynccontextmanager
+async def listening_backend() -> AsyncIterator[tuple[str, asyncio.Queue[Heard]]]:
+    """A backend that reads requests byte by byte and answers when it is told to."""
+    heard: asyncio.Queue[Heard] = asyncio.Queue()
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            while True:
+                heard.put_nowait(Heard(await read_http(reader), writer))
+        writer.transport.abort()
+
+    def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handlers.add(asyncio.create_task(serve(reader, writer)))
+
+    listener = await asyncio.start_server(start, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}", heard
+    finally:
+        listener.close()
+        for handler in handlers:  # from Python 3.12 on, the listener waits for them
+            handler.cancel()
+        await listener.wait_closed()
+
+
+async def read_http(reader: asyncio.StreamReader) -> str:
+    """Return a whole request or response."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"^content-length: (\d+)\r$", head.lower(), re.MULTILINE)
+    return (head + await reader.readexactly(int(length[1]) if length else 0)).decode()
+
+
+class Conversation:
+    """Plays the page's blocks one after another. A response answers the last request that has none yet."""
+
+    def __init__(self, server: DevServer, backend: str, heard: asyncio.Queue[Heard], stack: AsyncExitStack) -> None:
+        self._server = server
+        self._heard = heard
+        self._stack = stack
+        self._client: RawClient
+        self.unanswered: list[Heard | RawClient | asyncio.StreamReader] = []
+        self._known = {
+            "127.0.0.1:8787": f"127.0.0.1:{server.port}",
+            "8787": str(server.port),
+            "127.0.0.1:8000": backend,
+        }
+
+    async def play(self, block: Block) -> None:
+        if block.language == "text":
+            for line in block.text.splitlines():
+                await self._play_line(line)
+        elif block.text.startswith("GET "):
+            self._client = await self._stack.enter_async_context(raw_client(self._server))
+            self._client.send(self._to_send(block.text))
+            self.unanswered.append(self._client)
+        elif block.text.startswith("POST /slip "):
+            heard = await self._heard.get()
+            self._compare(block.text, heard.request)
+            self.unanswered.append(heard)
+        elif block.text.startswith("POST /control "):
+            reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
+            self._stack.callback(writer.close)  # and keeps the writer: without it the connection would end
+            writer.write(self._to_send(block.text))
+            self.unanswered.append(reader)
+        else:
+            assert block.text.startswith("HTTP/1.1 "), block.text
+            await self._play_response(block.text)
+
+    async def _play_response(self, shown: str) -> None:
+        match self.unanswered.pop():
+            case Heard() as heard:
+                await heard.answer(self._to_send(shown))
+            case RawClient() as client:
+                _, head = await client.read_head()
+                self._compare(shown, head.decode())
+            case asyncio.StreamReader() as reader:
+                self._compare(shown, await read_http(reader))
+
+    async def _play_line(self, line: str) -> None:
+        what, _, data = line.partition(": ")
+        match what:
+            case "the client sends":
+                self._client.send(frame(TEXT, data.encode()))
+            case "the client receives":
+                assert await self._client.read_frame() == (TEXT, data.encode())
+            case "the client closes":
+                self._client.send(frame(CLOSE, int(data).to_bytes(2)))
+            case _:
+                raise AssertionError(line)
+
+    def _to_send(self, shown: str) -> bytes:
+        real = {
+            **self._known,
+            "EVENT_TOKEN": mint("WebSocketEvent", SECRET),
+            "CONTROL_TOKEN": mint("ControlEvent", SECRET),
+        }
+        head, body = parts("".join(real.get(piece, piece) for piece in _SPLIT.split(shown)))
+        head = _LENGTH.sub(f"Content-Length: {len(body.encode())}", head)
+        return (head.replace("\n", "\r\n") + "\r\n\r\n" + body).encode()
+
+    def _compare(self, shown: str, sent: str) -> None:
+        (head, body), (sent_head, _, sent_body) = parts(shown), sent.partition("\r\n\r\n")
+        head, sent_head = (
+            _LENGTH.sub("Content-Length: its own", one) for one in (head, sent_head.replace("\r\n", "\n"))
+        )
+        found = re.fullmatch("".join(self._patterns(head)), sent_head)
+        assert found, f"shown:\n{head}\nsent:\n{sent_head}"
+        told = re.fullmatch("".join(self._patterns(body)), sent_body)
+        assert told, f"shown:\n{body}\nsent:\n{sent_body}"
+        if "EVENT_TOKEN" in head:
+            verify(found["token"], "WebSocketEvent", [SECRET])
+        for name, real in told.groupdict().items():
+            self._known[IDS[int(name.removeprefix("id"))]] = real
+
+    def _patterns(self, shown: str) -> Iterable[str]:
+        """Yield a regular expression piece by piece. An id is learnt where it stands first."""
+        learnt: set[str] = set()
+        for piece in _SPLIT.split(shown):
+            if piece in self._known:
+                yield re.escape(self._known[piece])
+            elif piece in IDS:
+                name = f"id{IDS.index(piece)}"
+                yield f"(?P={name})" if piece in learnt else f"(?P<{name}>{ID})"
+                learnt.add(piece)
+            else:
+                yield OTHER_EACH_TIME.get(piece) or re.escape(piece)
+
+
+def parts(message: str) -> tuple[str, str]:
+    """Return head and body of a message as the page shows it."""
+    head, _, body = message.rstrip("\n").partition("\n\n")
+    return head, body
+
+
+async def test_the_examples_are_what_goes_over_the_wire() -> None:
+    async with (
+        asyncio.timeout(3 * TIMEOUT_S),
+        listening_backend() as (backend, heard),
+        running(f"http://{backend}/slip") as server,
+        AsyncExitStack() as stack,
+    ):
+        conversation = Conversation(server, backend, heard, stack)
+        for block in CONVERSATION:
+            await conversation.play(block)
+        assert heard.empty()
+        assert conversation.unanswered == []
+
+
+def test_there_are_examples_of_every_kind() -> None:
+    beginnings = {block.text.split(" ")[0] for block in CONVERSATION if block.language == "http"}
+    assert beginnings == {"GET", "POST", "HTTP/1.1"}
+    assert {block.language for block in blocks(PAGE)} == {"http", "text", "jwt", "json"}
+
+
+@pytest.mark.parametrize("block", [b for b in CONVERSATION if "Content-Length: " in b.text], ids=lambda b: b.heading)
+def test_the_lengths_are_right(block: Block) -> None:
+    head, body = parts(block.text)
+    assert _LENGTH.findall(head) == [str(len(body.encode()))]
+
+
+def test_the_page_names_what_is_other_each_time() -> None:
+    named = [code for row in table(PAGE, "The examples") for code in re.findall("`([^`]+)`", row[0])]
+    assert sorted(named) == sorted([*VARIABLE, "Content-Length"])
+
+
+def test_the_token_is_one() -> None:
+    ((token,), (shown,)) = ([b.text for b in blocks(PAGE) if b.language == language] for language in ("jwt", "json"))
+    head, claims = map(json.loads, shown.splitlines())
+    assert token == mint("WebSocketEvent", "change-me", now=claims["iat"])
+    assert jwt.get_unverified_header(token) == head
+    assert jwt.decode(token, options={"verify_signature": False}) == claims
+
+
+@pytest.mark.parametrize(
+    ("heading", "kinds"),
+    [
+        ("What your backend is told", get_args(SocketEvent)),
+        ("What your backend answers", get_args(AnswerEvent)),
+        ("The control API", [kind for kind in get_args(ControlEvent) if kind not in get_args(AnswerEvent)]),
+    ],
+)
+def test_each_event_is_there_with_its_fields(heading: str, kinds: Iterable[type[msgspec.Struct]]) -> None:
+    """A field that may be left out has a question mark behind it, or its row says so."""
+    shown = {}
+    for row in table(PAGE, heading):
+        if re.fullmatch(r"`[A-Z_]+`(, `[A-Z_]+`)*", row[0]):
+            for name in re.findall("`([A-Z_]+)`", row[0]):
+                shown[name] = {"connectionId"} | set(re.findall("`([a-zA-Z]+)`", row[1]))
+                if name in ("PUBLISH_TEXT", "CLOSE_CHANNEL"):
+                    shown[name].remove("connectionId")
+    assert shown == {kind.__struct_config__.tag: set(kind.__struct_encode_fields__) for kind in kinds}
