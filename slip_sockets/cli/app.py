@@ -23,8 +23,10 @@ app = typer.Typer(
 )
 
 
-def _add(panel: str, command: Callable[..., Any], examples: str) -> None:
-    app.command(rich_help_panel=panel, epilog=examples)(command)
+def _add(panel: str, command: Callable[..., Any], examples: str, *, takes_ids: bool = False) -> None:
+    """A connection's id may begin with a hyphen: where one is taken, what is no option is an argument."""
+    settings = {"ignore_unknown_options": True} if takes_ids else {}
+    app.command(rich_help_panel=panel, epilog=examples, context_settings=settings)(command)
 
 
 _BUILD, _TALK, _OPERATE = "Build", "Talk to clients", "Operate"
@@ -33,8 +35,8 @@ _add(_BUILD, dev.dev, dev.EXAMPLES)
 _add(_BUILD, check.check, check.EXAMPLES)
 app.add_typer(token, name="token", help="Mint a token, or look into one.", rich_help_panel=_BUILD)
 _add(_TALK, publish.publish, publish.EXAMPLES)
-_add(_TALK, send.send, send.EXAMPLES)
-_add(_TALK, close.close, close.EXAMPLES)
+_add(_TALK, send.send, send.EXAMPLES, takes_ids=True)
+_add(_TALK, close.close, close.EXAMPLES, takes_ids=True)
 _add(_OPERATE, outputs.outputs, outputs.EXAMPLES)
 _add(_OPERATE, cost.cost, cost.EXAMPLES)
 _add(_OPERATE, redrive.redrive, redrive.EXAMPLES)

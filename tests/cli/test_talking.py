@@ -187,3 +187,9 @@ def test_a_gateway_that_does_not_report_is_understood(cli: Cli, stub: HttpStub) 
     stub.script = lambda _: Answer(200, b'{"message": "processed successfully"}')
     result = cli("publish", "lobby", "hi", "--control-api", stub.url, JWT_SECRET=SECRET)
     assert (result.exit_code, result.stdout) == (0, "lobby: done (this gateway does not report)\n")
+
+
+async def test_an_id_that_begins_with_a_hyphen_is_no_option(dev_server: DevServer, say: Say) -> None:
+    result = await say("send", "-3pRHTPSvaITlik=", "only you")
+    assert (result.exit_code, result.stdout) == (0, "taken for -3pRHTPSvaITlik=\n")
+    assert (await say("close", "-3pRHTPSvaITlik=")).exit_code == 0
