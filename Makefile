@@ -21,7 +21,7 @@ up: ## Run the demo: set up, then a back end and the development server until Ct
 
 .PHONY: test
 test: set-up set-up-lambda set-up-audit infra-tools browser ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
-	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest -n $(PROCESSES) --dist loadgroup --cov $(ARGS)
+	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest -n $(PROCESSES) --dist loadscope --cov $(ARGS)
 
 .PHONY: check
 check: set-up set-up-lock ## Run the static checks: format, lint, types, lock file

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from slip_sockets import SlipSocketsPublisher
 from slip_sockets.dev.server import DevServer, DevSettings
@@ -18,11 +19,16 @@ TOGETHER = {"browser", "e2e", "stacks"}
 """Folders whose tests share what takes long to make: one process runs all of a folder's, in order."""
 
 
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        if folder in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(folder))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Distribute tests one by one, but those folders as a whole."""
+    return _ByFolder(config, log)
+
+
+class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
+    def _split_scope(self, nodeid: str) -> str:
+        _, folder, *_ = nodeid.split("/")
+        return folder if folder in TOGETHER else nodeid
 
 
 @pytest.fixture
