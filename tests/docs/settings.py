@@ -1,0 +1,62 @@
+"""The settings that there are, asked of what reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import typer
+
+from slip_sockets.adapter import PREFIX, AdapterSettings
+from slip_sockets.cli.app import app
+from slip_sockets.errors import InvalidSettings
+from stacks.settings import read_settings
+
+DEV: Any = typer.main.get_command(app).commands["dev"]  # type: ignore[attr-defined]
+
+
+class _Asked(Mapping[str, str]):
+    """An environment that remembers what it was asked for."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> str:
+        self.names.add(name)
+        return self._environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environ)
+
+    def __len__(self) -> int:
+        return len(self._environ)
+
+
+def without_stage(name: str) -> str:
+    return re.sub("^(STAGING|PRODUCTION)_", "", name)
+
+
+def _of_stacks() -> set[str]:
+    asked = _Asked({"DOMAIN_NAME": "ws.example.com"})  # without one nobody asks for its zone
+    with contextlib.suppress(InvalidSettings):
+        read_settings(asked)
+    return {without_stage(name) for name in asked.names}
+
+
+def _of_adapters() -> set[str]:
+    asked = _Asked({})
+    with contextlib.suppress(InvalidSettings):
+        AdapterSettings.read(asked.get, "here")
+    return asked.names
+
+
+OF_STACKS = _of_stacks()
+OF_ADAPTERS = _of_adapters()
+OF_DEV = {parameter.envvar for parameter in DEV.params if parameter.envvar}
+DEV_OPTIONS = {option for parameter in DEV.params for option in (*parameter.opts, *parameter.secondary_opts)}
+
+assert {"TARGET_URL", "HOSTED_ZONE_NAME"} <= OF_STACKS
+assert f"{PREFIX}JWT_SECRET" in OF_ADAPTERS
