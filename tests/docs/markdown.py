@@ -99,6 +99,19 @@ class Page:
                 found[-1].append([])
         return found
 
+    def rows(self, heading: str) -> list[list[Cell]]:
+        """The rows of the tables under a heading, without those that head them."""
+        found: list[list[Cell]] = []
+        tables = iter(self.tables)
+        under = ""
+        for opening, content in self._pairs():
+            if opening.type == "heading_open":
+                under = _plain(content)
+            elif opening.type == "table_open":
+                _, *rows = next(tables)
+                found += rows if under == heading else []
+        return found
+
     @property
     def beginning(self) -> tuple[str, str]:
         """The first heading and the text after it; empty where the page does not begin with them."""

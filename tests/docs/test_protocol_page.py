@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import get_args
 
 import jwt
@@ -22,10 +23,11 @@ from slip_sockets.tokens import mint, verify
 from ..conftest import SECRET
 from ..contract.raw import CLOSE, TEXT, RawClient, frame, raw_client
 from ..contract.wire import TIMEOUT_S, running
-from .pages import Block, blocks, read, table
+from .markdown import Block, Page
 
-PAGE = read("protocol.md")
-CONVERSATION = [block for block in blocks(PAGE) if block.language in ("http", "text")]
+PAGE = Page("docs/protocol.md")
+BLOCKS = [replace(block, text=block.text.removesuffix("\n")) for block in PAGE.blocks if block.language is not None]
+CONVERSATION = [block for block in BLOCKS if block.language in ("http", "text")]
 
 IDS = ("Wocw57a8PaFooIE=", "Jx3fQdLmAbCkYcE=")
 ID = r"[A-Za-z0-9_-]{15}="
@@ -205,7 +207,7 @@ async def test_the_examples_are_what_goes_over_the_wire() -> None:
 def test_there_are_examples_of_every_kind() -> None:
     beginnings = {block.text.split(" ")[0] for block in CONVERSATION if block.language == "http"}
     assert beginnings == {"GET", "POST", "HTTP/1.1"}
-    assert {block.language for block in blocks(PAGE)} == {"http", "text", "jwt", "json"}
+    assert {block.language for block in BLOCKS} == {"http", "text", "jwt", "json"}
 
 
 @pytest.mark.parametrize("block", [b for b in CONVERSATION if "Content-Length: " in b.text], ids=lambda b: b.heading)
@@ -215,12 +217,12 @@ def test_the_lengths_are_right(block: Block) -> None:
 
 
 def test_the_page_names_what_is_other_each_time() -> None:
-    named = [code for row in table(PAGE, "The examples") for code in re.findall("`([^`]+)`", row[0])]
+    named = [code for row in PAGE.rows("The examples") for code in row[0].code]
     assert sorted(named) == sorted([*VARIABLE, "Content-Length"])
 
 
 def test_the_token_is_one() -> None:
-    ((token,), (shown,)) = ([b.text for b in blocks(PAGE) if b.language == language] for language in ("jwt", "json"))
+    ((token,), (shown,)) = ([b.text for b in BLOCKS if b.language == language] for language in ("jwt", "json"))
     head, claims = map(json.loads, shown.splitlines())
     assert token == mint("WebSocketEvent", "change-me", now=claims["iat"])
     assert jwt.get_unverified_header(token) == head
@@ -238,10 +240,10 @@ def test_the_token_is_one() -> None:
 def test_each_event_is_there_with_its_fields(heading: str, kinds: Iterable[type[msgspec.Struct]]) -> None:
     """A field that may be left out has a question mark behind it, or its row says so."""
     shown = {}
-    for row in table(PAGE, heading):
-        if re.fullmatch(r"`[A-Z_]+`(, `[A-Z_]+`)*", row[0]):
-            for name in re.findall("`([A-Z_]+)`", row[0]):
-                shown[name] = {"connectionId"} | set(re.findall("`([a-zA-Z]+)`", row[1]))
+    for first, fields, *_ in PAGE.rows(heading):
+        if first.text == ", ".join(first.code) and all(re.fullmatch("[A-Z_]+", name) for name in first.code):
+            for name in first.code:
+                shown[name] = {"connectionId"} | {code for code in fields.code if re.fullmatch("[a-zA-Z]+", code)}
                 if name in ("PUBLISH_TEXT", "CLOSE_CHANNEL"):
                     shown[name].remove("connectionId")
     assert shown == {kind.__struct_config__.tag: set(kind.__struct_encode_fields__) for kind in kinds}
