@@ -1,4 +1,4 @@
-"""One browser for all tests of this folder."""
+"""One browser for all tests of this folder, and a backend that lets everybody in."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from ..contract.wire import subscribe_as_asked
+from ..scripted_backend import ScriptedBackend
 from .chromium import Chromium, running_chromium
 
 
@@ -13,3 +15,16 @@ from .chromium import Chromium, running_chromium
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
     with running_chromium(tmp_path_factory.mktemp("profile")) as chromium:
         yield chromium
+
+
+@pytest.fixture
+def windows(chromium: Chromium) -> Iterator[Chromium]:
+    """The browser, whose windows are closed after the test."""
+    yield chromium
+    chromium.close_windows()
+
+
+@pytest.fixture
+def backend(backend: ScriptedBackend) -> ScriptedBackend:
+    backend.script = subscribe_as_asked
+    return backend

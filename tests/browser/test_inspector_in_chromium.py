@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 from slip_sockets.dev.server import DevServer
 
@@ -31,11 +28,11 @@ from ..contract.wire import (
     running,
     set_metadata,
     subscribe,
-    subscribe_as_asked,
     text,
 )
 from ..scripted_backend import Events, ScriptedBackend, Told
-from .chromium import PATIENCE_S, Chromium
+from .chromium import Chromium
+from .page import Page
 
 pytestmark = pytest.mark.browser
 
@@ -46,14 +43,10 @@ FROZEN_MS = 1_000
 """Nobody would call a page that is late by less frozen, whatever else this machine does."""
 
 
-@dataclass(frozen=True)
-class Page:
-    chromium: Chromium
+class InspectorPage(Page):
+    """A window with the inspector in it."""
 
-    async def run(self, script: str, *arguments: object) -> Any:
-        return await asyncio.to_thread(self.chromium.driver.execute_script, script, *arguments)
-
-    async def do(self, act: Callable[[Page], object]) -> None:
+    async def do(self, act: Callable[[InspectorPage], object]) -> None:
         await asyncio.to_thread(act, self)
 
     def find(self, selector: str) -> WebElement:
@@ -61,17 +54,6 @@ class Page:
 
     def type(self, selector: str, *keys: str) -> None:
         self.find(selector).send_keys(*keys)
-
-    async def until(self, script: str, *arguments: object) -> Any:
-        """Wait until a JavaScript expression is true, and return its value."""
-
-        def wait() -> Any:
-            driver = self.chromium.driver
-            return WebDriverWait(driver, PATIENCE_S, poll_frequency=0.05).until(
-                lambda _: driver.execute_script(f"return {script}", *arguments)
-            )
-
-        return await asyncio.to_thread(wait)
 
     async def see(self, selector: str, words: str) -> None:
         await self.until(
@@ -87,26 +69,14 @@ class Page:
 
 
 @pytest.fixture
-def backend(backend: ScriptedBackend) -> ScriptedBackend:
-    backend.script = subscribe_as_asked
-    return backend
-
-
-@pytest.fixture
 async def server(backend: ScriptedBackend) -> AsyncIterator[DevServer]:
     async with running(backend.url, backend_timeout_s=5, inspector=True) as server:
         yield server
 
 
 @pytest.fixture
-def windows(chromium: Chromium) -> Iterator[Chromium]:
-    yield chromium
-    chromium.close_windows()
-
-
-@pytest.fixture
-async def page(server: DevServer, windows: Chromium) -> Page:
-    page = Page(windows)
+async def page(server: DevServer, windows: Chromium) -> InspectorPage:
+    page = InspectorPage(windows)
     await page.do(lambda _: windows.open(str(server.inspector_url)))
     await page.do(lambda _: windows.driver.set_window_size(1440, 900))
     await page.see("#live", "Live")
@@ -114,7 +84,7 @@ async def page(server: DevServer, windows: Chromium) -> Page:
 
 
 async def test_the_page_shows_an_event_and_all_that_came_of_it(
-    server: DevServer, backend: ScriptedBackend, page: Page
+    server: DevServer, backend: ScriptedBackend, page: InspectorPage
 ) -> None:
     backend.script = answers(TEXT=lambda told: [publish("lobby", "<b>said</b>")])
     async with joined(server, backend, "lobby") as member:
@@ -133,7 +103,7 @@ async def test_the_page_shows_an_event_and_all_that_came_of_it(
 
 
 async def test_a_failing_backend_stands_out_and_says_what_to_do(
-    server: DevServer, backend: ScriptedBackend, page: Page
+    server: DevServer, backend: ScriptedBackend, page: InspectorPage
 ) -> None:
     backend.script = answers(TEXT=lambda _: web.Response(status=500, text="KeyError: 'user'"))
     driver = page.chromium.driver
@@ -152,7 +122,9 @@ async def test_a_failing_backend_stands_out_and_says_what_to_do(
         await page.until("document.querySelector('#failing').hidden")
 
 
-async def test_the_page_can_send_publish_and_close(server: DevServer, backend: ScriptedBackend, page: Page) -> None:
+async def test_the_page_can_send_publish_and_close(
+    server: DevServer, backend: ScriptedBackend, page: InspectorPage
+) -> None:
     async with joined(server, backend, "lobby") as member:
         await page.see("#connections li", member.connection_id)
         await page.do(lambda page: page.type("#connections", Keys.ARROW_DOWN))
@@ -170,7 +142,7 @@ async def test_the_page_can_send_publish_and_close(server: DevServer, backend: S
 
 
 async def test_a_test_socket_speaks_and_hears_from_the_page(
-    server: DevServer, backend: ScriptedBackend, page: Page
+    server: DevServer, backend: ScriptedBackend, page: InspectorPage
 ) -> None:
     def script(told: Told) -> Events:
         whose = told.connection_id
@@ -197,7 +169,7 @@ async def test_a_test_socket_speaks_and_hears_from_the_page(
 
 
 async def test_the_timeline_is_filtered_and_paused_by_keyboard(
-    server: DevServer, backend: ScriptedBackend, page: Page
+    server: DevServer, backend: ScriptedBackend, page: InspectorPage
 ) -> None:
     visible = "[...document.querySelectorAll('#records li')].filter((row) => !row.hidden).length"
     async with joined(server, backend, "lobby") as ada, joined(server, backend, "lobby") as eve:
@@ -222,7 +194,7 @@ async def test_the_timeline_is_filtered_and_paused_by_keyboard(
 
 
 async def test_a_page_comes_back_when_the_server_does(backend: ScriptedBackend, windows: Chromium) -> None:
-    page = Page(windows)
+    page = InspectorPage(windows)
     async with running(backend.url, inspector=True) as server:
         await page.do(lambda _: windows.open(str(server.inspector_url)))
         await page.see("#live", "Live")
@@ -236,7 +208,7 @@ async def test_a_page_comes_back_when_the_server_does(backend: ScriptedBackend, 
 
 
 async def test_many_connections_and_events_do_not_freeze_the_page(
-    server: DevServer, backend: ScriptedBackend, page: Page
+    server: DevServer, backend: ScriptedBackend, page: InspectorPage
 ) -> None:
     backend.script = lambda told: [accept(told.connection_id), subscribe(told.connection_id, "lobby")]
     gaps = """window.longest = 0; let last = performance.now();

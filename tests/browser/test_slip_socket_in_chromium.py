@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from aiohttp import web
-from selenium.webdriver.support.ui import WebDriverWait
 
 from slip_sockets.browser import MODULE
 from slip_sockets.dev.edge import Limits
@@ -18,6 +16,7 @@ from slip_sockets.dev.server import DevServer
 from ..contract.wire import Control, accept, answers, close_channel, publish, running, subscribe_as_asked, text
 from ..scripted_backend import ScriptedBackend
 from .chromium import PATIENCE_S, Chromium
+from .page import Page
 
 pytestmark = pytest.mark.browser
 
@@ -37,14 +36,8 @@ window.caught = (act) => { try { act(); return null; } catch (error) { return St
 </script>"""
 
 
-@dataclass(frozen=True)
-class Page:
+class SocketPage(Page):
     """A window with the module in it; `begin` makes its one socket."""
-
-    chromium: Chromium
-
-    async def run(self, script: str, *arguments: object) -> Any:
-        return await asyncio.to_thread(self.chromium.driver.execute_script, script, *arguments)
 
     async def begin(self, url: str, **options: object) -> None:
         await self.run("begin(arguments[0], arguments[1])", url, options)
@@ -56,8 +49,8 @@ class Page:
 
     async def until_heard(self, count: int, *types: str) -> list[dict[str, Any]]:
         """Wait for so many events of these types, and return all of them."""
-        script = "return heard.filter(({ type }) => arguments[0].includes(type)).length >= arguments[1]"
-        await self._until(script, types, count)
+        enough = "heard.filter(({ type }) => arguments[0].includes(type)).length >= arguments[1]"
+        await self.until(enough, types, count)
         return await self.heard(*types)
 
     async def texts(self) -> list[str]:
@@ -65,15 +58,6 @@ class Page:
 
     async def until_texts(self, count: int) -> list[str]:
         return [event["data"] for event in await self.until_heard(count, "message")]
-
-    async def _until(self, script: str, *arguments: object) -> None:
-        def wait() -> None:
-            driver = self.chromium.driver
-            WebDriverWait(driver, PATIENCE_S, poll_frequency=0.05).until(
-                lambda _: driver.execute_script(script, *arguments)
-            )
-
-        await asyncio.to_thread(wait)
 
 
 @pytest.fixture
@@ -97,23 +81,11 @@ async def origin() -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def windows(chromium: Chromium) -> Iterator[Chromium]:
-    yield chromium
-    chromium.close_windows()
-
-
-@pytest.fixture
-async def page(origin: str, windows: Chromium) -> Page:
+async def page(origin: str, windows: Chromium) -> SocketPage:
     await asyncio.to_thread(windows.open, origin)
-    page = Page(windows)
-    await page._until("return typeof window.begin === 'function'")
+    page = SocketPage(windows)
+    await page.until("typeof window.begin === 'function'")
     return page
-
-
-@pytest.fixture
-def backend(backend: ScriptedBackend) -> ScriptedBackend:
-    backend.script = subscribe_as_asked
-    return backend
 
 
 @pytest.fixture
@@ -123,7 +95,7 @@ async def control(server: DevServer) -> AsyncIterator[Control]:
 
 
 async def test_texts_go_both_ways_by_the_chosen_subprotocol(
-    page: Page, server: DevServer, backend: ScriptedBackend
+    page: SocketPage, server: DevServer, backend: ScriptedBackend
 ) -> None:
     backend.script = answers(
         OPEN=lambda told: [accept(told.connection_id, subprotocol="v2")],
@@ -141,7 +113,7 @@ async def test_texts_go_both_ways_by_the_chosen_subprotocol(
     assert [event["type"] for event in await page.heard()] == ["connecting", "open", "message"]
 
 
-async def test_what_cannot_be_sent_is_told(page: Page, server: DevServer) -> None:
+async def test_what_cannot_be_sent_is_told(page: SocketPage, server: DevServer) -> None:
     await page.begin(server.websocket_url)
     await page.until_heard(1, "open")
     assert await page.run("return caught(() => socket.send({ a: 1 }))") == (
@@ -156,7 +128,7 @@ async def test_what_cannot_be_sent_is_told(page: Page, server: DevServer) -> Non
 
 
 async def test_a_lost_socket_comes_back_with_a_fresh_url(
-    page: Page, server: DevServer, backend: ScriptedBackend, control: Control
+    page: SocketPage, server: DevServer, backend: ScriptedBackend, control: Control
 ) -> None:
     await page.run(
         "let calls = 0; begin(async () => `${arguments[0]}?channel=lobby&call=${++calls}`, { firstPauseMs: 50 })",
@@ -175,7 +147,7 @@ async def test_a_lost_socket_comes_back_with_a_fresh_url(
 
 
 async def test_pauses_grow_while_it_is_refused_and_no_socket_is_open(
-    page: Page, server: DevServer, backend: ScriptedBackend
+    page: SocketPage, server: DevServer, backend: ScriptedBackend
 ) -> None:
     backend.script = lambda told: []
     await page.run("Math.random = () => 1")
@@ -187,7 +159,7 @@ async def test_pauses_grow_while_it_is_refused_and_no_socket_is_open(
     await page.until_heard(1, "open")
 
 
-async def test_a_url_that_cannot_be_had_is_told_and_asked_for_again(page: Page, server: DevServer) -> None:
+async def test_a_url_that_cannot_be_had_is_told_and_asked_for_again(page: SocketPage, server: DevServer) -> None:
     await page.run(
         "let calls = 0; begin(() => { if (++calls < 3) throw new Error('no token'); return arguments[0]; },"
         " { firstPauseMs: 1 })",
@@ -197,7 +169,7 @@ async def test_a_url_that_cannot_be_had_is_told_and_asked_for_again(page: Page, 
     assert [event["error"] for event in await page.heard("waiting")] == ["Error: no token"] * 2
 
 
-async def test_a_silent_socket_is_kept_alive(page: Page, backend: ScriptedBackend) -> None:
+async def test_a_silent_socket_is_kept_alive(page: SocketPage, backend: ScriptedBackend) -> None:
     async with running(backend.url, Limits(idle_timeout_s=2)) as server:
         await page.begin(server.websocket_url, keepAliveMs=400, keepAliveText="still here")
         opened = await backend.next_told("OPEN")
@@ -207,7 +179,9 @@ async def test_a_silent_socket_is_kept_alive(page: Page, backend: ScriptedBacken
         assert [event["type"] for event in await page.heard()] == ["connecting", "open"]
 
 
-async def test_an_ageing_socket_is_replaced_and_every_text_comes_once(page: Page, backend: ScriptedBackend) -> None:
+async def test_an_ageing_socket_is_replaced_and_every_text_comes_once(
+    page: SocketPage, backend: ScriptedBackend
+) -> None:
     async with running(backend.url, Limits(max_duration_s=3)) as server, Control.open(server.control_api) as control:
         await page.begin(f"{server.websocket_url}?channel=lobby", maxAgeMs=500, overlapMs=200)
         await page.until_heard(1, "open")
@@ -227,7 +201,7 @@ async def test_an_ageing_socket_is_replaced_and_every_text_comes_once(page: Page
 
 
 async def test_the_same_text_twice_is_told_twice_while_two_sockets_overlap(
-    page: Page, server: DevServer, backend: ScriptedBackend, control: Control
+    page: SocketPage, server: DevServer, backend: ScriptedBackend, control: Control
 ) -> None:
     await page.begin(f"{server.websocket_url}?channel=lobby", maxAgeMs=200, overlapMs=60_000)
     await page.until_heard(2, "open")
@@ -237,7 +211,7 @@ async def test_the_same_text_twice_is_told_twice_while_two_sockets_overlap(
     assert (await page.texts()).count("ping") == 2
 
 
-async def test_a_closed_socket_stays_closed(page: Page, server: DevServer, backend: ScriptedBackend) -> None:
+async def test_a_closed_socket_stays_closed(page: SocketPage, server: DevServer, backend: ScriptedBackend) -> None:
     await page.begin(server.websocket_url, firstPauseMs=1)
     await page.until_heard(1, "open")
     await page.run("socket.close(4001, 'enough'); socket.close()")
@@ -250,7 +224,7 @@ async def test_a_closed_socket_stays_closed(page: Page, server: DevServer, backe
     assert len([told for told in backend.told if told.event["type"] == "OPEN"]) == 1
 
 
-async def test_after_a_sleep_the_socket_is_taken_for_dead(page: Page, server: DevServer) -> None:
+async def test_after_a_sleep_the_socket_is_taken_for_dead(page: SocketPage, server: DevServer) -> None:
     await page.begin(server.websocket_url, keepAliveMs=300, firstPauseMs=60_000)
     await page.until_heard(1, "open")
     await page.run("const now = Date.now; Date.now = () => now() + 3_600_000")
