@@ -1,7 +1,7 @@
 """The zip that all functions run from: their code, the locked versions of what it needs, and nothing else.
 
-It is the same to the byte wherever and whenever it is built from the same files, so that Terraform sees no change where
-there is none. If the Python that builds it is of the functions' version, bytecode is in it too, and a cold start takes
+It is the same to the byte wherever and whenever one Python builds it from the same files, so that Terraform sees no
+change where there is none. If that Python is of the functions' version, bytecode is in it too, and a cold start takes
 3/5 of the time (docs/speed.md): Lambda's own folder cannot be written to, so that all would be compiled at each.
 """
 

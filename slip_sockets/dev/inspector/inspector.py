@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ...gateway.ports import Deferred, HttpClient, Keep, Management
 from ...gateway.proxy import ProxyEvent, ProxyResponse
+from ..edge import Function
 from .ports import RecordingClient, recording_management, recording_queue, recording_store, subject_of
 from .recorder import Body, Kind, Recorder
 from .routes import Serving, inspector_routes
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("slip_sockets")
 
-Function = Callable[[ProxyEvent], Awaitable[ProxyResponse]]
 Handle = Callable[[Deferred, Keep], Awaitable[None]]
 
 _KINDS: dict[str, Kind] = {"CONNECT": "OPEN", "MESSAGE": "TEXT", "DISCONNECT": "CLOSE"}
