@@ -1,14 +1,17 @@
 """The zip that all functions run from: their code, the locked versions of what it needs, and nothing else.
 
-It is the same to the byte wherever and whenever one Python builds it from the same files, so that Terraform sees no
-change where there is none. If that Python is of the functions' version, bytecode is in it too, and a cold start takes
-3/5 of the time (docs/speed.md): Lambda's own folder cannot be written to, so that all would be compiled at each.
+It is the same to the byte wherever and whenever it is built from the same files, with bytecode of one Python, so that
+Terraform sees no change where there is none. With bytecode a cold start takes 3/5 of the time (docs/speed.md): Lambda's
+own folder cannot be written to, so that all would be compiled at each. Only a Python of the functions' version can
+write it; the one that runs this, or another on PATH.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,7 +36,8 @@ PLATFORMS: dict[Architecture, str] = {"arm64": "manylinux2014_aarch64", "x86_64"
 _OWN_CODE = ("functions", "slip_sockets")
 _NOT_FOR_LAMBDA = (
     *(f"slip_sockets/{folder}/" for folder in ("browser", "check", "cli", "cost", "dev", "testing")),
-    *(f"slip_sockets/{name}.py" for name in ("__main__", "adapter", "async_publisher")),
+    *(f"slip_sockets/{name}.py" for name in ("__main__", "adapter", "async_publisher", "control_call")),
+    *(f"slip_sockets/{name}.py" for name in ("outputs", "publisher", "aws/dead_letters")),
     *(f"slip_sockets/{framework}.py" for framework in ("django", "flask", "starlette")),
 )
 _FOLDERS_NOT_WANTED_OF_WHEELS = {"__pycache__", "bin", "tests"}
@@ -45,10 +49,11 @@ _TASK = "/var/task"
 
 @dataclass(frozen=True, slots=True)
 class FunctionPackage:
-    """A zip on disk, and its SHA-256 in the two spellings that are asked for."""
+    """A zip on disk, its SHA-256 in the two spellings that are asked for, and whether bytecode is in it."""
 
     path: Path
     sha256_hex: str
+    is_compiled: bool
 
     @property
     def sha256_base64(self) -> str:
@@ -61,7 +66,8 @@ def build(architecture: Architecture, python: str, *, folder: Path = BUILD_FOLDE
     Raises InvalidSettings where the wheels cannot be had.
     """
     own = sorted(_own_files())
-    is_compiled = python == f"{sys.version_info.major}.{sys.version_info.minor}"
+    compiler = _compiler(python)
+    is_compiled = compiler is not None
     key = hashlib.sha256(f"{architecture} {python} {is_compiled}".encode())
     for path in (REQUIREMENTS, Path(__file__), *own):
         key.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
@@ -74,14 +80,14 @@ def build(architecture: Architecture, python: str, *, folder: Path = BUILD_FOLDE
             _install_wheels(wheels, architecture, python)
             contents = {path.relative_to(wheels).as_posix(): path for path in _wheel_files(wheels)}
             contents |= {path.relative_to(ROOT).as_posix(): path for path in own}
-            if is_compiled:
-                contents |= _compiled(contents, Path(scratch) / "compiled")
+            if compiler is not None:
+                contents |= _compiled(contents, Path(scratch) / "compiled", compiler)
             beside = Path(scratch) / target.name
             _write_zip(beside, contents)
             for outdated in folder.glob(f"{kind}-*.zip"):
                 outdated.unlink()
             beside.replace(target)
-    return FunctionPackage(target, hashlib.sha256(target.read_bytes()).hexdigest())
+    return FunctionPackage(target, hashlib.sha256(target.read_bytes()).hexdigest(), is_compiled)
 
 
 def _own_files() -> Iterator[Path]:
@@ -110,14 +116,31 @@ def _install_wheels(folder: Path, architecture: Architecture, python: str) -> No
         raise InvalidSettings([f"the functions' packages for {architecture}, Python {python}, cannot be had: {reason}"])
 
 
-def _compiled(contents: dict[str, Path], folder: Path) -> dict[str, Path]:
+def _compiler(python: str) -> str | None:
+    """Return the program of a Python of this version, or None if there is none on PATH."""
+    if python == f"{sys.version_info.major}.{sys.version_info.minor}":
+        return sys.executable
+    program = shutil.which(f"python{python}")
+    if program is None:
+        return None
+    # Shims of pyenv run only the versions that are switched on, unless they are told one.
+    ask = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
+    environment = {**os.environ, "PYENV_VERSION": python}
+    done = subprocess.run(  # noqa: S603 - found on PATH by its own name
+        [program, "-I", "-c", ask], env=environment, capture_output=True, text=True, check=False
+    )
+    version, _, executable = done.stdout.strip().partition(" ")
+    return executable if version == python else None
+
+
+def _compiled(contents: dict[str, Path], folder: Path, compiler: str) -> dict[str, Path]:
     """Return the bytecode of all that is Python, by name. It says nothing of when its source was written, or where."""
     for name, path in contents.items():
         if name.endswith(".py"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(path.read_bytes())
     # In a process of its own: what is interned in this one shows in the bytes.
-    command = [sys.executable, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command = [compiler, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(folder), "-p", _TASK, str(folder)]
     subprocess.run(command, check=True)  # noqa: S603 - our own arguments
     return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.pyc")}

@@ -37,6 +37,11 @@ print(json.dumps([str(package.path), package.sha256_hex, package.path.stat().st_
 
 OTHER_PYTHON = "3.12" if HOST_PYTHON == "3.13" else "3.13"
 """One whose bytecode the Python that runs the tests cannot write."""
+OTHER_ON_PATH = f"""#!/bin/sh
+case $1 in -I) ;; *) exit 1 ;; esac
+case $2 in -c) echo "{OTHER_PYTHON} $0" ;; *) exec "{sys.executable}" "$@" ;; esac
+"""
+"""A stand-in for that one: says that it is it, and compiles as the one that is here."""
 
 
 @pytest.fixture(scope="module", params=[HOST_PYTHON, OTHER_PYTHON])
@@ -50,11 +55,11 @@ def names(package: FunctionPackage) -> list[str]:
         return [name for name in archive.namelist() if not name.endswith(".pyc")]
 
 
-def bytecode(python: str) -> tuple[set[str], set[str]]:
+def bytecode(package: FunctionPackage) -> tuple[set[str], set[str]]:
     """Return the names of the bytecode in a package, and those that there would be of all its sources."""
-    with zipfile.ZipFile(build("arm64", python).path) as archive:
+    with zipfile.ZipFile(package.path) as archive:
         paths = [Path(name) for name in archive.namelist()]
-    tag = f"cpython-{python.replace('.', '')}"
+    tag = sys.implementation.cache_tag
     possible = {path.parent / "__pycache__" / f"{path.stem}.{tag}.pyc" for path in paths if path.suffix == ".py"}
     return {str(path) for path in paths if path.suffix == ".pyc"}, set(map(str, possible))
 
@@ -89,7 +94,8 @@ def test_it_is_small(package: FunctionPackage) -> None:
 def test_it_holds_our_code_and_nothing_of_the_development_server(names: list[str]) -> None:
     own = [path.relative_to(ROOT) for folder in ("functions", "slip_sockets") for path in (ROOT / folder).rglob("*.py")]
     not_for_lambda = {f"slip_sockets/{name}" for name in ("browser", "check", "cli", "cost", "dev", "testing")}
-    not_for_lambda |= {f"slip_sockets/{name}.py" for name in ("__main__", "adapter", "async_publisher")}
+    not_for_lambda |= {f"slip_sockets/{name}.py" for name in ("__main__", "adapter", "async_publisher", "control_call")}
+    not_for_lambda |= {f"slip_sockets/{name}.py" for name in ("outputs", "publisher", "aws/dead_letters")}
     not_for_lambda |= {f"slip_sockets/{framework}.py" for framework in ("django", "flask", "starlette")}
     expected = {
         path.as_posix() for path in own if not not_for_lambda & {path.as_posix(), *map(Path.as_posix, path.parents)}
@@ -103,13 +109,10 @@ def test_it_holds_the_locked_versions_of_what_that_needs_and_nothing_else(names:
     metadata = {match.groups() for name in names if (match := re.match(r"([\w]+)-([\w.]+)\.dist-info/METADATA", name))}
     assert {(name.replace("_", "-"), version) for name, version in metadata} == locked
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {
-        "certifi",
-        "charset_normalizer",
         "functions",
         "idna",
         "jwt",
         "msgspec",
-        "requests",
         "slip_sockets",
         "urllib3",
     }
@@ -122,10 +125,32 @@ def test_it_holds_no_leftovers(names: list[str]) -> None:
     assert names == sorted(set(names))
 
 
-def test_it_holds_the_bytecode_of_all_its_sources_where_the_python_that_builds_it_can_write_that() -> None:
-    held, possible = bytecode(HOST_PYTHON)
+def test_it_holds_the_bytecode_of_all_its_sources() -> None:
+    package = build("arm64", HOST_PYTHON)
+    held, possible = bytecode(package)
+    assert package.is_compiled
     assert held == possible
-    assert bytecode(OTHER_PYTHON)[0] == set()
+
+
+def test_a_python_of_the_functions_version_is_found_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / f"python{OTHER_PYTHON}").write_text(OTHER_ON_PATH)
+    (tmp_path / f"python{OTHER_PYTHON}").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    package = build("arm64", OTHER_PYTHON, folder=tmp_path / "build")
+    held, possible = bytecode(package)
+    assert package.is_compiled
+    assert held == possible
+
+
+@pytest.mark.parametrize("program", [None, "exit 1", f"echo '{HOST_PYTHON} /python'"])
+def test_without_one_there_is_no_bytecode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str | None) -> None:
+    if program is not None:
+        (tmp_path / f"python{OTHER_PYTHON}").write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / f"python{OTHER_PYTHON}").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    package = build("arm64", OTHER_PYTHON, folder=tmp_path / "build")
+    assert not package.is_compiled
+    assert bytecode(package)[0] == set()
 
 
 def test_bytecode_runs_without_a_look_at_its_source(tmp_path: Path) -> None:
@@ -238,7 +263,7 @@ def test_functions_start_from_it_with_nothing_from_elsewhere(
     loaded = json.loads(done.stdout)
     assert not [file for file in loaded if "site-packages" in Path(file).parts]
     ours = {Path(file).relative_to(task).parts[0] for file in loaded if Path(file).is_relative_to(task)}
-    # What a cold start has no use for, requests above all, is not loaded.
+    # idna is not loaded until it is needed.
     assert ours == {"functions", "slip_sockets", "msgspec", "jwt", "urllib3"}
     assert not [file for file in loaded if str(ROOT / "slip_sockets") in file]
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from stacks import function_package
 from stacks.app import synthesize
 
 from .synthesis import ALL_OPTIONS, PRODUCTION, REQUIRED, SECRET, STAGING, Synthesis
 
+HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 ROOT = Path(__file__).resolve().parents[2]
 NAIVE = f"""
 import sys
@@ -86,5 +88,17 @@ def test_every_problem_is_a_line_and_there_is_no_traceback(clone: Path) -> None:
 
 
 def test_a_short_secret_is_a_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    synthesize(tmp_path, REQUIRED | {"JWT_SECRET": SECRET[:20]})
+    synthesize(tmp_path, REQUIRED | {"JWT_SECRET": SECRET[:20], "LAMBDA_PYTHON": HOST_PYTHON})
     assert capfd.readouterr() == ("", "slip-sockets: warning: JWT_SECRET has 20 bytes; HS256 wants 32\n")
+
+
+def test_functions_that_cannot_be_compiled_are_a_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(function_package, "_compiler", lambda python: None)
+    synthesize(tmp_path, REQUIRED | {"LAMBDA_PYTHON": "3.12"})
+    assert capfd.readouterr() == (
+        "",
+        "slip-sockets: warning: there is no python3.12 on PATH to compile the functions with; "
+        "a cold start takes 5/3 of the time. Install it, or set LAMBDA_PYTHON to a version that is there\n",
+    )
