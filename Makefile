@@ -20,7 +20,7 @@ up: ## Run the demo: set up, then a back end and the development server until Ct
 	@$(bin)/python tools/foreground.py $(bin)/python -m examples.chat
 
 .PHONY: test
-test: set-up set-up-lambda set-up-audit infra-tools browser ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
+test: infra-tools browser set-up set-up-lambda set-up-audit ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
 	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest -n $(PROCESSES) --dist loadscope --cov $(ARGS)
 
 .PHONY: check

@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, cast
-
-import msgspec
+from typing import TYPE_CHECKING, cast
 
 from ..errors import InvalidSettings
 from ..gateway.backend import Backend
 from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.gateway import Gateway
 from ..gateway.ports import SystemClock
-from .calls import calling, error_code, refusals
 from .client import Client, endpoint_url
 from .connections import DynamoDbConnectionStore
 from .credentials import FunctionCredentials
 from .http_client import Urllib3Client
+from .jwt_secrets import ParameterSecrets
 from .management import ApiGatewayManagement
 from .progress import DynamoDbProgress
 from .queue import SqsQueue
@@ -27,10 +25,6 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
     from types_boto3_sqs.client import SQSClient
     from types_boto3_ssm.client import SSMClient
-
-_secrets_decoder: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(
-    Annotated[list[str], msgspec.Meta(min_length=1)]
-)
 
 _MEANINGS = {
     "TARGET_URL": "the URL of the backend that receives the events, e.g. https://app.example/slip",
@@ -85,12 +79,12 @@ def build_progress(settings: FunctionSettings, dynamodb: DynamoDBClient) -> Dyna
 
 
 def build_gateway(settings: FunctionSettings, queue: SqsQueue, dynamodb: DynamoDBClient) -> Gateway:
-    """Raises InvalidSettings or Unavailable."""
+    """Raises InvalidSettings."""
     clock = SystemClock()
-    secrets = _read_secrets(settings, cast("SSMClient", _client("ssm")))
+    secrets = ParameterSecrets(cast("SSMClient", _client("ssm")), settings.jwt_secret_parameter)
     management = ApiGatewayManagement(settings.management_url, _region(), _credentials(), clock)
     return Gateway(
-        backend=Backend(settings.target_url, secrets[0], Urllib3Client(clock), clock),
+        backend=Backend(settings.target_url, secrets, Urllib3Client(clock), clock),
         store=DynamoDbConnectionStore(dynamodb, settings.table_name, clock),
         management=management,
         queue=queue,
@@ -116,23 +110,3 @@ def _region() -> str:
     if not region:
         raise InvalidSettings(["AWS_REGION is not set. Set it to the region of the table, e.g. eu-west-1"])
     return region
-
-
-def _read_secrets(settings: FunctionSettings, client: SSMClient) -> list[str]:
-    """Return the JWT secrets, the one that signs first."""
-    value = _read_parameter(client, settings.jwt_secret_parameter)
-    try:
-        return _secrets_decoder.decode(value)
-    except msgspec.DecodeError:  # whose message and context may tell of the value
-        problem = f"the SSM parameter {settings.jwt_secret_parameter} is not a JSON list of secrets. Deploy again"
-    raise InvalidSettings([problem])
-
-
-def _read_parameter(client: SSMClient, name: str) -> str:
-    with calling("SSM"):
-        try:
-            return client.get_parameter(Name=name, WithDecryption=True)["Parameter"]["Value"]
-        except refusals() as error:
-            if error_code(error) != "ParameterNotFound":
-                raise
-            raise InvalidSettings([f"SSM has no parameter {name}, which the deployment makes. Deploy again"]) from error

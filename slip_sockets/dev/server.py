@@ -158,13 +158,14 @@ class DevServer:
             client, store = inspector.client(client), inspector.store(store)
             management, queue = inspector.management(management), inspector.queue(queue)
         settings = self.settings
+        secrets = (settings.jwt_secret, *settings.previous_secrets)
         self.gateway = gateway = Gateway(
-            backend=Backend(settings.target_url, settings.jwt_secret, client, self._clock),
+            backend=Backend(settings.target_url, lambda: secrets, client, self._clock),
             store=store,
             management=management,
             queue=queue,
             clock=self._clock,
-            secrets=(settings.jwt_secret, *settings.previous_secrets),
+            secrets=lambda: secrets,
         )
         self._on_websocket_event: Function = gateway.on_websocket_event
         self._on_control_event: Function = gateway.on_control_event

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ..errors import InvalidEvents, SlipSocketsError
 from ..events import AnswerEvent, SocketEvent, decode_answer, encode_request
 from ..tokens import mint
-from .ports import Clock, HttpAnswerTooLarge, HttpClient, HttpError, HttpTimeout
+from .ports import Clock, HttpAnswerTooLarge, HttpClient, HttpError, HttpTimeout, Secrets, Unavailable
 
 MAX_ANSWER_BYTES = 10 * 1024 * 1024
 TIMEOUT_S = 25.0
@@ -48,16 +48,20 @@ def read_answer(status: int, body: bytes) -> Sequence[AnswerEvent]:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """The application at `target_url`. `jwt_secret` signs what it is told."""
+    """The application at `target_url`. The first of `secrets` signs what it is told."""
 
     target_url: str
-    jwt_secret: str
+    secrets: Secrets
     client: HttpClient
     clock: Clock
 
     async def tell(self, connection_id: str, metadata: bytes | None, event: SocketEvent) -> Sequence[AnswerEvent]:
         """Return the backend's answer; an empty body is no events. `metadata` is JSON. Raises BackendFailed."""
-        token = mint("WebSocketEvent", self.jwt_secret, now=self.clock.now())
+        try:
+            token = mint("WebSocketEvent", self.secrets()[0], now=self.clock.now())
+        except Unavailable as error:
+            detail = f"is not told, for want of a secret to sign with: {error}"
+            raise self._failed(detail, http.HTTPStatus.INTERNAL_SERVER_ERROR, retryable=True) from error
         headers = {"Authorization": f"Bearer {token}", "Content-Type": CONTENT_TYPE}
         body = encode_request(connection_id, metadata, [event])
         try:

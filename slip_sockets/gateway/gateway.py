@@ -29,6 +29,7 @@ from .ports import (
     Management,
     NotDone,
     Queue,
+    Secrets,
     Unavailable,
 )
 from .proxy import (
@@ -49,7 +50,7 @@ _TEXT = {"Content-Type": "text/plain; charset=utf-8"}
 
 
 class Gateway:
-    """One deployment's logic, over its ports. `secrets` verify what reaches the control API, newest first.
+    """One deployment's logic, over its ports. `secrets` verify what reaches the control API.
 
     Channels with more subscribers than `inline_limit` are sent to by the queue. The methods stop in time before their
     `deadline` (Unix seconds). `failures` counts what went wrong since start, by event type.
@@ -63,7 +64,7 @@ class Gateway:
         management: Management,
         queue: Queue,
         clock: Clock,
-        secrets: Sequence[str],
+        secrets: Secrets,
         inline_limit: int = INLINE_LIMIT,
     ) -> None:
         self.failures: Counter[str] = Counter()
@@ -89,7 +90,10 @@ class Gateway:
         """Handle a proxy event of the HTTP API: check the token, then the whole batch, then do it."""
         call = parse_control_event(event)
         try:
-            verify(bearer_token(call.authorization), "ControlEvent", self._secrets)
+            verify(bearer_token(call.authorization), "ControlEvent", self._secrets())
+        except Unavailable as error:
+            self._failed("CONTROL", "control API: %s; refused with 503, nothing was done", error)
+            return _json(http.HTTPStatus.SERVICE_UNAVAILABLE, {"message": "not done", "index": 0, "error": str(error)})
         except InvalidToken as error:
             self._failed("CONTROL", "control API: %s; refused with 403", error)
             return response(http.HTTPStatus.FORBIDDEN, _TEXT, "Invalid token")

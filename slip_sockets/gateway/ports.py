@@ -33,6 +33,10 @@ class Unavailable(SlipSocketsError):
     """A port could not do its work now, after its own retries: the store, the queue or the management API is away."""
 
 
+Secrets = Callable[[], Sequence[str]]
+"""Returns the JWT secrets: the first signs, all are accepted. Raises Unavailable where they cannot be read."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredConnection:
     """A connection as the table knows it: `metadata` is JSON, `accepted_at` Unix seconds."""

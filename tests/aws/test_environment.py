@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from slip_sockets.aws.environment import FunctionSettings, build_dynamodb, build_gateway, build_queue
 from slip_sockets.errors import InvalidSettings
-from slip_sockets.gateway.ports import Unavailable
 from slip_sockets.tokens import mint
 
 from .http_stub import Answer, HttpStub
@@ -110,9 +109,27 @@ def test_secret_that_is_missing_is_named(ssm: SSMClient) -> None:
     assert str(error.value) == "SSM has no parameter /not-there, which the deployment makes. Deploy again"
 
 
-def test_ssm_that_refuses_is_unavailable(ssm: SSMClient, stub: HttpStub, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("code", ["AccessDeniedException", "ParameterNotFound"])
+async def test_secrets_that_cannot_be_read_at_the_start_are_read_by_an_event(
+    stub: HttpStub, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, code: str
+) -> None:
+    for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": stub.url}.items():
+        monkeypatch.setenv(name, value)
     stub.script = lambda _: Answer.error("AccessDeniedException")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", stub.url)
     built = settings("/secret")
-    with pytest.raises(Unavailable, match=r"^SSM: .*AccessDeniedException"):
-        build_gateway(built, build_queue(built), build_dynamodb())
+    gateway = build_gateway(built, build_queue(built), build_dynamodb())
+    (message,) = caplog.messages
+    assert message.startswith("the JWT secrets cannot be read, and each event asks for them again: SSM: ")
+    assert "AccessDeniedException" in message
+
+    call: dict[str, Any] = {
+        "headers": {"authorization": f"Bearer {mint('ControlEvent', 's')}"},
+        "body": '{"events": []}',
+    }
+    stub.script = lambda _: Answer.error(code)
+    assert (await gateway.on_control_event(call))["statusCode"] == 503
+    stub.script = lambda _: Answer.of({"Parameter": {"Value": '["s"]'}})
+    assert (await gateway.on_control_event(call))["statusCode"] == 200
+    asked = len(stub.requests)
+    assert (await gateway.on_control_event(call))["statusCode"] == 200
+    assert len(stub.requests) == asked

@@ -214,16 +214,34 @@ def test_a_queue_that_refuses_refuses_who_needs_it_and_a_repetition_is_heard_onc
     run(scenario())
 
 
-def test_secrets_that_cannot_be_read_at_a_cold_start_refuse_clients_until_they_can(production: Deployment) -> None:
-    function = production.client("lambda").get_function(FunctionName=f"{PRODUCTION}-websocket")
-    arn = function["Configuration"]["FunctionArn"]
+def test_secrets_that_cannot_be_read_at_a_cold_start_refuse_clients_and_lose_no_close(
+    production: Deployment, backend: LobbyBackend
+) -> None:
+    arns = [
+        production.client("lambda").get_function(FunctionName=f"{PRODUCTION}-{name}")["Configuration"]["FunctionArn"]
+        for name in ("websocket", "control", "deliver")
+    ]
 
     async def scenario() -> None:
+        bob = await join(production, "bob")
         production.aws.set_api_fault(of_service("ssm", (500, "InternalServerError")))
-        production.aws.kill(arn)
-        await until(lambda: production.aws.environments(arn) == 0)
-        assert await refusal(production, "ada") in (500, 502)
+        for arn in arns:
+            production.aws.kill(arn)
+        await until(lambda: not any(production.aws.environments(arn) for arn in arns))
+        assert await refusal(production, "ada") == 500
+        with pytest.raises(ControlApiUnavailable) as refused:
+            await publish(publisher(production, PRODUCTION), "lobby")
+        assert refused.value.status == 503
+        await bob.client.close(4000, "done")
+        await until(lambda: production.rows(PRODUCTION) == [] and waiting(production) == 1)
+
         production.aws.set_api_fault(lambda request: None)
+        await until(lambda: waiting(production) == 0)
+        event, metadata = await asyncio.to_thread(backend.next_told, Close)
+        while metadata != {"user": "bob"}:
+            event, metadata = await asyncio.to_thread(backend.next_told, Close)
+        assert isinstance(event, Close)
+        assert (event.code, event.reason) == (4000, "done")
         await leave(production, await join(production, "ada"))
 
     run(timed(scenario))

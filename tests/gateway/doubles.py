@@ -155,15 +155,21 @@ class World:
         self.kept: list[Deferred] = []
         self.broadcaster = Broadcaster(self.store, self.management, self.queue, self.clock, INLINE_LIMIT, PAGE_SIZE)
         self.client = ScriptedClient()
+        self.secrets_are_away = False
         self.gateway = Gateway(
-            backend=Backend("https://ada:pw@app.example/slip?key=k", SECRET, self.client, self.clock),
+            backend=Backend("https://ada:pw@app.example/slip?key=k", self.secrets, self.client, self.clock),
             store=self.store,
             management=self.management,
             queue=self.queue,
             clock=self.clock,
-            secrets=[SECRET],
+            secrets=self.secrets,
             inline_limit=INLINE_LIMIT,
         )
+
+    def secrets(self) -> Sequence[str]:
+        if self.secrets_are_away:
+            raise Unavailable("SSM is away")
+        return [SECRET]
 
     async def defer(self, message: Deferred, *, deadline: float = math.inf) -> None:
         """Handle a message of the queue; `kept` gets what the gateway wants remembered on the way."""

@@ -417,6 +417,39 @@ async def test_a_control_batch_that_fails_on_the_way_says_where(world: World) ->
     assert world.management.posted == [(ME, "hi")]
 
 
+async def test_without_secrets_nobody_is_let_in_and_a_close_is_told_later(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    await world.connected(ME)
+    world.client.will_answer()
+    world.secrets_are_away = True
+    events = (CONNECT, socket_event("MESSAGE", body="hi"), DISCONNECT)
+    assert [(await world.gateway.on_websocket_event(event))["statusCode"] for event in events] == [500, 500, 200]
+    reason = f"{BACKEND} is not told, for want of a secret to sign with: SSM is away"
+    assert caplog.messages == [
+        f"OPEN of connection {ME}: {reason}; refused with 500",
+        f"TEXT of connection {ME}: {reason}",
+        f"CLOSE of connection {ME}: {reason}",
+    ]
+    (notice,) = world.queue.messages
+    with pytest.raises(NotDone):
+        await world.defer(notice)
+    assert world.client.told == []
+
+    world.secrets_are_away = False
+    await world.defer(notice)
+    assert [told["events"] for told in world.client.told] == [[CLOSE]]
+
+
+async def test_without_secrets_the_control_api_does_nothing_and_says_so(world: World) -> None:
+    await world.connected(ME)
+    world.secrets_are_away = True
+    response = await world.gateway.on_control_event(control_event([{"type": "TEXT", "connectionId": ME, "data": "hi"}]))
+    assert response["statusCode"] == 503
+    assert json.loads(response["body"]) == {"message": "not done", "index": 0, "error": "SSM is away"}
+    assert world.management.posted == []
+
+
 async def test_an_event_that_is_none_of_api_gateways_raises(world: World) -> None:
     with pytest.raises(KeyError, match="eventType 'DANCE'"):
         await world.gateway.on_websocket_event(socket_event("DANCE"))
