@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -63,8 +65,20 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 
 def _reason(error: aiohttp.ClientError | OSError) -> str:
     """Return what may be logged. Errors about an answer quote it, and the URL with its query."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _why_not_connected(error.os_error)
     if isinstance(error, OSError | aiohttp.ServerDisconnectedError):
         return " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, aiohttp.InvalidURL):
         return "not an http or https URL"
     return f"its answer is not HTTP ({type(error).__name__})"
+
+
+def _why_not_connected(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails ({error.reason})"
+    if error.errno and error.errno > 0:  # those of name resolution are not the system's
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

@@ -63,6 +63,8 @@ def _unreached(error: str) -> Advice:
         return Advice(f"Your backend did not answer {error}", todo)
     if "more than" in error:
         return Advice(f"Your backend's answer has {error}", "Answer with the events alone")
+    if error.startswith(("TLS", "its certificate")):
+        return Advice(f"Your backend cannot be reached: {error}", "Does it speak http? Begin --target-url with http://")
     todo = "Start it, or correct --target-url: is it the port that it listens at?"
     return Advice(f"Your backend cannot be reached: {error}", todo)
 
