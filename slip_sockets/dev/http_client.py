@@ -20,6 +20,9 @@ MAX_ERROR_BYTES = 16 * 1024
 """Of an answer that is not 2xx the beginning is enough: the inspector shows it, and nobody else looks."""
 ERROR_BODY_S = 0.2
 
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""What OpenSSL, older and newer, says of an answer that is no TLS."""
+
 
 class AiohttpClient:
     """An HttpClient. `timeout_s` bounds a whole POST, from the first byte sent to the last received."""
@@ -78,7 +81,7 @@ def _why_not_connected(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not valid: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS fails ({error.reason})"
+        return "it does not speak TLS" if error.reason in NO_TLS else f"TLS fails ({error.reason})"
     if error.errno and error.errno > 0:  # those of name resolution are not the system's
         return os.strerror(error.errno)
     return error.strerror or str(error)
