@@ -84,11 +84,14 @@ class Running:
     async def prints(self, pattern: str) -> str:
         """Read until the whole of what it printed matches, and return that."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(PATIENCE_S):
-            while not re.fullmatch(pattern, self.output, re.DOTALL):
-                line = await self.process.stdout.readline()
-                assert line, f"it has ended without {pattern!r}:\n{self.output}"
-                self.output += line.decode()
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not re.fullmatch(pattern, self.output, re.DOTALL):
+                    line = await self.process.stdout.readline()
+                    assert line, f"it has ended without {pattern!r}:\n{self.output}"
+                    self.output += line.decode()
+        except TimeoutError:
+            pytest.fail(f"waited in vain for {pattern!r}:\n{self.output}")
         return self.output
 
 

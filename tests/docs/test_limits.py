@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
+from websockets.http11 import MAX_LINE_LENGTH
 
 from slip_sockets import tokens
 from slip_sockets.aws.queue import MAX_BATCH_BYTES
@@ -43,7 +44,7 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "frames": [1003],
         "a frame from a client": [EDGE.max_frame_bytes, 1009],
         "a message from a client": [EDGE.max_message_bytes, 1009],
-        "a socket without data": [EDGE.idle_timeout_s, 1001],
+        "a socket without a text": [EDGE.idle_timeout_s, 1001],
         "any socket": [EDGE.max_duration_s, 1001],
         "new connections": [CONNECTS_PER_S],
         "open connections": [CONNECTS_PER_S, EDGE.max_duration_s, CONNECTS_PER_S * EDGE.max_duration_s],
@@ -106,7 +107,7 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "PROVISIONED_CONCURRENCY": [0, settings.MAX_PROVISIONED_CONCURRENCY],
     },
     "The development server": {
-        "a request's head": [front_door.MAX_HEAD_BYTES, front_door.HEAD_TIMEOUT_S],
+        "a request's head": [MAX_LINE_LENGTH, front_door.MAX_HEAD_BYTES, front_door.HEAD_TIMEOUT_S],
         "connections whose head": [front_door.MAX_WAITING],
         "texts of one client": [edge.MAX_CONCURRENT_FRAMES],
         "what a client leaves unread": [websocket.WRITE_BUFFER_BYTES, websocket.STALLED_AFTER_S],
