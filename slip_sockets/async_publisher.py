@@ -1,4 +1,4 @@
-"""The publisher for async applications, over aiohttp: `pip install "slip-sockets[async]"`."""
+"""The publisher for async applications, over aiohttp, which comes with the extra `async`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "aiohttp":
         raise
-    message = 'AsyncSlipSocketsPublisher needs aiohttp. Install it: pip install "slip-sockets[async]"'
+    message = 'AsyncSlipSocketsPublisher needs aiohttp. Install it: pip install "path/to/slip-sockets[async]"'
     raise ModuleNotFoundError(message, name=error.name) from error
 
 

@@ -1,4 +1,4 @@
-"""`pip install slip-sockets` is small: what is optional is imported when it is used."""
+"""The package without extras is small: what is optional is imported when it is used."""
 
 from __future__ import annotations
 
@@ -38,4 +38,6 @@ try:
 except ModuleNotFoundError as error:
     print(error)
 """
-    assert run(program) == 'AsyncSlipSocketsPublisher needs aiohttp. Install it: pip install "slip-sockets[async]"'
+    assert (
+        run(program) == 'AsyncSlipSocketsPublisher needs aiohttp. Install it: pip install "path/to/slip-sockets[async]"'
+    )

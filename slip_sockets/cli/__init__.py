@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 EXTRA = ("typer", "rich", "aiohttp", "websockets")
-"""What comes with `slip-sockets[dev]`."""
+"""What comes with the extra `dev`."""
 
 
 def main() -> None:
@@ -15,6 +15,6 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in EXTRA:
             raise
-        sys.stderr.write(f'slip-sockets: {package} is missing. Install it: pip install "slip-sockets[dev]"\n')
+        sys.stderr.write(f'slip-sockets: {package} is missing. Install it: pip install "path/to/slip-sockets[dev]"\n')
         sys.exit(2)
     app(prog_name="slip-sockets")

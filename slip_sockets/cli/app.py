@@ -24,8 +24,8 @@ app = typer.Typer(
 
 
 def _add(panel: str, command: Callable[..., Any], examples: str, *, takes_ids: bool = False) -> None:
-    """A connection's id may begin with a hyphen: where one is taken, what is no option is an argument."""
-    settings = {"ignore_unknown_options": True} if takes_ids else {}
+    """A connection's id may begin with a hyphen: what is no option is an argument then, and -h no help."""
+    settings = {"ignore_unknown_options": True, "help_option_names": ["--help"]} if takes_ids else {}
     app.command(rich_help_panel=panel, epilog=examples, context_settings=settings)(command)
 
 

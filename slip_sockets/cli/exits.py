@@ -45,7 +45,7 @@ class Commands(TyperGroup):
             extra = "dev" if package in EXTRA else "aws" if package in _WITH_AWS else None
             if extra is None:
                 raise
-            give_up(f'{package} is missing. Install it: pip install "slip-sockets[{extra}]"')
+            give_up(f'{package} is missing. Install it: pip install "path/to/slip-sockets[{extra}]"')
         except KeyboardInterrupt:
             fail("stopped")
         except BrokenPipeError:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import cast
 
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*websocket", re.IGNORECASE)
-_MAX_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
 """How long a client may take over the head of its first request."""
 MAX_WAITING = 4096
@@ -53,7 +53,7 @@ class FrontDoor(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._head += data
         end = self._head.find(b"\r\n\r\n")
-        if end < 0 and len(self._head) <= _MAX_HEAD_BYTES:
+        if end < 0 and len(self._head) <= MAX_HEAD_BYTES:
             return
         self._stop_waiting()
         is_socket = _UPGRADE.search(self._head, 0, end) if end >= 0 else None

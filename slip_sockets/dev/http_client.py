@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -17,6 +19,9 @@ IDLE_CONNECTION_S = 1.0
 MAX_ERROR_BYTES = 16 * 1024
 """Of an answer that is not 2xx the beginning is enough: the inspector shows it, and nobody else looks."""
 ERROR_BODY_S = 0.2
+
+NO_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
+"""What OpenSSL, older and newer, says of an answer that is no TLS."""
 
 
 class AiohttpClient:
@@ -63,8 +68,20 @@ async def _beginning(response: aiohttp.ClientResponse) -> bytes:
 
 def _reason(error: aiohttp.ClientError | OSError) -> str:
     """Return what may be logged. Errors about an answer quote it, and the URL with its query."""
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return _why_not_connected(error.os_error)
     if isinstance(error, OSError | aiohttp.ServerDisconnectedError):
         return " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, aiohttp.InvalidURL):
         return "not an http or https URL"
     return f"its answer is not HTTP ({type(error).__name__})"
+
+
+def _why_not_connected(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not valid: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return "it does not speak TLS" if error.reason in NO_TLS else f"TLS fails ({error.reason})"
+    if error.errno and error.errno > 0:  # those of name resolution are not the system's
+        return os.strerror(error.errno)
+    return error.strerror or str(error)

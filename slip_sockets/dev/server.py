@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from aiohttp import web
 
 from ..errors import InvalidSettings
@@ -34,6 +35,9 @@ log = logging.getLogger("slip_sockets.dev")
 
 MAX_CONTROL_BYTES = 10 * 1024 * 1024
 """An HTTP API's largest payload. https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html"""
+MAX_CONTROL_EVENT_BYTES = 6 * 1024 * 1024
+"""The largest event, body and all, with which Lambda invokes a function.
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 CONTROL_TIMEOUT_S = 30.0
 BACKLOG = 1024
 STOP_PATIENCE_S = 5.0
@@ -218,8 +222,11 @@ class DevServer:
         return web.Response(status=answer["statusCode"], headers=answer["headers"], body=answer["body"].encode())
 
     async def _control_function(self, event: ProxyEvent) -> ProxyResponse:
-        """Do as the HTTP API does where its function takes too long, or fails."""
+        """Do as the HTTP API does where its function cannot be called, takes too long, or fails."""
         json_type = {"Content-Type": "application/json; charset=utf-8"}
+        if len(msgspec.json.encode(event)) > MAX_CONTROL_EVENT_BYTES:
+            too_large = http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+            return response(too_large, json_type, '{"message": "Request Entity Too Large"}')
         try:
             async with asyncio.timeout(CONTROL_TIMEOUT_S):
                 return await self._on_control_event(event)

@@ -489,5 +489,5 @@ def test_without_boto3_one_line_says_what_to_install(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program, "redrive"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    line = 'slip-sockets: boto3 is missing. Install it: pip install "slip-sockets[aws]"\n'
+    line = 'slip-sockets: boto3 is missing. Install it: pip install "path/to/slip-sockets[aws]"\n'
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)

@@ -130,7 +130,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    line = f'slip-sockets: {missing} is missing. Install it: pip install "slip-sockets[{extra}]"\n'
+    line = f'slip-sockets: {missing} is missing. Install it: pip install "path/to/slip-sockets[{extra}]"\n'
     assert (done.returncode, done.stdout, done.stderr) == (2, "", line)
 
 

@@ -189,7 +189,11 @@ def test_a_gateway_that_does_not_report_is_understood(cli: Cli, stub: HttpStub) 
     assert (result.exit_code, result.stdout) == (0, "lobby: done (this gateway does not report)\n")
 
 
-async def test_an_id_that_begins_with_a_hyphen_is_no_option(dev_server: DevServer, say: Say) -> None:
-    result = await say("send", "-3pRHTPSvaITlik=", "only you")
-    assert (result.exit_code, result.stdout) == (0, "taken for -3pRHTPSvaITlik=\n")
-    assert (await say("close", "-3pRHTPSvaITlik=")).exit_code == 0
+@pytest.mark.parametrize("connection_id", ["-3pRHTPSvaITlik=", "-hpRHTPSvaITlik="])
+async def test_an_id_that_begins_with_a_hyphen_is_no_option(
+    dev_server: DevServer, say: Say, connection_id: str
+) -> None:
+    result = await say("send", connection_id, "only you")
+    assert (result.exit_code, result.stdout) == (0, f"taken for {connection_id}\n")
+    result = await say("close", connection_id)
+    assert (result.exit_code, result.stdout) == (0, f"taken for {connection_id}\n")

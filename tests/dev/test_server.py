@@ -106,6 +106,19 @@ async def test_control_body_over_10_mb_is_refused(server: DevServer, control: Co
     assert (await control.send(b" " * (10 * 1024 * 1024 + 1))).status == 413
 
 
+@pytest.mark.parametrize(
+    ("content_type", "largest"),
+    [("application/json", 6 * 1024 * 1024), ("application/websocket-events", 6 * 1024 * 1024 * 3 // 4)],
+)
+async def test_control_body_that_is_too_large_for_an_event_of_lambda_is_refused(
+    control: Control, content_type: str, largest: int
+) -> None:
+    envelope_bytes = 3 * 1024
+    assert (await control.send(b" " * (largest - envelope_bytes), content_type=content_type)).status == 400
+    refused = await control.send(b" " * largest, content_type=content_type)
+    assert (refused.status, refused.json) == (413, {"message": "Request Entity Too Large"})
+
+
 async def test_upgrade_header_in_any_case_reaches_the_socket_edge(server: DevServer, backend: ScriptedBackend) -> None:
     headers = [(name.upper(), value.upper() if name == "Upgrade" else value) for name, value in HANDSHAKE]
     async with raw_client(server) as client:

@@ -31,7 +31,7 @@ COMMANDS: Any = typer.main.get_command(app)
 def is_command(line: str) -> bool:
     """Tell whether a line looks as if it were for a shell, right or wrong."""
     return (
-        re.match(r"(?:[A-Z_]+=\S* )*(?:make|slip-sockets|export|unset|pip|python|curl|cdktf|terraform)\b", line)
+        re.match(r"(?:[A-Z_]+=\S* )*(?:make|slip-sockets|export|unset|pip|python3?|curl|cdktf|terraform)\b", line)
         is not None
     )
 
@@ -88,7 +88,9 @@ def _problem_with_packages(packages: list[str]) -> str | None:
     for package in packages:
         name, _, extras = package.removesuffix("]").partition("[")
         unknown = set(filter(None, extras.split(","))) - EXTRAS
-        if name == "slip-sockets" and unknown:
+        if name == "slip-sockets":
+            return "slip-sockets is on no index: it is path/to/slip-sockets"
+        if name == "path/to/slip-sockets" and unknown:
             return f"slip-sockets has no extra {', '.join(sorted(unknown))}"
     return None
 

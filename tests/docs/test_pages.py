@@ -30,6 +30,8 @@ By = str | NotRun
 FRAMEWORK = "tests/examples/test_frameworks.py::test_the_first_program_of_the_readme_runs"
 SAME_AS_EXAMPLE = "tests/test_testing_page.py::test_the_examples_tests_pass"
 
+GETTING_STARTED = "tests/docs/test_getting_started.py"
+
 PROGRAMS: dict[str, dict[str, list[By]]] = {
     "README.md": {
         "The smallest backend": [
@@ -47,6 +49,9 @@ PROGRAMS: dict[str, dict[str, list[By]]] = {
         ],
         "The async publisher": ["tests/test_frameworks_page.py::test_the_async_publisher"],
         "Any other framework": ["tests/test_frameworks_page.py::test_any_other_framework"],
+    },
+    "docs/getting-started.md": {
+        "A backend": [f"{GETTING_STARTED}::test_two_see_each_other_and_what_is_published_from_elsewhere"]
     },
     "docs/moving.md": {
         "Step by step": ["tests/docs/test_moving_page.py::test_a_publish_reaches_clients_of_both_gateways"],
@@ -86,7 +91,8 @@ LINES: dict[str, By] = {
     r"make .*": "tests/docs/test_pages.py::test_a_command_can_be_typed",
     r"([A-Z_]+=\S+ )?slip-sockets .*": "tests/docs/test_pages.py::test_a_command_can_be_typed",
     r"(export|unset) .*": "tests/docs/test_pages.py::test_a_command_can_be_typed",
-    r"pip install .*": NotRun("it would ask PyPI; that the extras exist is held by test_a_command_can_be_typed"),
+    r"python3 -m venv \.venv": f"{GETTING_STARTED}::test_it_runs_from_where_it_was_installed",
+    r"pip install .*": f"{GETTING_STARTED}::test_it_runs_from_where_it_was_installed",
     r"cdktf (synth|diff|deploy|destroy)( slip-sockets(-staging)?)?( --outputs-file cdk-outputs\.json)?": (
         "tests/e2e/test_deployment.py::test_the_outputs_file_has_the_originals_shape"
     ),
@@ -288,7 +294,8 @@ def test_the_workflow_for_ci_is_yaml_and_its_commands_can_be_typed() -> None:
         ("slip-sockets publish lobby", "publish: Missing "),
         ("JWT_SECERT=x slip-sockets cost", "JWT_SECERT is no setting"),
         ("export TARGE_URL=https://app.example/slip", "TARGE_URL is no setting"),
-        ('pip install "slip-sockets[devel]"', "slip-sockets has no extra devel"),
+        ('pip install "path/to/slip-sockets[devel]"', "slip-sockets has no extra devel"),
+        ('pip install flask "slip-sockets[dev]"', "slip-sockets is on no index"),
         ("python -m bench.fanout", "there is no module bench.fanout"),
         ("python -m pytest tests/gatewy", "there is no tests/gatewy"),
     ],

@@ -28,7 +28,7 @@ _BY_STATUS = {
     401: f"{_REFUSED}, and that nothing else guards its route, such as a login",
     403: f"{_REFUSED}, and that its route is exempt from what is for browsers, such as CSRF tokens",
     404: "It has no such route. Compare the path with your route's, also the slash at its end",
-    405: "Its route does not take POST. Allow that method",
+    405: "Its route does not take POST. Is it the right path? Otherwise allow that method",
     411: "It wants another request than the gateway sends. Look at its log",
     413: "Its limit for bodies is too low. Allow at least 256 KB",
     415: "It does not take this content type. Read the raw body: the gateway sends application/websocket-events",
@@ -63,6 +63,8 @@ def _unreached(error: str) -> Advice:
         return Advice(f"Your backend did not answer {error}", todo)
     if "more than" in error:
         return Advice(f"Your backend's answer has {error}", "Answer with the events alone")
+    if "TLS" in error or "certificate" in error:
+        return Advice(f"Your backend cannot be reached: {error}", "If it speaks http, begin --target-url with http://")
     todo = "Start it, or correct --target-url: is it the port that it listens at?"
     return Advice(f"Your backend cannot be reached: {error}", todo)
 

@@ -14,6 +14,8 @@ from typing import Literal
 
 from .advice import Advice, advise
 
+log = logging.getLogger("slip_sockets.dev")
+
 MAX_RECORDS = 500
 MAX_KEPT_BYTES = 64 * 1024
 """Of each body; the page says how much more there was."""
@@ -129,6 +131,8 @@ class Recorder(logging.Handler):
             record.duration_s = record.elapsed_s()
             record.advice = advise(record.kind, record.exchanges[-1], record.lines) if record.exchanges else None
             if record.advice is not None:
+                if self.failing is None or self.failing.advice != record.advice:
+                    log.warning("%s. %s", record.advice.what, record.advice.todo)
                 self.failing = record
             elif record.exchanges:
                 self.failing = None

@@ -17,6 +17,7 @@ def exchange(status: int | None = 200, answer: bytes = b"", error: str | None = 
     ("failed", "what", "todo"),
     [
         (exchange(None, error="Cannot connect to host"), "cannot be reached: Cannot connect to host", "Start it"),
+        (exchange(None, error="it does not speak TLS"), "cannot be reached: it does not speak TLS", "with http://"),
         (exchange(None, error="not within 25 s"), "did not answer not within 25 s", "publish"),
         (exchange(302), "redirects (302 Found)", "Set TARGET_URL to where it leads"),
         (exchange(403), "answered 403 Forbidden", "JWT_SECRET"),

@@ -1,0 +1,150 @@
+"""Each number in the tables of docs/limits.md is that of the constant in the code, or AWS's where the code has none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+from websockets.http11 import MAX_LINE_LENGTH
+
+from slip_sockets import tokens
+from slip_sockets.aws.queue import MAX_BATCH_BYTES
+from slip_sockets.control_call import ANSWER_TIMEOUT_S
+from slip_sockets.cost.model import CALLS_PER_S, CONNECTS_PER_S
+from slip_sockets.dev import edge, front_door, server, websocket
+from slip_sockets.dev.inspector import recorder
+from slip_sockets.events import (
+    MAX_CHANNEL_BYTES,
+    MAX_EVENTS,
+    MAX_MESSAGE_ID_BYTES,
+    MAX_METADATA_BYTES,
+    MAX_POLL_TIMEOUT_MS,
+    MAX_TEXT_BYTES,
+)
+from slip_sockets.gateway import backend, fan_out, ports
+from slip_sockets.gateway.plan import MAX_RETRY_PAUSE_S, RETRY_FOR_S, retry_pause_s
+from stacks import control_api, deferred_queue, settings, slip_sockets_stack, websocket_api
+
+from .markdown import Page
+
+PAGE = Page("docs/limits.md")
+
+UNITS = {"KB": 1024, "MB": 1024 * 1024, "minute": 60, "hour": 60 * 60, "day": 24 * 60 * 60, "ms": 1 / 1000}
+"""What a number before it counts in bytes or seconds. Others are what they count themselves."""
+
+EDGE = edge.Limits()
+STAGING, PRODUCTION = settings.read_settings({"TARGET_URL": "https://app.example/", "JWT_SECRET": "x" * 32})[0]
+STAGES = [each for one in (PRODUCTION, STAGING) for each in (one.throttling_rate_limit, one.throttling_burst_limit)]
+
+KB, MB = UNITS["KB"], UNITS["MB"]
+
+ROWS: dict[str, dict[str, Sequence[float]]] = {
+    "Clients": {
+        "frames": [1003],
+        "a frame from a client": [EDGE.max_frame_bytes, 1009],
+        "a message from a client": [EDGE.max_message_bytes, 1009],
+        "a socket without a text": [EDGE.idle_timeout_s, 1001],
+        "any socket": [EDGE.max_duration_s, 1001],
+        "new connections": [CONNECTS_PER_S],
+        "open connections": [CONNECTS_PER_S, EDGE.max_duration_s, CONNECTS_PER_S * EDGE.max_duration_s],
+        "connects and texts of a stage": [*STAGES, 429],
+        "a handshake's URL": [4096],
+        "a handshake's headers": [],
+        "one event": [EDGE.integration_timeout_s, 504],
+        "close codes": [1000],
+    },
+    "The protocol": {
+        "a channel's name": [1, MAX_CHANNEL_BYTES],
+        "a text": [MAX_TEXT_BYTES],
+        "a connection's metadata": [MAX_METADATA_BYTES, 400 * KB],
+        "the id of a message": [1, MAX_MESSAGE_ID_BYTES],
+        "how long an id is remembered": [ports.CLAIM_TTL_S],
+        "events in a batch": [MAX_EVENTS],
+        "the timeout of POLL_FOR_CONNECTION": [MAX_POLL_TIMEOUT_MS / 1000, server.CONTROL_TIMEOUT_S],
+        "channels of a connection": [],
+    },
+    "Your backend": {
+        "its time": [backend.TIMEOUT_S, 504, EDGE.integration_timeout_s],
+        "its answer": [backend.MAX_ANSWER_BYTES, 400],
+        "how long CLOSE": [RETRY_FOR_S],
+        "pauses": [retry_pause_s(1), MAX_RETRY_PAUSE_S],
+    },
+    "The control API": {
+        "a call": [server.MAX_CONTROL_EVENT_BYTES],
+        "a call, for API Gateway": [server.MAX_CONTROL_BYTES, 413],
+        "the request line": [10_240],
+        "the time": [server.CONTROL_TIMEOUT_S, 503],
+        "calls of a stage": [*STAGES, 429],
+    },
+    "Tokens and secrets": {
+        "how long our tokens": [tokens.LIFETIME_S, 403],
+        "clocks": [tokens.LEEWAY_S, 403],
+        "JWT_SECRET": [tokens.RECOMMENDED_SECRET_BYTES],
+        "JWT_SECRET and JWT_PREVIOUS_SECRETS": [settings.MAX_SECRETS_BYTES],
+    },
+    "Fan-out": {
+        "calls to all APIs": [CALLS_PER_S, 5000, 2500, 1250, 429],
+        "Lambda functions": [1000],
+        "who joins or leaves": [1000],
+        "subscribers that are sent to": [fan_out.INLINE_LIMIT, 0, settings.MAX_INLINE_LIMIT],
+        "the time for that": [fan_out.INLINE_FOR_S],
+        "the time for counting": [fan_out.COUNT_FOR_S],
+        "subscribers of a page": [ports.PAGE_SIZE, ports.SHARDS],
+        "functions that work": [
+            settings.DELIVER_CONCURRENCY,
+            settings.MIN_DELIVER_CONCURRENCY,
+            settings.MAX_DELIVER_CONCURRENCY,
+        ],
+        "connections of a chunk": [fan_out.MAX_SLOW],
+        "a queue message": [MAX_BATCH_BYTES, MB],
+        "how long a message": [RETRY_FOR_S],
+        "how long a dead letter": [deferred_queue.DEAD_LETTER_RETENTION_S],
+    },
+    "Settings of a deployment": {
+        "STACK_NAME": [settings.MAX_STACK_NAME_LENGTH],
+        "DOMAIN_NAME": [settings.MAX_DOMAIN_LENGTH],
+        "PROVISIONED_CONCURRENCY": [0, settings.MAX_PROVISIONED_CONCURRENCY],
+    },
+    "The development server": {
+        "a request's head": [MAX_LINE_LENGTH, front_door.MAX_HEAD_BYTES, front_door.HEAD_TIMEOUT_S],
+        "connections whose head": [front_door.MAX_WAITING],
+        "texts of one client": [edge.MAX_CONCURRENT_FRAMES],
+        "what a client leaves unread": [websocket.WRITE_BUFFER_BYTES, websocket.STALLED_AFTER_S],
+        "what the inspector keeps": [recorder.MAX_RECORDS, recorder.MAX_KEPT_BYTES],
+    },
+}
+"""The numbers of each row after its first cell, in bytes and seconds, by heading and by how the row begins."""
+
+
+def numbers(text: str) -> list[float]:
+    found = re.findall(rf"(\d[\d,]*(?:\.\d+)?)(?: ({'|'.join(UNITS)})s?\b)?", text)
+    return [float(number.replace(",", "")) * UNITS.get(unit, 1) for number, unit in found]
+
+
+@pytest.mark.parametrize("heading", ROWS)
+def test_each_row_has_the_numbers_of_the_code(heading: str) -> None:
+    rows = PAGE.rows(heading)
+    assert len(rows) == len(ROWS[heading])
+    shown = {
+        begins: numbers(" ".join(cell.text for cell in row[1:]))
+        for (begins, _), row in zip(ROWS[heading].items(), rows, strict=True)
+        if row[0].text.startswith(begins)
+    }
+    assert shown == {begins: list(expected) for begins, expected in ROWS[heading].items()}
+
+
+def test_every_table_is_held() -> None:
+    assert [heading for heading in PAGE.headings if PAGE.rows(heading)] == list(ROWS)
+
+
+def test_a_body_in_base64_is_a_quarter_smaller() -> None:
+    (text,) = [token.content for token in PAGE.tokens if "base64" in token.content]
+    assert numbers(text.partition("base64")[2]) == [server.MAX_CONTROL_EVENT_BYTES * 3 / 4]
+
+
+def test_what_is_said_once_of_both_sides_is_the_same_on_both() -> None:
+    assert EDGE.max_message_bytes == MAX_TEXT_BYTES
+    assert EDGE.integration_timeout_s == slip_sockets_stack.INTEGRATION_TIMEOUT_S
+    assert EDGE.integration_timeout_s == websocket_api.INTEGRATION_TIMEOUT_MS / 1000
+    assert server.CONTROL_TIMEOUT_S == control_api.INTEGRATION_TIMEOUT_MS / 1000 == ANSWER_TIMEOUT_S
