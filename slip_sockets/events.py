@@ -322,7 +322,8 @@ def _explained(message: str, body: bytes) -> InvalidEvents:
     index = int(place["index"]) if place else None
     field = place["field"] if place else path or None
     if field == "type" and problem.startswith("Invalid value"):
-        return InvalidEvents(f"{path}: unknown event type {problem[14:74]}", index=index, field=field)
+        name = problem.removeprefix("Invalid value ")[1:-1]
+        return InvalidEvents(f"{path}: unknown event type {name[:60]!r}", index=index, field=field)
     whose = "the body" if index is None else _type_of_event(body, index) if field else "an event"
     return InvalidEvents(f"{path or 'body'}: {whose} {_need(problem)}", index=index, field=field)
 
@@ -348,8 +349,8 @@ class _TypeOnly(msgspec.Struct):
 def _type_of_event(body: bytes, index: int) -> str:
     try:
         name = msgspec.json.decode(msgspec.json.decode(body, type=_RawBody).events[index], type=_TypeOnly).type
-    except msgspec.ValidationError:  # the type itself is at fault
-        return "an event"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+        return "an event"  # the type is at fault too, or the rest of the body, or it has `events` twice
     return name if name in _TYPES else "an event"
 
 

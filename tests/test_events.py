@@ -158,6 +158,13 @@ def test_a_fault_is_told_with_its_place(events: object, message: str, index: int
         (b'{"events":[]} ?', "the body is not JSON: JSON is malformed: trailing characters (byte 15)"),
         (b'{"events":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}", "events[0]: an event needs an object, got array"),
         (b'{"events":[],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "the body is nested too deeply"),
+        (b'{"events":[{"type":"TEXT","data":1}]} ?', "events[0].data: an event needs a string, got int"),
+        (b'{"events":[{"type":"TEXT","data":1},"\xff', "events[0].data: an event needs a string, got int"),
+        (b'{"events":[{"type":"TEXT","data":1}],"events":[]}', "events[0].data: an event needs a string, got int"),
+        (
+            b'{"events":[{"type":"TEXT","data":1}],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            "events[0].data: an event needs a string, got int",
+        ),
         (
             b'{"events":[{"type":"SET_METADATA","connectionId":"c","metadata":1e999}]}',
             "events[0].metadata: SET_METADATA is not valid: Number out of range",
