@@ -32,7 +32,7 @@ NUMBERS = (
     1e22, 1.7e308, 5e-324, math.nan, math.inf, -math.inf,
 )  # fmt: skip
 SIZES = (1, 16, 127, 128, 129, 1_023, 1_024, 1_025)
-DEPTHS = (2, 30, 63, 64, 65, 200, 980, 1_000, 5_000)
+DEPTHS = (2, 30, 99, 100, 101, 200, 960, 1_000, 5_000)
 ATOMS: tuple[Any, ...] = (None, True, False, "", [], {}, 0)
 
 
@@ -72,7 +72,7 @@ class Mutator:
 
     def deep(self) -> Any:
         value: Any = self.one_of(ATOMS)
-        for _ in range(self.one_of(DEPTHS[:-2])):
+        for _ in range(self.one_of(DEPTHS[:-3])):
             value = [value] if self.chance() < 0.5 else {"a": value}
         return value
 

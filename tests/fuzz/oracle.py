@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from slip_sockets.events import MAX_CHANNEL_BYTES, MAX_METADATA_BYTES, MAX_TEXT_BYTES
+from slip_sockets.events import MAX_CHANNEL_BYTES, MAX_METADATA_BYTES, MAX_METADATA_DEPTH, MAX_TEXT_BYTES
 
 Event = dict[str, Any]
 
@@ -117,15 +117,16 @@ def _check(event: Any, kinds: dict[str, tuple[str, ...]]) -> None:
 
 def _check_metadata(metadata: Any) -> None:
     size = len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
-    if depth(metadata) > 60 or abs(size - MAX_METADATA_BYTES) < 1024:
+    if abs(size - MAX_METADATA_BYTES) < 1024:
         raise Unsure  # numbers may be written in more or fewer digits
-    if size > MAX_METADATA_BYTES:
+    if size > MAX_METADATA_BYTES or _depth(metadata) > MAX_METADATA_DEPTH:
         raise _Refused
 
 
-def depth(value: Any) -> int:
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return 1 + max(map(depth, children), default=0)
+def _depth(value: Any) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
 
 
 def is_connection_id(text: str) -> bool:
@@ -156,7 +157,7 @@ class Model:
                 self.texts[listener].append(event["data"])
         elif kind == "CLOSE_CHANNEL":
             self.closed += self._listeners(event["channelId"])
-        elif not is_connection_id(whose):
+        elif kind == "ACCEPT" or not is_connection_id(whose):
             pass
         elif kind == "TEXT":
             self.texts[whose].append(event["data"])

@@ -47,13 +47,16 @@ class Target(Protocol[Input]):
 class _Lines(logging.Handler):
     """Holds what is logged to one line for each event, and to no secret."""
 
-    def __init__(self, secrets: tuple[str, ...]) -> None:
+    def __init__(self, secrets: tuple[str, ...], is_strict: bool) -> None:
         super().__init__()
         self.secrets = secrets
+        self.is_strict = is_strict
         self.faults: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
+        if not self.is_strict:
+            return
         if not message.isprintable():
             self.faults.append(f"the log has a line that a terminal does not show as it is: {message!r}")
         if record.exc_info:
@@ -63,9 +66,9 @@ class _Lines(logging.Handler):
 
 
 @contextmanager
-def _watched_log(secrets: tuple[str, ...]) -> Iterator[_Lines]:
+def _watched_log(secrets: tuple[str, ...], is_strict: bool) -> Iterator[_Lines]:
     log = logging.getLogger("slip_sockets")
-    lines = _Lines(secrets)
+    lines = _Lines(secrets, is_strict)
     log.addHandler(lines)
     log.propagate = False
     try:
@@ -76,9 +79,18 @@ def _watched_log(secrets: tuple[str, ...]) -> Iterator[_Lines]:
 
 
 def play(
-    name: str, new_target: Callable[[], Target[Any]], *, accepted: tuple[float, float], secrets: tuple[str, ...] = ()
+    name: str,
+    new_target: Callable[[], Target[Any]],
+    *,
+    accepted: tuple[float, float],
+    secrets: tuple[str, ...] = (),
+    is_log_strict: bool = True,
 ) -> Counter[bool]:
-    """Play a target's share of the inputs, and assert that it was played whole and how much of it was `accepted`."""
+    """Play a target's share of the inputs, and assert that it was played whole and how much of it was `accepted`.
+
+    The log has no `secrets` and no tracebacks, and no line that is more than one; for what only the gateway itself can
+    have written that need not be so.
+    """
     inputs = math.ceil(INPUTS * SHARES[name])
     played: Counter[bool] = Counter()
 
@@ -87,6 +99,7 @@ def play(
         max_examples=math.ceil(inputs / BATCH),
         deadline=None,
         database=None,
+        report_multiple_bugs=False,
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
     )
@@ -104,7 +117,7 @@ def play(
                 told = f"{type(error).__name__}: {error}"
                 raise AssertionError(f"{place}: {told:.3000}\nThe input: {given_input!r:.5000}") from error
 
-    with _watched_log(secrets) as lines:
+    with _watched_log(secrets, is_log_strict) as lines:
         play_batch()
     assert played.total() >= inputs
     least, most = accepted

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from ..gateway.doubles import ME, YOU, World
@@ -33,6 +34,15 @@ class SmallWorld(World):
             len(self.management.deleted),
             len(self.queue.messages),
         )
+
+    def leave_out(self, connection_ids: Collection[str], model: Model) -> None:
+        """Forget what these saw."""
+        management = self.management
+        management.posted = [(whose, text) for whose, text in management.posted if whose not in connection_ids]
+        management.deleted = [whose for whose in management.deleted if whose not in connection_ids]
+        model.closed = [whose for whose in model.closed if whose not in connection_ids]
+        for whose in connection_ids:
+            model.texts.pop(whose, None)
 
     def matches(self, model: Model) -> None:
         """Assert that what is stored and was seen by clients is what the model says, and forget what was seen."""
