@@ -88,6 +88,11 @@ bench-fan-out: set-up ## Run the benchmark of the fan-out on AWS's side, against
 soak: set-up ## Run ten minutes of churn on the development server: 1,000 sockets (less: ARGS="--seconds 60 --sockets 200")
 	@$(bin)/python -m tests.churn $(ARGS)
 
+.PHONY: fuzz
+fuzz: set-up ## Play 5,000,000 new hostile inputs (as many: FUZZ_INPUTS=..., the same again: FUZZ_SEED=...)
+	@seed=$${FUZZ_SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')} && echo "FUZZ_SEED=$$seed" && \
+	FUZZ_SEED=$$seed FUZZ_INPUTS=$${FUZZ_INPUTS:-5000000} $(bin)/python -m pytest tests/fuzz -n $(PROCESSES) --dist loadscope -o faulthandler_timeout=0 $(ARGS)
+
 .PHONY: bench-functions
 bench-functions: set-up set-up-lambda ## Run the benchmark of what one event costs a deployed function (cases: ARGS="cold warm")
 	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m bench.functions $(ARGS)

@@ -126,7 +126,7 @@ class Mutator:
         if kind < 0.9:
             return self.one_of(WORDS)
         if kind < 0.98:
-            return (text or "x") * self.one_of(SIZES)
+            return (text[:64] or "x") * self.one_of(SIZES)
         return "x" * self.one_of((65_530, 131_072, 131_073))
 
     def _another(self, value: Any) -> Any:

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from .mutator import Mutator
 
-INPUTS = int(os.environ.get("FUZZ_INPUTS", "200000"))
+LEAST_INPUTS = 200_000
+INPUTS = int(os.environ.get("FUZZ_INPUTS", LEAST_INPUTS))
 """Of a session, over all targets."""
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 BATCH = 200

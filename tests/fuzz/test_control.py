@@ -21,8 +21,8 @@ from .small_world import SmallWorld
 pytestmark = pytest.mark.fuzz
 
 KINDS = (*CONTROL, "TEXT", "PUBLISH_TEXT", "SUBSCRIBE", "SET_METADATA")
-TOKEN = mint("ControlEvent", SECRET)
-FORGED = mint("ControlEvent", "another secret of at least thirty-two bytes")
+TOKEN = mint("ControlEvent", SECRET, lifetime_s=86_400)
+FORGED = mint("ControlEvent", "another secret of at least thirty-two bytes", lifetime_s=86_400)
 NAMES = ("authorization", "Authorization", "AUTHORIZATION")
 NO_PERMIT = (None, "", TOKEN, f"Basic {TOKEN}", "Bearer ", f"Bearer {FORGED}", f"Bearer {TOKEN}x", "Bearer \ud800")
 
