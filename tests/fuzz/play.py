@@ -22,12 +22,12 @@ SEED = int(os.environ.get("FUZZ_SEED", "0"))
 BATCH = 200
 
 SHARES = {
-    "control": 0.30,
-    "answers": 0.22,
-    "socket_events": 0.14,
+    "control": 0.22,
+    "answers": 0.30,
+    "socket_events": 0.10,
     "queue": 0.12,
-    "tokens": 0.12,
-    "library": 0.10,
+    "tokens": 0.10,
+    "library": 0.16,
 }
 """What part of the inputs a target gets. Each has a module, `test_<target>.py`, with a test that plays it."""
 

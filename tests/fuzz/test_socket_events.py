@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Mapping
@@ -69,7 +68,7 @@ class SocketEvents:
 
     def draw(self, mutator: Mutator, faults: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """A connect, a text and a disconnect of one client. API Gateway's own part of them stays as it is."""
-        connect, message, disconnect = map(copy.deepcopy, (CONNECT, MESSAGE, DISCONNECT))
+        connect, message = dict(CONNECT), dict(MESSAGE)
         message["body"], reason = mutator.text(), mutator.text()
         for _ in range(faults):
             if mutator.chance() < 0.7:
@@ -83,8 +82,8 @@ class SocketEvents:
             for name in ("headers", "multiValueQueryStringParameters", "multiValueHeaders"):
                 if mutator.chance() < 0.05:
                     connect[name] = None
-        disconnect["requestContext"] |= {"disconnectStatusCode": mutator.one_of(CODES), "disconnectReason": reason}
-        return connect, message, disconnect
+        left = {"disconnectStatusCode": mutator.one_of(CODES), "disconnectReason": reason}
+        return connect, message, DISCONNECT | {"requestContext": DISCONNECT["requestContext"] | left}
 
     def _spoilt(self, mutator: Mutator, values: dict[str, list[str]]) -> dict[str, list[str]]:
         """Headers or a query, with one fault. API Gateway sees to it that there are no others than lists of texts."""
