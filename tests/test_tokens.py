@@ -4,6 +4,7 @@ import base64
 import hmac
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -84,7 +85,7 @@ def test_a_token_whose_time_has_passed_is_refused(exp: float) -> None:
     assert str(refusal.value) == "the token has expired"
 
 
-@pytest.mark.parametrize("exp", [time.time() + 60.5, 1e300, 10**30])
+@pytest.mark.parametrize("exp", [9_999_999_999.5, 1e300, 10**30])
 def test_a_time_may_be_any_number_and_the_audience_one_of_several(exp: float) -> None:
     verify(token(exp=exp, aud=["Other", "ControlEvent"]), "ControlEvent", [SECRET])
 
@@ -148,30 +149,30 @@ MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
 
 
 @pytest.mark.parametrize(
-    ("forged", "reason"),
+    ("forge", "reason"),
     [
-        (signed({"alg": "RS256"}), ALGORITHM),
-        (signed({"alg": "RS256"}, PUBLIC_KEY), ALGORITHM),
-        (signed({"alg": "HS256"}, PUBLIC_KEY), KEY),
-        (signed({"alg": "HS512"}, digest="sha512"), ALGORITHM),
-        (signed({"alg": "HS256"}, digest="sha512"), KEY),
-        (signed({"alg": "none"}), ALGORITHM),
-        (signed({"alg": "None"}), ALGORITHM),
-        (signed({"alg": "hs256"}), ALGORITHM),
-        (signed({"alg": "HS256 "}), ALGORITHM),
-        (signed({"alg": ["HS256"]}), ALGORITHM),
-        (signed({"alg": None}), ALGORITHM),
-        (signed({}), ALGORITHM),
-        (signed({"alg": "HS256", "jwk": {"kty": "oct", "k": "eA"}}, "x"), KEY),
-        (signed({"alg": "HS256", "kid": "../../../dev/null"}, ""), KEY),
-        (signed({"alg": "HS256", "jku": "http://127.0.0.1:1/keys", "x5u": "http://127.0.0.1:1/"}, "x"), KEY),
-        (signed({"alg": "HS256"}).rpartition(".")[0] + ".", KEY),
-        (signed({"alg": "HS256"})[:-4] + "AAAA", KEY),
+        (lambda: signed({"alg": "RS256"}), ALGORITHM),
+        (lambda: signed({"alg": "RS256"}, PUBLIC_KEY), ALGORITHM),
+        (lambda: signed({"alg": "HS256"}, PUBLIC_KEY), KEY),
+        (lambda: signed({"alg": "HS512"}, digest="sha512"), ALGORITHM),
+        (lambda: signed({"alg": "HS256"}, digest="sha512"), KEY),
+        (lambda: signed({"alg": "none"}), ALGORITHM),
+        (lambda: signed({"alg": "None"}), ALGORITHM),
+        (lambda: signed({"alg": "hs256"}), ALGORITHM),
+        (lambda: signed({"alg": "HS256 "}), ALGORITHM),
+        (lambda: signed({"alg": ["HS256"]}), ALGORITHM),
+        (lambda: signed({"alg": None}), ALGORITHM),
+        (lambda: signed({}), ALGORITHM),
+        (lambda: signed({"alg": "HS256", "jwk": {"kty": "oct", "k": "eA"}}, "x"), KEY),
+        (lambda: signed({"alg": "HS256", "kid": "../../../dev/null"}, ""), KEY),
+        (lambda: signed({"alg": "HS256", "jku": "http://127.0.0.1:1/keys", "x5u": "http://127.0.0.1:1/"}, "x"), KEY),
+        (lambda: signed({"alg": "HS256"}).rpartition(".")[0] + ".", KEY),
+        (lambda: signed({"alg": "HS256"})[:-4] + "AAAA", KEY),
     ],
 )
-def test_a_forger_gains_nothing_by_the_header(forged: str, reason: str) -> None:
+def test_a_forger_gains_nothing_by_the_header(forge: Callable[[], str], reason: str) -> None:
     with pytest.raises(BadToken) as refusal:
-        verify(forged, "ControlEvent", [SECRET])
+        verify(forge(), "ControlEvent", [SECRET])
     assert str(refusal.value) == reason
 
 

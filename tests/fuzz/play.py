@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -79,6 +80,17 @@ def _watched_log(secrets: tuple[str, ...], is_strict: bool) -> Iterator[_Lines]:
         log.propagate = True
 
 
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Coverage is not measured meanwhile: it would take longer than all the rest, and has nothing to gain."""
+    trace = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(trace)
+
+
 def play(
     name: str,
     new_target: Callable[[], Target[Any]],
@@ -118,7 +130,7 @@ def play(
                 told = f"{type(error).__name__}: {error}"
                 raise AssertionError(f"{place}: {told:.3000}\nThe input: {given_input!r:.5000}") from error
 
-    with _watched_log(secrets, is_log_strict) as lines:
+    with _watched_log(secrets, is_log_strict) as lines, _untraced():
         play_batch()
     assert played.total() >= inputs
     least, most = accepted
