@@ -28,7 +28,8 @@ SHARES = {
     "socket_events": 0.10,
     "queue": 0.12,
     "tokens": 0.10,
-    "library": 0.16,
+    "library": 0.12,
+    "table": 0.04,
 }
 """What part of the inputs a target gets. Each has a module, `test_<target>.py`, with a test that plays it."""
 
