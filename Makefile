@@ -5,6 +5,8 @@ POETRY ?= .venv-lock/bin/poetry
 ARGS ?=
 # Of pytest: a deployment waits a lot, and other tests run meanwhile.
 PROCESSES ?= 2
+FUZZ_INPUTS ?= 5000000
+FUZZ_SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
 bin := $(VENV)/bin
 
@@ -87,6 +89,11 @@ bench-fan-out: set-up ## Run the benchmark of the fan-out on AWS's side, against
 .PHONY: soak
 soak: set-up ## Run ten minutes of churn on the development server: 1,000 sockets (less: ARGS="--seconds 60 --sockets 200")
 	@$(bin)/python -m tests.churn $(ARGS)
+
+.PHONY: fuzz
+fuzz: set-up ## Play 5,000,000 new hostile inputs (as many: FUZZ_INPUTS=..., the same again: FUZZ_SEED=...)
+	@seed=$(FUZZ_SEED); echo "FUZZ_SEED=$$seed"; FUZZ_SEED=$$seed FUZZ_INPUTS=$(FUZZ_INPUTS) \
+	$(bin)/python -m pytest tests/fuzz -n $(PROCESSES) --dist loadscope -o faulthandler_timeout=0 $(ARGS)
 
 .PHONY: bench-functions
 bench-functions: set-up set-up-lambda ## Run the benchmark of what one event costs a deployed function (cases: ARGS="cold warm")

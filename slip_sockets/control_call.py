@@ -109,6 +109,10 @@ class PublisherSettings:
         return ControlApiUnavailable(message, had_no_effect=had_no_effect)
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes of any kind: the answer may be of something on the way."""
+
+
 class _Done(msgspec.Struct):
     events: list[dict[str, Any]] = []
 
@@ -129,7 +133,7 @@ def _reports(body: bytes, count: int) -> list[Report | None]:
     try:
         events = msgspec.json.decode(body, type=_Done).events
         reports = [msgspec.convert(event, Report) if event else None for event in events]
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         reports = []
     return reports if len(reports) == count else [None] * count
 
@@ -138,7 +142,7 @@ def _failure(status: int, body: bytes) -> ControlApiRefused | ControlApiUnavaila
     text = body.decode(errors="replace")
     try:
         told = msgspec.json.decode(body, type=_Refusal)
-    except msgspec.DecodeError:
+    except _UNREADABLE:
         told = _Refusal()
     message = f"the control API answered {status}: {told.error or text[:200]}"
     if status < _SERVER_ERROR and status != _TOO_MANY_REQUESTS:

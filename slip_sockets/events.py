@@ -22,12 +22,17 @@ MAX_CHANNEL_BYTES = 1024
 """Largest DynamoDB sort key.
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
 MAX_METADATA_BYTES = 64 * 1024
+MAX_METADATA_DEPTH = 100
+"""Arrays and objects within each other. Python recurses into them, to 1,000 calls less those that are under way: what
+is read with the last of these, the next function or the backend may not be able to read."""
 MAX_MESSAGE_ID_BYTES = 128
 MAX_EVENTS = 10_000
 MAX_POLL_TIMEOUT_MS = 25_000
 RESERVED_CHANNEL_PREFIX = "$connection:"
 """The table's own rows have sort keys that begin so: no channel may."""
 
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKET = re.compile(rb"[\[\]{}]")
 _CONNECTION_ID = re.compile(r"[A-Za-z0-9_-]{15}=")
 
 
@@ -207,7 +212,10 @@ def decode_control(body: bytes) -> Sequence[ControlEvent]:
 
 
 def encode_metadata(metadata: object) -> bytes:
-    """Return metadata as compact JSON. Raises InvalidEvents where it is no JSON, or too large."""
+    """Return metadata as compact JSON, NaN and infinity as null.
+
+    Raises InvalidEvents where it is no JSON, too large or too deep.
+    """
     try:
         encoded = _encoder.encode(metadata)
     except RecursionError as error:
@@ -217,7 +225,21 @@ def encode_metadata(metadata: object) -> bytes:
     if len(encoded) > MAX_METADATA_BYTES:
         detail = f"needs at most {MAX_METADATA_BYTES} bytes of JSON, got {len(encoded)}"
         raise InvalidEvents(f"metadata: SET_METADATA {detail}", field="metadata")
+    if _is_too_deep(encoded):
+        detail = f"needs at most {MAX_METADATA_DEPTH} arrays and objects within each other"
+        raise InvalidEvents(f"metadata: SET_METADATA {detail}", field="metadata")
     return encoded
+
+
+def _is_too_deep(encoded: bytes) -> bool:
+    if encoded.count(b"[") + encoded.count(b"{") <= MAX_METADATA_DEPTH:
+        return False
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", encoded)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_METADATA_DEPTH:
+            return True
+    return False
 
 
 def check(event: Action) -> None:
@@ -322,7 +344,8 @@ def _explained(message: str, body: bytes) -> InvalidEvents:
     index = int(place["index"]) if place else None
     field = place["field"] if place else path or None
     if field == "type" and problem.startswith("Invalid value"):
-        return InvalidEvents(f"{path}: unknown event type {problem[14:74]}", index=index, field=field)
+        name = problem.removeprefix("Invalid value ")[1:-1]
+        return InvalidEvents(f"{path}: unknown event type {name[:60]!r}", index=index, field=field)
     whose = "the body" if index is None else _type_of_event(body, index) if field else "an event"
     return InvalidEvents(f"{path or 'body'}: {whose} {_need(problem)}", index=index, field=field)
 
@@ -348,8 +371,8 @@ class _TypeOnly(msgspec.Struct):
 def _type_of_event(body: bytes, index: int) -> str:
     try:
         name = msgspec.json.decode(msgspec.json.decode(body, type=_RawBody).events[index], type=_TypeOnly).type
-    except msgspec.ValidationError:  # the type itself is at fault
-        return "an event"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+        return "an event"  # the type is at fault too, or the rest of the body, or it has `events` twice
     return name if name in _TYPES else "an event"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import jwt
@@ -25,6 +25,8 @@ LEEWAY_S = 30
 """How far the clocks of minter and verifier may lie apart."""
 RECOMMENDED_SECRET_BYTES = 32
 """RFC 7518, section 3.2: HS256 wants a key as long as its hash. Shorter ones work; the settings warn of them."""
+
+_WRONG_ISSUER = f"the token's issuer is not {ISSUER}"
 
 
 def mint(audience: Audience, secret: str, *, now: float | None = None, lifetime_s: float = LIFETIME_S) -> str:
@@ -44,7 +46,7 @@ def verify(token: str, audience: Audience, secrets: Sequence[str]) -> None:
         raise ValueError("verify needs at least one secret")
     for position, secret in enumerate(secrets):
         try:
-            jwt.decode(
+            claims = jwt.decode(
                 token,
                 _key(secret),
                 algorithms=[ALGORITHM],
@@ -58,9 +60,10 @@ def verify(token: str, audience: Audience, secrets: Sequence[str]) -> None:
         except jwt.InvalidSignatureError as error:
             if position == len(secrets) - 1:
                 raise BadToken("the token is not signed with JWT_SECRET") from error
-        except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
+        except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise BadToken(_reason(error)) from error
         else:
+            _check(claims)
             return
 
 
@@ -91,6 +94,16 @@ def _key(secret: str) -> bytes:
     return secret.encode().ljust(RECOMMENDED_SECRET_BYTES, b"\0")
 
 
+def _check(claims: Mapping[str, object]) -> None:
+    """PyJWT is lenient: it takes a text of digits for a time, which is a number (RFC 7519, section 2), and 2.10.0 takes
+    a part of the issuer for the whole (CVE-2024-53861)."""
+    if claims["iss"] != ISSUER:
+        raise BadToken(_WRONG_ISSUER)
+    for name in ("exp", "nbf"):
+        if name in claims and type(claims[name]) not in (int, float):
+            raise BadToken(f"the token's {name} is not a number")
+
+
 def _reason(error: Exception) -> str:
     match error:
         case jwt.MissingRequiredClaimError():
@@ -98,7 +111,7 @@ def _reason(error: Exception) -> str:
         case jwt.InvalidAudienceError():
             return "the token is for another audience"
         case jwt.InvalidIssuerError():
-            return f"the token's issuer is not {ISSUER}"
+            return _WRONG_ISSUER
         case jwt.InvalidAlgorithmError():
             return f"the token's algorithm is not {ALGORITHM}"
         case jwt.ImmatureSignatureError():

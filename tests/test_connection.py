@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from slip_sockets import (
     Text,
 )
 from slip_sockets.events import BackendRequest, SocketEvent, encode_request
-from slip_sockets.tokens import mint
+from slip_sockets.tokens import LEEWAY_S, LIFETIME_S, mint
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 ME = "L0SM9cOFvHcCIhw="
@@ -84,8 +85,18 @@ def test_a_missing_a_bad_and_an_expired_token_are_told_apart(publisher: SlipSock
 
 
 def test_a_token_for_the_control_api_is_refused(publisher: SlipSocketsPublisher) -> None:
-    with pytest.raises(BadToken):
+    with pytest.raises(BadToken) as refusal:
         publisher.parse_request({"Authorization": f"Bearer {mint('ControlEvent', SECRET)}"}, b"no body")
+    assert str(refusal.value) == "the token is for another audience"
+
+
+def test_a_captured_token_is_worth_nothing_after_its_minute_and_the_leeway(publisher: SlipSocketsPublisher) -> None:
+    body = encode_request(ME, None, [Open(ME)])
+    minted_at = time.time() - LIFETIME_S - LEEWAY_S
+    assert publisher.parse_request({"Authorization": bearer(now=minted_at + 10)}, body).is_opening
+    with pytest.raises(ExpiredToken) as refusal:
+        publisher.parse_request({"Authorization": bearer(now=minted_at - 2)}, body)
+    assert str(refusal.value) == "the token has expired"
 
 
 def test_a_previous_secret_is_accepted(publisher: SlipSocketsPublisher) -> None:

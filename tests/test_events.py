@@ -10,6 +10,7 @@ from slip_sockets.events import (
     MAX_CHANNEL_BYTES,
     MAX_EVENTS,
     MAX_METADATA_BYTES,
+    MAX_METADATA_DEPTH,
     MAX_POLL_TIMEOUT_MS,
     MAX_TEXT_BYTES,
     Accept,
@@ -158,6 +159,13 @@ def test_a_fault_is_told_with_its_place(events: object, message: str, index: int
         (b'{"events":[]} ?', "the body is not JSON: JSON is malformed: trailing characters (byte 15)"),
         (b'{"events":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}", "events[0]: an event needs an object, got array"),
         (b'{"events":[],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "the body is nested too deeply"),
+        (b'{"events":[{"type":"TEXT","data":1}]} ?', "events[0].data: an event needs a string, got int"),
+        (b'{"events":[{"type":"TEXT","data":1},"\xff', "events[0].data: an event needs a string, got int"),
+        (b'{"events":[{"type":"TEXT","data":1}],"events":[]}', "events[0].data: an event needs a string, got int"),
+        (
+            b'{"events":[{"type":"TEXT","data":1}],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            "events[0].data: an event needs a string, got int",
+        ),
         (
             b'{"events":[{"type":"SET_METADATA","connectionId":"c","metadata":1e999}]}',
             "events[0].metadata: SET_METADATA is not valid: Number out of range",
@@ -220,10 +228,25 @@ def test_metadata_is_limited_in_bytes_of_json() -> None:
     assert str(refusal.value) == "metadata: SET_METADATA needs at most 65536 bytes of JSON, got 65537"
 
 
+def nested(depth: int) -> Any:
+    value: Any = r"a \\ and \"[[{"
+    for level in range(depth):
+        value = [value, "["] if level % 2 else {"{": value}
+    return value
+
+
+def test_metadata_is_limited_in_depth() -> None:
+    check(SetMetadata("c", nested(MAX_METADATA_DEPTH)))
+    check(SetMetadata("c", [[{}], "[{"] * 1_000))
+    with pytest.raises(InvalidEvents) as refusal:
+        check(SetMetadata("c", nested(MAX_METADATA_DEPTH + 1)))
+    assert str(refusal.value) == "metadata: SET_METADATA needs at most 100 arrays and objects within each other"
+
+
 def test_metadata_that_is_no_json_is_refused() -> None:
-    nested: list[Any] = []
-    nested.append(nested)
-    for wrong in (object(), nested, "\ud800"):
+    endless: list[Any] = []
+    endless.append(endless)
+    for wrong in (object(), endless, "\ud800"):
         with pytest.raises(InvalidEvents):
             encode_metadata(wrong)
 

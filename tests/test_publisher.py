@@ -191,6 +191,16 @@ def test_a_gateway_without_reports_reports_none(
     assert publisher.publish_text("room", "hi") is None
 
 
+@pytest.mark.parametrize("body", [b'{"go\x81e": 1}', b'{"events": [{"matched": "x"}]}', b"[" * 100_000])
+def test_an_answer_that_cannot_be_read_has_no_reports(
+    publisher: SlipSocketsPublisher, control_api: ControlApi, body: bytes
+) -> None:
+    control_api.answers = [(200, body), (400, body)]
+    assert publisher.publish_text("room", "hi") is None
+    with pytest.raises(ControlApiRefused):
+        publisher.publish_text("room", "hi")
+
+
 def test_a_refusal_carries_status_body_and_index_and_is_not_repeated(
     publisher: SlipSocketsPublisher, control_api: ControlApi
 ) -> None:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import base64
+import hmac
+import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -55,12 +59,64 @@ def test_clocks_half_a_minute_apart_agree_on_a_token(skew_s: int) -> None:
         ({"aud": "controlevent"}, "the token is for another audience"),
         ({"nbf": 9_999_999_999}, "the token is not valid yet (nbf)"),
         ({"exp": "soon"}, "the token is not a valid JWT"),
+        ({"exp": "9999999999"}, "the token's exp is not a number"),
+        ({"exp": [9_999_999_999]}, "the token is not a valid JWT"),
+        ({"exp": float("inf")}, "the token is not a valid JWT"),
+        ({"exp": float("nan")}, "the token is not a valid JWT"),
+        ({"nbf": "0"}, "the token's nbf is not a number"),
+        ({"nbf": float("inf")}, "the token is not a valid JWT"),
+        ({"aud": ["WebSocketEvent"]}, "the token is for another audience"),
+        ({"aud": []}, "the token has no aud"),
+        ({"aud": {"ControlEvent": 1}}, "the token is for another audience"),
+        ({"iss": "slip"}, "the token's issuer is not slip-sockets"),
+        ({"iss": "slip-sockets "}, "the token's issuer is not slip-sockets"),
     ],
 )
 def test_a_token_with_a_wrong_claim_is_refused(changes: dict[str, Any], reason: str) -> None:
     with pytest.raises(BadToken) as refusal:
         verify(token(**changes), "ControlEvent", [SECRET])
     assert str(refusal.value) == reason
+
+
+@pytest.mark.parametrize("exp", [0, -1, -1e300, 1_700_000_000, 1_700_000_000.5, True])
+def test_a_token_whose_time_has_passed_is_refused(exp: float) -> None:
+    with pytest.raises(ExpiredToken) as refusal:
+        verify(token(exp=exp), "ControlEvent", [SECRET])
+    assert str(refusal.value) == "the token has expired"
+
+
+@pytest.mark.parametrize("exp", [9_999_999_999.5, 1e300, 10**30])
+def test_a_time_may_be_any_number_and_the_audience_one_of_several(exp: float) -> None:
+    verify(token(exp=exp, aud=["Other", "ControlEvent"]), "ControlEvent", [SECRET])
+
+
+def test_each_audience_is_worth_nothing_for_the_other() -> None:
+    verify(mint("WebSocketEvent", SECRET), "WebSocketEvent", [SECRET])
+    with pytest.raises(BadToken) as refusal:
+        verify(mint("ControlEvent", SECRET), "WebSocketEvent", [SECRET])
+    assert str(refusal.value) == "the token is for another audience"
+
+
+def test_a_part_of_the_issuer_is_refused_whatever_the_library_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyJWT 2.10.0 accepts it (CVE-2024-53861)."""
+    claims = {"iss": "slip", "aud": "ControlEvent", "exp": time.time() + 60}
+    monkeypatch.setattr("jwt.decode", lambda *args, **options: claims)
+    with pytest.raises(BadToken) as refusal:
+        verify("x", "ControlEvent", [SECRET])
+    assert str(refusal.value) == "the token's issuer is not slip-sockets"
+
+
+@pytest.mark.parametrize("error", [TypeError, OverflowError])
+def test_what_older_libraries_stumble_over_is_refused(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    """PyJWT 2.10 does, over an `exp` that is a list, or infinite."""
+
+    def decode(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("jwt.decode", decode)
+    with pytest.raises(BadToken) as refusal:
+        verify("x", "ControlEvent", [SECRET])
+    assert str(refusal.value) == "the token is not a valid JWT"
 
 
 def test_any_lifetime_and_a_minter_whose_clock_is_ahead_are_accepted() -> None:
@@ -76,10 +132,59 @@ def test_another_algorithm_is_refused(algorithm: str) -> None:
     assert str(refusal.value) == "the token's algorithm is not HS256"
 
 
+def signed(header: dict[str, Any], secret: str = SECRET, digest: str = "sha256") -> str:
+    """Return a token with a header that no library would write."""
+    claims = {"iss": "slip-sockets", "aud": "ControlEvent", "exp": time.time() + 60}
+    parts = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims)]
+    signature = hmac.new(secret.encode(), b".".join(parts), digest).digest()
+    return b".".join([*parts, base64.urlsafe_b64encode(signature).rstrip(b"=")]).decode()
+
+
+ALGORITHM = "the token's algorithm is not HS256"
+KEY = "the token is not signed with JWT_SECRET"
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+"""
+
+
+@pytest.mark.parametrize(
+    ("forge", "reason"),
+    [
+        (lambda: signed({"alg": "RS256"}), ALGORITHM),
+        (lambda: signed({"alg": "RS256"}, PUBLIC_KEY), ALGORITHM),
+        (lambda: signed({"alg": "HS256"}, PUBLIC_KEY), KEY),
+        (lambda: signed({"alg": "HS512"}, digest="sha512"), ALGORITHM),
+        (lambda: signed({"alg": "HS256"}, digest="sha512"), KEY),
+        (lambda: signed({"alg": "none"}), ALGORITHM),
+        (lambda: signed({"alg": "None"}), ALGORITHM),
+        (lambda: signed({"alg": "hs256"}), ALGORITHM),
+        (lambda: signed({"alg": "HS256 "}), ALGORITHM),
+        (lambda: signed({"alg": ["HS256"]}), ALGORITHM),
+        (lambda: signed({"alg": None}), ALGORITHM),
+        (lambda: signed({}), ALGORITHM),
+        (lambda: signed({"alg": "HS256", "jwk": {"kty": "oct", "k": "eA"}}, "x"), KEY),
+        (lambda: signed({"alg": "HS256", "kid": "../../../dev/null"}, ""), KEY),
+        (lambda: signed({"alg": "HS256", "jku": "http://127.0.0.1:1/keys", "x5u": "http://127.0.0.1:1/"}, "x"), KEY),
+        (lambda: signed({"alg": "HS256"}).rpartition(".")[0] + ".", KEY),
+        (lambda: signed({"alg": "HS256"})[:-4] + "AAAA", KEY),
+    ],
+)
+def test_a_forger_gains_nothing_by_the_header(forge: Callable[[], str], reason: str) -> None:
+    with pytest.raises(BadToken) as refusal:
+        verify(forge(), "ControlEvent", [SECRET])
+    assert str(refusal.value) == reason
+
+
+def test_where_a_key_is_said_to_be_is_ignored() -> None:
+    verify(signed({"alg": "HS256", "kid": "1", "jku": "http://127.0.0.1:1/", "jwk": {}}), "ControlEvent", [SECRET])
+
+
 def test_an_unsigned_token_is_refused() -> None:
     claims = {"iss": "slip-sockets", "aud": "ControlEvent", "exp": time.time() + 60}
-    with pytest.raises(BadToken):
+    with pytest.raises(BadToken) as refusal:
         verify(jwt.encode(claims, "", algorithm="none"), "ControlEvent", [SECRET])
+    assert str(refusal.value) == ALGORITHM
 
 
 @pytest.mark.parametrize("garbage", ["", "x", "a.b.c", "é.é.é", "..", "a" * 100_000])

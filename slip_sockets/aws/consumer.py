@@ -140,6 +140,6 @@ def _subject(message: Deferred) -> str:
         case FanOut():
             return f"channel {message.event.channel!r:.60}"
         case FanOutChunk(shard=None):
-            return f"channel {message.event.channel!r:.60}, connection {message.connection_ids[0]}"
+            return f"channel {message.event.channel!r:.60}, connection {', '.join(message.connection_ids)}"
         case FanOutChunk():
             return f"channel {message.event.channel!r:.60}, shard {message.shard}"

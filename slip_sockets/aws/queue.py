@@ -104,11 +104,11 @@ def encode(message: Deferred) -> str:
 
 def decode(body: str) -> Deferred:
     """Raises msgspec.DecodeError."""
-    if not body.startswith(_COMPRESSED):
-        return _decoder.decode(body)
     try:
+        if not body.startswith(_COMPRESSED):
+            return _decoder.decode(body)
         return _decoder.decode(zlib.decompress(base64.b64decode(body.removeprefix(_COMPRESSED), validate=True)))
-    except (ValueError, zlib.error) as error:  # not ASCII, not base64, not compressed
+    except (ValueError, zlib.error, RecursionError) as error:  # not UTF-8, not base64, not compressed; too deep
         raise msgspec.DecodeError(f"the message is damaged: {error}") from error
 
 

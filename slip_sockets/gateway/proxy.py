@@ -7,7 +7,6 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-in
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +95,7 @@ class ControlCall:
         """Raises InvalidEvents where the body is not the base64 that API Gateway says it is, or no UTF-8."""
         try:
             return base64.b64decode(self.raw_body, validate=True) if self.is_base64_encoded else self.raw_body.encode()
-        except (binascii.Error, UnicodeError) as error:
+        except ValueError as error:  # Python's errors about base64 and UTF-8 are several
             raise InvalidEvents(f"the body cannot be decoded: {error}") from error
 
 

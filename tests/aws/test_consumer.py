@@ -371,7 +371,24 @@ async def test_unexpected_error_is_a_failure_with_its_traceback(
     assert record.exc_info is not None
 
 
-@pytest.mark.parametrize("body", ["", "no JSON", "{}", '{"type":"continuation","connection_id":1,"events":[]}', "null"])
+async def test_chunk_for_nobody_fails_alone(batch: Batch, worker: Worker) -> None:
+    event = event_of((A, "1"), (B, "1"))
+    event["Records"][0]["body"] = encode(FanOutChunk(PublishText("room", "x"), "p", []))
+    assert await batch(event, worker.handle) == failed("m0")
+    assert worker.done == [(B, "1")]
+
+
+UNREADABLE = {
+    "empty": "",
+    "no JSON": "no JSON",
+    "no type": "{}",
+    "a wrong field": '{"type":"continuation","connection_id":1,"events":[]}',
+    "null": "null",
+    "too deep": '{"type":"continuation","connection_id":"x","x":' + "[" * 5_000,
+}
+
+
+@pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
 async def test_body_that_cannot_be_read_fails_without_a_pause(
     batch: Batch, worker: Worker, stub: HttpStub, caplog: pytest.LogCaptureFixture, body: str
 ) -> None:

@@ -274,7 +274,10 @@ def test_any_single_event_fits_and_comes_back(event: AnswerEvent) -> None:
     assert decode(encode(message)) == message
 
 
-@pytest.mark.parametrize("body", ["zlib:", "zlib:?", "zlib:eJw=", "zlib:e30="])
+TOO_DEEP = '{"type":"continuation","connection_id":"x","x":' + "[" * 5_000
+
+
+@pytest.mark.parametrize("body", ["zlib:", "zlib:?", "zlib:\xe9", "zlib:eJw=", "zlib:e30=", TOO_DEEP, '"\ud800"'])
 def test_a_damaged_message_cannot_be_decoded(body: str) -> None:
     with pytest.raises(msgspec.DecodeError):
         decode(body)

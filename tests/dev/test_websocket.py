@@ -40,6 +40,17 @@ async def test_fragments_are_one_message_also_when_cut_inside_a_character() -> N
         assert await told(function) == "a" + "b" * 1000
 
 
+async def test_empty_fragments_without_end_are_not_gathered() -> None:
+    function = RecordingFunction()
+    async with edge_with(function) as server, raw_socket(server) as client:
+        client.send(frame(TEXT, b"a", fin=False), frame(CONT, b"", fin=False) * 10_000, frame(PING))
+        assert await client.read_frame() == (PONG, b"")
+        (socket,) = server.edge._sockets
+        assert socket._message == [b"a"]
+        client.send(frame(CONT, b"b"))
+        assert await told(function) == "ab"
+
+
 async def test_bytes_may_come_one_by_one() -> None:
     function = RecordingFunction()
     async with edge_with(function) as server, raw_client(server) as client:

@@ -19,6 +19,7 @@ from slip_sockets.events import (
     MAX_EVENTS,
     MAX_MESSAGE_ID_BYTES,
     MAX_METADATA_BYTES,
+    MAX_METADATA_DEPTH,
     MAX_POLL_TIMEOUT_MS,
     MAX_TEXT_BYTES,
 )
@@ -58,6 +59,7 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "a channel's name": [1, MAX_CHANNEL_BYTES],
         "a text": [MAX_TEXT_BYTES],
         "a connection's metadata": [MAX_METADATA_BYTES, 400 * KB],
+        "arrays and objects within each other in it": [MAX_METADATA_DEPTH],
         "the id of a message": [1, MAX_MESSAGE_ID_BYTES],
         "how long an id is remembered": [ports.CLAIM_TTL_S],
         "events in a batch": [MAX_EVENTS],

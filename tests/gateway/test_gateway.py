@@ -392,6 +392,8 @@ async def test_a_control_batch_with_one_bad_event_has_no_effect(world: World) ->
     [
         ({"body": None}, "the body is not JSON: Input data was truncated"),
         ({"body": "?", "isBase64Encoded": True}, "the body cannot be decoded: "),
+        ({"body": "\xe9", "isBase64Encoded": True}, "the body cannot be decoded: "),
+        ({"body": "\ud800"}, "the body cannot be decoded: "),
     ],
 )
 async def test_a_control_body_that_is_none_is_refused(world: World, body: dict[str, Any], error: str) -> None:
@@ -400,6 +402,13 @@ async def test_a_control_body_that_is_none_is_refused(world: World, body: dict[s
     assert response["statusCode"] == 400
     assert told.keys() == {"message", "error"}
     assert told["error"].startswith(error)
+
+
+async def test_a_control_batch_cannot_forge_a_line_of_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    response = await world.gateway.on_control_event(control_event([{"type": "X\n\x1b[2JOPEN of connection"}]))
+    error = r"events[0].type: unknown event type 'X\n\x1b[2JOPEN of connection'"
+    assert json.loads(response["body"])["error"] == error
+    assert caplog.messages == [f"control API: {error}; refused with 400, nothing was done"]
 
 
 async def test_a_control_batch_that_fails_on_the_way_says_where(world: World) -> None:

@@ -1,0 +1,42 @@
+"""Valid events, and the bodies that they are written in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..gateway.doubles import ME, YOU
+from .mutator import Mutator
+
+NOBODY = "CCCCCCCCCCCCCCC="
+WHO = (ME, YOU, ME, YOU, NOBODY, "not-an-id")
+CHANNELS = ("hall", "room", "r\u00e4ume/\U0001f600", "connection:", "$channel:x", "a" * 1024)
+
+
+def an_event(mutator: Mutator, kinds: tuple[str, ...]) -> dict[str, Any]:
+    kind = mutator.one_of(kinds)
+    event: dict[str, Any] = {"type": kind}
+    if kind in ("PUBLISH_TEXT", "CLOSE_CHANNEL"):
+        event["channelId"] = mutator.one_of(CHANNELS)
+    else:
+        event["connectionId"] = mutator.one_of(WHO)
+    if kind in ("SUBSCRIBE", "UNSUBSCRIBE"):
+        event["channel"] = mutator.one_of(CHANNELS)
+    if kind in ("TEXT", "PUBLISH_TEXT"):
+        event["data"] = mutator.text()
+    if kind == "PUBLISH_TEXT" and mutator.chance() < 0.4:
+        event["id"] = mutator.one_of((None, "1", "\U0001f600" * 32, f"m{mutator.random.getrandbits(6)}"))
+    if kind == "SET_METADATA":
+        event["metadata"] = mutator.json()
+    if kind == "POLL_FOR_CONNECTION":
+        event["timeout"] = mutator.one_of((0, 0.5, 100, 25_000))
+    return event
+
+
+def a_body(mutator: Mutator, events: list[dict[str, Any]], faults: int) -> bytes:
+    """Write the events, that many times spoilt: as values, the last time of many as text."""
+    body: Any = {"events": events}
+    of_text = 1 if faults > 1 and mutator.chance() < 0.5 else 0
+    for _ in range(faults - of_text):
+        body = mutator.spoilt(body)
+    written = mutator.json_bytes(body)
+    return mutator.spoilt_bytes(written) if of_text else written

@@ -1,0 +1,181 @@
+"""What docs/protocol.md says of a body, written a second time, and what valid events come to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+from slip_sockets.events import MAX_CHANNEL_BYTES, MAX_METADATA_BYTES, MAX_METADATA_DEPTH, MAX_TEXT_BYTES
+
+Event = dict[str, Any]
+
+COMMON = {
+    "TEXT": ("connectionId", "data"),
+    "CLOSE": ("connectionId",),
+    "SUBSCRIBE": ("connectionId", "channel"),
+    "UNSUBSCRIBE": ("connectionId", "channel"),
+    "SET_METADATA": ("connectionId", "metadata"),
+    "PUBLISH_TEXT": ("channelId", "data"),
+    "CLOSE_CHANNEL": ("channelId",),
+}
+CONTROL = COMMON | {"POLL_FOR_CONNECTION": ("connectionId", "timeout")}
+ANSWER = COMMON | {"ACCEPT": ("connectionId",)}
+
+
+class Unsure(Exception):
+    """JSON's specification leaves it open, and so does ours."""
+
+
+class _Refused(Exception):
+    pass
+
+
+def events_of(body: bytes, kinds: dict[str, tuple[str, ...]]) -> list[Event] | None:
+    """Return a body's events, None where it must be refused. Raises Unsure."""
+    try:
+        parsed = json.loads(body.decode(), parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_object)
+        return _events(parsed, kinds)
+    except RecursionError:
+        raise Unsure from None
+    except (ValueError, _Refused):
+        if _is_lenient_about(body):
+            raise Unsure from None
+        return None
+
+
+def _is_lenient_about(body: bytes) -> bool:
+    """Names of unknown fields need not be UTF-8: nobody reads them."""
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return True
+    return False
+
+
+def _refuse(constant: str) -> None:
+    raise _Refused(constant)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise _Refused(text)
+    return number
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs) and made.keys() & {"type", "events"}:
+        raise Unsure
+    return made
+
+
+def _events(parsed: Any, kinds: dict[str, tuple[str, ...]]) -> list[Event]:
+    _utf8(parsed)
+    events = parsed.get("events") if isinstance(parsed, dict) else None
+    if not isinstance(events, list):
+        raise _Refused
+    for event in events:
+        _check(event, kinds)
+    return events
+
+
+def _utf8(value: Any) -> None:
+    json.dumps(value, ensure_ascii=False).encode()
+
+
+def _check(event: Any, kinds: dict[str, tuple[str, ...]]) -> None:
+    kind = event.get("type") if isinstance(event, dict) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise _Refused
+    for name in kinds[kind]:
+        if name not in event:
+            raise _Refused
+        if name == "timeout":
+            if type(event[name]) not in (int, float) or not 0 <= event[name] <= 25_000:
+                raise _Refused
+        elif name == "metadata":
+            _check_metadata(event[name])
+        elif not isinstance(event[name], str):
+            raise _Refused
+    for name in ("channel", "channelId"):
+        if name in kinds[kind]:
+            channel = event[name]
+            if not 1 <= len(channel.encode()) <= MAX_CHANNEL_BYTES or channel.startswith("$connection:"):
+                raise _Refused
+    if "data" in kinds[kind] and len(event["data"].encode()) > MAX_TEXT_BYTES:
+        raise _Refused
+    value = event.get("id") if kind == "PUBLISH_TEXT" else event.get("subprotocol") if kind == "ACCEPT" else None
+    if value is not None and not isinstance(value, str):
+        raise _Refused
+    if value is not None and kind == "PUBLISH_TEXT" and not 1 <= len(value.encode()) <= 128:
+        raise _Refused
+
+
+def _check_metadata(metadata: Any) -> None:
+    size = len(json.dumps(metadata, ensure_ascii=False, separators=(",", ":")).encode())
+    if abs(size - MAX_METADATA_BYTES) < 1024:
+        raise Unsure  # numbers may be written in more or fewer digits
+    if size > MAX_METADATA_BYTES or _depth(metadata) > MAX_METADATA_DEPTH:
+        raise _Refused
+
+
+def _depth(value: Any) -> int:
+    if not isinstance(value, dict | list):
+        return 0
+    return 1 + max(map(_depth, value.values() if isinstance(value, dict) else value), default=0)
+
+
+def is_connection_id(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9_-]{15}=", text) is not None
+
+
+@dataclass
+class Model:
+    """What is stored, and what clients saw: by connection, those that are open at the start."""
+
+    metadata: dict[str, Any]
+    channels: dict[str, set[str]]
+    texts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    closed: list[str] = field(default_factory=list)
+    closing: set[str] = field(default_factory=set)
+    """Whom this batch closes: what it publishes afterwards is not for them, whatever they subscribe to."""
+    published: set[tuple[str, str]] = field(default_factory=set)
+
+    def take(self, event: Event) -> None:
+        kind, whose = event["type"], event.get("connectionId", "")
+        if kind == "PUBLISH_TEXT":
+            name = event.get("id")
+            if name is not None and (event["channelId"], name) in self.published:
+                return
+            if name is not None:
+                self.published.add((event["channelId"], name))
+            for listener in self._listeners(event["channelId"]):
+                self.texts[listener].append(event["data"])
+        elif kind == "CLOSE_CHANNEL":
+            self.closed += self._listeners(event["channelId"])
+        elif kind == "ACCEPT" or not is_connection_id(whose):
+            pass
+        elif kind == "TEXT":
+            self.texts[whose].append(event["data"])
+        elif kind == "CLOSE":
+            self.closed.append(whose)
+            self.closing.add(whose)
+            self.channels.get(whose, set()).clear()
+        elif kind == "SUBSCRIBE" and whose in self.metadata:
+            self.channels[whose].add(event["channel"])
+        elif kind == "UNSUBSCRIBE" and whose in self.metadata:
+            self.channels[whose].discard(event["channel"])
+        elif kind == "SET_METADATA" and whose in self.metadata:
+            self.metadata[whose] = event["metadata"]
+
+    def _listeners(self, channel: str) -> list[str]:
+        return [whose for whose, channels in self.channels.items() if channel in channels and whose not in self.closing]
+
+    def end_batch(self) -> None:
+        self.texts.clear()
+        self.closed.clear()
+        self.closing.clear()

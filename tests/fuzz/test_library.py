@@ -1,0 +1,211 @@
+"""The client library: what it lets through the gateway takes, and what it reads it understands or refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pytest
+
+from slip_sockets.connection import Connection, parse_request, refusal
+from slip_sockets.control_call import control_call, read_answer
+from slip_sockets.errors import ControlApiError, InvalidEvents
+from slip_sockets.events import (
+    Action,
+    BackendRequest,
+    CloseChannel,
+    CloseConnection,
+    ControlEvent,
+    Open,
+    PublishText,
+    SendText,
+    SetMetadata,
+    Subscribe,
+    Text,
+    Unsubscribe,
+    decode_answer,
+    decode_control,
+    encode_request,
+)
+from slip_sockets.tokens import mint
+
+from ..gateway.doubles import ME, SECRET, YOU
+from .bodies import CHANNELS, WHO
+from .mutator import Mutator
+from .play import play
+
+pytestmark = pytest.mark.fuzz
+
+TOKEN = {"Authorization": f"Bearer {mint('WebSocketEvent', SECRET, lifetime_s=86_400)}"}
+REPORTS = {"message": "processed successfully", "events": [{"matched": 2, "sent": 1, "gone": 1, "queued": 0}, {}]}
+
+
+class Point(NamedTuple):
+    x: int
+
+
+STRANGE: tuple[Any, ...] = (
+    b"bytes", {1: 2}, {None: 1}, {1, 2}, (1, 2), object(), 1j, Point, Point(1), math.nan, math.inf, {"a": math.nan},
+    2**70, range(3), "\ud800", {"\ud800": 1}, ["\udfff"], Open(ME), iter([]), Exception("x"), NotImplemented,
+)  # fmt: skip
+"""What Python has and JSON has not, or says otherwise."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Events as an application makes them."""
+
+    events: tuple[ControlEvent, ...]
+
+
+@dataclass(frozen=True)
+class Received:
+    """A POST of the gateway, or an answer of the control API."""
+
+    is_post: bool
+    status: int
+    body: bytes
+
+
+class Library:
+    def draw(self, mutator: Mutator, faults: int) -> Written | Received:
+        kind = mutator.chance()
+        if kind < 0.6:
+            return Written(tuple(self._event(mutator, faults) for _ in range(1 + int(mutator.chance() * 3))))
+        if kind < 0.8:
+            metadata = json.dumps(mutator.json(), allow_nan=False).encode()
+            event = Open(ME) if mutator.chance() < 0.5 else Text(ME, mutator.text())
+            body = json.loads(encode_request(ME, metadata, [event]))
+        else:
+            body = REPORTS
+        for _ in range(faults):
+            body = mutator.spoilt(body)
+        written = mutator.json_bytes(body)
+        if faults > 1 and mutator.chance() < 0.5:
+            written = mutator.spoilt_bytes(written)
+        return Received(kind < 0.8, mutator.one_of((200, 200, 200, 400, 403, 429, 500, 503)), written)
+
+    def _event(self, mutator: Mutator, faults: int) -> ControlEvent:
+        text: Any = mutator.text()
+        channel: Any = mutator.one_of(CHANNELS)
+        metadata: Any = mutator.json()
+        whose = mutator.one_of(WHO)
+        for _ in range(faults):
+            kind = mutator.chance()
+            if kind < 0.2:
+                text = mutator.spoilt_text(str(text))
+            elif kind < 0.4:
+                channel = mutator.spoilt_text(str(channel))
+            elif kind < 0.6:
+                metadata = mutator.one_of((mutator.spoilt(mutator.json()), mutator.deep(), mutator.one_of(STRANGE)))
+            elif kind < 0.7:
+                text = mutator.one_of(STRANGE)
+            elif kind < 0.8:
+                channel = mutator.one_of(STRANGE)
+        events: tuple[ControlEvent, ...] = (
+            SendText(whose, text),
+            PublishText(channel, text),
+            PublishText(channel, text, mutator.one_of((None, "1", channel))),
+            Subscribe(whose, channel),
+            Unsubscribe(YOU, channel),
+            SetMetadata(ME, metadata),
+            CloseChannel(channel),
+            CloseConnection(whose),
+        )
+        return mutator.one_of(events)
+
+    def play(self, given: Written | Received) -> bool:
+        if isinstance(given, Written):
+            return self._plays_written(given)
+        return self._plays_post(given) if given.is_post else self._plays_answer(given)
+
+    def _plays_written(self, given: Written) -> bool:
+        """The publisher and the connection object agree with each other, and with the gateway."""
+        try:
+            body = control_call(given.events).body
+        except InvalidEvents as error:
+            self._holds_refusal(given, error)
+            return False
+        for event, understood in zip(given.events, decode_control(body), strict=True):
+            assert type(event) is type(understood)
+            _is_same(event, understood)
+        answer = _recorded(given.events)
+        assert decode_answer(answer)
+        return True
+
+    def _holds_refusal(self, given: Written, error: InvalidEvents) -> None:
+        assert error.index is not None
+        assert refusal(error).status == 400
+        with pytest.raises(InvalidEvents):
+            _recorded([given.events[error.index]])
+
+    def _plays_post(self, given: Received) -> bool:
+        try:
+            connection = parse_request(TOKEN, given.body, secrets=[SECRET])
+        except InvalidEvents as error:
+            body, status, _ = refusal(error)
+            self._holds_told(status, body.decode())
+            return False
+        assert isinstance(connection.connection_id, str)
+        assert all(isinstance(text, str) for text in connection.texts)
+        connection.accept()
+        assert decode_answer(connection.answer().body)
+        return True
+
+    def _holds_told(self, status: int, told: str) -> None:
+        assert status == 400
+        assert told.removesuffix("\n").isprintable()
+
+    def _plays_answer(self, given: Received) -> bool:
+        call = control_call([PublishText("hall", "x"), CloseConnection(ME)])
+        if given.status == 200:
+            assert len(read_answer(call, given.status, given.body)) == 2
+            return True
+        with pytest.raises(ControlApiError) as refused:
+            read_answer(call, given.status, given.body)
+        assert refused.value.status == given.status
+        return False
+
+
+def _recorded(events: Any) -> bytes:
+    """Return what the connection object makes of events. Raises InvalidEvents."""
+    connection = Connection(BackendRequest(ME, None, [Open(ME)]))
+    connection.accept()
+    for event in events:
+        match event:
+            case SendText():
+                connection.send_text(event.data, connection_id=event.connection_id)
+            case PublishText():
+                connection.publish_text(event.channel, event.data, message_id=event.message_id)
+            case Subscribe():
+                connection.subscribe(event.channel, connection_id=event.connection_id)
+            case Unsubscribe():
+                connection.unsubscribe(event.channel, connection_id=event.connection_id)
+            case SetMetadata():
+                connection.set_metadata(event.metadata)
+            case CloseChannel():
+                connection.close_channel(event.channel)
+            case CloseConnection():
+                connection.close()
+    return connection.answer().body
+
+
+def _is_same(event: Action, understood: Action) -> None:
+    match event, understood:
+        case SetMetadata(metadata=metadata), SetMetadata(metadata=arrived):
+            try:
+                plain = json.loads(json.dumps(metadata, allow_nan=False))
+            except (TypeError, ValueError, RecursionError):  # msgspec can say more of Python than json
+                return
+            if "Point" not in repr(metadata) and not isinstance(metadata, dict):
+                assert arrived == plain
+        case PublishText(message_id=None), PublishText():
+            assert (event.channel, event.data) == (understood.channel, understood.data)
+        case _:
+            assert event == understood
+
+
+def test_the_library_and_the_gateway_agree() -> None:
+    play("library", Library, accepted=(0.3, 0.8), secrets=(SECRET,))
