@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from slip_sockets.cost.patterns import EVENT_LOG_BYTES
 from slip_sockets.errors import InvalidSettings
 from slip_sockets.tokens import bearer_token, mint, verify
 
@@ -217,6 +218,21 @@ def test_each_event_is_told_in_one_line(
     deployment.backend.script = lambda _: web.Response(status=503)
     deployment.call("websocket", event("websocket_disconnect"))
     assert told(capsys) == of_a_socket | {"eventType": "CLOSE", "Failures": 1, "BackendFailures": 1}
+
+
+def test_the_line_for_an_event_is_as_long_as_its_cost_is_reckoned(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "hi"}
+    connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
+    deployment.backend.script = answers()
+    deployment.call("websocket", event("websocket_message"))
+    deployment.call("websocket", event("websocket_message"))
+    deployment.call("control", control_event(publish))
+    deployment.call("websocket", event("websocket_disconnect"))
+    sizes = [len(line) + 26 for line in capsys.readouterr().out.splitlines()]  # which CloudWatch adds
+    assert len(sizes) == 5
+    assert EVENT_LOG_BYTES * 0.85 < sum(sizes) / len(sizes) < EVENT_LOG_BYTES
 
 
 def test_lines_of_the_log_say_whom_they_are_about(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
