@@ -37,6 +37,15 @@ def event(name: str) -> Any:
     return json.loads((EVENTS / f"{name}.json").read_text())
 
 
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """The functions change what outlives them here: a logger, and the handlers, which are pytest's."""
+    yield
+    logging.getLogger("slip_sockets").setLevel(logging.NOTSET)
+    for handler in logging.getLogger().handlers:
+        handler.removeFilter(line_fields)
+
+
 @pytest.fixture
 def backend() -> Iterator[ScriptedBackend]:
     """A backend in a thread of its own, since the functions block."""
@@ -136,8 +145,6 @@ def deployment(
         return modules[name].handler(payload, Context(left_s))
 
     yield Deployment(start, backend, stub, dynamodb, sqs, table_name, queue_url)
-    for handler in logging.getLogger().handlers:  # pytest's, which outlive the functions
-        handler.removeFilter(line_fields)
     for name, module in modules.items():
         module.runner.close()
         del sys.modules[f"functions.{name}"]
