@@ -24,7 +24,7 @@ ACCESS_LOG_FIELDS = (
 
 
 class ControlApi(Construct):
-    """An HTTP API whose POSTs, at any path, go to `function`. `url` is a Terraform reference."""
+    """An HTTP API whose POSTs, at any path, go to `function`. `url` and `api_id` are Terraform references."""
 
     def __init__(
         self,
@@ -78,3 +78,4 @@ class ControlApi(Construct):
         named(stage, "control")
         function.allow_api(f"{api.execution_arn}/*/POST/*")
         self.url: str = api.api_endpoint
+        self.api_id: str = api.id

@@ -23,7 +23,7 @@ DEAD_LETTER_RETENTION_S = 14 * 24 * 60 * 60
 class DeferredQueue(Construct):
     """A FIFO queue in high-throughput mode, a group for each connection, and its dead-letter queue.
 
-    `url` and `arn` are Terraform references.
+    `url`, `arn`, `name` and `dead_letters_name` are Terraform references.
     """
 
     def __init__(self, scope: Construct, id_: str, *, stack_name: str) -> None:
@@ -42,6 +42,8 @@ class DeferredQueue(Construct):
         )
         self.url: str = queue.url
         self.arn: str = queue.arn
+        self.name: str = queue.name
+        self.dead_letters_name: str = dead_letters.name
 
     def _fifo_queue(
         self,

@@ -45,6 +45,10 @@ class Allow:
 
 WARM_ALIAS = "warm"
 
+# X-Ray has no resource to name in these: a trace belongs to nothing.
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
+_TRACES = Allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
+
 
 class PythonFunction(Construct):
     """A function of `functions/<name>.py`. `arn`, `invoke_arn` and `function_name` are Terraform references.
@@ -67,6 +71,7 @@ class PythonFunction(Construct):
         log_retention_days: int,
         description: str,
         provisioned_concurrency: int = 0,
+        tracing: bool = False,
     ) -> None:
         super().__init__(scope, f"{name}_function")
         full_name = f"{stack_name}-{name}"
@@ -77,8 +82,9 @@ class PythonFunction(Construct):
         role = named(IamRole(self, "role", name=full_name, assume_role_policy=_ASSUMED_BY_LAMBDA), name)
         # Streams are made as environments start: their names cannot be known.
         writes_logs = Allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{logs.arn}:*"])
+        own_allows = [writes_logs, _TRACES] if tracing else [writes_logs]
         policy = named(
-            IamRolePolicy(self, "policy", name="function", role=role.name, policy=_policy([*allows, writes_logs])), name
+            IamRolePolicy(self, "policy", name="function", role=role.name, policy=_policy([*allows, *own_allows])), name
         )
         function = named(
             LambdaFunction(
@@ -95,8 +101,15 @@ class PythonFunction(Construct):
                 timeout=timeout_s,
                 memory_size=memory_mb,
                 environment={"variables": dict(environment)},
-                logging_config={"log_format": "JSON", "log_group": logs.name},
+                logging_config={
+                    "log_format": "JSON",
+                    "log_group": logs.name,
+                    # Of an invocation that went well Lambda writes nothing: the line that we write says more in less.
+                    # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+                    "system_log_level": "WARN",
+                },
                 publish=True if provisioned_concurrency else None,
+                tracing_config={"mode": "Active"} if tracing else None,
                 depends_on=[policy],  # the first event must find the role able to do its work
             ),
             name,

@@ -46,6 +46,7 @@ MIN_DELIVER_CONCURRENCY, MAX_DELIVER_CONCURRENCY = 2, 1_000
 _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
+_EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
 _REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
 
 
@@ -57,6 +58,7 @@ class StageSettings:
     a stack. `hosted_zone_name` is None without a `domain_name`, `state_bucket` None for local state. A publish to more
     subscribers than `inline_limit` goes by the queue, from which `deliver_concurrency` functions take at once.
     `provisioned_concurrency` environments are kept warm of the function that clients wait for: docs/cost.md.
+    Alarms are mailed to `alarm_email`, None to nobody.
     """
 
     stage: Stage
@@ -77,6 +79,8 @@ class StageSettings:
     inline_limit: int
     provisioned_concurrency: int
     deliver_concurrency: int
+    alarm_email: str | None
+    tracing: bool
     log_retention_days: int = 90
 
     @property
@@ -156,6 +160,8 @@ class _Reader:
                 MAX_DELIVER_CONCURRENCY,
                 "of functions at once",
             ),
+            alarm_email=self._alarm_email(),
+            tracing=self._one_of("TRACING", ("true", "false"), "false") == "true",
         )
 
     def _name(self, name: str) -> str:
@@ -268,6 +274,12 @@ class _Reader:
             return int(value)
         self._wrong(name, value, f"a number {what}, {least} to {most}")
         return default
+
+    def _alarm_email(self) -> str | None:
+        address = self._value("ALARM_EMAIL", "")
+        if address and not _EMAIL.fullmatch(address):
+            self._wrong("ALARM_EMAIL", address, "one mail address, e.g. operators@example.com")
+        return address or None
 
     def _one_of(self, name: str, choices: tuple[str, ...], default: str) -> str:
         value = self._value(name, default)

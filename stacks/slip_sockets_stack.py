@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from cdktf import AssetType, LocalBackend, S3Backend, TerraformAsset, TerraformOutput, TerraformStack
 from constructs import Construct
 
+from .alarms import Alarms
 from .aws import AwsProvider, AwsProviderDefaultTags, LambdaEventSourceMapping
 from .connections_table import ConnectionsTable
 from .control_api import ControlApi
 from .custom_domain import CustomDomain
+from .dashboard import Dashboard
 from .deferred_queue import DELIVER_TIMEOUT_S, DeferredQueue
 from .function_package import FunctionPackage
 from .jwt_secrets import JwtSecrets
+from .metrics import Metrics
 from .naming import named
 from .python_function import Allow, FunctionCode, PythonFunction
 from .settings import StageSettings
@@ -69,17 +74,21 @@ class SlipSocketsStack(TerraformStack):
             access_log_retention_days=access_log_retention_days,
         )
         self._code = self._function_code(package)
-        self._sockets.route_to(self._websocket_function())
+        websocket = self._websocket_function()
+        self._sockets.route_to(websocket)
+        control_function = self._control_function()
         control = ControlApi(
             self,
             "control_api",
             stack_name=settings.stack_name,
-            function=self._control_function(),
+            function=control_function,
             throttling_rate_limit=settings.throttling_rate_limit,
             throttling_burst_limit=settings.throttling_burst_limit,
             access_log_retention_days=access_log_retention_days,
         )
-        self._deliver_from_queue(self._deliver_function())
+        deliver = self._deliver_function()
+        self._deliver_from_queue(deliver)
+        self._monitor(control, {"websocket": websocket, "control": control_function, "deliver": deliver})
         if settings.domain_name and settings.hosted_zone_name:
             CustomDomain(
                 self,
@@ -169,7 +178,9 @@ class SlipSocketsStack(TerraformStack):
             memory_mb=MEMORY_MB,
             log_retention_days=self._settings.log_retention_days,
             provisioned_concurrency=provisioned_concurrency,
+            tracing=self._settings.tracing,
             environment={
+                "STACK_NAME": self._settings.stack_name,
                 "TARGET_URL": self._settings.target_url,
                 "TABLE_NAME": self._table.name,
                 "QUEUE_URL": self._queue.url,
@@ -185,6 +196,20 @@ class SlipSocketsStack(TerraformStack):
                 *allows,
             ],
         )
+
+    def _monitor(self, control: ControlApi, functions: Mapping[str, PythonFunction]) -> None:
+        metrics = Metrics(
+            stack_name=self._settings.stack_name,
+            websocket_api_id=self._sockets.api_id,
+            websocket_stage=self._sockets.stage_name,
+            control_api_id=control.api_id,
+            functions={name: function.function_name for name, function in functions.items()},
+            table_name=self._table.name,
+            queue_name=self._queue.name,
+            dead_letters_name=self._queue.dead_letters_name,
+        )
+        alarms = Alarms(self, "alarms", metrics=metrics, email=self._settings.alarm_email)
+        Dashboard(self, "dashboard", metrics=metrics, alarm_arns=alarms.arns, region=self._settings.region)
 
     def _deliver_from_queue(self, function: PythonFunction) -> None:
         mapping = LambdaEventSourceMapping(

@@ -163,6 +163,7 @@ def _deployed(aws: LocalAws, package: Path, backend_url: str) -> Iterator[tuple[
                     "JWT_SECRET_PARAMETER": "/secret",
                     "MANAGEMENT_URL": management.url,
                     "QUEUE_URL": f"{aws.url}/0/deferred.fifo",
+                    "STACK_NAME": "bench",
                     "TABLE_NAME": "Connections",
                     "TARGET_URL": backend.url,
                 }

@@ -110,6 +110,7 @@ def place() -> Iterator[Place]:
         with Stub("backend", "--channel", events.CHANNEL, package="bench") as backend:
             variables = {
                 **cloud.environment,
+                "STACK_NAME": "bench",
                 "AWS_REGION": cloud.environment["AWS_DEFAULT_REGION"],
                 "TARGET_URL": f"{backend.url}/slip",
                 "YARDSTICK_PACKAGES": str(packages),

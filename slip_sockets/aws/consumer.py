@@ -14,6 +14,7 @@ import msgspec
 from ..gateway.plan import retry_pause_s
 from ..gateway.ports import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk, Keep, NotDone, Unavailable
 from .queue import MAX_RECEIVE_COUNT, SqsQueue, decode, encode
+from .watch import line_fields
 
 log = logging.getLogger("slip_sockets.aws")
 
@@ -65,6 +66,7 @@ async def handle_batch(
 async def _handle(record: dict[str, Any], handle: Handle, progress: Progress, deadline: float) -> float | None:
     """Return None where it is done, else the seconds until it should be tried again."""
     message_id, attempt = record["messageId"], _attempt(record)
+    line_fields.connection_id = None
     try:
         message = decode(record["body"])
     except msgspec.DecodeError as error:
@@ -73,6 +75,7 @@ async def _handle(record: dict[str, Any], handle: Handle, progress: Progress, de
         log.error("message %s of group %s cannot be read: %s", message_id, group, error)
         return 0
     subject = _subject(message)
+    line_fields.connection_id = getattr(message, "connection_id", None)
     pause_s = retry_pause_s(attempt)
     what_next = f"again in {pause_s:g} s" if attempt < MAX_RECEIVE_COUNT else "it was the last"
     try:

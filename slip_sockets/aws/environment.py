@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from ..errors import InvalidSettings
-from ..gateway.backend import Backend
 from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.gateway import Gateway
 from ..gateway.ports import SystemClock
+from ..gateway.tally import Tally
 from .client import Client, endpoint_url
 from .connections import DynamoDbConnectionStore
 from .credentials import FunctionCredentials
@@ -20,6 +20,7 @@ from .jwt_secrets import ParameterSecrets
 from .management import ApiGatewayManagement
 from .progress import DynamoDbProgress
 from .queue import SqsQueue
+from .watch import CountingBackend
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -40,7 +41,8 @@ class FunctionSettings:
     """What the stacks tell a function.
 
     `jwt_secret_parameter` names an SSM SecureString, a JSON list of the secrets that are accepted, the one that signs
-    first. `inline_limit` is how many subscribers a publish sends to without the queue.
+    first. `inline_limit` is how many subscribers a publish sends to without the queue. Without `stack_name` the
+    function tells no metrics.
     """
 
     target_url: str
@@ -49,6 +51,7 @@ class FunctionSettings:
     management_url: str
     jwt_secret_parameter: str
     inline_limit: int = INLINE_LIMIT
+    stack_name: str | None = None
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> FunctionSettings:
@@ -63,6 +66,7 @@ class FunctionSettings:
             management_url=environ["MANAGEMENT_URL"],
             jwt_secret_parameter=environ["JWT_SECRET_PARAMETER"],
             inline_limit=int(environ.get("INLINE_LIMIT") or INLINE_LIMIT),
+            stack_name=environ.get("STACK_NAME") or None,
         )
 
 
@@ -78,19 +82,20 @@ def build_progress(settings: FunctionSettings, dynamodb: DynamoDBClient) -> Dyna
     return DynamoDbProgress(dynamodb, settings.table_name, SystemClock())
 
 
-def build_gateway(settings: FunctionSettings, queue: SqsQueue, dynamodb: DynamoDBClient) -> Gateway:
+def build_gateway(settings: FunctionSettings, queue: SqsQueue, dynamodb: DynamoDBClient, tally: Tally) -> Gateway:
     """Raises InvalidSettings."""
     clock = SystemClock()
     secrets = ParameterSecrets(cast("SSMClient", _client("ssm")), settings.jwt_secret_parameter)
     management = ApiGatewayManagement(settings.management_url, _region(), _credentials(), clock)
     return Gateway(
-        backend=Backend(settings.target_url, secrets, Urllib3Client(clock), clock),
+        backend=CountingBackend(settings.target_url, secrets, Urllib3Client(clock), clock, tally),
         store=DynamoDbConnectionStore(dynamodb, settings.table_name, clock),
         management=management,
         queue=queue,
         clock=clock,
         secrets=secrets,
         inline_limit=settings.inline_limit,
+        tally=tally,
     )
 
 

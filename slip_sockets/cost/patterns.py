@@ -27,8 +27,10 @@ DATABASE_MS = 5.0
 """A call of DynamoDB or SQS from a function: "single-digit milliseconds", as AWS puts it."""
 MANAGEMENT_MS = 20.0
 """A call of the management API or of Lambda, as our benchmarks take it to be."""
-INVOCATION_LOG_BYTES = 700
-"""Lambda's own two lines in JSON, `platform.start` and `platform.report`, with 26 bytes that CloudWatch adds to each.
+EVENT_LOG_BYTES = 400
+"""Our line for an event, with 26 bytes that CloudWatch adds."""
+LAMBDA_LOG_BYTES = 350
+"""Lambda's own three lines of text, START, END and REPORT, with as much for each. In our functions they are turned off.
 https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html"""
 EVENT_BYTES = 800
 """Of a POST to the backend: headers, token, envelope."""
@@ -50,14 +52,18 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
 
 
 class Tally:
-    """Counts units of each meter, calls to AWS's APIs, and the milliseconds that Lambda bills."""
+    """Counts units of each meter, calls to AWS's APIs, and the milliseconds that Lambda bills.
 
-    def __init__(self, workload: Workload) -> None:
+    Each invocation logs `log_bytes`.
+    """
+
+    def __init__(self, workload: Workload, log_bytes: int) -> None:
         self.units: defaultdict[Meter, float] = defaultdict(float)
         self.aws_calls = 0
         self.billed_ms = 0
         self.waiting_for_backend_ms = 0.0
         self._workload = workload
+        self._log_bytes = log_bytes
         arm = workload.architecture == "arm64"
         self._time = Meter.LAMBDA_ARM64 if arm else Meter.LAMBDA_X86
 
@@ -66,7 +72,7 @@ class Tally:
         duration_ms = stretched(cpu_ms, memory_mb) + waits_ms + backend_ms
         self.units[Meter.LAMBDA_REQUESTS] += times
         self.units[self._time] += times * gb_seconds(duration_ms, memory_mb)
-        self.units[Meter.LOGS] += times * INVOCATION_LOG_BYTES / GIB
+        self.units[Meter.LOGS] += times * self._log_bytes / GIB
         self.billed_ms += times * math.ceil(duration_ms)
         self.waiting_for_backend_ms += times * backend_ms
 
@@ -131,7 +137,7 @@ class Ours:
     """The coordinator's time for a page of 8,000: 126 pages took 5.1 s (docs/fan-out-benchmarks.md)."""
 
     def connect(self, w: Workload) -> Tally:
-        tally = Tally(w)
+        tally = Tally(w, EVENT_LOG_BYTES)
         calls = math.ceil((1 + w.channels) / 25)
         tally.post(EVENT_BYTES + CLIENT_HEADERS_BYTES)
         tally.write(*_rows(w), indexed=_entries(w), calls=calls)
@@ -139,7 +145,7 @@ class Ours:
         return tally
 
     def frame(self, w: Workload) -> Tally:
-        tally = Tally(w)
+        tally = Tally(w, EVENT_LOG_BYTES)
         tally.receive(w.text_bytes)
         tally.read(connection_row_bytes(w.metadata_bytes), consistent=True)
         tally.post(EVENT_BYTES + w.metadata_bytes + w.text_bytes)
@@ -150,7 +156,7 @@ class Ours:
         return tally
 
     def disconnect(self, w: Workload) -> Tally:
-        tally = Tally(w)
+        tally = Tally(w, EVENT_LOG_BYTES)
         calls = math.ceil((1 + w.channels) / 25)
         tally.read(*_rows(w), consistent=True)
         tally.write(*_rows(w), indexed=_entries(w), calls=calls)
@@ -160,7 +166,7 @@ class Ours:
         return tally
 
     def publish(self, w: Workload) -> Tally:
-        tally = Tally(w)
+        tally = Tally(w, EVENT_LOG_BYTES)
         row = subscription_row_bytes(w.channel_bytes)
         cpu_ms, waits_ms = 0.0, 2 * DATABASE_MS
         tally.read(consistent=True)  # the channel's state
@@ -237,7 +243,7 @@ class Original:
 
     def connect(self, w: Workload) -> Tally:
         """Four calls for one channel: the metadata, the other function, its poll, the subscription."""
-        tally = Tally(w)
+        tally = Tally(w, LAMBDA_LOG_BYTES)
         connection, *subscriptions = _rows(w)
         tally.post(EVENT_BYTES + CLIENT_HEADERS_BYTES)
         tally.write(connection)
@@ -250,7 +256,7 @@ class Original:
         return tally
 
     def frame(self, w: Workload) -> Tally:
-        tally = Tally(w)
+        tally = Tally(w, LAMBDA_LOG_BYTES)
         tally.receive(w.text_bytes)
         tally.read(connection_row_bytes(w.metadata_bytes), consistent=False)
         tally.post(EVENT_BYTES + w.metadata_bytes + w.text_bytes)
@@ -262,7 +268,7 @@ class Original:
 
     def disconnect(self, w: Workload) -> Tally:
         """Four calls for one channel: metadata and channels are read, and each row is deleted."""
-        tally = Tally(w)
+        tally = Tally(w, LAMBDA_LOG_BYTES)
         connection, *subscriptions = _rows(w)
         tally.read(connection, consistent=False)
         tally.read(*subscriptions, consistent=False)
@@ -275,7 +281,7 @@ class Original:
         return tally
 
     def publish(self, w: Workload) -> Tally:
-        tally = Tally(w)
+        tally = Tally(w, LAMBDA_LOG_BYTES)
         reached = self.reached(w)
         tally.read(*[subscription_row_bytes(w.channel_bytes)] * w.subscribers, consistent=False)
         tally.send(reached, w.text_bytes)
@@ -306,7 +312,7 @@ def _entries(w: Workload) -> list[int]:
 
 
 def _being_connected(w: Workload) -> Tally:
-    tally = Tally(w)
+    tally = Tally(w, 0)
     tally.units[Meter.CONNECTION_MINUTES] += w.connections * MINUTES_A_MONTH
     rows, entries = _rows(w), _entries(w)
     stored = sum(rows) + sum(entries) + (len(rows) + len(entries)) * INDEX_ENTRY_OVERHEAD_BYTES

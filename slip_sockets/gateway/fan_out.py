@@ -15,7 +15,7 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -36,6 +36,7 @@ from .ports import (
     Queue,
     Unavailable,
 )
+from .tally import NoTally, Tally
 
 log = logging.getLogger("slip_sockets.gateway")
 
@@ -68,6 +69,7 @@ class Broadcaster:
     clock: Clock
     inline_limit: int = INLINE_LIMIT
     page_size: int = PAGE_SIZE
+    tally: Tally = field(default_factory=NoTally)
 
     async def broadcast(self, event: Broadcast, recent: Recent, *, deadline: float) -> Report:
         """Send at once, or hand over to the queue. Raises Unavailable."""
@@ -83,10 +85,16 @@ class Broadcaster:
         if state.is_queued or len(connection_ids) > self.inline_limit:
             await self._queue_whole(event, recent)
             count = await self._count(event.channel, len(connection_ids), cursor, deadline)
-            return Report(count.subscribers, 0, 0, count.subscribers, count.more)
+            return self._counted(Report(count.subscribers, 0, 0, count.subscribers, count.more))
         delivery = await self._send_now(event, connection_ids, state.slow, deadline)
         queued = len(connection_ids) - delivery.sent - delivery.gone
-        return Report(len(connection_ids), delivery.sent, delivery.gone, queued)
+        return self._counted(Report(len(connection_ids), delivery.sent, delivery.gone, queued))
+
+    def _counted(self, report: Report) -> Report:
+        """Who was sent to, or gone, is counted where that is found out."""
+        self.tally.sample("Matched", report.matched)
+        self.tally.count("Queued", report.queued)
+        return report
 
     async def split(self, fan_out: FanOut, keep: Keep, *, deadline: float) -> None:
         """Put a FanOut's chunks into the queue, page by page. Raises NotDone."""
@@ -179,7 +187,10 @@ class Broadcaster:
                 return await self.management.delete(whose, until=until)
             return await self.management.post(whose, event.data, until=until)
 
-        return await deliver(self.store, self.clock, connection_ids, call, until=until)
+        delivery = await deliver(self.store, self.clock, connection_ids, call, until=until)
+        self.tally.count("Sent", delivery.sent)
+        self.tally.count("Gone", delivery.gone)
+        return delivery
 
     async def _mark_slow(self, channel: str, connection_ids: Sequence[str]) -> None:
         if connection_ids:

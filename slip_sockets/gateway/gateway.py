@@ -42,6 +42,7 @@ from .proxy import (
     parse_websocket_event,
     response,
 )
+from .tally import NoTally, Tally
 
 log = logging.getLogger("slip_sockets.gateway")
 
@@ -53,7 +54,7 @@ class Gateway:
     """One deployment's logic, over its ports. `secrets` verify what reaches the control API.
 
     Channels with more subscribers than `inline_limit` are sent to by the queue. The methods stop in time before their
-    `deadline` (Unix seconds). `failures` counts what went wrong since start, by event type.
+    `deadline` (Unix seconds). `failures` counts what went wrong since start, by event type; `tally` gets more.
     """
 
     def __init__(
@@ -66,14 +67,16 @@ class Gateway:
         clock: Clock,
         secrets: Secrets,
         inline_limit: int = INLINE_LIMIT,
+        tally: Tally | None = None,
     ) -> None:
         self.failures: Counter[str] = Counter()
+        self._tally = NoTally() if tally is None else tally
         self._backend = backend
         self._store = store
         self._queue = queue
         self._clock = clock
         self._secrets = secrets
-        self._broadcaster = Broadcaster(store, management, queue, clock, inline_limit)
+        self._broadcaster = Broadcaster(store, management, queue, clock, inline_limit, tally=self._tally)
         self._executor = Executor(store, management, self._broadcaster, clock)
 
     async def on_websocket_event(self, event: ProxyEvent, *, deadline: float = math.inf) -> ProxyResponse:
@@ -257,6 +260,7 @@ class Gateway:
 
     def _failed(self, kind: str, message: str, *args: object) -> None:
         self.failures[kind] += 1
+        self._tally.count("Failures")
         log.warning(message, *args)
 
 

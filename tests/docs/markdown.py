@@ -53,6 +53,21 @@ class Page:
     def headings(self) -> list[str]:
         return [_plain(content) for opening, content in self._pairs() if opening.type == "heading_open"]
 
+    def headings_under(self, heading: str) -> list[str]:
+        """Return those of the level below it, up to the next of its own level."""
+        found: list[str] = []
+        level = 0
+        for opening, content in self._pairs():
+            if opening.type == "heading_open":
+                own = int(opening.tag[1:])
+                if _plain(content) == heading:
+                    level = own
+                elif own <= level:
+                    break
+                elif level and own == level + 1:
+                    found.append(_plain(content))
+        return found
+
     @cached_property
     def anchors(self) -> set[str]:
         """What a link may name after #, as GitHub makes it of headings."""

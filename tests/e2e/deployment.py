@@ -63,6 +63,8 @@ class Deployment:
             "JWT_SECRET": self.jwt_secret,
             "STACK_NAME": PRODUCTION,
             "INLINE_LIMIT": str(INLINE_LIMIT),
+            "ALARM_EMAIL": "operators@example.com",
+            "STAGING_TRACING": "true",
             "LAMBDA_ARCHITECTURE": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
             "LAMBDA_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
         }

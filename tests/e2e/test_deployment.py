@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import stat
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,28 @@ from websockets.typing import Subprotocol
 
 from slip_sockets import Close, ControlApiRefused, Open, Report, SlipSocketsPublisher, Text
 
+from ..docs.markdown import Page
 from ..stacks.test_stack import ADDRESSES
 from .backend import LobbyBackend
 from .deployment import PRODUCTION, SECRET, STACKS, STAGING, Deployment
 
 pytestmark = pytest.mark.e2e
+
+WORDS_OF_INSIGHTS = {
+    "bin",
+    "by",
+    "count",
+    "desc",
+    "fields",
+    "filter",
+    "in",
+    "ispresent",
+    "limit",
+    "pct",
+    "sort",
+    "stats",
+}
+"""https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html"""
 
 
 @pytest.fixture(params=STACKS)
@@ -53,7 +72,9 @@ def test_the_outputs_file_has_the_originals_shape(deployment: Deployment, backen
 
 
 def test_the_state_lists_what_was_designed(deployment: Deployment, stack: str) -> None:
-    assert deployment.terraform(stack, "state", "list").splitlines() == ADDRESSES
+    assert deployment.terraform(stack, "state", "list").splitlines() == sorted(
+        [*ADDRESSES, "aws_sns_topic_subscription.alarm_mail"]
+    )
 
 
 def test_a_second_plan_is_empty(deployment: Deployment, stack: str) -> None:
@@ -128,6 +149,72 @@ def test_a_call_without_a_valid_token_is_refused(deployment: Deployment, stack: 
     with pytest.raises(ControlApiRefused) as refusal:
         publisher(deployment, stack, "a-wrong-secret-of-more-than-32-bytes").publish_text("lobby", "x")
     assert (refusal.value.status, refusal.value.body) == (403, "Invalid token")
+
+
+def lines_of(deployment: Deployment, function: str) -> list[dict[str, Any]]:
+    """Return what a function has logged so far; the local AWS writes it a little later."""
+    found = deployment.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{function}")["events"]
+    return [json.loads(event["message"]) for event in found]
+
+
+def is_of_an_event(line: dict[str, Any]) -> bool:
+    return "durationMs" in line
+
+
+def test_the_log_says_what_happened_and_to_whom(deployment: Deployment, stack: str) -> None:
+    expected = {"websocket": {"OPEN", "TEXT", "CLOSE"}, "control": {"CONTROL"}, "deliver": {"DEFERRED"}}
+    for function, event_types in expected.items():
+        told: list[dict[str, Any]] = []
+        give_up_at = time.monotonic() + 60
+        while {line["eventType"] for line in told} != event_types and time.monotonic() < give_up_at:
+            told = [line for line in lines_of(deployment, f"{stack}-{function}") if is_of_an_event(line)]
+        assert {line["eventType"] for line in told} == event_types
+        assert {line["stack"] for line in told} == {stack}
+        assert all(line["requestId"] and line["durationMs"] >= 0 for line in told)
+        assert all(("connectionId" in line) == (function == "websocket") for line in told)
+        # One line for each event.
+        assert len({line["requestId"] for line in told}) == len(told)
+
+
+def test_a_refusal_is_logged_beside_its_event(deployment: Deployment, stack: str) -> None:
+    lines = lines_of(deployment, f"{stack}-control")
+    (refusal,) = (line for line in lines if "refused with 403" in line.get("message", ""))
+    assert (refusal["level"], refusal["eventType"]) == ("WARNING", "CONTROL")
+    (event,) = (line for line in lines if is_of_an_event(line) and line["requestId"] == refusal["requestId"])
+    assert event["Failures"] == 1
+
+
+def test_the_fields_in_operations_queries_are_logged(deployment: Deployment) -> None:
+    """After the tests that cause lines of each kind."""
+    logged = {
+        name
+        for stack in STACKS
+        for function in ("websocket", "control", "deliver")
+        for line in lines_of(deployment, f"{stack}-{function}")
+        for name in line
+    }
+    queries = [block.text for block in Page("docs/operations.md").blocks if block.language == "text"]
+    named = {name for query in queries for name in re.findall(r"@?[A-Za-z_]+", re.sub(r'"[^"]*"', "", query))}
+    results = {name for query in queries for name in re.findall(r" as (\w+)", query)}
+    assert len(queries) == 5
+    assert named - WORDS_OF_INSIGHTS - results - {"as", "h", "@timestamp"} - logged == set()
+
+
+def test_who_is_paged_finds_alarms_and_a_dashboard(deployment: Deployment, stack: str) -> None:
+    (topic,) = (
+        subscription["TopicArn"]
+        for subscription in deployment.client("sns").list_subscriptions()["Subscriptions"]
+        if subscription["TopicArn"].endswith(f":{stack}-alarms")
+    )
+    cloudwatch = deployment.client("cloudwatch")
+    alarms = [a for a in cloudwatch.describe_alarms()["MetricAlarms"] if a["AlarmActions"] == [topic]]
+    body = json.loads(cloudwatch.get_dashboard(DashboardName=stack)["DashboardBody"])
+    shown = [widget["properties"]["alarms"] for widget in body["widgets"] if widget["type"] == "alarm"]
+    assert sorted(*shown) == sorted(alarm["AlarmArn"] for alarm in alarms)
+    assert f"{stack}-dead-letters" in {alarm["AlarmName"] for alarm in alarms}
+    policy = deployment.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"]
+    (statement,) = json.loads(policy)["Statement"]
+    assert sorted(statement["Condition"]["ArnEquals"]["aws:SourceArn"]) == sorted(*shown)
 
 
 def test_no_function_was_denied_anything(deployment: Deployment) -> None:

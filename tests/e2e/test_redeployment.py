@@ -212,13 +212,17 @@ def test_destroy_leaves_nothing(deployment: Deployment) -> None:
         state = json.loads((deployment.project / f"terraform.{stack}.tfstate").read_text())
         assert state["resources"] == []
     left = {
+        "alarms": deployment.client("cloudwatch").describe_alarms()["MetricAlarms"],
         "apis": deployment.client("apigatewayv2").get_apis()["Items"],
+        "dashboards": deployment.client("cloudwatch").list_dashboards()["DashboardEntries"],
         "functions": deployment.client("lambda").list_functions()["Functions"],
         "groups": deployment.client("logs").describe_log_groups()["logGroups"],
         "mappings": deployment.client("lambda").list_event_source_mappings()["EventSourceMappings"],
         "parameters": deployment.client("ssm").describe_parameters()["Parameters"],
         "queues": deployment.client("sqs").list_queues().get("QueueUrls", []),
         "roles": deployment.client("iam").list_roles()["Roles"],
+        "subscriptions": deployment.client("sns").list_subscriptions()["Subscriptions"],
         "tables": deployment.client("dynamodb").list_tables()["TableNames"],
+        "topics": deployment.client("sns").list_topics()["Topics"],
     }
     assert left == {name: [] for name in left}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from slip_sockets.aws.watch import line_fields
 
 from ..aws.http_stub import HttpStub, stub
 from ..aws.moto_server import ENVIRONMENT, client, dynamodb, moto_url, queue_url, sqs, table_name
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["dynamodb", "moto_url", "queue_url", "sqs", "stub", "table_name"]
 
+STACK_NAME = "slip-sockets"
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 EVENTS = Path(__file__).parents[1] / "events"
 
@@ -31,6 +35,15 @@ EVENTS = Path(__file__).parents[1] / "events"
 def event(name: str) -> Any:
     """Return one of the events in `tests/events`."""
     return json.loads((EVENTS / f"{name}.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """The functions change what outlives them here: a logger, and the handlers, which are pytest's."""
+    yield
+    logging.getLogger("slip_sockets").setLevel(logging.NOTSET)
+    for handler in logging.getLogger().handlers:
+        handler.removeFilter(line_fields)
 
 
 @pytest.fixture
@@ -50,6 +63,8 @@ def backend() -> Iterator[ScriptedBackend]:
 
 class Context:
     """What Lambda hands to a function beside the event."""
+
+    aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
 
     def __init__(self, left_s: float) -> None:
         self._left_s = left_s
@@ -117,6 +132,7 @@ def deployment(
         "QUEUE_URL": queue_url,
         "MANAGEMENT_URL": f"{stub.url}/live",
         "JWT_SECRET_PARAMETER": f"/{table_name}",
+        "STACK_NAME": STACK_NAME,
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

@@ -149,6 +149,7 @@ def account(
         "AWS_ENDPOINT_URL_SSM": dynamodb.url,
         "AWS_ENDPOINT_URL_SQS": sqs.url,
         "TARGET_URL": backend.url,
+        "STACK_NAME": "slip-sockets",
         "TABLE_NAME": "Connections",
         "QUEUE_URL": QUEUE_URL,
         "MANAGEMENT_URL": f"{stub.url}/live",

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from slip_sockets.cost.patterns import EVENT_LOG_BYTES
 from slip_sockets.errors import InvalidSettings
 from slip_sockets.tokens import bearer_token, mint, verify
 
 from ..aws.http_stub import Answer
 from ..scripted_backend import Events, Told
-from .conftest import SECRET, Deployment, event
+from .conftest import SECRET, STACK_NAME, Context, Deployment, event
 
 ME = "AAAA1234AAAA123="
 ACCEPT = {"type": "ACCEPT", "connectionId": ME}
@@ -180,6 +181,70 @@ def test_delivery_that_fails_half_way_goes_on_with_what_is_left(deployment: Depl
     assert deployment.management.requests == []
     assert deployment.call("deliver", payload) == {"batchItemFailures": []}
     assert [request.body for request in deployment.management.requests] == [b"2"]
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Return what the one line of the last event says, without times."""
+    (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert line.pop("durationMs") >= 0
+    assert line.pop("BackendLatency", 0) >= 0
+    return {name: value for name, value in line.items() if name not in ("_aws", "coldStart")}
+
+
+def test_each_event_is_told_in_one_line(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere = {"stack": STACK_NAME, "requestId": Context.aws_request_id}
+    of_a_socket = everywhere | {"connectionId": ME}
+    connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
+    assert told(capsys) == of_a_socket | {"eventType": "OPEN"}
+
+    publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "hi"}
+    deployment.backend.script = answers(TEXT=[publish, publish])
+    deployment.call("websocket", event("websocket_message"))
+    assert told(capsys) == of_a_socket | {"eventType": "TEXT", "Matched": [1, 1], "Sent": 2}
+
+    monkeypatch.setenv("INLINE_LIMIT", "0")
+    assert deployment.call("control", control_event(publish))["statusCode"] == 200
+    assert told(capsys) == everywhere | {"eventType": "CONTROL", "Matched": 1, "Queued": 1}
+    deployment.call("deliver", deployment.sqs_event())
+    assert told(capsys) == everywhere | {"eventType": "DEFERRED"}
+    chunk = deployment.sqs_event()
+    deployment.call("deliver", chunk, left_s=1)
+    assert told(capsys) == everywhere | {"eventType": "DEFERRED", "Failures": 1}
+    deployment.call("deliver", chunk)
+    assert told(capsys) == everywhere | {"eventType": "DEFERRED", "Sent": 1}
+
+    deployment.backend.script = lambda _: web.Response(status=503)
+    deployment.call("websocket", event("websocket_disconnect"))
+    assert told(capsys) == of_a_socket | {"eventType": "CLOSE", "Failures": 1, "BackendFailures": 1}
+
+
+def test_the_line_for_an_event_is_as_long_as_its_cost_is_reckoned(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "hi"}
+    connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
+    deployment.backend.script = answers()
+    deployment.call("websocket", event("websocket_message"))
+    deployment.call("websocket", event("websocket_message"))
+    deployment.call("control", control_event(publish))
+    deployment.call("websocket", event("websocket_disconnect"))
+    sizes = [len(line) + 26 for line in capsys.readouterr().out.splitlines()]  # which CloudWatch adds
+    assert len(sizes) == 5
+    assert EVENT_LOG_BYTES * 0.85 < sum(sizes) / len(sizes) < EVENT_LOG_BYTES
+
+
+def test_lines_of_the_log_say_whom_they_are_about(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
+    connect(deployment, {"type": "TEXT", "connectionId": ME, "data": "hi"})
+    deployment.call("deliver", deployment.sqs_event(), left_s=1)
+    deployment.call("control", event("control"))
+    about = [
+        (vars(line)["eventType"], vars(line)["connectionId"])
+        for line in caplog.records
+        if line.name.startswith("slip_sockets.")
+    ]
+    assert about == [("DEFERRED", ME), ("CONTROL", None)]
 
 
 def test_call_without_the_secret_is_refused(deployment: Deployment) -> None:

@@ -16,6 +16,8 @@ ALL_OPTIONS = {
     "STATE_BUCKET": "our-states",
     "ACCESS_LOGS": "true",
     "JWT_PREVIOUS_SECRETS": PREVIOUS_SECRETS,
+    "ALARM_EMAIL": "operators@example.com",
+    "TRACING": "true",
 }
 STAGING, PRODUCTION = "slip-sockets-staging", "slip-sockets"
 FUNCTIONS = ("websocket", "control", "deliver")

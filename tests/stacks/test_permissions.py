@@ -59,6 +59,7 @@ OWN = {
         ("sqs:ReceiveMessage", QUEUE),
     },
 }
+TRACES = {("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*")}
 BY_LAMBDA_ITSELF = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
 """What an event source mapping does in the name of the function.
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
@@ -88,9 +89,17 @@ def test_role_allows_this_and_nothing_else(stack: Stack, function: str) -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_no_option_changes_a_role(defaults: Synthesis, all_options: Synthesis, function: str) -> None:
+def test_no_option_but_tracing_changes_a_role(defaults: Synthesis, all_options: Synthesis, function: str) -> None:
     """A rotation is one: an environment may start between the change of its role and that of its configuration."""
-    assert allowed(all_options.stack(PRODUCTION), function) == allowed(defaults.stack(PRODUCTION), function)
+    assert allowed(all_options.stack(PRODUCTION), function) == allowed(defaults.stack(PRODUCTION), function) | TRACES
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_traces_may_be_written_where_they_are_asked_for(all_options: Synthesis, stack: Stack, function: str) -> None:
+    traced = all_options.stack(PRODUCTION)
+    assert traced.resource("lambda_function", function)["tracing_config"] == {"mode": "Active"}
+    assert allowed(traced, function) >= TRACES
+    assert "tracing_config" not in stack.resource("lambda_function", function)
 
 
 def test_no_role_has_more_policies(stack: Stack) -> None:

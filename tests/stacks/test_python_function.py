@@ -60,6 +60,7 @@ class TestEach:
         assert stack.resource("lambda_function", name)["logging_config"] == {
             "log_format": "JSON",
             "log_group": f"${{aws_cloudwatch_log_group.{name}.name}}",
+            "system_log_level": "WARN",
         }
         group = stack.resource("cloudwatch_log_group", name)
         function_name = stack.resource("lambda_function", name)["function_name"]
@@ -75,6 +76,7 @@ class TestEach:
             management_url=MANAGEMENT_URL,
             jwt_secret_parameter="${aws_ssm_parameter.jwt_secret.name}",
             inline_limit=1_000,
+            stack_name=stack.folder.name,
         )
         assert set(environment) == environment.asked
 

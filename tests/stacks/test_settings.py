@@ -48,6 +48,8 @@ def test_target_and_secret_are_enough() -> None:
         inline_limit=1_000,
         provisioned_concurrency=0,
         deliver_concurrency=100,
+        alarm_email=None,
+        tracing=False,
         log_retention_days=90,
     )
     assert asdict(staging) == asdict(production) | {
@@ -71,6 +73,8 @@ def test_every_setting_is_read() -> None:
         INLINE_LIMIT="25",
         PROVISIONED_CONCURRENCY="2",
         DELIVER_CONCURRENCY="2",
+        ALARM_EMAIL="operators@example.com",
+        TRACING="true",
         LAMBDA_ARCHITECTURE="x86_64",
         LAMBDA_PYTHON="3.12",
     )
@@ -84,6 +88,8 @@ def test_every_setting_is_read() -> None:
     assert production.inline_limit == 25
     assert production.provisioned_concurrency == 2
     assert production.deliver_concurrency == 2
+    assert production.alarm_email == "operators@example.com"
+    assert production.tracing is True
     assert production.architecture == "x86_64"
     assert production.python == "3.12"
 
@@ -196,6 +202,7 @@ class TestProblems:
                     "STATE_BUCKET": "Our_States",
                     "AWS_REGION": "europe",
                     "ACCESS_LOGS": "maybe",
+                    "TRACING": "some",
                     "LAMBDA_ARCHITECTURE": "mips",
                     "STAGING_LAMBDA_PYTHON": "2.7",
                     "STAGING_TARGET_URL": "ftp://app.example",
@@ -216,6 +223,7 @@ class TestProblems:
                 "LAMBDA_ARCHITECTURE is 'mips'. Set it to one of arm64, x86_64",
                 "STAGING_LAMBDA_PYTHON is '2.7'. Set it to one of 3.11, 3.12, 3.13",
                 "ACCESS_LOGS is 'maybe'. Set it to one of true, false",
+                "TRACING is 'some'. Set it to one of true, false",
             ]
         )
 
@@ -234,6 +242,12 @@ class TestProblems:
     def test_deliver_concurrency_that_is_none(self, number: str) -> None:
         assert problems(DELIVER_CONCURRENCY=number) == [
             f"DELIVER_CONCURRENCY is {number!r}. Set it to a number of functions at once, 2 to 1000"
+        ]
+
+    @pytest.mark.parametrize("address", ["operators", "a@b", "a@b.example,c@d.example", "Ada <ada@example.com>"])
+    def test_alarm_email_that_is_none(self, address: str) -> None:
+        assert problems(STAGING_ALARM_EMAIL=address) == [
+            f"STAGING_ALARM_EMAIL is {address!r}. Set it to one mail address, e.g. operators@example.com"
         ]
 
     @pytest.mark.parametrize("name", ["1st", "my_app", "my app", "-a", "ä", "\u212a", "a" * 47, "a/b", "${x}"])

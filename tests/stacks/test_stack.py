@@ -20,9 +20,21 @@ ADDRESSES = [
     "aws_apigatewayv2_route.disconnect",
     "aws_apigatewayv2_stage.control",
     "aws_apigatewayv2_stage.live",
+    "aws_cloudwatch_dashboard.dashboard",
     "aws_cloudwatch_log_group.control",
     "aws_cloudwatch_log_group.deliver",
     "aws_cloudwatch_log_group.websocket",
+    "aws_cloudwatch_metric_alarm.backend_failing",
+    "aws_cloudwatch_metric_alarm.control_api_failing",
+    "aws_cloudwatch_metric_alarm.control_errors",
+    "aws_cloudwatch_metric_alarm.control_throttles",
+    "aws_cloudwatch_metric_alarm.dead_letters",
+    "aws_cloudwatch_metric_alarm.deliver_errors",
+    "aws_cloudwatch_metric_alarm.queue_age",
+    "aws_cloudwatch_metric_alarm.sockets_failing",
+    "aws_cloudwatch_metric_alarm.table_throttles",
+    "aws_cloudwatch_metric_alarm.websocket_errors",
+    "aws_cloudwatch_metric_alarm.websocket_throttles",
     "aws_dynamodb_table.Connections",
     "aws_iam_role.control",
     "aws_iam_role.deliver",
@@ -36,6 +48,8 @@ ADDRESSES = [
     "aws_lambda_function.websocket",
     "aws_lambda_permission.control",
     "aws_lambda_permission.websocket",
+    "aws_sns_topic.alarms",
+    "aws_sns_topic_policy.alarms",
     "aws_sqs_queue.dead_letters",
     "aws_sqs_queue.deferred",
     "aws_ssm_parameter.jwt_secret",
@@ -49,6 +63,7 @@ ADDRESSES_OF_OPTIONS = [
     "aws_cloudwatch_log_group.websocket_access",
     "aws_route53_record.validation",
     "aws_route53_record.websocket",
+    "aws_sns_topic_subscription.alarm_mail",
     "data.aws_route53_zone.zone",
 ]
 
@@ -96,13 +111,13 @@ def test_no_name_is_that_of_the_other_stage(defaults: Synthesis) -> None:
     for stack in (STAGING, PRODUCTION):
         for type_, resources in defaults.stack(stack).config["resource"].items():
             for resource in resources.values():
-                for key in ("name", "function_name"):
+                for key in ("name", "function_name", "alarm_name", "dashboard_name"):
                     name = resource.get(key, "")
                     if key == "name" and (name in ("live", "$default") or type_ == "aws_iam_role_policy"):
                         continue  # within an API, or within a role
                     if name and not name.startswith("${"):
                         named.setdefault(stack, []).append(f"{type_} {name}")
-    assert len(named[STAGING]) == len(named[PRODUCTION]) == 15
+    assert len(named[STAGING]) == len(named[PRODUCTION]) == 28
     assert set(named[STAGING]).isdisjoint(named[PRODUCTION])
 
 

@@ -1,0 +1,249 @@
+"""What needs a person: the alarms, and the topic that tells of them. docs/operations.md has a heading for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from constructs import Construct
+
+from .aws import (
+    CloudwatchMetricAlarm,
+    CloudwatchMetricAlarmMetricQuery,
+    CloudwatchMetricAlarmMetricQueryMetric,
+    SnsTopic,
+    SnsTopicPolicy,
+    SnsTopicSubscription,
+)
+from .metrics import Metric, Metrics
+from .naming import named
+
+QUEUE_AGE_S = 15 * 60
+"""A large publish takes minutes at most. What is retried rests longer each time: it has failed ten times by then."""
+BACKEND_FAILURE_PERCENT = 10
+PERIOD_S = 60
+PAGE = "docs/operations.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """An alarm goes off when `expression` is over `threshold` in `datapoints` of the last `of` minutes.
+
+    In `expression` the metrics are `m0`, `m1` and so on; without one there is one metric. `when_missing` is what
+    minutes without data mean. `first` is the command to begin with.
+    """
+
+    name: str
+    meaning: str
+    action: str
+    first: str
+    metrics: Sequence[Metric]
+    datapoints: int
+    of: int
+    threshold: float = 0
+    expression: str | None = None
+    when_missing: str = "notBreaching"
+
+    @property
+    def description(self) -> str:
+        return f"{self.meaning} {self.action} First: {self.first} More: {PAGE}#{self.name}"
+
+
+def alarms(metrics: Metrics) -> list[Alarm]:
+    """Each of one deployment, in the order of the page. A minute without events has no data, and is a good one."""
+    stack = metrics.stack_name
+
+    def log_of(function: str) -> str:
+        return f"aws logs tail /aws/lambda/{stack}-{function} --since 30m --filter-pattern '?WARNING ?ERROR ?timeout'"
+
+    return [
+        Alarm(
+            name="backend-failing",
+            meaning=f"Your backend fails at over {BACKEND_FAILURE_PERCENT} % of the events: clients are turned away, "
+            "what they send is lost.",
+            action="Look at the backend first. The log says what it answered.",
+            first=log_of("websocket"),
+            metrics=[metrics.ours("BackendFailures"), *metrics.backend_calls()],
+            expression=f"100 * FILL(m0, 0) / ({_sum(1, len(metrics.backend_calls()))})",
+            threshold=BACKEND_FAILURE_PERCENT,
+            datapoints=3,
+            of=15,
+        ),
+        Alarm(
+            name="websocket-errors",
+            meaning="The websocket function crashes, runs out of time or does not start: connects fail, frames are "
+            "lost.",
+            action="The log has the reason. If it began with a deploy, roll back.",
+            first=log_of("websocket"),
+            metrics=[metrics.function("websocket", "Errors")],
+            datapoints=2,
+            of=5,
+        ),
+        Alarm(
+            name="control-errors",
+            meaning="The control function crashes, runs out of time or does not start: publishers get errors.",
+            action="The log has the reason. If it began with a deploy, roll back.",
+            first=log_of("control"),
+            metrics=[metrics.function("control", "Errors")],
+            datapoints=2,
+            of=5,
+        ),
+        Alarm(
+            name="deliver-errors",
+            meaning="The deliver function crashes, runs out of time or does not start: what is queued waits.",
+            action="Nothing is lost for six hours. The log has the reason. If it began with a deploy, roll back.",
+            first=log_of("deliver"),
+            metrics=[metrics.function("deliver", "Errors")],
+            datapoints=2,
+            of=5,
+        ),
+        Alarm(
+            name="websocket-throttles",
+            meaning="Lambda turns events of clients away: connects fail, frames are lost.",
+            action="All functions of the account in this region share its concurrency: raise it, or stop what uses it.",
+            first="aws lambda get-account-settings",
+            metrics=[metrics.function("websocket", "Throttles")],
+            datapoints=3,
+            of=5,
+        ),
+        Alarm(
+            name="control-throttles",
+            meaning="Lambda turns calls of the control API away: publishers get 503.",
+            action="All functions of the account in this region share its concurrency: raise it, or stop what uses it.",
+            first="aws lambda get-account-settings",
+            metrics=[metrics.function("control", "Throttles")],
+            datapoints=3,
+            of=5,
+        ),
+        # None for the deliver function's: the queue offers again what was turned away, and queue-age watches that.
+        Alarm(
+            name="sockets-failing",
+            meaning="API Gateway cannot call the websocket function, or waits for it in vain: clients get errors.",
+            action="If websocket-errors or websocket-throttles is on too, begin there. Else deploy again: the "
+            "permission to call it may be gone.",
+            first=f"aws lambda get-policy --function-name {stack}-websocket",
+            # Not IntegrationError: a backend that refuses a client is one.
+            metrics=[metrics.websocket("ExecutionError")],
+            datapoints=3,
+            of=5,
+        ),
+        Alarm(
+            name="control-api-failing",
+            meaning="The control API answers with 5xx: publishes are not taken, or not wholly done.",
+            action="If control-errors or control-throttles is on too, begin there. Publishers should repeat, with the "
+            "same message id.",
+            first=log_of("control"),
+            metrics=[metrics.control("5xx")],
+            datapoints=3,
+            of=5,
+        ),
+        Alarm(
+            name="queue-age",
+            meaning=f"A message has waited in the queue for {QUEUE_AGE_S // 60} minutes: a publish is late, or your "
+            "backend does not hear of a CLOSE.",
+            action="If backend-failing is on too, begin there. The log says what fails, and when it is tried again.",
+            first=log_of("deliver"),
+            metrics=[metrics.queue("ApproximateAgeOfOldestMessage")],
+            threshold=QUEUE_AGE_S,
+            datapoints=5,
+            of=5,
+        ),
+        Alarm(
+            name="dead-letters",
+            meaning="The gateway has given up, after six hours of attempts: texts that clients did not get, or a CLOSE "
+            "that your backend was not told of.",
+            action="See what it is, mend the cause, then send it again: the same command without --dry-run.",
+            first=f"slip-sockets redrive --stack {stack} --dry-run",
+            metrics=[metrics.dead_letters()],
+            datapoints=1,
+            of=1,
+            # SQS tells nothing of a queue that nobody has used for six hours: what lies in it still lies there.
+            when_missing="ignore",
+        ),
+        Alarm(
+            name="table-throttles",
+            meaning="DynamoDB turns away reads or writes of the table or its index: events fail, or are late.",
+            action="On demand it grows by itself within minutes. If it goes on, one channel or connection is too busy, "
+            "or the account's limit for a table is reached.",
+            first=f"aws dynamodb describe-table --table-name {stack}-Connections",
+            metrics=[*metrics.table_and_index("ReadThrottleEvents"), *metrics.table_and_index("WriteThrottleEvents")],
+            expression=_sum(0, 4),
+            datapoints=3,
+            of=5,
+        ),
+    ]
+
+
+def _sum(first: int, count: int) -> str:
+    return " + ".join(f"FILL(m{index}, 0)" for index in range(first, first + count))
+
+
+class Alarms(Construct):
+    """All alarms of a deployment. `arns` are Terraform references."""
+
+    def __init__(self, scope: Construct, id_: str, *, metrics: Metrics, email: str | None) -> None:
+        super().__init__(scope, id_)
+        stack_name = metrics.stack_name
+        # Not encrypted by a key of KMS. AWS's own for SNS lets no alarm use it, and its policy cannot be changed:
+        # alarms would be silent. One of ours is 1 USD a month, and the texts say nothing secret.
+        # https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
+        topic = named(SnsTopic(self, "topic", name=f"{stack_name}-alarms"), "alarms")
+        if email is not None:
+            subscription = SnsTopicSubscription(self, "mail", topic_arn=topic.arn, protocol="email", endpoint=email)
+            named(subscription, "alarm_mail")
+        self.arns = [self._alarm(alarm, stack_name, topic.arn).arn for alarm in alarms(metrics)]
+        policy = SnsTopicPolicy(self, "policy", arn=topic.arn, policy=_only_from(self.arns, topic.arn))
+        named(policy, "alarms")
+
+    def _alarm(self, alarm: Alarm, stack_name: str, topic_arn: str) -> CloudwatchMetricAlarm:
+        made = CloudwatchMetricAlarm(
+            self,
+            alarm.name,
+            alarm_name=f"{stack_name}-{alarm.name}",
+            alarm_description=alarm.description,
+            comparison_operator="GreaterThanThreshold",
+            threshold=alarm.threshold,
+            evaluation_periods=alarm.of,
+            datapoints_to_alarm=alarm.datapoints,
+            treat_missing_data=alarm.when_missing,
+            metric_query=_queries(alarm),
+            alarm_actions=[topic_arn],
+            ok_actions=[topic_arn],
+        )
+        return named(made, alarm.name.replace("-", "_"))
+
+
+def _only_from(alarm_arns: Sequence[str], topic_arn: str) -> str:
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Action": "sns:Publish",
+        "Resource": topic_arn,
+        "Condition": {"ArnEquals": {"aws:SourceArn": list(alarm_arns)}},
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def _queries(alarm: Alarm) -> list[CloudwatchMetricAlarmMetricQuery]:
+    is_metric = alarm.expression is None
+    queries = [
+        CloudwatchMetricAlarmMetricQuery(id=f"m{index}", metric=_metric(metric), return_data=is_metric)
+        for index, metric in enumerate(alarm.metrics)
+    ]
+    if not is_metric:
+        watched = CloudwatchMetricAlarmMetricQuery(
+            id="watched", expression=alarm.expression, label=alarm.name, return_data=True
+        )
+        queries.append(watched)
+    return queries
+
+
+def _metric(metric: Metric) -> CloudwatchMetricAlarmMetricQueryMetric:
+    return CloudwatchMetricAlarmMetricQueryMetric(
+        namespace=metric.namespace,
+        metric_name=metric.name,
+        dimensions=dict(metric.dimensions),
+        stat=metric.statistic,
+        period=PERIOD_S,
+    )

@@ -1,0 +1,162 @@
+"""A page of CloudWatch for a deployment: what is wrong first, then what happens, from clients to the table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from constructs import Construct
+
+from slip_sockets.aws.watch import EVENT_TYPES
+
+from .aws import CloudwatchDashboard
+from .metrics import FROM_BACKEND, Metric, Metrics
+from .naming import named
+
+COLUMNS = 24
+"""The width of a dashboard.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/CloudWatch-Dashboard-Body-Structure.html"""
+HEIGHT = 6
+PERIOD_S = 60
+
+_INTRODUCTION = (
+    "**{stack}**: what is wrong, then clients, the backend, fan-out, the queue, and AWS's parts. What each alarm means "
+    "and what to do is in `docs/operations.md`."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    title: str
+    metrics: Sequence[Metric]
+    unit: str
+
+
+def graphs(metrics: Metrics) -> list[Graph]:
+    """Three to a row, in the order in which they are read. A dashboard of up to 50 metrics is one that AWS may give for
+    nothing: https://aws.amazon.com/cloudwatch/pricing/"""
+    latencies = ("p50", "p99")
+    return [
+        Graph(
+            "Connections and messages",
+            [
+                metrics.websocket("ConnectCount", label="connects"),
+                metrics.websocket("MessageCount", label="messages, both ways"),
+            ],
+            "a minute",
+        ),
+        Graph(
+            "Events by type",
+            [
+                *metrics.ours_by_type("BackendLatency", ("OPEN", "TEXT", "CLOSE"), "SampleCount"),
+                metrics.control("Count", label="CONTROL"),
+                metrics.queue("NumberOfMessagesReceived", "Sum", "DEFERRED"),
+            ],
+            "a minute",
+        ),
+        Graph("Failures by type", metrics.ours_by_type("Failures", EVENT_TYPES), "a minute"),
+        Graph("Backend: latency, p99", metrics.ours_by_type("BackendLatency", FROM_BACKEND, "p99"), "ms"),
+        Graph("Backend: failures", [metrics.ours("BackendFailures", label="failures")], "a minute"),
+        Graph(
+            "Integration: latency of both APIs",
+            [
+                *(metrics.websocket("IntegrationLatency", each, f"websocket {each}") for each in latencies),
+                *(metrics.control("IntegrationLatency", each, f"control {each}") for each in latencies),
+            ],
+            "ms",
+        ),
+        Graph(
+            "Fan-out: subscribers of a publish",
+            [
+                metrics.ours("Matched", "Maximum", "the most"),
+                metrics.ours("Matched", "p50", "half have at most"),
+                metrics.ours("Matched", "SampleCount", "publishes a minute"),
+            ],
+            "subscribers",
+        ),
+        Graph(
+            "Fan-out: what became of them",
+            [metrics.ours(name, label=name.lower()) for name in ("Sent", "Gone", "Queued")],
+            "a minute",
+        ),
+        Graph(
+            "Errors of the APIs",
+            [
+                metrics.websocket("ClientError", label="websocket, before the function (429 too)"),
+                metrics.websocket("IntegrationError", label="websocket, refused by us or the backend"),
+                metrics.websocket("ExecutionError", label="websocket, function not reached"),
+                metrics.control("4xx", label="control 4xx"),
+                metrics.control("5xx", label="control 5xx"),
+            ],
+            "a minute",
+        ),
+        Graph("Queue: age of the oldest message", [metrics.queue("ApproximateAgeOfOldestMessage", label="age")], "s"),
+        Graph(
+            "Queue: messages",
+            [
+                metrics.queue("ApproximateNumberOfMessagesVisible", label="waiting"),
+                metrics.queue("ApproximateNumberOfMessagesNotVisible", label="in hand, or resting"),
+            ],
+            "messages",
+        ),
+        Graph("Dead letters", [metrics.dead_letters()], "messages"),
+        Graph("Functions: errors", metrics.each_function("Errors"), "a minute"),
+        Graph("Functions: throttles", metrics.each_function("Throttles"), "a minute"),
+        Graph("Functions: at once", metrics.each_function("ConcurrentExecutions", "Maximum"), "functions"),
+        Graph(
+            "Table: throttles",
+            [*metrics.table_and_index("ReadThrottleEvents"), *metrics.table_and_index("WriteThrottleEvents")],
+            "a minute",
+        ),
+    ]
+
+
+class Dashboard(Construct):
+    """The dashboard `<stack>`."""
+
+    def __init__(self, scope: Construct, id_: str, *, metrics: Metrics, alarm_arns: Sequence[str], region: str) -> None:
+        super().__init__(scope, id_)
+        body = {"start": "-PT3H", "widgets": _widgets(metrics, alarm_arns, region)}
+        dashboard = CloudwatchDashboard(
+            self, "dashboard", dashboard_name=metrics.stack_name, dashboard_body=json.dumps(body)
+        )
+        named(dashboard, "dashboard")
+
+
+def _widgets(metrics: Metrics, alarm_arns: Sequence[str], region: str) -> list[dict[str, object]]:
+    introduction = {"markdown": _INTRODUCTION.format(stack=metrics.stack_name)}
+    widgets: list[dict[str, object]] = [
+        {"type": "text", "x": 0, "y": 0, "width": 6, "height": 3, "properties": introduction},
+        {
+            "type": "alarm",
+            "x": 6,
+            "y": 0,
+            "width": 18,
+            "height": 3,
+            "properties": {"title": "Alarms", "alarms": list(alarm_arns)},
+        },
+    ]
+    width = COLUMNS // 3
+    for index, graph in enumerate(graphs(metrics)):
+        row, column = divmod(index, 3)
+        place = {"x": column * width, "y": 3 + row * HEIGHT, "width": width, "height": HEIGHT}
+        widgets.append({"type": "metric", **place, "properties": _graph(graph, region)})
+    return widgets
+
+
+def _graph(graph: Graph, region: str) -> dict[str, object]:
+    return {
+        "title": graph.title,
+        "region": region,
+        "view": "timeSeries",
+        "stacked": False,
+        "period": PERIOD_S,
+        "metrics": [_line(metric) for metric in graph.metrics],
+        "yAxis": {"left": {"min": 0, "label": graph.unit, "showUnits": False}},
+    }
+
+
+def _line(metric: Metric) -> list[object]:
+    dimensions = [text for dimension in metric.dimensions.items() for text in dimension]
+    return [metric.namespace, metric.name, *dimensions, {"stat": metric.statistic, "label": metric.label}]

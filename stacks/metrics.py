@@ -1,0 +1,85 @@
+"""The metrics of a deployment, AWS's and ours: what the alarms and the dashboard look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from slip_sockets.aws.connections import INDEX_NAME
+from slip_sockets.aws.watch import EVENT_TYPES, NAMESPACE
+
+FROM_BACKEND = tuple(event_type for event_type in EVENT_TYPES if event_type != "CONTROL")
+"""The types of events at which the backend is called; DEFERRED is what it was told late."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric of CloudWatch. `statistic` is `Sum`, `Maximum`, `p99` and the like; `label` is for people."""
+
+    namespace: str
+    name: str
+    dimensions: Mapping[str, str]
+    statistic: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Gives a deployment's metrics. The names are Terraform references or texts; `functions` are by their short names.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-logging.html
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
+    https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html
+    """
+
+    stack_name: str
+    websocket_api_id: str
+    websocket_stage: str
+    control_api_id: str
+    functions: Mapping[str, str]
+    table_name: str
+    queue_name: str
+    dead_letters_name: str
+
+    def websocket(self, name: str, statistic: str = "Sum", label: str | None = None) -> Metric:
+        dimensions = {"ApiId": self.websocket_api_id, "Stage": self.websocket_stage}
+        return Metric("AWS/ApiGateway", name, dimensions, statistic, label or name)
+
+    def control(self, name: str, statistic: str = "Sum", label: str | None = None) -> Metric:
+        return Metric("AWS/ApiGateway", name, {"ApiId": self.control_api_id}, statistic, label or name)
+
+    def function(self, function: str, name: str, statistic: str = "Sum") -> Metric:
+        dimensions = {"FunctionName": self.functions[function]}
+        return Metric("AWS/Lambda", name, dimensions, statistic, function)
+
+    def each_function(self, name: str, statistic: str = "Sum") -> list[Metric]:
+        return [self.function(function, name, statistic) for function in self.functions]
+
+    def queue(self, name: str, statistic: str = "Maximum", label: str | None = None) -> Metric:
+        return Metric("AWS/SQS", name, {"QueueName": self.queue_name}, statistic, label or name)
+
+    def dead_letters(self) -> Metric:
+        dimensions = {"QueueName": self.dead_letters_name}
+        return Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", dimensions, "Maximum", "dead letters")
+
+    def table(self, name: str) -> Metric:
+        return Metric("AWS/DynamoDB", name, {"TableName": self.table_name}, "Sum", name)
+
+    def table_and_index(self, name: str) -> list[Metric]:
+        of_table = self.table(name)
+        of_index = {"TableName": self.table_name, "GlobalSecondaryIndexName": INDEX_NAME}
+        return [of_table, replace(of_table, dimensions=of_index, label=f"{name}, index")]
+
+    def ours(self, name: str, statistic: str = "Sum", label: str | None = None) -> Metric:
+        return Metric(NAMESPACE, name, {"stack": self.stack_name}, statistic, label or name)
+
+    def ours_by_type(self, name: str, event_types: Sequence[str], statistic: str = "Sum") -> list[Metric]:
+        return [
+            Metric(NAMESPACE, name, {"stack": self.stack_name, "eventType": event_type}, statistic, event_type)
+            for event_type in event_types
+        ]
+
+    def backend_calls(self) -> list[Metric]:
+        return self.ours_by_type("BackendLatency", FROM_BACKEND, "SampleCount")

@@ -1,0 +1,81 @@
+"""What the page on operations says of commands, metrics, prices and logs. Its alarms are held by
+`tests/stacks/test_alarms.py`, the fields of its queries by `tests/e2e/test_deployment.py`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore import xform_name
+
+from slip_sockets.aws.watch import BY_EVENT_TYPE, BY_STACK, EVENT_TYPES, NAMESPACE, Watch
+
+from .markdown import Page
+
+PAGE = Page("docs/operations.md")
+OF_THE_COMMAND_LINE = {("logs", "tail"): {"--since", "--filter-pattern"}}
+"""Commands that are no call of AWS's API but a convenience of its command line's.
+https://docs.aws.amazon.com/cli/latest/reference/logs/tail.html"""
+
+
+def commands() -> list[list[str]]:
+    lines = [line for block in PAGE.blocks for line in block.text.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("aws ")]
+
+
+def test_aws_has_each_command() -> None:
+    assert len(commands()) == 10
+    session = botocore.session.get_session()
+    for service, command, *arguments in commands():
+        options = {word for word in arguments if word.startswith("--")}
+        if (service, command) in OF_THE_COMMAND_LINE:
+            assert options <= OF_THE_COMMAND_LINE[service, command]
+            continue
+        model = session.get_service_model(service)
+        (operation,) = (name for name in model.operation_names if xform_name(name, "-") == command)
+        shape: Any = model.operation_model(operation).input_shape
+        known = {f"--{xform_name(name, '-')}" for name in shape.members}
+        assert {f"--{xform_name(name, '-')}" for name in shape.required_members} <= options <= known
+
+
+def test_the_table_of_metrics_is_whole() -> None:
+    rows = PAGE.rows("Our metrics")
+    told = {name: row[1].code for row in rows for name in row[0].code}
+    by_event_type = dict.fromkeys(BY_EVENT_TYPE, ("stack", "eventType"))
+    assert told == by_event_type | dict.fromkeys(BY_STACK, ("stack",))
+    assert f"the namespace `{NAMESPACE}`" in PAGE.path.read_text()
+
+
+def test_the_table_of_fields_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    watch = Watch("chat")
+
+    class Context:
+        aws_request_id = "c6af9ac6"
+
+    def handler(event: Any, context: Any) -> None:
+        for metric in (*BY_EVENT_TYPE, *BY_STACK):
+            watch.tally.count(metric)  # type: ignore[arg-type]
+
+    watch.websocket(handler)({"requestContext": {"eventType": "CONNECT", "connectionId": "AAAA="}}, Context)
+    line = json.loads(capsys.readouterr().out)
+    assert {name for row in PAGE.rows("Logs") for name in row[0].code} == line.keys()
+    (types,) = (row[1].code for row in PAGE.rows("Logs") if row[0].code == ("eventType",))
+    assert types == EVENT_TYPES
+
+
+def test_the_most_metrics_are_as_many_as_it_says() -> None:
+    """CONTROL has no backend."""
+    most = len(EVENT_TYPES) + len(EVENT_TYPES) - 1 + len(BY_STACK)
+    assert list(BY_EVENT_TYPE) == ["Failures", "BackendLatency"]
+    assert re.search(
+        rf"\| our metrics \| at most {most}, at 0\.30, [^|]*\| 0 to {most * 0.3:.2f} \|", PAGE.path.read_text()
+    )
+
+
+def test_alarms_cost_their_number() -> None:
+    number, usd = re.findall(r"(\d+) metrics in alarms, at 0\.10 \| ([\d.]+)", PAGE.path.read_text())[0]
+    assert float(usd) == round(int(number) * 0.1, 2)

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from slip_sockets.aws.watch import BY_EVENT_TYPE, BY_STACK, EVENT_TYPES, NAMESPACE
+
+from ..docs.markdown import Page
+from .synthesis import FUNCTIONS, Stack
+from .watched import alarms, dashboard, of_alarms, of_dashboard
+
+MAX_METRICS = 50
+"""Of a dashboard that is one of the three for nothing. https://aws.amazon.com/cloudwatch/pricing/"""
+
+API = {"ApiId"}
+STAGE = {"ApiId", "Stage"}
+FUNCTION = {"FunctionName"}
+QUEUE = {"QueueName"}
+TABLE = ({"TableName"}, {"TableName", "GlobalSecondaryIndexName"})
+OF_AWS: dict[tuple[str, str], tuple[set[str], ...]] = {
+    ("AWS/ApiGateway", "ConnectCount"): (STAGE,),
+    ("AWS/ApiGateway", "MessageCount"): (STAGE,),
+    ("AWS/ApiGateway", "ClientError"): (STAGE,),
+    ("AWS/ApiGateway", "IntegrationError"): (STAGE,),
+    ("AWS/ApiGateway", "ExecutionError"): (STAGE,),
+    ("AWS/ApiGateway", "IntegrationLatency"): (STAGE, API),
+    ("AWS/ApiGateway", "Count"): (API,),
+    ("AWS/ApiGateway", "4xx"): (API,),
+    ("AWS/ApiGateway", "5xx"): (API,),
+    ("AWS/Lambda", "Errors"): (FUNCTION,),
+    ("AWS/Lambda", "Throttles"): (FUNCTION,),
+    ("AWS/Lambda", "ConcurrentExecutions"): (FUNCTION,),
+    ("AWS/SQS", "ApproximateAgeOfOldestMessage"): (QUEUE,),
+    ("AWS/SQS", "ApproximateNumberOfMessagesVisible"): (QUEUE,),
+    ("AWS/SQS", "ApproximateNumberOfMessagesNotVisible"): (QUEUE,),
+    ("AWS/SQS", "NumberOfMessagesReceived"): (QUEUE,),
+    ("AWS/DynamoDB", "ReadThrottleEvents"): TABLE,
+    ("AWS/DynamoDB", "WriteThrottleEvents"): TABLE,
+}
+"""AWS's metrics that are looked at, with the dimensions under which it has them: a slip of the pen would be a graph, or
+an alarm, that is empty for ever.
+https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-logging.html
+https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
+https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/metrics-dimensions.html"""
+
+VALUES = {
+    "ApiId": {"${aws_apigatewayv2_api.websocket.id}", "${aws_apigatewayv2_api.control.id}"},
+    "Stage": {"${aws_apigatewayv2_stage.live.name}"},
+    "FunctionName": {f"${{aws_lambda_function.{name}.function_name}}" for name in FUNCTIONS},
+    "QueueName": {"${aws_sqs_queue.deferred.name}", "${aws_sqs_queue.dead_letters.name}"},
+    "TableName": {"${aws_dynamodb_table.Connections.name}"},
+    "GlobalSecondaryIndexName": {"channel-index"},
+}
+
+
+def test_aws_has_its_metrics_under_these_dimensions(stack: Stack) -> None:
+    looked_at = [each for each in (*of_alarms(stack), *of_dashboard(stack)) if each.namespace != NAMESPACE]
+    assert {(each.namespace, each.name) for each in looked_at} == OF_AWS.keys()
+    for each in looked_at:
+        assert set(each.dimensions) in OF_AWS[each.namespace, each.name], each
+        assert all(value in VALUES[name] for name, value in each.dimensions.items()), each
+
+
+def test_the_websocket_apis_metrics_and_the_http_apis_are_not_mixed(stack: Stack) -> None:
+    for each in (*of_alarms(stack), *of_dashboard(stack)):
+        if "ApiId" in each.dimensions:
+            api = "websocket" if "Stage" in each.dimensions else "control"
+            assert each.dimensions["ApiId"] == f"${{aws_apigatewayv2_api.{api}.id}}", each
+
+
+def test_every_metric_of_ours_is_one_that_the_functions_tell(stack: Stack) -> None:
+    """And under the dimensions under which they tell it."""
+    for each in (*of_alarms(stack), *of_dashboard(stack)):
+        if each.namespace == NAMESPACE:
+            expected = {"stack": stack.folder.name}
+            if each.name in BY_EVENT_TYPE:
+                assert each.dimensions["eventType"] in EVENT_TYPES
+                expected["eventType"] = each.dimensions["eventType"]
+            else:
+                assert each.name in BY_STACK
+            assert each.dimensions == expected, each
+            assert all(stack.environment(name)["STACK_NAME"] == expected["stack"] for name in FUNCTIONS)
+
+
+def test_every_metric_that_the_functions_tell_is_shown(stack: Stack) -> None:
+    shown = {each.name for each in of_dashboard(stack) if each.namespace == NAMESPACE}
+    assert shown == {*BY_EVENT_TYPE, *BY_STACK}
+
+
+def test_what_an_alarm_watches_is_shown(stack: Stack) -> None:
+    shown = {each.metric for each in of_dashboard(stack)}
+    assert [each for each in of_alarms(stack) if each.metric not in shown] == []
+
+
+def test_all_alarms_are_on_it(stack: Stack) -> None:
+    (arns,) = (widget["properties"]["alarms"] for widget in dashboard(stack)["widgets"] if widget["type"] == "alarm")
+    made = stack.config["resource"]["aws_cloudwatch_metric_alarm"]
+    assert len(arns) == len(alarms(stack))
+    assert sorted(arns) == sorted(f"${{aws_cloudwatch_metric_alarm.{address}.arn}}" for address in made)
+
+
+def test_it_is_one_of_those_for_nothing(stack: Stack) -> None:
+    number = len(list(of_dashboard(stack)))
+    assert number <= MAX_METRICS
+    assert f"| {number} metrics in it;" in Page("docs/operations.md").path.read_text()
+
+
+def test_its_name_is_the_stacks(stack: Stack) -> None:
+    assert stack.resource("cloudwatch_dashboard", "dashboard")["dashboard_name"] == stack.folder.name
+
+
+def test_no_widget_covers_another(stack: Stack) -> None:
+    cells = [
+        (widget["x"] + column, widget["y"] + row)
+        for widget in dashboard(stack)["widgets"]
+        for column in range(widget["width"])
+        for row in range(widget["height"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert max(column for column, _ in cells) == 23  # CloudWatch has 24 columns
