@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http
+import json
 import re
 from collections.abc import Callable
 from typing import cast
@@ -10,7 +12,7 @@ from typing import cast
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*websocket", re.IGNORECASE)
 _MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
-"""How long a client may take over the head of its first request."""
+"""How long a client may take over the head of its first request, however busily it sends."""
 MAX_WAITING = 4096
 """How many may be about it at once; then the one that has taken longest is cut off."""
 
@@ -41,7 +43,7 @@ class FrontDoor(asyncio.Protocol):
             longest._stop_waiting()
             longest.abort()
         self._waiting[self] = None
-        self._timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._give_up)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._stop_waiting()
@@ -52,15 +54,31 @@ class FrontDoor(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._head += data
+        while self._head.startswith(b"\r\n"):  # not of a request; RFC 9112, section 2.2
+            del self._head[:2]
         end = self._head.find(b"\r\n\r\n")
-        if end < 0 and len(self._head) <= _MAX_HEAD_BYTES:
+        if end < 0:
+            if len(self._head) > _MAX_HEAD_BYTES:
+                self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return
         self._stop_waiting()
-        is_socket = _UPGRADE.search(self._head, 0, end) if end >= 0 else None
+        is_socket = _UPGRADE.search(self._head, 0, end) is not None
         handler = self._new_socket() if is_socket else cast(asyncio.Protocol, self._new_http_handler())
         self._transport.set_protocol(handler)
         handler.connection_made(self._transport)
         handler.data_received(bytes(self._head))
+
+    def _give_up(self) -> None:
+        if self._head:
+            self._refuse(http.HTTPStatus.REQUEST_TIMEOUT)
+        else:  # a browser opens connections that it may not use, and would take an answer for the next request's
+            self.abort()
+
+    def _refuse(self, status: http.HTTPStatus) -> None:
+        body = json.dumps({"message": status.phrase})
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        self._transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        self._transport.close()
 
     def _stop_waiting(self) -> None:
         self._waiting.pop(self, None)

@@ -118,12 +118,6 @@ async def test_garbage_is_answered_with_400(server: DevServer) -> None:
         assert (await client.read_head())[0] == 400
 
 
-async def test_head_that_does_not_end_is_refused(server: DevServer) -> None:
-    async with raw_client(server) as client:
-        client.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000)
-        assert (await client.read_head())[0] == 400
-
-
 async def test_rows_are_gone_once_everybody_has_left(
     server: DevServer, backend: ScriptedBackend, control: Control
 ) -> None:

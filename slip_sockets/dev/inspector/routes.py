@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from ..http_server import read_body
 from .recorder import Body, Record, Recorder, Stream
 
 PREFIX = "/_inspector"
@@ -79,7 +80,7 @@ def inspector_routes(recorder: Recorder, serving: Serving) -> list[web.RouteDef]
         _guard(request)
         if request.content_type != "application/json":  # what a form of another site cannot send
             raise web.HTTPUnsupportedMediaType
-        status, body = await serving.control(await request.read())
+        status, body = await serving.control(await read_body(request))
         return web.Response(status=status, text=body, content_type="application/json", headers=_HEADERS)
 
     async def clear(request: web.Request) -> web.StreamResponse:
