@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
 BODY_TIMEOUT_S = 30.0
 """How long a client may take over a body, however busily it sends: an HTTP API's function has as long."""
 
 
 async def read_body(request: web.Request) -> bytes:
-    """Raises HTTPRequestTimeout where the body does not come in time, HTTPRequestEntityTooLarge where it is
-    too long.
-    """
+    """Raises HTTPRequestTimeout where the body does not come in time, HTTPBadRequest where it breaks off, and
+    HTTPRequestEntityTooLarge where it is too long."""
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
     except TimeoutError as error:
-        message = '{"message": "Request Timeout"}'
-        raise web.HTTPRequestTimeout(text=message, content_type="application/json") from error
+        raise _refusal(web.HTTPRequestTimeout, "Request Timeout") from error
+    except (RequestPayloadError, ConnectionError) as error:  # of the client's, who may be gone already
+        raise _refusal(web.HTTPBadRequest, "Bad Request") from error
+
+
+def _refusal(kind: type[web.HTTPClientError], message: str) -> web.HTTPClientError:
+    return kind(text=json.dumps({"message": message}), content_type="application/json")
 
 
 class _Quiet(logging.Filter):
@@ -31,7 +37,7 @@ class _Quiet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
-            record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}", None
+            record.msg, record.args = "a request is no HTTP: %s; refused with 400", (type(error).__name__,)
             record.exc_info = None
             record.levelno, record.levelname = logging.INFO, "INFO"
         return True

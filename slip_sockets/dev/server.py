@@ -135,7 +135,13 @@ class DevServer:
         app.add_routes(management_routes(self.edge))
         app.add_routes([web.post("/control", self._control), web.post("/control/{tail:.*}", self._control)])
         app.router.add_route("*", "/{tail:.*}", _not_found)
-        self._runner = web.AppRunner(app, access_log=None, logger=http_log, keepalive_timeout=IDLE_CONNECTION_S)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=http_log,
+            keepalive_timeout=IDLE_CONNECTION_S,
+            auto_decompress=False,  # nor does API Gateway
+        )
         await self._runner.setup()
         try:
             await self._listener.start_serving()

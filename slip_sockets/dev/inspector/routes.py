@@ -108,7 +108,10 @@ def _guard(request: web.Request) -> None:
 
 def _is_here(host: str) -> bool:
     """Tell whether a Host header is an address, or localhost: no name that somebody else could lead here."""
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # no host at all
+        return False
     try:
         ipaddress.ip_address(name)
     except ValueError:
