@@ -158,6 +158,7 @@ class WebSocket(asyncio.Protocol):
         if end >= 0:
             size = end + 4 - known
             data, self._early = data[:size], data[size:]
+            self._head.clear()
         return data
 
     def _begin(self) -> None:

@@ -390,3 +390,28 @@ async def test_control_api_does_nothing_for_who_has_the_backends_token(scene: Sc
     async with scene.control.session.request(method, url, data=body, headers=headers) as answer:
         assert answer.status in (400, 403, 404, 405)
     await scene.assert_untouched(before)
+
+
+ELSEWHERE = {
+    "in two headers": ("/control", "Authorization: Bearer TOKEN\r\nAuthorization: Bearer x\r\n"),
+    "in the second of two headers": ("/control", "Authorization: Bearer x\r\nAuthorization: Bearer TOKEN\r\n"),
+    "twice": ("/control", "Authorization: Bearer TOKEN\r\nauthorization: Bearer TOKEN\r\n"),
+    "in the query": ("/control?Authorization=Bearer%20TOKEN&access_token=TOKEN", ""),
+    "in the path": ("/control/TOKEN", ""),
+    "as a user's password": ("http://Bearer:TOKEN@127.0.0.1/control", ""),
+    "in a cookie": ("/control", "Cookie: Authorization=Bearer TOKEN\r\n"),
+    "in other headers": ("/control", "X-Authorization: Bearer TOKEN\r\nProxy-Authorization: Bearer TOKEN\r\n"),
+    "as a subprotocol": ("/control", "Sec-WebSocket-Protocol: TOKEN\r\n"),
+    "under a name that looks like it": ("/control", "Authorization\xa0: Bearer TOKEN\r\n"),
+}
+
+
+@pytest.mark.parametrize(("target", "headers"), ELSEWHERE.values(), ids=ELSEWHERE.keys())
+async def test_token_counts_in_its_one_header_alone(scene: Scene, target: str, headers: str) -> None:
+    before = scene.states()
+    body = fill_in("BODY", scene)
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+    async with raw_client(scene.server) as attacker:
+        attacker.send(fill_in(head, scene).encode("latin-1"), body.encode())
+        assert (await attacker.read_head())[0] in (400, 403)
+        await scene.assert_untouched(before)

@@ -18,22 +18,12 @@ from slip_sockets.gateway.proxy import ProxyEvent, ProxyResponse
 from ..contract.raw import BINARY, CLOSE, CONT, HANDSHAKE, PING, PONG, TEXT, RawClient, frame, raw_client, raw_socket
 from ..contract.wire import TIMEOUT_S, joined, running
 from ..scripted_backend import ScriptedBackend
-from .edges import RecordingFunction, answering, edge_with
+from .edges import RecordingFunction, answering, edge_with, end, told
 
 KIB = 1024
 GREETING = "gr\u00fc\u00dfe \U0001f44b".encode()
 BRIEF_S = 0.3
 """A time limit that a test waits for."""
-
-
-async def told(function: RecordingFunction) -> str:
-    body: str = (await function.next_event("MESSAGE"))["body"]
-    return body
-
-
-async def end(function: RecordingFunction) -> tuple[int, str]:
-    context = (await function.next_event("DISCONNECT"))["requestContext"]
-    return context["disconnectStatusCode"], context["disconnectReason"]
 
 
 def close(code: int, reason: bytes = b"") -> bytes:

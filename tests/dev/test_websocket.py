@@ -13,20 +13,10 @@ from slip_sockets.dev.edge import Limits
 
 from ..contract.raw import BINARY, CONT, HANDSHAKE, TEXT, RawClient, frame, raw_client, raw_socket
 from ..contract.wire import TIMEOUT_S
-from .edges import EdgeServer, RecordingFunction, edge_with
+from .edges import EdgeServer, RecordingFunction, edge_with, end, told
 
 KIB = 1024
 GREETING = "gr\u00fc\u00dfe \U0001f44b".encode()
-
-
-async def told(function: RecordingFunction) -> str:
-    body: str = (await function.next_event("MESSAGE"))["body"]
-    return body
-
-
-async def end(function: RecordingFunction) -> tuple[int, str]:
-    context = (await function.next_event("DISCONNECT"))["requestContext"]
-    return context["disconnectStatusCode"], context["disconnectReason"]
 
 
 async def test_bytes_may_come_one_by_one() -> None:
