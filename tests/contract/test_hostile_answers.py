@@ -26,6 +26,9 @@ LIMIT = 1024 * 1024
 BRIEF_S = 0.5
 """A deadline that a test waits for."""
 
+WITHOUT_END_S = 15
+"""So long, and nobody should listen any more."""
+
 Clients = Callable[[float], AbstractAsyncContextManager[HttpClient]]
 
 
@@ -57,7 +60,8 @@ def without_end(beginning: bytes, piece: bytes, *, pause_s: float = 0) -> Script
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
         connection.sendall(beginning)
-        while not server.stopping.wait(pause_s):
+        since = time.monotonic()
+        while not server.stopping.wait(pause_s) and time.monotonic() < since + WITHOUT_END_S:
             connection.sendall(piece)
 
     return script
