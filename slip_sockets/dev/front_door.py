@@ -7,6 +7,7 @@ import http
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*websocket", re.IGNORECASE)
@@ -15,6 +16,8 @@ HEAD_TIMEOUT_S = 10.0
 """How long a client may take over the head of its first request, however busily it sends."""
 MAX_WAITING = 4096
 """How many may be about it at once; then the one that has taken longest is cut off."""
+LINGER_S = 2.0
+"""How long a refused client may go on sending: cut off at once, it may lose its answer. RFC 9112, section 9.6."""
 
 
 class FrontDoor(asyncio.Protocol):
@@ -33,6 +36,7 @@ class FrontDoor(asyncio.Protocol):
         self._new_socket = new_socket
         self._new_http_handler = new_http_handler
         self._head = bytearray()
+        self._is_refused = False
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle
 
@@ -53,6 +57,8 @@ class FrontDoor(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
         self._head += data
         while self._head.startswith(b"\r\n"):  # not of a request; RFC 9112, section 2.2
             del self._head[:2]
@@ -78,7 +84,11 @@ class FrontDoor(asyncio.Protocol):
         body = json.dumps({"message": status.phrase})
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
         self._transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        self._transport.close()
+        with suppress(OSError):  # the client has just cut the connection: connection_lost is to come
+            self._transport.write_eof()
+        self._is_refused = True
+        self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
 
     def _stop_waiting(self) -> None:
         self._waiting.pop(self, None)

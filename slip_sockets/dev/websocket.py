@@ -174,11 +174,12 @@ class WebSocket(asyncio.Protocol):
                 self._handle_handshake(event)
             elif isinstance(event, Frame):
                 self._handle_frame(event)
-        fault = self._protocol.handshake_exc if self._protocol.state is State.CONNECTING else None
-        if isinstance(fault, InvalidMessage):  # the library says nothing to what is no HTTP
+        is_refused = self._protocol.state is State.CONNECTING and self._protocol.close_expected()
+        fault = self._protocol.handshake_exc
+        if is_refused and isinstance(fault, InvalidMessage):  # the library says nothing to what is no HTTP
             self._transport.write(self._refusal(f"{fault}: {fault.__cause__}").serialize())
         self._flush()
-        if fault is not None:
+        if is_refused:
             self._transport.close()
         if self._protocol.close_sent is not None:  # the library closed: a fault of the client's
             self._closed(self._protocol.close_sent.code, self._protocol.close_sent.reason)
