@@ -202,7 +202,7 @@ async def test_client_that_goes_on_sending_after_its_408_is_cut_off(
         assert (await client.read_head())[0] == 408
         async with asyncio.timeout(TIMEOUT_S):
             with pytest.raises(ConnectionError):
-                await keep_sending(client, b"x")
+                await keep_sending(client, b"x" * 10_000)
 
 
 @pytest.mark.parametrize("piece", [b"", b"\r\n"], ids=["nothing", "empty lines"])
