@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import urllib3
+from urllib3.util.response import assert_header_parsing
 
 from ..gateway.backend import TIMEOUT_S
 from ..gateway.ports import Clock, HttpAnswer, HttpAnswerTooLarge, HttpError, HttpTimeout
@@ -134,6 +135,8 @@ class _BoundedResponse(http.client.HTTPResponse):
         super().begin()
         if self._reader.is_at_end:  # http.client takes this for the end of the headers, and for a whole answer
             raise http.client.RemoteDisconnected("Remote end closed connection within the headers")
+        # urllib3 would take what it can read, and warn in the log of the rest: with the URL, and the lines at fault.
+        assert_header_parsing(self.msg)
 
 
 class _HttpConnection(urllib3.connection.HTTPConnection):

@@ -12,7 +12,7 @@ import typer
 
 from ..dev.edge import Limits
 from ..errors import InvalidSettings
-from ..gateway.backend import TIMEOUT_S
+from ..gateway.backend import TIMEOUT_S, without_secrets
 from ..outputs import DEV_OUTPUTS
 from ..settings import is_http_url, is_loopback
 from ..tokens import RECOMMENDED_SECRET_BYTES
@@ -103,7 +103,7 @@ async def _serve(settings: DevSettings) -> None:
             )
         typer.echo(f"WebSockets   {server.websocket_url}")
         typer.echo(f"Control API  {server.control_api}")
-        typer.echo(f"Backend      {settings.target_url}")
+        typer.echo(f"Backend      {without_secrets(settings.target_url)}")
         typer.echo(f"Outputs      {settings.outputs_path}")
         if server.inspector_url is not None:
             typer.echo(f"Inspector    {server.inspector_url}")

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import http
+import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*websocket", re.IGNORECASE)
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
-"""How long a client may take over the head of its first request."""
+"""How long a client may take over the head of its first request, however busily it sends."""
 MAX_WAITING = 4096
 """How many may be about it at once; then the one that has taken longest is cut off."""
+LINGER_S = 2.0
+"""How long a refused client may go on sending: cut off at once, it may lose its answer. RFC 9112, section 9.6."""
 
 
 class FrontDoor(asyncio.Protocol):
@@ -31,6 +36,7 @@ class FrontDoor(asyncio.Protocol):
         self._new_socket = new_socket
         self._new_http_handler = new_http_handler
         self._head = bytearray()
+        self._is_refused = False
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle
 
@@ -41,7 +47,7 @@ class FrontDoor(asyncio.Protocol):
             longest._stop_waiting()
             longest.abort()
         self._waiting[self] = None
-        self._timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._transport.abort)
+        self._timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._give_up)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._stop_waiting()
@@ -51,16 +57,38 @@ class FrontDoor(asyncio.Protocol):
         self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_refused:
+            return
         self._head += data
+        while self._head.startswith(b"\r\n"):  # not of a request; RFC 9112, section 2.2
+            del self._head[:2]
         end = self._head.find(b"\r\n\r\n")
-        if end < 0 and len(self._head) <= MAX_HEAD_BYTES:
+        if end < 0:
+            if len(self._head) > MAX_HEAD_BYTES:
+                self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return
         self._stop_waiting()
-        is_socket = _UPGRADE.search(self._head, 0, end) if end >= 0 else None
+        is_socket = _UPGRADE.search(self._head, 0, end) is not None
         handler = self._new_socket() if is_socket else cast(asyncio.Protocol, self._new_http_handler())
         self._transport.set_protocol(handler)
         handler.connection_made(self._transport)
         handler.data_received(bytes(self._head))
+
+    def _give_up(self) -> None:
+        if self._head:
+            self._refuse(http.HTTPStatus.REQUEST_TIMEOUT)
+        else:  # a browser opens connections that it may not use, and would take an answer for the next request's
+            self.abort()
+
+    def _refuse(self, status: http.HTTPStatus) -> None:
+        body = json.dumps({"message": status.phrase})
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        self._transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        with suppress(OSError):  # the client has just cut the connection: connection_lost is to come
+            self._transport.write_eof()
+        self._is_refused = True
+        self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
 
     def _stop_waiting(self) -> None:
         self._waiting.pop(self, None)

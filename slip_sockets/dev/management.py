@@ -13,6 +13,7 @@ from aiohttp import web
 from ..events import MAX_TEXT_BYTES
 from ..gateway.ports import Clock, Outcome
 from .edge import Edge, ManagementError
+from .http_server import read_body
 from .websocket import text_frame
 
 RETRY_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.7)
@@ -111,7 +112,7 @@ async def answer_management_call(edge: Edge, connection_id: str, request: web.Re
 async def _call(edge: Edge, connection_id: str, request: web.Request) -> web.Response:
     match request.method:
         case "POST":
-            data = await request.read()
+            data = await read_body(request)
             if len(data) > MAX_TEXT_BYTES:
                 raise ManagementError(
                     http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "PayloadTooLargeException", "Message too long"

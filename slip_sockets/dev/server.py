@@ -24,6 +24,7 @@ from ..tokens import mint
 from .edge import Edge, Function, Limits, ManagementError
 from .front_door import FrontDoor
 from .http_client import AiohttpClient
+from .http_server import http_log, read_body
 from .inspector.inspector import Inspector
 from .inspector.routes import PREFIX, Serving
 from .management import EdgeManagement, management_routes
@@ -39,6 +40,8 @@ MAX_CONTROL_EVENT_BYTES = 6 * 1024 * 1024
 """The largest event, body and all, with which Lambda invokes a function.
 https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 CONTROL_TIMEOUT_S = 30.0
+IDLE_CONNECTION_S = 75.0
+"""How long a kept connection may be without a whole request: a head that comes slowly counts as none."""
 BACKLOG = 1024
 STOP_PATIENCE_S = 5.0
 """How long stopping waits for the backend to be told who has left."""
@@ -136,7 +139,13 @@ class DevServer:
         app.add_routes(management_routes(self.edge))
         app.add_routes([web.post("/control", self._control), web.post("/control/{tail:.*}", self._control)])
         app.router.add_route("*", "/{tail:.*}", _not_found)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            logger=http_log,
+            keepalive_timeout=IDLE_CONNECTION_S,
+            auto_decompress=False,  # nor does API Gateway
+        )
         await self._runner.setup()
         try:
             await self._listener.start_serving()
@@ -216,7 +225,7 @@ class DevServer:
             query=request.query_string,
             headers=request.headers.items(),
             source_ip=request.remote or "",
-            body=await request.read(),
+            body=await read_body(request),
         )
         answer = await self._control_function(event)
         return web.Response(status=answer["statusCode"], headers=answer["headers"], body=answer["body"].encode())

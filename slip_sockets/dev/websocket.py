@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Protocol as TypingProtocol
 from typing import cast
 
+from websockets.exceptions import InvalidHeaderValue, InvalidMessage
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -50,6 +51,8 @@ class WebSocket(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._message: list[bytes] = []
         self._handshake: Response | None = None
+        self._head = bytearray()
+        self._early = b""
         self._timer: asyncio.TimerHandle | None = None
         self._may_read = True
         self.is_open = False
@@ -68,7 +71,7 @@ class WebSocket(asyncio.Protocol):
         self._protocol.send_response(self._handshake)
         self._touch()
         self._flush()
-        self.resume_reading()
+        asyncio.get_running_loop().call_soon(self._begin)
 
     def reject(self, status: int, headers: Mapping[str, str] | None = None, body: str = "") -> None:
         """Answer the handshake with an error."""
@@ -117,6 +120,8 @@ class WebSocket(asyncio.Protocol):
         self._cut_off_after(STALLED_AFTER_S)
 
     def data_received(self, data: bytes) -> None:
+        if self._handshake is None:
+            data = self._until_end_of_head(data)
         self._protocol.receive_data(data)
         self._handle_events()
 
@@ -145,6 +150,23 @@ class WebSocket(asyncio.Protocol):
 
     # What the client sent
 
+    def _until_end_of_head(self, data: bytes) -> bytes:
+        """Keep what stands behind the head: the client should wait for its answer, and the library knows no other."""
+        known = len(self._head)
+        self._head += data
+        end = self._head.find(b"\r\n\r\n", max(known - 3, 0))
+        if end >= 0:
+            size = end + 4 - known
+            data, self._early = data[:size], data[size:]
+            self._head.clear()
+        return data
+
+    def _begin(self) -> None:
+        self.resume_reading()
+        if self._early:
+            early, self._early = self._early, b""
+            self.data_received(early)
+
     def _handle_events(self) -> None:
         for event in self._protocol.events_received():
             if isinstance(event, Request):
@@ -152,20 +174,39 @@ class WebSocket(asyncio.Protocol):
                 self._handle_handshake(event)
             elif isinstance(event, Frame):
                 self._handle_frame(event)
+        is_refused = self._protocol.state is State.CONNECTING and self._protocol.close_expected()
+        fault = self._protocol.handshake_exc
+        if is_refused and isinstance(fault, InvalidMessage):  # the library says nothing to what is no HTTP
+            self._transport.write(self._refusal(f"{fault}: {fault.__cause__}").serialize())
         self._flush()
-        if self._protocol.state is State.CONNECTING and self._protocol.handshake_exc is not None:
+        if is_refused:
             self._transport.close()
         if self._protocol.close_sent is not None:  # the library closed: a fault of the client's
             self._closed(self._protocol.close_sent.code, self._protocol.close_sent.reason)
 
     def _handle_handshake(self, request: Request) -> None:
-        response = self._protocol.accept(request)
+        response = self._answer(request)
         if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
             self._handshake = response
             self.pause_reading()
             self.listener.on_handshake(self, request)
         else:
             self._protocol.send_response(response)
+
+    def _answer(self, request: Request) -> Response:
+        """Return the answer to a handshake, whose first fault decides. RFC 6455, section 4.2."""
+        if len(request.headers.get_all("Host")) != 1:  # the library leaves that to whoever speaks HTTP
+            return self._refusal("a request needs one Host header")
+        response = self._protocol.accept(request)
+        match self._protocol.handshake_exc:
+            case InvalidHeaderValue(name="Sec-WebSocket-Version"):
+                response = self._refusal("another version of WebSocket", http.HTTPStatus.UPGRADE_REQUIRED)
+                response.headers["Upgrade"] = "websocket"
+                response.headers["Sec-WebSocket-Version"] = "13"
+        return response
+
+    def _refusal(self, why: str, status: http.HTTPStatus = http.HTTPStatus.BAD_REQUEST) -> Response:
+        return self._protocol.reject(status, f"Failed to open a WebSocket connection: {why}.\n")
 
     def _handle_frame(self, frame: Frame) -> None:
         if not self.is_open:

@@ -268,9 +268,10 @@ def cut(raw: bytes, *, reset: bool) -> Script:
         answer(b"x" * 100)[:-1],
         in_chunks(b"abc")[:-5],
         b"\x00\x01\x02\r\n\r\n",
+        answer(b"", "no header"),
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Encoding: gzip\r\n\r\nabc",
     ],
-    ids=["nothing", "status", "header", "headers", "body", "chunks", "no HTTP", "no gzip"],
+    ids=["nothing", "status", "header", "headers", "body", "chunks", "no HTTP", "no header", "no gzip"],
 )
 async def test_answer_that_breaks_off_is_an_error_and_the_post_is_not_repeated(
     client: Urllib3Client, raw: bytes, *, reset: bool

@@ -45,6 +45,18 @@ class RecordingFunction:
                     return event
 
 
+async def told(function: RecordingFunction) -> str:
+    """Wait for the next text of a client and return it."""
+    body: str = (await function.next_event("MESSAGE"))["body"]
+    return body
+
+
+async def end(function: RecordingFunction) -> tuple[int, str]:
+    """Wait until a client has left; return code and reason."""
+    context = (await function.next_event("DISCONNECT"))["requestContext"]
+    return context["disconnectStatusCode"], context["disconnectReason"]
+
+
 @dataclass(frozen=True)
 class EdgeServer:
     edge: Edge

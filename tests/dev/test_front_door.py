@@ -50,11 +50,3 @@ async def test_who_has_sent_his_head_counts_no_more(backend: ScriptedBackend, mo
             assert await is_cut_off(slow)
             served.send(BEGUN, b"Connection: close\r\n\r\n")
             assert b"404" in await served.read_to_end()
-
-
-async def test_a_head_that_takes_too_long_is_cut_off(backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front_door, "HEAD_TIMEOUT_S", 0.1)
-    async with running(backend.url) as server, raw_client(server) as client:
-        client.send(BEGUN)
-        assert await is_cut_off(client)
-        assert len(server._doors) == 0

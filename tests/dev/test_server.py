@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import socket
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 from slip_sockets import SlipSocketsPublisher
 from slip_sockets.dev.server import DevServer, DevSettings
 from slip_sockets.errors import InvalidSettings
+from slip_sockets.tokens import mint
 
 from ..conftest import SECRET
 from ..contract.raw import HANDSHAKE, raw_client
-from ..contract.wire import Control, answers, connect, joined, publish, report, running, text
+from ..contract.wire import Control, Warnings, answers, connect, joined, publish, report, running, text
 from ..scripted_backend import ScriptedBackend
 
 
@@ -131,10 +133,24 @@ async def test_garbage_is_answered_with_400(server: DevServer) -> None:
         assert (await client.read_head())[0] == 400
 
 
-async def test_head_that_does_not_end_is_refused(server: DevServer) -> None:
-    async with raw_client(server) as client:
-        client.send(b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000)
-        assert (await client.read_head())[0] == 400
+@pytest.mark.parametrize("length", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+async def test_client_that_breaks_off_in_a_body_is_no_fault_to_log(
+    backend: ScriptedBackend, warnings: Warnings, length: str
+) -> None:
+    async with running(backend.url) as server, raw_client(server) as client:
+        client.send(f"POST /control HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n5\r\nhello".encode())
+        client.writer.write_eof()
+        await client.read_to_end()
+    assert warnings() == []
+
+
+async def test_body_is_not_unpacked_as_on_aws(control: Control, warnings: Warnings) -> None:
+    packed = gzip.compress(json.dumps({"events": []}).encode())
+    headers = {"Authorization": f"Bearer {mint('ControlEvent', SECRET)}", "Content-Encoding": "gzip"}
+    for body in (packed, b"no gzip"):
+        async with control.session.post(control.url, data=body, headers=headers) as refused:
+            assert refused.status == 400
+    assert len(warnings()) == 2
 
 
 async def test_rows_are_gone_once_everybody_has_left(

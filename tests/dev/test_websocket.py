@@ -1,4 +1,4 @@
-"""RFC 6455 at the edge, frame by frame."""
+"""A socket at the edge: its limits, and clients that stall or cut. `test_conformance` holds it against RFC 6455."""
 
 from __future__ import annotations
 
@@ -11,44 +11,12 @@ from websockets.http11 import Request
 from slip_sockets.dev import websocket
 from slip_sockets.dev.edge import Limits
 
-from ..contract.raw import BINARY, CLOSE, CONT, HANDSHAKE, PING, PONG, TEXT, RawClient, frame, raw_client, raw_socket
+from ..contract.raw import BINARY, CONT, HANDSHAKE, TEXT, RawClient, frame, raw_client, raw_socket
 from ..contract.wire import TIMEOUT_S
-from .edges import EdgeServer, RecordingFunction, edge_with
+from .edges import EdgeServer, RecordingFunction, edge_with, end, told
 
 KIB = 1024
 GREETING = "gr\u00fc\u00dfe \U0001f44b".encode()
-
-
-async def told(function: RecordingFunction) -> str:
-    body: str = (await function.next_event("MESSAGE"))["body"]
-    return body
-
-
-async def end(function: RecordingFunction) -> tuple[int, str]:
-    context = (await function.next_event("DISCONNECT"))["requestContext"]
-    return context["disconnectStatusCode"], context["disconnectReason"]
-
-
-async def test_fragments_are_one_message_also_when_cut_inside_a_character() -> None:
-    function = RecordingFunction()
-    async with edge_with(function) as server, raw_socket(server) as client:
-        for cut in range(len(GREETING) + 1):
-            first, second = frame(TEXT, GREETING[:cut], fin=False), frame(CONT, GREETING[cut:])
-            client.send(first, frame(CONT, b"", fin=False), second)
-            assert await told(function) == GREETING.decode()
-        client.send(*[frame(TEXT, b"a", fin=False), *[frame(CONT, b"b", fin=False)] * 1000, frame(CONT)])
-        assert await told(function) == "a" + "b" * 1000
-
-
-async def test_empty_fragments_without_end_are_not_gathered() -> None:
-    function = RecordingFunction()
-    async with edge_with(function) as server, raw_socket(server) as client:
-        client.send(frame(TEXT, b"a", fin=False), frame(CONT, b"", fin=False) * 10_000, frame(PING))
-        assert await client.read_frame() == (PONG, b"")
-        (socket,) = server.edge._sockets
-        assert socket._message == [b"a"]
-        client.send(frame(CONT, b"b"))
-        assert await told(function) == "ab"
 
 
 async def test_bytes_may_come_one_by_one() -> None:
@@ -65,24 +33,6 @@ async def test_bytes_may_come_one_by_one() -> None:
         assert await told(function) == GREETING.decode()
 
 
-async def test_control_frames_may_come_between_fragments() -> None:
-    function = RecordingFunction()
-    async with edge_with(function) as server, raw_socket(server) as client:
-        client.send(frame(TEXT, b"a", fin=False), frame(PING, b"?"), frame(PONG), frame(CONT, b"b"))
-        assert await told(function) == "ab"
-        assert await client.read_frame() == (PONG, b"?")
-
-
-@pytest.mark.parametrize("payload", [b"", b"hello", b"x" * 125])
-async def test_ping_is_answered_with_its_payload_and_the_function_is_not_told(payload: bytes) -> None:
-    function = RecordingFunction()
-    async with edge_with(function) as server, raw_socket(server) as client:
-        client.send(frame(PING, payload), frame(PONG, b"unasked"), frame(TEXT, b"x"))
-        assert await client.read_frame() == (PONG, payload)
-        assert await told(function) == "x"
-    assert len(function.events) == 3
-
-
 async def test_largest_frame_and_message_are_taken() -> None:
     function = RecordingFunction()
     quarter = b"x" * (32 * KIB)
@@ -91,80 +41,6 @@ async def test_largest_frame_and_message_are_taken() -> None:
         assert await told(function) == "x" * 32 * KIB
         client.send(frame(TEXT, quarter, fin=False), *[frame(CONT, quarter, fin=False)] * 2, frame(CONT, quarter))
         assert await told(function) == "x" * 128 * KIB
-
-
-FAULTS: dict[str, tuple[bytes, int]] = {
-    "binary": (frame(BINARY, b"x"), 1003),
-    "empty binary": (frame(BINARY), 1003),
-    "frame over 32 KB": (frame(TEXT, b"x" * (32 * KIB + 1)), 1009),
-    "fragment over 32 KB": (frame(TEXT, fin=False) + frame(CONT, b"x" * (32 * KIB + 1)), 1009),
-    "message over 128 KB": (
-        frame(TEXT, b"x" * 32 * KIB, fin=False) + frame(CONT, b"x" * 32 * KIB, fin=False) * 3 + frame(CONT, b"x"),
-        1009,
-    ),
-    "not UTF-8": (frame(TEXT, b"\xff\xfe"), 1007),
-    "half a character": (frame(TEXT, GREETING[:-1]), 1007),
-    "a surrogate": (frame(TEXT, b"\xed\xa0\x80"), 1007),
-    "overlong": (frame(TEXT, b"\xc0\xaf"), 1007),
-    "not UTF-8 over fragments": (frame(TEXT, b"\xc3", fin=False) + frame(CONT, b"\x28"), 1007),
-    "not masked": (frame(TEXT, b"x", masked=False), 1002),
-    "RSV1": (frame(TEXT, b"x", rsv=4), 1002),
-    "RSV2": (frame(TEXT, b"x", rsv=2), 1002),
-    "RSV3": (frame(PING, rsv=1), 1002),
-    "unknown data opcode": (frame(0x3, b"x"), 1002),
-    "unknown control opcode": (frame(0xB), 1002),
-    "continuation of nothing": (frame(CONT, b"x"), 1002),
-    "message inside a message": (frame(TEXT, b"x", fin=False) + frame(TEXT, b"y"), 1002),
-    "fragmented ping": (frame(PING, fin=False), 1002),
-    "ping over 125 bytes": (frame(PING, b"x" * 126), 1002),
-    "close with half a code": (frame(CLOSE, b"\x03"), 1002),
-    "close with a reserved code": (frame(CLOSE, b"\x03\xed"), 1002),
-    "close with a reason that is not UTF-8": (frame(CLOSE, b"\x03\xe8\xff"), 1007),
-}
-
-
-@pytest.mark.parametrize(("fault", "code"), FAULTS.values(), ids=FAULTS.keys())
-async def test_fault_closes_its_own_socket_with_its_code(fault: bytes, code: int) -> None:
-    function = RecordingFunction()
-    async with edge_with(function) as server, raw_socket(server) as staying, raw_socket(server) as client:
-        client.send(frame(TEXT, b"before"), fault, frame(TEXT, b"after"))
-        assert await client.read_close() == code
-        assert (await end(function))[0] == code
-        assert len(server.edge.connection_ids) == 1
-        staying.send(frame(TEXT, b"x"))
-        assert [await told(function)] == ["x"]
-    bodies = [event["body"] for event in function.events if "body" in event]
-    assert bodies == ["before", "x"]
-
-
-async def test_close_is_answered_once_and_the_connection_ends() -> None:
-    function = RecordingFunction()
-    async with edge_with(function) as server, raw_socket(server) as client:
-        client.send(frame(CLOSE, b"\x0f\xa0bye"), frame(TEXT, b"after"), frame(CLOSE))
-        assert await client.read_to_end() == b"\x88\x05\x0f\xa0bye"
-        assert await end(function) == (4000, "bye")
-    assert len(function.events) == 2
-
-
-IMPROPER = {
-    "no key": (HANDSHAKE[:3] + HANDSHAKE[4:], 400),
-    "no version": (HANDSHAKE[:4], 400),
-    "another version": ((*HANDSHAKE[:4], ("Sec-WebSocket-Version", "8")), 400),
-    "short key": ((*HANDSHAKE[:3], ("Sec-WebSocket-Key", "c2hvcnQ="), HANDSHAKE[4]), 400),
-    "header of 9,000 bytes": ((*HANDSHAKE, ("X-Long", "x" * 9_000)), 431),
-    "200 headers": ((*HANDSHAKE, *[("X-Many", "x")] * 200), 431),
-}
-
-
-@pytest.mark.parametrize(("headers", "status"), IMPROPER.values(), ids=IMPROPER.keys())
-async def test_improper_handshake_is_refused_and_the_function_not_told(
-    headers: tuple[tuple[str, str], ...], status: int
-) -> None:
-    function = RecordingFunction()
-    async with edge_with(function) as server, raw_client(server) as client:
-        assert (await client.handshake("/", headers))[0] == status
-        await client.read_to_end()
-    assert function.events == []
 
 
 async def keep_sending(client: RawClient) -> None:

@@ -12,7 +12,7 @@ from slip_sockets import tokens
 from slip_sockets.aws.queue import MAX_BATCH_BYTES
 from slip_sockets.control_call import ANSWER_TIMEOUT_S
 from slip_sockets.cost.model import CALLS_PER_S, CONNECTS_PER_S
-from slip_sockets.dev import edge, front_door, server, websocket
+from slip_sockets.dev import edge, front_door, http_server, server, websocket
 from slip_sockets.dev.inspector import recorder
 from slip_sockets.events import (
     MAX_CHANNEL_BYTES,
@@ -109,7 +109,8 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "PROVISIONED_CONCURRENCY": [0, settings.MAX_PROVISIONED_CONCURRENCY],
     },
     "The development server": {
-        "a request's head": [MAX_LINE_LENGTH, front_door.MAX_HEAD_BYTES, front_door.HEAD_TIMEOUT_S],
+        "a request's head": [MAX_LINE_LENGTH, front_door.MAX_HEAD_BYTES, 431, 414],
+        "the time for it, and for a body": [front_door.HEAD_TIMEOUT_S, http_server.BODY_TIMEOUT_S, 408],
         "connections whose head": [front_door.MAX_WAITING],
         "texts of one client": [edge.MAX_CONCURRENT_FRAMES],
         "what a client leaves unread": [websocket.WRITE_BUFFER_BYTES, websocket.STALLED_AFTER_S],

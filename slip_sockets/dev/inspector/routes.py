@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from ..http_server import read_body
 from .recorder import Body, Record, Recorder, Stream
 
 PREFIX = "/_inspector"
@@ -79,7 +80,7 @@ def inspector_routes(recorder: Recorder, serving: Serving) -> list[web.RouteDef]
         _guard(request)
         if request.content_type != "application/json":  # what a form of another site cannot send
             raise web.HTTPUnsupportedMediaType
-        status, body = await serving.control(await request.read())
+        status, body = await serving.control(await read_body(request))
         return web.Response(status=status, text=body, content_type="application/json", headers=_HEADERS)
 
     async def clear(request: web.Request) -> web.StreamResponse:
@@ -107,7 +108,10 @@ def _guard(request: web.Request) -> None:
 
 def _is_here(host: str) -> bool:
     """Tell whether a Host header is an address, or localhost: no name that somebody else could lead here."""
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:  # no host at all
+        return False
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -247,6 +247,7 @@ async def test_acting_goes_by_the_control_api(server: DevServer, backend: Script
     [
         {"Host": "rebound.example"},
         {"Host": "rebound.example:80", "Origin": "http://rebound.example:80"},
+        {"Host": "[no-address"},
         {"Origin": "https://elsewhere.example"},
         {"Origin": "null"},
     ],
