@@ -224,6 +224,7 @@ def test_secrets_that_cannot_be_read_at_a_cold_start_refuse_clients_and_lose_no_
 
     async def scenario() -> None:
         bob = await join(production, "bob")
+        await until(lambda: waiting(production) == 0)  # deliver is to be killed between two events
         production.aws.set_api_fault(of_service("ssm", (500, "InternalServerError")))
         for arn in arns:
             production.aws.kill(arn)
