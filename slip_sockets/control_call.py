@@ -16,7 +16,7 @@ from .errors import ControlApiRefused, ControlApiUnavailable, InvalidSettings
 from .events import ControlEvent, PublishText, Report, SendText, check_all, encode_events
 from .outputs import read_outputs
 from .settings import is_http_url
-from .tokens import mint
+from .tokens import is_key_of_a_pair, mint
 
 PAUSES_S = (0.2, 0.8)
 """At most these pauses before a call is tried again; the real ones are shorter by chance, to spread the load."""
@@ -76,8 +76,10 @@ class PublisherSettings:
             raise ValueError(f"control_api needs an http or https URL, got {control_api!r}")
         if not jwt_secret:
             raise ValueError("jwt_secret is empty; it must be the deployment's JWT_SECRET")
-        self.control_api = control_api
         self._secrets = (jwt_secret, *previous_secrets)
+        if any(map(is_key_of_a_pair, self._secrets)):
+            raise ValueError("jwt_secret is a key of a pair or a certificate; it must be the deployment's JWT_SECRET")
+        self.control_api = control_api
         self._timeout_s = timeout_s
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import Literal, cast
 from slip_sockets.errors import InvalidSettings
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
 from slip_sockets.settings import is_http_url
-from slip_sockets.tokens import RECOMMENDED_SECRET_BYTES
+from slip_sockets.tokens import RECOMMENDED_SECRET_BYTES, is_key_of_a_pair
 
 Stage = Literal["staging", "production"]
 STAGES: tuple[Stage, ...] = ("staging", "production")
@@ -198,6 +198,9 @@ class _Reader:
             self._problems.append(f"{name} is not set. {advice}")
         elif all([self._is_text(name, secret), self._is_text(previous_name, previous)]):
             self._check_sizes(name, previous_name, secrets)
+            for what, values in ((name, secrets[:1]), (previous_name, secrets[1:])):
+                if any(map(is_key_of_a_pair, values)):
+                    self._problems.append(f"{what} is a key of a pair or a certificate. Set it to shared secrets")
         return secrets[0], secrets[1:]
 
     def _is_text(self, name: str, value: str) -> bool:

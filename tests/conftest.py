@@ -14,6 +14,7 @@ from slip_sockets.dev.server import DevServer, DevSettings
 from .scripted_backend import ScriptedBackend
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
+KEY_OF_A_PAIR = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"
 
 TOGETHER = {"browser", "e2e", "stacks"}
 """Folders whose tests share what takes long to make: one process runs all of a folder's, in order."""

@@ -30,6 +30,8 @@ from slip_sockets import (
 from slip_sockets.control_call import PAUSES_S
 from slip_sockets.tokens import bearer_token, verify
 
+from .conftest import KEY_OF_A_PAIR
+
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 ME = "L0SM9cOFvHcCIhw="
 DONE = {"message": "processed successfully"}
@@ -378,3 +380,10 @@ def test_a_control_api_that_is_no_url_is_refused(
 def test_an_empty_secret_is_refused(kind: type[SlipSocketsPublisher | AsyncSlipSocketsPublisher]) -> None:
     with pytest.raises(ValueError, match="jwt_secret is empty"):
         kind(control_api="https://x/", jwt_secret="")
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_key_of_a_pair_is_refused(kind: type[SlipSocketsPublisher | AsyncSlipSocketsPublisher]) -> None:
+    for secrets in ((KEY_OF_A_PAIR, SECRET), (SECRET, KEY_OF_A_PAIR)):
+        with pytest.raises(ValueError, match="jwt_secret is a key of a pair or a certificate"):
+            kind(control_api="https://x/", jwt_secret=secrets[0], previous_secrets=secrets[1:])

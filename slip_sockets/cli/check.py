@@ -15,6 +15,7 @@ from ..check.play import SLOW_S, CannotRun, CheckSettings, play
 from ..check.report import Printer, Report
 from ..gateway.backend import TIMEOUT_S, without_secrets
 from ..settings import is_http_url
+from ..tokens import is_key_of_a_pair
 from .exits import FAILED, give_up
 
 EXAMPLES = """Examples:
@@ -65,6 +66,8 @@ def check(
         )
     if not jwt_secret:
         problems.append("JWT_SECRET is not set. Set it, or --jwt-secret, to the secret that your backend has")
+    elif is_key_of_a_pair(jwt_secret):
+        problems.append("JWT_SECRET is a key of a pair or a certificate. Set it to the secret that your backend has")
     queries: dict[str, list[str]] = {}
     for name, value in _pairs(query or (), "=", "--query", problems):
         queries.setdefault(name, []).append(value)

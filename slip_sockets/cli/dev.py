@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from ..errors import InvalidSettings
 from ..gateway.backend import TIMEOUT_S, without_secrets
 from ..outputs import DEV_OUTPUTS
 from ..settings import is_http_url, is_loopback
-from ..tokens import RECOMMENDED_SECRET_BYTES
+from ..tokens import RECOMMENDED_SECRET_BYTES, is_key_of_a_pair
 
 if TYPE_CHECKING:
     from ..dev.server import DevSettings
@@ -68,7 +69,8 @@ def dev(
 
     Clients connect to ws://127.0.0.1:8787/; the other commands, given in the same folder, talk to it.
     """
-    problems = _problems(target_url, jwt_secret)
+    previous = tuple(filter(None, previous_secrets.split(",")))
+    problems = _problems(target_url, jwt_secret, previous)
     if problems:
         raise InvalidSettings(problems)
     from ..dev.server import DevSettings
@@ -78,7 +80,7 @@ def dev(
     settings = DevSettings(
         target_url=target_url,
         jwt_secret=jwt_secret,
-        previous_secrets=tuple(filter(None, previous_secrets.split(","))),
+        previous_secrets=previous,
         stack_name=stack_name,
         host=host,
         port=port,
@@ -112,7 +114,7 @@ async def _serve(settings: DevSettings) -> None:
         typer.echo("Closing all sockets ...")
 
 
-def _problems(target_url: str, jwt_secret: str) -> list[str]:
+def _problems(target_url: str, jwt_secret: str, previous_secrets: Sequence[str]) -> list[str]:
     """Return a line for each setting that is missing or wrong."""
     problems = []
     example = "the URL of your backend, which receives the events, e.g. http://127.0.0.1:8000/slip"
@@ -122,4 +124,8 @@ def _problems(target_url: str, jwt_secret: str) -> list[str]:
         problems.append(f"TARGET_URL is not an http or https URL: {target_url!r}. Set it to {example}")
     if not jwt_secret:
         problems.append("JWT_SECRET is not set. Set it to any secret that your backend knows too, e.g. 32 random bytes")
+    elif is_key_of_a_pair(jwt_secret):
+        problems.append("JWT_SECRET is a key of a pair or a certificate. Set it to a secret, e.g. 32 random bytes")
+    if any(map(is_key_of_a_pair, previous_secrets)):
+        problems.append("JWT_PREVIOUS_SECRETS has a key of a pair or a certificate in it. Set it to secrets alone")
     return problems

@@ -13,6 +13,7 @@ from ..events import is_connection_id
 from ..outputs import DEPLOYED_OUTPUTS, DEV_OUTPUTS, Outputs, read_all_outputs, read_outputs
 from ..publisher import SlipSocketsPublisher
 from ..settings import is_http_url
+from ..tokens import is_key_of_a_pair
 
 DEFAULT_STACK = "slip-sockets"
 
@@ -142,4 +143,6 @@ def checked_connection_id(text: str) -> str:
 def needed_secret(jwt_secret: str) -> str:
     if not jwt_secret:
         raise InvalidSettings(["JWT_SECRET is not set. Set it to the deployment's secret"])
+    if is_key_of_a_pair(jwt_secret):
+        raise InvalidSettings(["JWT_SECRET is a key of a pair or a certificate. Set it to the deployment's secret"])
     return jwt_secret

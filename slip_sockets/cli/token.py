@@ -12,7 +12,7 @@ import jwt
 import typer
 
 from ..errors import InvalidSettings, InvalidToken
-from ..tokens import LIFETIME_S, Audience, mint, verify
+from ..tokens import LIFETIME_S, Audience, is_key_of_a_pair, mint, verify
 from .exits import WRONG
 from .show import print_json
 from .target import JsonOption, SecretOption, needed_secret
@@ -85,6 +85,8 @@ def _problem(encoded: str, claims: dict[str, Any], jwt_secret: str) -> str | Non
     """Return why nobody should accept the token, None where its audience should."""
     if not jwt_secret:
         return "JWT_SECRET is not set, so the signature was not checked"
+    if is_key_of_a_pair(jwt_secret):
+        return "JWT_SECRET is a key of a pair or a certificate, so the signature was not checked"
     audience = next((known for known in _AUDIENCES.values() if claims.get("aud") == known), None)
     if audience is None:
         return f"its audience is neither {' nor '.join(_AUDIENCES.values())}"

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from slip_sockets.cli.app import app
 from slip_sockets.dev.server import DevServer
 
-from ..conftest import SECRET
+from ..conftest import KEY_OF_A_PAIR, SECRET
 from ..contract.wire import TIMEOUT_S
 from ..scripted_backend import ScriptedBackend
 
@@ -76,6 +76,11 @@ async def test_no_settings_are_a_line_each_and_exit_status_2(tmp_path: Path) -> 
     ("environment", "line"),
     [
         ({"TARGET_URL": "http://127.0.0.1:1/"}, NO_SECRET),
+        (
+            {"TARGET_URL": "http://127.0.0.1:1/", "JWT_SECRET": KEY_OF_A_PAIR, "JWT_PREVIOUS_SECRETS": KEY_OF_A_PAIR},
+            "slip-sockets: JWT_SECRET is a key of a pair or a certificate. Set it to a secret, e.g. 32 random bytes\n"
+            "slip-sockets: JWT_PREVIOUS_SECRETS has a key of a pair or a certificate in it. Set it to secrets alone",
+        ),
         ({"JWT_SECRET": SECRET}, NO_TARGET),
         ({"JWT_SECRET": SECRET, "TARGET_URL": ""}, NO_TARGET),
         *(

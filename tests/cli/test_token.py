@@ -8,7 +8,7 @@ import pytest
 
 from slip_sockets.tokens import mint, verify
 
-from ..conftest import SECRET
+from ..conftest import KEY_OF_A_PAIR, SECRET
 from .conftest import Cli, refused
 
 
@@ -37,6 +37,11 @@ def test_mint_without_a_secret_is_told(cli: Cli) -> None:
     refused(cli("token", "mint"), "JWT_SECRET is not set. Set it to the deployment's secret")
 
 
+def test_mint_with_a_key_of_a_pair_is_told(cli: Cli) -> None:
+    problem = "JWT_SECRET is a key of a pair or a certificate. Set it to the deployment's secret"
+    refused(cli("token", "mint", JWT_SECRET=KEY_OF_A_PAIR), problem)
+
+
 @pytest.mark.parametrize("prefix", ["", "Bearer ", "Authorization: Bearer "])
 def test_inspect_shows_the_claims_and_that_the_token_is_valid(cli: Cli, prefix: str) -> None:
     token = mint("WebSocketEvent", SECRET)
@@ -56,6 +61,11 @@ def test_inspect_shows_the_claims_and_that_the_token_is_valid(cli: Cli, prefix: 
     [
         (mint("ControlEvent", SECRET), "another", "the token is not signed with JWT_SECRET"),
         (mint("ControlEvent", SECRET), "", "JWT_SECRET is not set, so the signature was not checked"),
+        (
+            mint("ControlEvent", SECRET),
+            KEY_OF_A_PAIR,
+            "JWT_SECRET is a key of a pair or a certificate, so the signature was not checked",
+        ),
         (mint("ControlEvent", SECRET, now=1_000_000), SECRET, "the token has expired"),
         (
             jwt.encode({"iss": "slip-sockets", "aud": ["x"], "exp": 9e9}, SECRET),

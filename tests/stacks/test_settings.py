@@ -7,6 +7,7 @@ import pytest
 from slip_sockets.errors import InvalidSettings
 from stacks.settings import StageSettings, read_settings
 
+from ..conftest import KEY_OF_A_PAIR
 from .synthesis import REQUIRED, SECRET
 
 TARGET_URL_ADVICE = "Set it to the URL of your backend, which receives the events, e.g. https://app.example/slip"
@@ -320,3 +321,8 @@ class TestSecrets:
             "JWT_SECRET and STAGING_JWT_PREVIOUS_SECRETS together: 4098 bytes as JSON, 4096 at most. Set shorter ones"
         ]
         assert problems(JWT_SECRET="a secret\udcff") == ["JWT_SECRET is not UTF-8. Set it to text"]
+
+    def test_a_key_of_a_pair_is_refused_and_not_told(self) -> None:
+        what = "is a key of a pair or a certificate. Set it to shared secrets"
+        assert problems(JWT_SECRET=KEY_OF_A_PAIR) == [f"JWT_SECRET {what}"]
+        assert problems(JWT_PREVIOUS_SECRETS=f"an old one,{KEY_OF_A_PAIR}") == [f"JWT_PREVIOUS_SECRETS {what}"]
