@@ -92,7 +92,8 @@ def alarms(metrics: Metrics) -> list[Alarm]:
         Alarm(
             name="deliver-errors",
             meaning="The deliver function crashes, runs out of time or does not start: what is queued waits.",
-            action="Nothing is lost for six hours. The log has the reason. If it began with a deploy, roll back.",
+            action="After an hour of it that becomes dead letters. The log has the reason. If it began with a deploy, "
+            "roll back.",
             first=log_of("deliver"),
             metrics=[metrics.function("deliver", "Errors")],
             datapoints=2,
@@ -151,8 +152,8 @@ def alarms(metrics: Metrics) -> list[Alarm]:
         ),
         Alarm(
             name="dead-letters",
-            meaning="The gateway has given up, after six hours of attempts: texts that clients did not get, or a CLOSE "
-            "that your backend was not told of.",
+            meaning="The gateway has given up after 33 attempts, mostly over six hours: texts that clients did not "
+            "get, or a CLOSE that your backend was not told of.",
             action="See what it is, mend the cause, then send it again: the same command without --dry-run.",
             first=f"slip-sockets redrive --stack {stack} --dry-run",
             metrics=[metrics.dead_letters()],

@@ -223,7 +223,7 @@ def test_secrets_that_cannot_be_read_at_a_cold_start_refuse_clients_and_lose_no_
     ]
 
     async def scenario() -> None:
-        bob = await join(production, "bob")
+        carol = await join(production, "carol")
         await until(lambda: waiting(production) == 0)  # deliver is to be killed between two events
         production.aws.set_api_fault(of_service("ssm", (500, "InternalServerError")))
         for arn in arns:
@@ -233,13 +233,13 @@ def test_secrets_that_cannot_be_read_at_a_cold_start_refuse_clients_and_lose_no_
         with pytest.raises(ControlApiUnavailable) as refused:
             await publish(publisher(production, PRODUCTION), "lobby")
         assert refused.value.status == 503
-        await bob.client.close(4000, "done")
+        await carol.client.close(4000, "done")
         await until(lambda: production.rows(PRODUCTION) == [] and waiting(production) == 1)
 
         production.aws.set_api_fault(lambda request: None)
         await until(lambda: waiting(production) == 0)
         event, metadata = await asyncio.to_thread(backend.next_told, Close)
-        while metadata != {"user": "bob"}:
+        while metadata != {"user": "carol"}:
             event, metadata = await asyncio.to_thread(backend.next_told, Close)
         assert isinstance(event, Close)
         assert (event.code, event.reason) == (4000, "done")
