@@ -57,6 +57,28 @@ def alarms(metrics: Metrics) -> list[Alarm]:
     def log_of(function: str) -> str:
         return f"aws logs tail /aws/lambda/{stack}-{function} --since 30m --filter-pattern '?WARNING ?ERROR ?timeout'"
 
+    def errors_of(function: str, effect: str, *, so_that: str = "") -> Alarm:
+        return Alarm(
+            name=f"{function}-errors",
+            meaning=f"The {function} function crashes, runs out of time or does not start: {effect}",
+            action=f"{so_that}The log has the reason. If it began with a deploy, roll back.",
+            first=log_of(function),
+            metrics=[metrics.function(function, "Errors")],
+            datapoints=2,
+            of=5,
+        )
+
+    def throttles_of(function: str, what: str, effect: str) -> Alarm:
+        return Alarm(
+            name=f"{function}-throttles",
+            meaning=f"Lambda turns {what} away: {effect}",
+            action="All functions of the account in this region share its concurrency: raise it, or stop what uses it.",
+            first="aws lambda get-account-settings",
+            metrics=[metrics.function(function, "Throttles")],
+            datapoints=3,
+            of=5,
+        )
+
     return [
         Alarm(
             name="backend-failing",
@@ -70,53 +92,11 @@ def alarms(metrics: Metrics) -> list[Alarm]:
             datapoints=3,
             of=15,
         ),
-        Alarm(
-            name="websocket-errors",
-            meaning="The websocket function crashes, runs out of time or does not start: connects fail, frames are "
-            "lost.",
-            action="The log has the reason. If it began with a deploy, roll back.",
-            first=log_of("websocket"),
-            metrics=[metrics.function("websocket", "Errors")],
-            datapoints=2,
-            of=5,
-        ),
-        Alarm(
-            name="control-errors",
-            meaning="The control function crashes, runs out of time or does not start: publishers get errors.",
-            action="The log has the reason. If it began with a deploy, roll back.",
-            first=log_of("control"),
-            metrics=[metrics.function("control", "Errors")],
-            datapoints=2,
-            of=5,
-        ),
-        Alarm(
-            name="deliver-errors",
-            meaning="The deliver function crashes, runs out of time or does not start: what is queued waits.",
-            action="After an hour of it that becomes dead letters. The log has the reason. If it began with a deploy, "
-            "roll back.",
-            first=log_of("deliver"),
-            metrics=[metrics.function("deliver", "Errors")],
-            datapoints=2,
-            of=5,
-        ),
-        Alarm(
-            name="websocket-throttles",
-            meaning="Lambda turns events of clients away: connects fail, frames are lost.",
-            action="All functions of the account in this region share its concurrency: raise it, or stop what uses it.",
-            first="aws lambda get-account-settings",
-            metrics=[metrics.function("websocket", "Throttles")],
-            datapoints=3,
-            of=5,
-        ),
-        Alarm(
-            name="control-throttles",
-            meaning="Lambda turns calls of the control API away: publishers get 503.",
-            action="All functions of the account in this region share its concurrency: raise it, or stop what uses it.",
-            first="aws lambda get-account-settings",
-            metrics=[metrics.function("control", "Throttles")],
-            datapoints=3,
-            of=5,
-        ),
+        errors_of("websocket", "connects fail, frames are lost."),
+        errors_of("control", "publishers get errors."),
+        errors_of("deliver", "what is queued waits.", so_that="After an hour of it that becomes dead letters. "),
+        throttles_of("websocket", "events of clients", "connects fail, frames are lost."),
+        throttles_of("control", "calls of the control API", "publishers get 503."),
         # None for the deliver function's: the queue offers again what was turned away, and queue-age watches that.
         Alarm(
             name="sockets-failing",
