@@ -27,6 +27,8 @@ LEEWAY_S = 30
 RECOMMENDED_SECRET_BYTES = 32
 """RFC 7518, section 3.2: HS256 wants a key as long as its hash. Shorter ones work; the settings warn of them."""
 
+_KEY_OF_A_PAIR = "the secret is a key of a pair or a certificate"
+
 
 def mint(audience: Audience, secret: str, *, now: float | None = None, lifetime_s: float = LIFETIME_S) -> str:
     """Return a signed token that `verify` accepts until `now + lifetime_s` (Unix seconds) and the leeway.
@@ -39,16 +41,16 @@ def mint(audience: Audience, secret: str, *, now: float | None = None, lifetime_
 def verify(token: str, audience: Audience, secrets: Sequence[str]) -> None:
     """Accept `token` if one of `secrets` signed it for `audience` and it has not expired.
 
-    Raises ExpiredToken or BadToken; the message says what is wrong and never holds the token. Raises ValueError as
-    `mint` does.
+    Raises ExpiredToken or BadToken; the message says what is wrong and never holds the token. Raises ValueError
+    where a secret is a key of a pair.
     """
     if not secrets:
         raise ValueError("verify needs at least one secret")
-    for position, key in enumerate(map(_key, secrets)):
+    for position, secret in enumerate(secrets):
         try:
             claims = jwt.decode(
                 token,
-                key,
+                _key(secret),
                 algorithms=[ALGORITHM],
                 audience=audience,
                 issuer=ISSUER,
@@ -60,6 +62,8 @@ def verify(token: str, audience: Audience, secrets: Sequence[str]) -> None:
         except jwt.InvalidSignatureError as error:
             if position == len(secrets) - 1:
                 raise BadToken("the token is not signed with JWT_SECRET") from error
+        except jwt.InvalidKeyError as error:
+            raise ValueError(_KEY_OF_A_PAIR) from error
         except (jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise BadToken(_reason(error)) from error
         else:
@@ -92,15 +96,15 @@ def bearer_token(authorization: str | None) -> str:
 def _signed(audience: Audience, secret: str, issued_at: int, lifetime_s: int) -> str:
     """Sign once a second at most: it was 28 % of what a frame costs the development server (`make bench`, echo)."""
     claims = {"iss": ISSUER, "aud": audience, "iat": issued_at, "exp": issued_at + lifetime_s}
-    return jwt.encode(claims, _key(secret), algorithm=ALGORITHM)
+    try:
+        return jwt.encode(claims, _key(secret), algorithm=ALGORITHM)
+    except jwt.InvalidKeyError as error:
+        raise ValueError(_KEY_OF_A_PAIR) from error
 
 
-@functools.lru_cache(maxsize=16)
 def _key(secret: str) -> bytes:
     if not secret:
         raise ValueError("the secret is empty")
-    if is_key_of_a_pair(secret):
-        raise ValueError("the secret is a key of a pair or a certificate")
     # HMAC pads a short key with zero bytes itself (RFC 2104, section 2), so this changes no signature. PyJWT warns at
     # each call about a short key; the settings say it once.
     return secret.encode().ljust(RECOMMENDED_SECRET_BYTES, b"\0")
