@@ -15,7 +15,7 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -36,7 +36,7 @@ from .ports import (
     Queue,
     Unavailable,
 )
-from .tally import NoTally, Tally
+from .tally import NO_TALLY, Tally
 
 log = logging.getLogger("slip_sockets.gateway")
 
@@ -69,7 +69,7 @@ class Broadcaster:
     clock: Clock
     inline_limit: int = INLINE_LIMIT
     page_size: int = PAGE_SIZE
-    tally: Tally = field(default_factory=NoTally)
+    tally: Tally = NO_TALLY
 
     async def broadcast(self, event: Broadcast, recent: Recent, *, deadline: float) -> Report:
         """Send at once, or hand over to the queue. Raises Unavailable."""

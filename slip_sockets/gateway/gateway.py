@@ -42,7 +42,7 @@ from .proxy import (
     parse_websocket_event,
     response,
 )
-from .tally import NoTally, Tally
+from .tally import NO_TALLY, Tally
 
 log = logging.getLogger("slip_sockets.gateway")
 
@@ -67,16 +67,16 @@ class Gateway:
         clock: Clock,
         secrets: Secrets,
         inline_limit: int = INLINE_LIMIT,
-        tally: Tally | None = None,
+        tally: Tally = NO_TALLY,
     ) -> None:
         self.failures: Counter[str] = Counter()
-        self._tally = NoTally() if tally is None else tally
+        self._tally = tally
         self._backend = backend
         self._store = store
         self._queue = queue
         self._clock = clock
         self._secrets = secrets
-        self._broadcaster = Broadcaster(store, management, queue, clock, inline_limit, tally=self._tally)
+        self._broadcaster = Broadcaster(store, management, queue, clock, inline_limit, tally=tally)
         self._executor = Executor(store, management, self._broadcaster, clock)
 
     async def on_websocket_event(self, event: ProxyEvent, *, deadline: float = math.inf) -> ProxyResponse:

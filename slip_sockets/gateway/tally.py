@@ -17,7 +17,7 @@ class Tally(Protocol):
     def sample(self, what: Sampled, value: int) -> None: ...
 
 
-class NoTally:
+class _NoTally:
     """For nobody: it keeps nothing."""
 
     def count(self, what: Counted, by: int = 1) -> None:
@@ -25,3 +25,6 @@ class NoTally:
 
     def sample(self, what: Sampled, value: int) -> None:
         pass
+
+
+NO_TALLY = _NoTally()

@@ -8,7 +8,7 @@ import pytest
 
 from slip_sockets.aws.environment import FunctionSettings, build_dynamodb, build_gateway, build_queue
 from slip_sockets.errors import InvalidSettings
-from slip_sockets.gateway.tally import NoTally
+from slip_sockets.gateway.tally import NO_TALLY
 from slip_sockets.tokens import mint
 
 from .http_stub import Answer, HttpStub
@@ -75,7 +75,7 @@ def settings(parameter: str) -> FunctionSettings:
 
 
 async def accepts(built: FunctionSettings, secret: str) -> bool:
-    gateway = build_gateway(built, build_queue(built), build_dynamodb(), NoTally())
+    gateway = build_gateway(built, build_queue(built), build_dynamodb(), NO_TALLY)
     headers = {"authorization": f"Bearer {mint('ControlEvent', secret)}"}
     answer = await gateway.on_control_event({"headers": headers, "body": '{"events": []}'})
     assert answer["statusCode"] in (200, 403)
@@ -98,7 +98,7 @@ def test_a_value_that_is_no_list_of_secrets_is_not_told(ssm: SSMClient, value: s
     name = parameter(ssm, value)
     built = settings(name)
     with pytest.raises(InvalidSettings) as error:
-        build_gateway(built, build_queue(built), build_dynamodb(), NoTally())
+        build_gateway(built, build_queue(built), build_dynamodb(), NO_TALLY)
     assert str(error.value) == f"the SSM parameter {name} is not a JSON list of secrets. Deploy again"
     assert error.value.__context__ is None
 
@@ -106,7 +106,7 @@ def test_a_value_that_is_no_list_of_secrets_is_not_told(ssm: SSMClient, value: s
 def test_secret_that_is_missing_is_named(ssm: SSMClient) -> None:
     built = settings("/not-there")
     with pytest.raises(InvalidSettings) as error:
-        build_gateway(built, build_queue(built), build_dynamodb(), NoTally())
+        build_gateway(built, build_queue(built), build_dynamodb(), NO_TALLY)
     assert str(error.value) == "SSM has no parameter /not-there, which the deployment makes. Deploy again"
 
 
@@ -118,7 +118,7 @@ async def test_secrets_that_cannot_be_read_at_the_start_are_read_by_an_event(
         monkeypatch.setenv(name, value)
     stub.script = lambda _: Answer.error("AccessDeniedException")
     built = settings("/secret")
-    gateway = build_gateway(built, build_queue(built), build_dynamodb(), NoTally())
+    gateway = build_gateway(built, build_queue(built), build_dynamodb(), NO_TALLY)
     (message,) = caplog.messages
     assert message.startswith("the JWT secrets cannot be read, and each event asks for them again: SSM: ")
     assert "AccessDeniedException" in message
