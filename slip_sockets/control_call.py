@@ -13,7 +13,7 @@ import msgspec
 
 from .connection import Connection, Headers, parse_request
 from .errors import ControlApiRefused, ControlApiUnavailable, InvalidSettings
-from .events import ControlEvent, PublishText, Report, SendText, check_all, encode_events
+from .events import UNREADABLE, ControlEvent, PublishText, Report, SendText, check_all, encode_events
 from .outputs import read_outputs
 from .settings import is_http_url
 from .tokens import is_key_of_a_pair, mint
@@ -111,10 +111,6 @@ class PublisherSettings:
         return ControlApiUnavailable(message, had_no_effect=had_no_effect)
 
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises for bytes of any kind: the answer may be of something on the way."""
-
-
 class _Done(msgspec.Struct):
     events: list[dict[str, Any]] = []
 
@@ -135,7 +131,7 @@ def _reports(body: bytes, count: int) -> list[Report | None]:
     try:
         events = msgspec.json.decode(body, type=_Done).events
         reports = [msgspec.convert(event, Report) if event else None for event in events]
-    except _UNREADABLE:
+    except UNREADABLE:  # the answer may be of something on the way
         reports = []
     return reports if len(reports) == count else [None] * count
 
@@ -144,7 +140,7 @@ def _failure(status: int, body: bytes) -> ControlApiRefused | ControlApiUnavaila
     text = body.decode(errors="replace")
     try:
         told = msgspec.json.decode(body, type=_Refusal)
-    except _UNREADABLE:
+    except UNREADABLE:
         told = _Refusal()
     message = f"the control API answered {status}: {told.error or text[:200]}"
     if status < _SERVER_ERROR and status != _TOO_MANY_REQUESTS:

@@ -31,6 +31,9 @@ MAX_POLL_TIMEOUT_MS = 25_000
 RESERVED_CHANNEL_PREFIX = "$connection:"
 """The table's own rows have sort keys that begin so: no channel may."""
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding JSON raises for bytes of any kind."""
+
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _BRACKET = re.compile(rb"[\[\]{}]")
 _CONNECTION_ID = re.compile(r"[A-Za-z0-9_-]{15}=")
@@ -371,7 +374,7 @@ class _TypeOnly(msgspec.Struct):
 def _type_of_event(body: bytes, index: int) -> str:
     try:
         name = msgspec.json.decode(msgspec.json.decode(body, type=_RawBody).events[index], type=_TypeOnly).type
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+    except (*UNREADABLE, IndexError):
         return "an event"  # the type is at fault too, or the rest of the body, or it has `events` twice
     return name if name in _TYPES else "an event"
 

@@ -9,6 +9,9 @@ from urllib.parse import urlsplit
 _NOT_IN_A_URL = re.compile(r"""[\x00-\x20\x7f"<>\\^`{|}\ud800-\udfff]""")
 """Braces above all: Terraform would take `${...}` for a template."""
 
+NO_HTTP_URL = "not an http or https URL"
+"""Why a backend at what is none cannot be told anything."""
+
 
 def is_http_url(text: str) -> bool:
     """Tell whether `text` is an http or https URL with a host."""

@@ -15,13 +15,12 @@ from urllib3.util.response import assert_header_parsing
 
 from ..gateway.backend import TIMEOUT_S
 from ..gateway.ports import Clock, HttpAnswer, HttpAnswerTooLarge, HttpError, HttpTimeout
-from ..settings import is_http_url
+from ..settings import NO_HTTP_URL, is_http_url
 from .tls import tls_context
 
 IDLE_CONNECTION_S = 1.0
 """Common servers drop an idle connection after 2 s or more; a POST into one that is being dropped would be lost."""
 CHUNK_BYTES = 64 * 1024
-NO_URL = "not an http or https URL"
 HEADERS = {"Accept-Encoding": "gzip, deflate", "User-Agent": "slip-sockets"}
 
 
@@ -45,7 +44,7 @@ class Urllib3Client:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpAnswer:
         if not is_http_url(url):
-            raise HttpError(NO_URL)
+            raise HttpError(NO_HTTP_URL)
         if self._clock.now() - self._idle_since > IDLE_CONNECTION_S:
             self._pools.clear()  # it stays usable
         deadline = time.monotonic() + self._timeout_s
@@ -85,7 +84,7 @@ def _read(raw: urllib3.BaseHTTPResponse, max_bytes: int) -> bytes:
 def _reason(error: BaseException) -> str:
     """Return what the first of a chain of errors says. Others quote the URL, which may hold a password."""
     if isinstance(error, urllib3.exceptions.LocationValueError):
-        return NO_URL
+        return NO_HTTP_URL
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     if isinstance(error, OSError):

@@ -12,11 +12,10 @@ import aiohttp
 from yarl import URL
 
 from ..gateway.ports import HttpAnswer, HttpAnswerTooLarge, HttpError, HttpTimeout
-from ..settings import is_http_url
+from ..settings import NO_HTTP_URL, is_http_url
 
 IDLE_CONNECTION_S = 1.0
 """Common servers drop an idle connection after 2 s or more; a POST into one that is being dropped would be lost."""
-NO_URL = "not an http or https URL"
 
 MAX_ERROR_BYTES = 16 * 1024
 """Of an answer that is not 2xx the beginning is enough: the inspector shows it, and nobody else looks."""
@@ -39,7 +38,7 @@ class AiohttpClient:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpAnswer:
         if not is_http_url(url):
-            raise HttpError(NO_URL)
+            raise HttpError(NO_HTTP_URL)
         try:
             # Our own Authorization header stands instead of a user and password in the URL, as on AWS.
             target = URL(url).with_user(None)
@@ -77,7 +76,7 @@ def _reason(error: aiohttp.ClientError | OSError) -> str:
     if isinstance(error, OSError | aiohttp.ServerDisconnectedError):
         return " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, aiohttp.InvalidURL):
-        return NO_URL
+        return NO_HTTP_URL
     return f"its answer is not HTTP ({type(error).__name__})"
 
 
