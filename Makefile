@@ -3,7 +3,7 @@ VENV ?= .venv
 VENV_LAMBDA = $(VENV)-lambda
 POETRY ?= .venv-lock/bin/poetry
 ARGS ?=
-# Of pytest: a deployment waits a lot, and other tests run meanwhile.
+# Processes of pytest: a deployment waits a lot, and other tests run meanwhile.
 PROCESSES ?= 2
 FUZZ_INPUTS ?= 5000000
 FUZZ_SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
@@ -23,7 +23,7 @@ up: ## Run the demo: set up, then a back end and the development server until Ct
 
 .PHONY: test
 test: infra-tools browser set-up set-up-lambda set-up-audit ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
-	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest -n $(PROCESSES) --dist loadscope --cov $(ARGS)
+	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest --cov -n $(PROCESSES) --dist loadscope $(ARGS)
 
 .PHONY: check
 check: set-up set-up-lock ## Run the static checks: format, lint, types, lock file
@@ -42,7 +42,7 @@ synth: infra ## Write the Terraform configuration of both stages to cdktf.out
 	@$(bin)/python main.py
 
 .PHONY: deploy-staging deploy-production
-deploy-staging deploy-production: deploy-%: infra ## Deploy a stage to AWS, and write its cdk-outputs.json
+deploy-staging deploy-production: deploy-%: infra ## Deploy a stage to AWS, and write its entry in cdk-outputs.json
 	@$(bin)/python -m tools.stages deploy $* $(ARGS)
 
 .PHONY: diff-staging diff-production
@@ -56,7 +56,7 @@ destroy-staging destroy-production: destroy-%: infra ## Remove a stage from AWS
 .PHONY: socket
 socket: ## Open a socket to try a deployment with: URL=wss://...
 	@tools/set-up "$(PYTHON)" "$(VENV)" up
-	@$(bin)/websockets "$(or $(URL),$(error say where: make socket URL=wss://...))"
+	@$(bin)/websockets "$(or $(URL),$(error set the URL: make socket URL=wss://...))"
 
 .PHONY: local-aws
 local-aws: ## Run a local AWS until Ctrl-C, to deploy to without an account
@@ -69,12 +69,12 @@ deploy-local: infra ## Deploy to the local AWS
 	@$(bin)/python -m tools.local deploy
 
 .PHONY: chat-local
-chat-local: ## Run the chat's backend for what is deployed to the local AWS
+chat-local: ## Run the chat's backend for the stack in the local AWS
 	@tools/set-up "$(PYTHON)" "$(VENV)" local
 	@$(bin)/python tools/foreground.py $(bin)/python -m tools.local chat
 
 .PHONY: outputs
-outputs: infra ## Write cdk-outputs.json anew, from the states
+outputs: infra ## Write cdk-outputs.json again, from the Terraform states
 	@$(bin)/python -m tools.stages outputs
 
 .PHONY: bench
@@ -83,20 +83,20 @@ bench: set-up ## Run the benchmarks, next to Pushpin
 	@$(bin)/python -m bench $(ARGS)
 
 .PHONY: bench-fan-out
-bench-fan-out: set-up ## Run the benchmark of the fan-out on AWS's side, against stubs (cases: ARGS="queued capped")
+bench-fan-out: set-up ## Run the benchmark of the fan-out on AWS, against stubs (cases: ARGS="queued capped")
 	@$(bin)/python -m bench.fan_out $(ARGS)
 
 .PHONY: soak
-soak: set-up ## Run ten minutes of churn on the development server: 1,000 sockets (less: ARGS="--seconds 60 --sockets 200")
+soak: set-up ## Run ten minutes of churn with 1,000 sockets on the development server (less: ARGS="--seconds 60 --sockets 200")
 	@$(bin)/python -m tests.churn $(ARGS)
 
 .PHONY: fuzz
-fuzz: set-up ## Play 5,000,000 new hostile inputs (as many: FUZZ_INPUTS=..., the same again: FUZZ_SEED=...)
+fuzz: set-up ## Play 5,000,000 new hostile inputs (another number: FUZZ_INPUTS=..., the same again: FUZZ_SEED=...)
 	@seed=$(FUZZ_SEED); echo "FUZZ_SEED=$$seed"; FUZZ_SEED=$$seed FUZZ_INPUTS=$(FUZZ_INPUTS) \
 	$(bin)/python -m pytest tests/fuzz -n $(PROCESSES) --dist loadscope -o faulthandler_timeout=0 $(ARGS)
 
 .PHONY: bench-functions
-bench-functions: set-up set-up-lambda ## Run the benchmark of what one event costs a deployed function (cases: ARGS="cold warm")
+bench-functions: set-up set-up-lambda ## Run the benchmark of one event in a deployed function (cases: ARGS="cold warm")
 	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m bench.functions $(ARGS)
 
 .PHONY: audit
@@ -104,21 +104,21 @@ audit: set-up-audit infra-tools ## Look up known vulnerabilities of the locked p
 	@tools/audit/advisories .venv-audit/bin
 
 .PHONY: lock
-lock: set-up-lock ## Bring the lock files in line with their pyproject.toml (all versions anew: ARGS=--regenerate)
+lock: set-up-lock ## Update the lock files after a change of pyproject.toml (all versions: ARGS=--regenerate)
 	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) lock $(ARGS)
 	@POETRY_VIRTUALENVS_CREATE=false $(POETRY) -C tools/audit lock $(ARGS)
 	@tools/requirements $(POETRY)
 
 .PHONY: requirements
-requirements: set-up-lock ## Write the requirements files out of poetry.lock
+requirements: set-up-lock ## Generate the requirements files from poetry.lock
 	@tools/requirements $(POETRY)
 
 .PHONY: set-up
-set-up: ## Make the virtual environment with everything in it
+set-up: ## Make the complete virtual environment
 	@tools/set-up "$(PYTHON)" "$(VENV)" test
 
 .PHONY: clean
-clean: ## Remove the virtual environments and all that tools left behind
+clean: ## Remove the virtual environments and the files that tools left behind
 	rm -rf .venv .venv-* .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The CDKTF app: settings in, a stack for each stage, synth. `cdktf.json` names it."""
+"""The CDKTF app: reads the settings and synthesizes a stack for each stage. `cdktf.json` names it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from slip_sockets.errors import InvalidSettings
+from slip_sockets.protocol.errors import InvalidSettings
 from stacks.app import synthesize
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from .servers import CHANNEL, StartServer, backend
 
 ECHO_PAYLOAD = b"x" * 64
 SETTLE_S = 1.0
-"""Pushpin subscribes after the handshake; and what a handshake leaves behind shall not be measured."""
+"""Pause after the handshakes: Pushpin subscribes only then, and their memory is to be freed first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A run's number, and what a reader must know of it."""
+    """A run's number, and a remark about it."""
 
     value: float
     remark: str = ""
@@ -63,17 +63,17 @@ def fan_out(start_server: StartServer, options: Options) -> Measured:
         time.sleep(SETTLE_S)
         before_s = server.usage().cpu_s
         done = clients.fan_out(
-            server.publication, publishers=options.publishers, window=options.window, seconds=options.seconds
+            server.publish_request, publishers=options.publishers, window=options.window, seconds=options.seconds
         )
         if done.arrived == 0:
-            raise BenchError("nothing that was published arrived")
+            raise BenchError("no published message arrived")
         cost = _cost(server.usage().cpu_s - before_s, done.arrived)
         lost = done.expected - done.arrived
         return Measured(done.arrived / done.seconds, f"{cost}, {lost / done.expected:.2%} lost" if lost else cost)
 
 
 def idle(start_server: StartServer, options: Options) -> Measured:
-    """Megabytes (10^6 bytes) of resident memory that sockets cost which do nothing."""
+    """Resident memory of idle sockets, in megabytes (10^6 bytes)."""
     with backend() as backend_port, start_server(backend_port) as server:
         time.sleep(SETTLE_S)
         before = server.usage().rss_bytes
@@ -84,5 +84,5 @@ def idle(start_server: StartServer, options: Options) -> Measured:
 
 
 def _cost(cpu_s: float, count: int) -> str:
-    """Say what the server's processes spent on each: other programs on the machine disturb this the least."""
+    """Return the processor time of the server for each: other programs on the machine disturb that the least."""
     return f"{cpu_s / count * 1e6:,.0f} us of processor time each"

@@ -1,5 +1,5 @@
-"""What can go wrong with a run."""
+"""Why a run does not count."""
 
 
 class BenchError(Exception):
-    """A program did not start, or a server did what makes the numbers worthless."""
+    """A program did not start, or a server misbehaved, so that the numbers mean nothing."""

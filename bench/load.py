@@ -1,8 +1,7 @@
 """The load: WebSocket clients on plain sockets and one selector.
 
-It must cost little beside the servers it measures. So frames are not parsed: each one's length is known, and received
-bytes are counted. What the first client receives is kept and compared, so that the count is known to count the right
-thing.
+It must cost little beside the servers that it measures. So frames are not parsed: their length is known, and received
+bytes are counted. Only what the first client receives is compared with what was published, to check the count.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from .errors import BenchError
-from .publishing import Publication, Publisher
+from .publishing import LoadPublisher, PublishRequest
 
 _RECEIVE_BYTES = 256 * 1024
 _HANDSHAKES_AT_ONCE = 50
 PATIENCE_S = 5.0
-"""How long nothing may arrive before the rest counts as lost."""
+"""Without a byte for this long, the missing messages count as lost."""
 _MASK = bytes.fromhex("5a17c3e9")
 
 
 def client_frame(payload: bytes) -> bytes:
     """Return a masked text frame, of at most 125 bytes of payload."""
     if len(payload) > 125:
-        raise ValueError("a payload of more than 125 bytes has another header")
+        raise ValueError("a payload of more than 125 bytes needs a longer header")
     masked = bytes(byte ^ _MASK[at % 4] for at, byte in enumerate(payload))
     return bytes((0x81, 0x80 | len(payload))) + _MASK + masked
 
@@ -57,7 +56,7 @@ class Deliveries:
 class _Client:
     socket: socket.socket
     missing: int = 0
-    """Bytes of the echo that it waits for."""
+    """Bytes of the echo that are still to come."""
 
 
 class Clients:
@@ -83,7 +82,7 @@ class Clients:
         self.close()
 
     def close(self) -> None:
-        """Close all, without a close frame, and wait for nothing."""
+        """Close all sockets, without a close frame."""
         self._selector.close()
         for client in self._clients:
             client.socket.close()
@@ -111,16 +110,16 @@ class Clients:
             now = time.perf_counter()
         return Echoes(round_trips, now - start)
 
-    def fan_out(self, publication: Publication, *, publishers: int, window: int, seconds: float) -> Deliveries:
+    def fan_out(self, request: PublishRequest, *, publishers: int, window: int, seconds: float) -> Deliveries:
         """Publish for `seconds` from several connections and receive until everything has arrived.
 
-        At most `window` messages are on their way at a time: published, and not yet received by all in sum. The same
-        window for every server makes the load the same; it is what keeps a server from having to throw messages away.
+        At most `window` messages are in flight: published, and not yet received by all clients, by the sum of bytes.
+        Every server gets the same load by it, and does not have to drop messages.
         """
-        frame_bytes = len(server_frame(publication.message(0)))
+        frame_bytes = len(server_frame(request.message(0)))
         round_bytes = frame_bytes * len(self._clients)
         watched, stream = self._clients[0], bytearray()
-        posting = [Publisher(self._selector, publication) for _ in range(publishers)]
+        posting = [LoadPublisher(self._selector, request) for _ in range(publishers)]
         published = received = 0
         start = now = last = time.perf_counter()
         while now - last < PATIENCE_S:
@@ -133,7 +132,7 @@ class Clients:
                 break
             for key, _ in self._selector.select(PATIENCE_S):
                 source = key.data
-                if isinstance(source, Publisher):
+                if isinstance(source, LoadPublisher):
                     source.on_readable()
                     continue
                 size = self._receive(source)
@@ -144,16 +143,16 @@ class Clients:
             now = time.perf_counter()
         for publisher in posting:
             publisher.close()
-        _check(stream, frame_bytes, [publication.message(number) for number in range(published)])
+        _check(stream, frame_bytes, [request.message(number) for number in range(published)])
         arrived, rest = divmod(received, frame_bytes)
         if rest or arrived > published * len(self._clients):
-            raise BenchError(f"received {received} bytes, which is no number of messages that were published")
+            raise BenchError(f"received {received} bytes, which is not a number of published messages")
         return Deliveries(arrived, published * len(self._clients), last - start)
 
     def _readable(self, timeout_s: float) -> list[_Client]:
         ready = self._selector.select(timeout_s)
         if not ready:
-            raise BenchError(f"nothing came for {timeout_s:g} s")
+            raise BenchError(f"nothing arrived for {timeout_s:g} s")
         return [key.data for key, _ in ready]
 
     def _receive(self, client: _Client) -> int:
@@ -163,7 +162,7 @@ class Clients:
         return size
 
     def _open(self, port: int, count: int) -> None:
-        """Open `count` more, all at the same time."""
+        """Open `count` more, all at once."""
         opening = []
         for _ in range(count):
             client = _Client(socket.create_connection(("127.0.0.1", port), timeout=30))
@@ -174,23 +173,23 @@ class Clients:
         for client in opening:
             head = b""
             while not head.endswith(b"\r\n\r\n"):
-                received = client.socket.recv(1)  # never into the first frame
+                received = client.socket.recv(1)  # not beyond the head, where the first frame may follow
                 if not received:
                     raise BenchError(f"the handshake was refused: {head.decode(errors='replace')}")
                 head += received
             if not head.startswith(b"HTTP/1.1 101"):
                 raise BenchError(f"the handshake was refused: {head.decode(errors='replace')}")
-            client.socket.settimeout(10)  # reads come after the selector; a write may have to wait
+            client.socket.settimeout(10)  # for writes; reads wait in the selector
             self._selector.register(client.socket, selectors.EVENT_READ, client)
 
 
 def _check(stream: bytes | bytearray, frame_bytes: int, published: Sequence[bytes]) -> None:
-    """Hold what one client received against what was published: whole messages, none twice; some may be missing."""
+    """Raise BenchError unless a client received published messages, each whole and once. Some may be missing."""
     left = {server_frame(message) for message in published}
     for at in range(0, len(stream), frame_bytes):
         frame = bytes(stream[at : at + frame_bytes])
         if frame not in left:
-            raise BenchError(f"a client received {frame[:60]!r}, which was not published, or came twice")
+            raise BenchError(f"a client received {frame[:60]!r}, which was not published, or is a repetition")
         left.remove(frame)
 
 

@@ -1,4 +1,4 @@
-"""What programs use, as Linux tells it."""
+"""What processes use, as Linux counts it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def usage(pid: int) -> Usage:
                 stat = (folder / "stat").read_text()
             except OSError:  # it has just ended
                 continue
-            # See proc_pid_stat(5). What follows the name, which may hold anything, begins with field 3.
+            # See proc_pid_stat(5). The name may contain anything, so fields are counted from its end: field 3 is next.
             fields = stat.rpartition(")")[2].split()
             parent_of[int(folder.name)] = int(fields[4 - 3])
             cpu_s = (int(fields[14 - 3]) + int(fields[15 - 3])) / _TICKS_PER_S
             used[int(folder.name)] = Usage(int(fields[24 - 3]) * _PAGE_BYTES, cpu_s)
-    family = [each for whose, each in used.items() if pid in _line(whose, parent_of)]
+    family = [each for member, each in used.items() if pid in _line(member, parent_of)]
     return Usage(sum(each.rss_bytes for each in family), sum(each.cpu_s for each in family))
 
 

@@ -1,4 +1,4 @@
-"""The servers as programs of their own, started for one run and stopped after it."""
+"""The servers, each a process that is started for one run and stopped after it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
-from slip_sockets.tokens import mint
+from slip_sockets.protocol.tokens import mint
 
 from .errors import BenchError
 from .processes import Usage, usage
-from .publishing import Publication
+from .publishing import PublishRequest
+from .stubs.programs import Stub
 
 CHANNEL = "bench"
 START_TIMEOUT_S = 30.0
@@ -32,14 +33,14 @@ _ROOT = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that listens: for WebSockets at `port`, for publishes as `publication` says."""
+    """A server that listens for WebSockets at `port` and publishes by `publish_request`."""
 
     pid: int
     port: int
-    publication: Publication
+    publish_request: PublishRequest
 
     def usage(self) -> Usage:
-        """Return what its process uses, and those that it started."""
+        """Return what its process and its descendants use."""
         return usage(self.pid)
 
 
@@ -49,12 +50,9 @@ StartServer = Callable[[int], AbstractContextManager[Running]]
 
 @contextlib.contextmanager
 def backend(channel: str = "") -> Iterator[int]:
-    """Run the trivial backend and yield its port. With a `channel`, it subscribes every connection to it."""
-    with _program([sys.executable, "-m", "bench.backend", "--channel", channel]) as program:
-        line = program.stdout.readline() if program.stdout else b""
-        if not line.strip().isdigit():
-            raise BenchError("the backend did not start")
-        yield int(line)
+    """Run the backend and yield its port. It subscribes every connection to `channel`, if that is given."""
+    with Stub("backend", "--channel", channel) as stub:
+        yield stub.port
 
 
 @contextlib.contextmanager
@@ -66,12 +64,12 @@ def slip_sockets(backend_port: int) -> Iterator[Running]:
         command += ["--target-url", f"http://127.0.0.1:{backend_port}/"]
         with _program(command, log, {"JWT_SECRET": _SECRET}) as program:
             _wait_until(outputs.exists, program, log)
-            told = json.loads(outputs.read_text())["slip-sockets"]
-            control = urlsplit(told["controlApi"])
-            port = urlsplit(told["websocketUrl"]).port
+            urls = json.loads(outputs.read_text())["slip-sockets"]
+            control = urlsplit(urls["controlApi"])
+            port = urlsplit(urls["websocketUrl"]).port
             if port is None or control.port is None:
-                raise BenchError(f"no port in {told}")
-            publication = Publication(
+                raise BenchError(f"no port in {urls}")
+            publish_request = PublishRequest(
                 control.port,
                 control.path,
                 f"Authorization: Bearer {mint('ControlEvent', _SECRET, lifetime_s=3600)}\r\n"
@@ -79,12 +77,12 @@ def slip_sockets(backend_port: int) -> Iterator[Running]:
                 f'{{"events":[{{"type":"PUBLISH_TEXT","channelId":"{CHANNEL}","data":"'.encode(),
                 b'"}]}',
             )
-            yield Running(program.pid, port, publication)
+            yield Running(program.pid, port, publish_request)
 
 
 @contextlib.contextmanager
 def pushpin(backend_port: int) -> Iterator[Running]:
-    """Run Pushpin with all its files in a folder of its own, beside whatever service may be installed."""
+    """Run Pushpin with all its files in a folder of its own, apart from a service that may be installed."""
     program_path = shutil.which("pushpin")
     if program_path is None:
         raise BenchError("pushpin is not on PATH")
@@ -95,15 +93,15 @@ def pushpin(backend_port: int) -> Iterator[Running]:
         (Path(folder) / "routes").write_text(f"* 127.0.0.1:{backend_port},over_http\n")
         with _program([program_path, f"--config={config}", "--merge-output"], log) as program:
             _wait_until(lambda: _listens(port) and _listens(publish_port), program, log)
-            time.sleep(1)  # its parts find each other after they listen
-            publication = Publication(
+            time.sleep(1)  # its processes connect to each other only after they listen
+            publish_request = PublishRequest(
                 publish_port,
                 "/publish/",
                 "Content-Type: application/json\r\n",
                 f'{{"items":[{{"channel":"{CHANNEL}","formats":{{"ws-message":{{"content":"'.encode(),
                 b'"}}}]}',
             )
-            yield Running(program.pid, port, publication)
+            yield Running(program.pid, port, publish_request)
 
 
 _PUSHPIN_CONF = """\
@@ -138,20 +136,20 @@ stats_spec=ipc://{{rundir}}/{{ipc_prefix}}stats
 message_rate=1000000
 message_hwm=1000000
 """
-"""Debian's configuration, but the rate limit is lifted, zurl and the addresses are its own, and requests are not logged
+"""Debian's configuration, with these changes: no rate limit, addresses and a zurl of its own, and no log of requests
 (ours logs none either)."""
 
 
 @contextlib.contextmanager
 def _program(
-    command: list[str], log: IO[bytes] | None = None, environment: dict[str, str] | None = None
+    command: list[str], log: IO[bytes], environment: dict[str, str] | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
     program = subprocess.Popen(
         command,
         cwd=_ROOT,
         env={**os.environ, **(environment or {})},
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if log is None else log,
+        stdout=log,
         stderr=log,
     )
     try:
@@ -163,8 +161,6 @@ def _program(
         except subprocess.TimeoutExpired:
             program.kill()
             program.wait()
-        if program.stdout:
-            program.stdout.close()
 
 
 def _wait_until(is_ready: Callable[[], bool], program: subprocess.Popen[bytes], log: IO[bytes]) -> None:

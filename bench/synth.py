@@ -1,6 +1,6 @@
-"""How long a synth takes: with the provider's bindings loaded as the stacks do it, and with all of them imported.
+"""How long a synth takes: with the provider's bindings loaded lazily, as the stacks do, and with all of them imported.
 
-Each run is a process of its own, and the two ways alternate. The package of the functions is built before.
+Each run is a process of its own, and the two ways alternate. The functions' package is built before.
 """
 
 from __future__ import annotations
@@ -53,15 +53,15 @@ class SynthTimes:
         )
 
 
-def measure(say: Callable[[str], None], rounds: int = ROUNDS) -> SynthTimes:
+def measure(report: Callable[[str], None], rounds: int = ROUNDS) -> SynthTimes:
     """Measure `rounds` runs of each. Raises BenchError."""
-    for program in WAYS.values():  # caches are warm then, and the package is built
+    for program in WAYS.values():  # to warm caches and build the package
         _seconds(program)
     runs: dict[str, list[float]] = {way: [] for way in WAYS}
     for number in range(1, rounds + 1):
         for way, program in WAYS.items():
             runs[way].append(_seconds(program))
-            say(f"  synth {number}/{rounds}  {way:8} {runs[way][-1]:.1f} s")
+            report(f"  synth {number}/{rounds}  {way:8} {runs[way][-1]:.1f} s")
     return SynthTimes(**runs)
 
 

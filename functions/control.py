@@ -1,25 +1,7 @@
-"""What Lambda starts for the HTTP API: the control API."""
+"""Lambda handler of the HTTP API: the control API."""
 
-from __future__ import annotations
-
-import asyncio
-import logging
 import os
 
-from slip_sockets.aws.context import LambdaContext, deadline_of
-from slip_sockets.aws.environment import FunctionSettings, build_dynamodb, build_gateway, build_queue
-from slip_sockets.aws.watch import Watch
-from slip_sockets.gateway.proxy import ProxyEvent, ProxyResponse
+from slip_sockets.aws.lambda_function import control_handler
 
-logging.getLogger("slip_sockets").setLevel(logging.INFO)
-
-settings = FunctionSettings.from_environ(os.environ)
-watch = Watch(settings.stack_name)
-gateway = build_gateway(settings, build_queue(settings), build_dynamodb(), watch.tally)
-runner = asyncio.Runner()  # one event loop for the life of the process
-run = runner.get_loop().run_until_complete  # `runner.run` sets a signal handler each time: a tenth of a frame's cost
-
-
-@watch.control
-def handler(event: ProxyEvent, context: LambdaContext) -> ProxyResponse:
-    return run(gateway.on_control_event(event, deadline=deadline_of(context)))
+handler = control_handler(os.environ)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .permissions import Judgement
-from .server import LocalAws, LocalAwsSettings
+from .local import LocalAws, LocalAwsSettings
+from .permissions import AccessDecision
 
-__all__ = ["Judgement", "LocalAws", "LocalAwsSettings"]
+__all__ = ["AccessDecision", "LocalAws", "LocalAwsSettings"]

@@ -9,18 +9,18 @@ import sys
 import threading
 from pathlib import Path
 
-from .server import LocalAws, LocalAwsSettings
+from .local import LocalAws, LocalAwsSettings
 
 DEFAULT_RUNTIME_PYTHON = Path(__file__).parent.parent / ".venv-lambda" / "bin" / "python"
-STATE_IS_MEMORY = "What is deployed here lives until this program ends."
+STATE_IS_MEMORY = "What you deploy here is gone when this program ends."
 
 
 def main(arguments: list[str] | None = None) -> None:
-    asked = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     for name in ("botocore", "moto", "websockets", "werkzeug"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    settings = LocalAwsSettings(asked.runtime_python, asked.port, max_environments=asked.max_environments)
+    settings = LocalAwsSettings(options.runtime_python, options.port, max_environments=options.max_environments)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -36,15 +36,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="local_aws", description="Run a local AWS until Ctrl-C.")
-    parser.add_argument("--port", type=int, default=4566, help="port to listen at, on 127.0.0.1; 0 takes a free one")
+    parser.add_argument("--port", type=int, default=4566, help="port to listen on, at 127.0.0.1; 0 takes a free one")
     parser.add_argument(
         "--runtime-python",
         type=Path,
         default=DEFAULT_RUNTIME_PYTHON,
         metavar="FILE",
-        help="interpreter that functions run under, with awslambdaric and boto3",
+        help="Python interpreter for functions, with awslambdaric and boto3",
     )
-    parser.add_argument("--max-environments", type=int, default=8, help="most processes of one function at once")
+    parser.add_argument("--max-environments", type=int, default=8, help="largest number of processes of one function")
     return parser
 
 

@@ -1,6 +1,6 @@
 """AWS's APIs: moto, in this process and in one thread.
 
-moto's models know no locks. With one call after another a conditional write is as atomic as DynamoDB's.
+moto's models have no locks. Since calls run one after another, a conditional write is as atomic as DynamoDB's.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from moto.core.base_backend import BackendDict, backend_lock
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import run_wsgi_app
 
-from .amendments import Amendments
-from .permissions import Permissions
-from .wire import ApiAnswer, ApiRequest, error_answer
+from .api_request import ApiRequest, ApiResponse, error_response
+from .moto_patches import MotoPatches
+from .permissions import AccessControl
 
 LONG_POLL_INTERVAL_S = 0.05
 
@@ -29,51 +29,51 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 Observer = Callable[[ApiRequest], None]
-"""Is told, in the event loop, of a call that succeeded."""
+"""Called in the event loop after a call that succeeded."""
 
 ApiFault = Callable[[ApiRequest], tuple[int, str] | None]
-"""Says for a function's call of an API with which status and error code it fails, None for not. It runs in moto's
-thread."""
+"""Returns the status and the error code with which a function's call of an API fails, None where it does not fail. It
+runs in moto's thread."""
 
 
 class AwsApis:
-    """`call` answers a request as AWS would; `run` looks at moto's models, in the same thread."""
+    """`call` responds to a request as AWS would; `run` reads moto's models, in the same thread."""
 
-    def __init__(self, account_id: str, host: str, permissions: Permissions, amendments: Amendments) -> None:
+    def __init__(self, account_id: str, host: str, access: AccessControl, patches: MotoPatches) -> None:
         self.observers: list[Observer] = []
         self.fault: ApiFault = lambda request: None
         self._account_id = account_id
         self._host = host
-        self._permissions = permissions
-        self._amendments = amendments
+        self._access = access
+        self._patches = patches
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._thread = ThreadPoolExecutor(1, "moto")
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: function(*args, **kwargs))
 
-    async def call(self, request: ApiRequest) -> ApiAnswer:
-        if request.service == "sqs" and request.operation == "ReceiveMessage" and request.speaks_json_rpc:
-            answer = await self._receive(request)
+    async def call(self, request: ApiRequest) -> ApiResponse:
+        if request.service == "sqs" and request.operation == "ReceiveMessage" and request.is_json_rpc:
+            response = await self._receive(request)
         else:
-            answer = await self.run(self._answer, request)
-        if answer.ok:
+            response = await self.run(self._respond, request)
+        if response.ok:
             for observer in self.observers:
                 observer(request)
-        return answer
+        return response
 
-    async def _receive(self, request: ApiRequest) -> ApiAnswer:
-        """Wait for messages here: moto would wait in its thread, and no other call be answered."""
+    async def _receive(self, request: ApiRequest) -> ApiResponse:
+        """Wait for messages here: moto would wait in its thread, and hold up all other calls."""
         deadline = time.monotonic() + float(request.parameters.get("WaitTimeSeconds") or 0)
         at_once = replace(request, body=json.dumps(request.parameters | {"WaitTimeSeconds": 0}).encode())
         while True:
-            answer = await self.run(self._answer, at_once)
-            if not answer.ok or b'"Messages"' in answer.body or time.monotonic() >= deadline:
-                return answer
+            response = await self.run(self._respond, at_once)
+            if not response.ok or b'"Messages"' in response.body or time.monotonic() >= deadline:
+                return response
             await asyncio.sleep(LONG_POLL_INTERVAL_S)
 
     async def aclose(self) -> None:
-        """Forget all that was deployed."""
+        """Delete everything that was deployed."""
         await self.run(self._forget_account)
         self._thread.shutdown()
 
@@ -83,16 +83,16 @@ class AwsApis:
             for backends in every_service:
                 backends.pop(self._account_id, None)
 
-    def _answer(self, request: ApiRequest) -> ApiAnswer:
-        denied = self._permissions.check_request(request)
-        if denied is not None:
-            return error_answer(request, denied.status, "AccessDeniedException", denied.message)
-        fault = self.fault(request) if self._permissions.is_of_a_function(request) else None
+    def _respond(self, request: ApiRequest) -> ApiResponse:
+        denial = self._access.check_request(request)
+        if denial is not None:
+            return denial.response(request)
+        fault = self.fault(request) if self._access.is_of_a_function(request) else None
         if fault is not None:
-            return error_answer(request, *fault, "a fault of the local AWS")
-        return self._amendments.before(request) or self._amendments.after(request, self._ask_moto(request))
+            return error_response(request, *fault, "a fault of the local AWS")
+        return self._patches.before(request) or self._patches.after(request, self._call_moto(request))
 
-    def _ask_moto(self, request: ApiRequest) -> ApiAnswer:
+    def _call_moto(self, request: ApiRequest) -> ApiResponse:
         url = urlsplit(request.target)
         environ: dict[str, Any] = {
             "REQUEST_METHOD": request.method,
@@ -116,7 +116,7 @@ class AwsApis:
         for name, value in request.headers.items():
             key = name.upper().replace("-", "_")
             environ[key if key == "CONTENT_TYPE" else f"HTTP_{key}"] = value
-        # Its own account for each local AWS: moto's state is the process's, and knows no other border.
+        # An account of its own for each local AWS: all in a process share moto's state, which only accounts divide.
         environ |= {"HTTP_HOST": self._host, "HTTP_X_MOTO_ACCOUNT_ID": self._account_id}
         body, status, headers = run_wsgi_app(self._moto, environ, buffered=True)
-        return ApiAnswer(int(status.split()[0]), b"".join(body), dict(headers))
+        return ApiResponse(int(status.split()[0]), b"".join(body), dict(headers))

@@ -1,6 +1,6 @@
-"""What a function's process starts: awslambdaric, with the deployed code first on the import path.
+"""The program of a function's process: awslambdaric, with the deployed code first on the import path.
 
-It is run by file name, with `-I`, by a Python that has Lambda's own packages; nothing of this project is there.
+It is run by file name, with `-I`, by a Python that has Lambda's own packages and nothing of this project.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
-"""From Linux's prctl.h. awslambdaric would ask for the next event for ever after the local AWS was killed."""
+"""From Linux's prctl.h. Without it, awslambdaric would ask for the next event for ever if the local AWS is killed."""
 
 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 sys.path.insert(0, os.environ["LAMBDA_TASK_ROOT"])

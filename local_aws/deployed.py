@@ -1,6 +1,6 @@
-"""What was deployed, as the AWS APIs know it: functions, APIs, mappings and policies, out of moto's models.
+"""What was deployed through the AWS APIs: functions, APIs, mappings and policies, read from moto's models.
 
-Only this module and `amendments` know how moto keeps things. Its methods run in moto's thread (`AwsApis.run`).
+Only this module and `moto_patches` know moto's models. Its methods run in moto's thread (`AwsApis.run`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from moto.backends import get_backend
 
 Statement = dict[str, Any]
-"""Of a policy document."""
+"""A statement of a policy document."""
 
 _FUNCTION_ARN = re.compile(r"arn:aws:lambda:(?P<region>[^:]+):\d+:function:(?P<name>[^:/]+)")
 
@@ -38,12 +38,12 @@ class Function:
     log_format: str
     code: bytes = field(compare=False, repr=False)
     policy: Sequence[Statement] = field(compare=False, repr=False)
-    """The resource policy: who may invoke it."""
+    """The resource policy: principals that may invoke it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """`function_arn` is None where the integration is none with a Lambda function."""
+    """`function_arn` is None where it does not integrate a Lambda function."""
 
     function_arn: str | None
     timeout_s: float
@@ -51,7 +51,7 @@ class Integration:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage of an API with the routes that it serves. A route without an integration has None."""
+    """A stage of an API, with its routes; a route without an integration has None."""
 
     api_id: str
     protocol: str
@@ -77,7 +77,7 @@ class QueueMapping:
 
 
 class Deployed:
-    """The state of one account. `logging` is what Lambda was told of LoggingConfig, which moto does not keep."""
+    """The state of one account. `logging` has the LoggingConfig of functions, which moto does not keep."""
 
     def __init__(self, account_id: str, url: str, logging: Mapping[tuple[str, str], Mapping[str, str]]) -> None:
         self._account_id = account_id
@@ -116,7 +116,7 @@ class Deployed:
         return None if found is None else str(found[1].protocol_type)
 
     def stage(self, api_id: str, name: str) -> Stage | None:
-        """Return None where there is no such API or stage, or nothing was deployed to the stage."""
+        """Return None where the API or the stage does not exist, or nothing was deployed to the stage."""
         found = self._api(api_id)
         if found is None:
             return None
@@ -140,12 +140,12 @@ class Deployed:
         return list(self._queue_mappings())
 
     def has_visible_messages(self, mapping: QueueMapping) -> bool:
-        """Cheaper than to receive."""
+        """Cheaper than ReceiveMessage."""
         queue = self._backend("sqs", mapping.region).queues.get(mapping.queue_arn.rpartition(":")[2])
         return queue is not None and bool(queue.messages)
 
     def policies(self, role_arn: str) -> list[Statement]:
-        """Return the statements of all identity policies of a role; none where there is no such role."""
+        """Return the statements of all identity policies of a role; an empty list where the role does not exist."""
         for role in list(self._backend("iam", "aws").roles.values()):
             if role.arn == role_arn:
                 managed = (policy.versions for policy in role.managed_policies.values())
@@ -185,11 +185,11 @@ class Deployed:
         return Integration(match[0] if match and is_lambda else None, integration.timeout_in_millis / 1000)
 
     def _backend(self, service: Any, region: str) -> Any:
-        """moto's models have no types that would help here."""
+        """Return a backend of moto, which has no useful types."""
         return get_backend(service)[self._account_id][region]
 
 
 def _statements(document: dict[str, Any]) -> list[Statement]:
-    """A policy document may hold one statement or a list."""
+    """Return a list: a policy document may hold one statement or a list."""
     statements = document.get("Statement", [])
     return statements if isinstance(statements, list) else [statements]

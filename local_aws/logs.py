@@ -1,4 +1,4 @@
-"""What functions print, into their log groups, with the permissions of their roles."""
+"""Writes the output of functions to their log groups, with the permissions of their roles."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from moto.backends import get_backend
 
 from .apis import AwsApis
 from .deployed import Function
-from .permissions import AccessKey, Demand, Permissions
+from .permissions import AccessControl, AccessKey, Permission
 
 
 class FunctionLogs:
-    """Lambda writes to CloudWatch Logs in the role's name; what the role does not allow is not written."""
+    """Like Lambda, it writes to CloudWatch Logs with the function's role; without its permission the lines are lost."""
 
-    def __init__(self, apis: AwsApis, permissions: Permissions, account_id: str) -> None:
+    def __init__(self, apis: AwsApis, access: AccessControl, account_id: str) -> None:
         self._apis = apis
-        self._permissions = permissions
+        self._access = access
         self._account_id = account_id
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -36,16 +36,16 @@ class FunctionLogs:
         arn = f"arn:aws:logs:{function.region}:{self._account_id}:log-group:{function.log_group}"
         group = backend.groups.get(function.log_group)
         if group is None:
-            if self._denied(key, "logs:CreateLogGroup", arn):
+            if self._is_denied(key, "logs:CreateLogGroup", arn):
                 return
             group = backend.create_log_group(function.log_group, {})
         stream_arn = f"{arn}:log-stream:{stream}"
         if stream not in group.streams:
-            if self._denied(key, "logs:CreateLogStream", stream_arn):
+            if self._is_denied(key, "logs:CreateLogStream", stream_arn):
                 return
             backend.create_log_stream(function.log_group, stream)
-        if not self._denied(key, "logs:PutLogEvents", stream_arn):
+        if not self._is_denied(key, "logs:PutLogEvents", stream_arn):
             backend.put_log_events(function.log_group, stream, events)
 
-    def _denied(self, key: AccessKey, action: str, resource: str) -> bool:
-        return self._permissions.check(key, [Demand(action, resource)]) is not None
+    def _is_denied(self, key: AccessKey, action: str, resource: str) -> bool:
+        return self._access.check(key, [Permission(action, resource)]) is not None

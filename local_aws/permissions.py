@@ -1,6 +1,6 @@
-"""What a role allows, judged as IAM judges it: by the identity policies of the function whose key signed a request.
+"""Decides as IAM does whether a request is allowed: by the identity policies of the function that signed it.
 
-Every other key, Terraform's for one, may do everything. Signatures themselves are not checked.
+All other keys, such as Terraform's, are allowed everything. Signatures themselves are not checked.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from .api_request import ApiRequest, ApiResponse, error_response, invoked_function
 from .deployed import Statement
-from .wire import ApiRequest, invoked_function
 
 ALWAYS_ALLOWED = {"sts:GetCallerIdentity"}
 """https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html"""
@@ -24,7 +24,7 @@ ALWAYS_ALLOWED = {"sts:GetCallerIdentity"}
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """Credentials of a role for one function. `principal` is who it is to IAM."""
+    """Credentials of a role for one function. `principal` is its ARN in IAM."""
 
     key_id: str
     secret: str
@@ -39,16 +39,16 @@ class AccessKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
-    """What a call needs to be allowed."""
+class Permission:
+    """What a call needs: one action on one resource."""
 
     action: str
     resource: str
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """Who asked for what, and whether it was allowed."""
+class AccessDecision:
+    """Whether a principal was allowed an action on a resource."""
 
     principal: str
     action: str
@@ -58,20 +58,23 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """The answer to a call that is not allowed."""
+    """A call is not allowed. It has the status and message of the response."""
 
     status: int
     message: str
 
+    def response(self, request: ApiRequest) -> ApiResponse:
+        return error_response(request, self.status, "AccessDeniedException", self.message)
 
-class Permissions:
-    """Issues functions' keys and judges what is done with them. `statements_of` gives a role's policies.
 
-    `judgements` counts every judgement since the start, for tests to hold against the policies.
+class AccessControl:
+    """Issues keys to functions and decides on their calls. `statements_of` returns the statements of a role's policies.
+
+    `decisions` counts all decisions since the start, so that tests can compare them with the policies.
     """
 
     def __init__(self, account_id: str, statements_of: Callable[[str], Sequence[Statement]]) -> None:
-        self.judgements: Counter[Judgement] = Counter()
+        self.decisions: Counter[AccessDecision] = Counter()
         self._account_id = account_id
         self._statements_of = statements_of
         self._keys: dict[str, AccessKey] = {}
@@ -89,71 +92,70 @@ class Permissions:
         return request.access_key in self._keys
 
     def check_request(self, request: ApiRequest) -> Denial | None:
-        """Judge a call of an API. It runs in moto's thread, like `check`."""
+        """Decide on a call of an API. It runs in moto's thread, like `check`."""
         key = self._keys.get(request.access_key or "")
         if key is None:
             return None
-        return self.check(key, demands(request, self._account_id), 403 if _is_rest(request) else 400)
+        return self.check(key, needed_permissions(request, self._account_id), 400 if request.is_json_rpc else 403)
 
     def check_connections_call(self, request: ApiRequest, region: str, api_id: str, stage: str) -> Denial | None:
-        """Judge a call of the management API. `path` of the request is as API Gateway sees it, from the stage on."""
+        """Decide on a call of the management API."""
         key = self._keys.get(request.access_key or "")
         if key is None:
             return None
         connection = request.path.partition("/@connections/")[2]
         resource = f"{api_id}/{stage}/{request.method}/@connections/{connection}"
         arn = f"arn:aws:execute-api:{region}:{self._account_id}:{resource}"
-        return self.check(key, [Demand("execute-api:ManageConnections", arn)], 403)
+        return self.check(key, [Permission("execute-api:ManageConnections", arn)], 403)
 
-    def check(self, key: AccessKey, demanded: Iterable[Demand], status: int = 400) -> Denial | None:
-        """Judge `demanded` until one is not allowed."""
+    def check(self, key: AccessKey, needed: Iterable[Permission], status: int = 400) -> Denial | None:
+        """Decide on each permission in turn, until one is missing. A denial gets `status`."""
         statements = self._statements_of(key.role_arn)
-        for demand in demanded:
-            why_not = _why_not(demand, statements)
-            self.judgements[Judgement(key.principal, demand.action, demand.resource, why_not is None)] += 1
+        for permission in needed:
+            why_not = _why_not(permission, statements)
+            decision = AccessDecision(key.principal, permission.action, permission.resource, why_not is None)
+            self.decisions[decision] += 1
             if why_not is not None:
-                asked = f"{demand.action} on resource: {demand.resource}"
-                told = why_not.format(action=demand.action)
-                return Denial(status, f"User: {key.principal} is not authorized to perform: {asked} {told}")
+                call = f"{permission.action} on resource: {permission.resource}"
+                return Denial(status, f"User: {key.principal} is not authorized to perform: {call} {why_not}")
         return None
 
 
-def demands(request: ApiRequest, account_id: str) -> Iterator[Demand]:
-    """Yield what a call needs, as the service authorization reference says."""
+def needed_permissions(request: ApiRequest, account_id: str) -> Iterator[Permission]:
+    """Yield the permissions that a call needs, by the service authorization reference."""
     arn = functools.partial(_arn, request, account_id)
-    told = request.parameters
+    parameters = request.parameters
     operation = request.operation
     match request.service:
         case "dynamodb":
-            yield from _dynamodb_demands(request, functools.partial(_table_arn, arn))
+            yield from _dynamodb_permissions(request, functools.partial(_table_arn, arn))
         case "sqs":
-            name = urlsplit(told.get("QueueUrl", "")).path.rpartition("/")[2] or told.get("QueueName", "*")
-            # A batch is judged as its single action.
-            yield Demand(f"sqs:{operation.removesuffix('Batch')}", arn(name))
+            name = urlsplit(parameters.get("QueueUrl", "")).path.rpartition("/")[2] or parameters.get("QueueName", "*")
+            # IAM checks a batch as its single action.
+            yield Permission(f"sqs:{operation.removesuffix('Batch')}", arn(name))
         case "ssm":
-            names = [told[key] for key in ("Name", "Path") if key in told] or told.get("Names") or ["*"]
-            for name in names:
-                yield Demand(f"ssm:{operation}", arn(f"parameter/{name.removeprefix('/')}"))
+            names = [parameters[key] for key in ("Name", "Path") if key in parameters]
+            for name in names or parameters.get("Names") or ["*"]:
+                yield Permission(f"ssm:{operation}", arn(f"parameter/{name.removeprefix('/')}"))
         case "logs":
-            group, stream = told.get("logGroupName", "*"), told.get("logStreamName", "")
-            yield Demand(f"logs:{operation}", arn(f"log-group:{group}:log-stream:{stream}"))
+            group, stream = parameters.get("logGroupName", "*"), parameters.get("logStreamName", "")
+            yield Permission(f"logs:{operation}", arn(f"log-group:{group}:log-stream:{stream}"))
         case "lambda" if (function := invoked_function(request)) is not None:
-            yield Demand(
-                "lambda:InvokeFunction", function if function.startswith("arn:") else arn(f"function:{function}")
-            )
+            function_arn = function if function.startswith("arn:") else arn(f"function:{function}")
+            yield Permission("lambda:InvokeFunction", function_arn)
         case "sts":
             if f"sts:{operation}" not in ALWAYS_ALLOWED:
-                yield Demand(f"sts:{operation}", "*")
+                yield Permission(f"sts:{operation}", "*")
         case service:
-            yield Demand(f"{service}:{operation}", "*")  # judged by `*` alone: nothing of ours calls it
+            yield Permission(f"{service}:{operation}", "*")  # only `*` allows it: no function of ours calls it
 
 
-def _dynamodb_demands(request: ApiRequest, table: Callable[[str], str]) -> Iterator[Demand]:
-    told = request.parameters
+def _dynamodb_permissions(request: ApiRequest, table: Callable[[str], str]) -> Iterator[Permission]:
+    parameters = request.parameters
     match request.operation:
         case "BatchWriteItem" | "BatchGetItem" as operation:
-            for name in told["RequestItems"]:
-                yield Demand(f"dynamodb:{operation}", table(name))
+            for name in parameters["RequestItems"]:
+                yield Permission(f"dynamodb:{operation}", table(name))
         case "TransactWriteItems" | "TransactGetItems":
             actions = {
                 "Put": "PutItem",
@@ -162,13 +164,13 @@ def _dynamodb_demands(request: ApiRequest, table: Callable[[str], str]) -> Itera
                 "ConditionCheck": "ConditionCheckItem",
                 "Get": "GetItem",
             }
-            for item in told["TransactItems"]:
+            for item in parameters["TransactItems"]:
                 for kind, element in item.items():
-                    yield Demand(f"dynamodb:{actions[kind]}", table(element["TableName"]))
+                    yield Permission(f"dynamodb:{actions[kind]}", table(element["TableName"]))
         case operation:
-            name = told.get("TableName", "*")
-            index = f"/index/{told['IndexName']}" if "IndexName" in told else ""
-            yield Demand(f"dynamodb:{operation}", table(name) + index)
+            name = parameters.get("TableName", "*")
+            index = f"/index/{parameters['IndexName']}" if "IndexName" in parameters else ""
+            yield Permission(f"dynamodb:{operation}", table(name) + index)
 
 
 def _arn(request: ApiRequest, account_id: str, resource: str) -> str:
@@ -180,31 +182,26 @@ def _table_arn(arn: Callable[[str], str], name: str) -> str:
     return name if name.startswith("arn:") else arn(f"table/{name}")
 
 
-def _is_rest(request: ApiRequest) -> bool:
-    return not request.speaks_json_rpc
-
-
-def _why_not(demand: Demand, statements: Sequence[Statement]) -> str | None:
-    """Return None if it is allowed, else the end of IAM's sentence."""
-    applying = [statement for statement in statements if _applies(statement, demand)]
-    if any(statement["Effect"] == "Deny" for statement in applying):
+def _why_not(permission: Permission, statements: Sequence[Statement]) -> str | None:
+    """Return None if it is granted, otherwise the end of IAM's sentence."""
+    applicable = [statement for statement in statements if _applies(statement, permission)]
+    if any(statement["Effect"] == "Deny" for statement in applicable):
         return "with an explicit deny in an identity-based policy"
-    if any(statement["Effect"] == "Allow" for statement in applying):
+    if any(statement["Effect"] == "Allow" for statement in applicable):
         return None
-    return "because no identity-based policy allows the {action} action"
+    return f"because no identity-based policy allows the {permission.action} action"
 
 
-def _applies(statement: Statement, demand: Demand) -> bool:
-    """Raises NotImplementedError where a statement says more than is judged here: better than to judge it wrongly."""
+def _applies(statement: Statement, permission: Permission) -> bool:
+    """Raises NotImplementedError where a statement has more keys than this module knows, rather than decide wrongly."""
     if unknown := statement.keys() - {"Sid", "Effect", "Action", "Resource"}:
-        raise NotImplementedError(f"the local AWS cannot judge a policy with {', '.join(sorted(unknown))}")
-    return any(matches(pattern.lower(), demand.action.lower()) for pattern in _listed(statement["Action"])) and any(
-        matches(pattern, demand.resource) for pattern in _listed(statement["Resource"])
-    )
+        raise NotImplementedError(f"the local AWS cannot evaluate a policy with {', '.join(sorted(unknown))}")
+    has_action = any(matches(pattern.lower(), permission.action.lower()) for pattern in _listed(statement["Action"]))
+    return has_action and any(matches(pattern, permission.resource) for pattern in _listed(statement["Resource"]))
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether `text` fits a pattern of a policy: `*` is any characters, `?` any one."""
+    """Tell whether `text` fits a policy's pattern: `*` stands for any characters, `?` for one."""
     return _compiled(pattern).fullmatch(text) is not None
 
 

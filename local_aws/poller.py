@@ -1,4 +1,4 @@
-"""Lambda's event source mappings: what feeds functions from SQS queues.
+"""Lambda's event source mappings, which feed functions from SQS queues.
 
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
@@ -10,39 +10,40 @@ import json
 import logging
 from typing import Any
 
+from .api_request import ApiRequest
 from .apis import AwsApis
 from .deployed import Deployed, Function, QueueMapping
-from .permissions import AccessKey, Permissions
-from .runtime import Lambda, Outcome
-from .wire import ApiRequest
+from .functions import Functions
+from .invocation import Outcome
+from .permissions import AccessControl, AccessKey
 
 log = logging.getLogger("local_aws.poller")
 
 POLL_INTERVAL_S = 0.05
-"""How late a message is seen whose visibility timeout or delay has passed; a new one is seen at once."""
+"""The longest delay of a message after its visibility timeout or delay has passed. New messages are seen at once."""
 MAX_RECEIVED = 10
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html"""
 DEFAULT_CONCURRENCY = 5
 
-_LETS_MESSAGES_SHOW = ("SendMessage", "DeleteMessage", "ChangeMessageVisibility")  # or their batches
+_MAKES_MESSAGES_VISIBLE = ("SendMessage", "DeleteMessage", "ChangeMessageVisibility")  # and their batches
 
 
 class Poller:
-    """Takes batches from the queues of all enabled mappings; several batches are under way at once."""
+    """Takes batches from the queues of all enabled mappings, several at once."""
 
     def __init__(
-        self, apis: AwsApis, deployed: Deployed, functions: Lambda, permissions: Permissions, host: str
+        self, apis: AwsApis, deployed: Deployed, functions: Functions, access: AccessControl, host: str
     ) -> None:
         self._apis = apis
         self._deployed = deployed
         self._functions = functions
-        self._permissions = permissions
+        self._access = access
         self._host = host
         self._wake = asyncio.Event()
         self._batches: dict[str, set[asyncio.Task[None]]] = {}
         self._keys: dict[tuple[str, str], AccessKey] = {}
-        self._complaints: set[str] = set()
-        self._known: set[str] = set()
+        self._reported: set[str] = set()
+        self._permitted: set[str] = set()
         self._task = asyncio.create_task(self._run())
         apis.observers.append(self._on_call)
 
@@ -54,7 +55,7 @@ class Poller:
 
     def _on_call(self, request: ApiRequest) -> None:
         if request.service == "lambda" or (
-            request.service == "sqs" and request.operation.startswith(_LETS_MESSAGES_SHOW)
+            request.service == "sqs" and request.operation.startswith(_MAKES_MESSAGES_VISIBLE)
         ):
             self._wake.set()
 
@@ -73,10 +74,10 @@ class Poller:
             self._wake.clear()
 
     async def _poll(self, mapping: QueueMapping) -> None:
-        """Start batches until there is nothing to receive, or as many are under way as may be."""
-        under_way = self._batches.setdefault(mapping.uuid, set())
+        """Start batches until the queue is empty, or the mapping's concurrency is reached."""
+        running = self._batches.setdefault(mapping.uuid, set())
         limit = min(mapping.max_concurrency or DEFAULT_CONCURRENCY, self._functions.max_environments)
-        while len(under_way) < limit and await self._apis.run(self._deployed.has_visible_messages, mapping):
+        while len(running) < limit and await self._apis.run(self._deployed.has_visible_messages, mapping):
             function = await self._apis.run(self._deployed.function, mapping.function_arn)
             if function is None or not await self._may_feed(mapping, function):
                 return
@@ -84,21 +85,21 @@ class Poller:
             if not messages:
                 return
             task = asyncio.create_task(self._deliver(mapping, function, messages))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
+            running.add(task)
+            task.add_done_callback(running.discard)
             task.add_done_callback(lambda _: self._wake.set())
 
     async def _may_feed(self, mapping: QueueMapping, function: Function) -> bool:
-        """Lambda feeds no function whose role may not read the queue's attributes.
+        """Lambda feeds a function only if its role may read the queue's attributes.
         https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
-        if mapping.uuid not in self._known and await self._call(
+        if mapping.uuid not in self._permitted and await self._call(
             mapping, function, "GetQueueAttributes", AttributeNames=["VisibilityTimeout"]
         ):
-            self._known.add(mapping.uuid)
-        return mapping.uuid in self._known
+            self._permitted.add(mapping.uuid)
+        return mapping.uuid in self._permitted
 
     async def _receive(self, mapping: QueueMapping, function: Function) -> list[dict[str, Any]]:
-        told = await self._call(
+        response = await self._call(
             mapping,
             function,
             "ReceiveMessage",
@@ -107,7 +108,7 @@ class Poller:
             MessageAttributeNames=["All"],
             WaitTimeSeconds=0,
         )
-        messages: list[dict[str, Any]] = told.get("Messages") or []
+        messages: list[dict[str, Any]] = response.get("Messages") or []
         return messages
 
     async def _deliver(self, mapping: QueueMapping, function: Function, messages: list[dict[str, Any]]) -> None:
@@ -123,7 +124,7 @@ class Poller:
         failed = _failed(outcome, ids) if mapping.reports_failures else set(ids if outcome.error else ())
         done = [message for message in messages if message["MessageId"] not in failed]
         if failed:
-            log.info("%s: %d of %d messages will come again", function.name, len(failed), len(messages))
+            log.info("%s: %d of %d messages will be delivered again", function.name, len(failed), len(messages))
         if done:
             entries = [{"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(done)]
             await self._call(mapping, function, "DeleteMessageBatch", Entries=entries)
@@ -131,7 +132,7 @@ class Poller:
     async def _call(
         self, mapping: QueueMapping, function: Function, operation: str, **parameters: Any
     ) -> dict[str, Any]:
-        """Call SQS as the function's role: Lambda has no other right to the queue."""
+        """Call SQS with the function's role: Lambda has no other permission for the queue."""
         request = ApiRequest(
             "POST",
             "/",
@@ -143,21 +144,21 @@ class Poller:
             },
             json.dumps({"QueueUrl": mapping.queue_url} | parameters).encode(),
         )
-        answer = await self._apis.call(request)
-        told: dict[str, Any] = json.loads(answer.body) if answer.body else {}
-        if answer.ok:
-            return told
-        complaint = f"{function.name} cannot be fed from {mapping.queue_arn}: {told.get('message')}"
-        if complaint not in self._complaints:
-            self._complaints.add(complaint)
-            log.error("%s", complaint)
+        response = await self._apis.call(request)
+        body: dict[str, Any] = json.loads(response.body) if response.body else {}
+        if response.ok:
+            return body
+        problem = f"{function.name} cannot be fed from {mapping.queue_arn}: {body.get('message')}"
+        if problem not in self._reported:
+            self._reported.add(problem)
+            log.error("%s", problem)
         return {}
 
     def _authorization(self, function: Function) -> str:
-        of = (function.role_arn, function.name)
-        if of not in self._keys:
-            self._keys[of] = self._permissions.issue(*of)
-        return f"AWS4-HMAC-SHA256 Credential={self._keys[of].key_id}/20000101/{function.region}/sqs/aws4_request"
+        owner = (function.role_arn, function.name)
+        if owner not in self._keys:
+            self._keys[owner] = self._access.issue(*owner)
+        return f"AWS4-HMAC-SHA256 Credential={self._keys[owner].key_id}/20000101/{function.region}/sqs/aws4_request"
 
 
 def _record(mapping: QueueMapping, message: dict[str, Any]) -> dict[str, Any]:
@@ -186,12 +187,12 @@ def _record(mapping: QueueMapping, message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _failed(outcome: Outcome, ids: list[str]) -> set[str]:
-    """Return which messages come again. An answer that is wrong in any way means all of them."""
+    """Return the ids of messages to deliver again: all of them where the response is not valid."""
     if outcome.error is not None:
         return set(ids)
     try:
-        told = json.loads(outcome.payload)
-        failures = (told or {}).get("batchItemFailures") or []
+        response = json.loads(outcome.payload)
+        failures = (response or {}).get("batchItemFailures") or []
         failed = {failure["itemIdentifier"] for failure in failures}
     except (ValueError, TypeError, LookupError, AttributeError):
         return set(ids)

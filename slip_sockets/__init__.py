@@ -1,41 +1,49 @@
-"""SLIP Sockets: a WebSocket server without a server. This is the client library; start at SlipSocketsPublisher."""
+"""SLIP Sockets: a WebSocket server without a server. This is the client library.
 
+A backend works with Connection, which an adapter of its framework or `parse_request` makes; SlipSocketsPublisher
+publishes from anywhere.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .connection import Answer, Connection, refusal
-from .errors import (
-    BadToken,
-    ControlApiError,
-    ControlApiRefused,
-    ControlApiUnavailable,
-    ExpiredToken,
-    InvalidEvents,
-    InvalidSettings,
-    InvalidToken,
-    MissingToken,
-    SlipSocketsError,
-)
-from .events import (
-    Close,
-    CloseChannel,
-    CloseConnection,
-    Open,
-    PollForConnection,
-    PublishText,
-    Report,
-    SendText,
-    SetMetadata,
-    Subscribe,
-    Text,
-    Unsubscribe,
-)
-
 if TYPE_CHECKING:
-    from .async_publisher import AsyncSlipSocketsPublisher
-    from .publisher import SlipSocketsPublisher
+    from .client.async_publisher import AsyncSlipSocketsPublisher
+    from .client.connection import Connection, Response, error_response, parse_request
+    from .client.publisher import SlipSocketsPublisher
+    from .protocol.errors import (
+        BadToken,
+        ControlApiError,
+        ControlApiRefused,
+        ControlApiUnavailable,
+        ExpiredToken,
+        InvalidEvents,
+        InvalidSettings,
+        InvalidToken,
+        MissingToken,
+        SlipSocketsError,
+    )
+    from .protocol.events import (
+        Accept,
+        Close,
+        CloseChannel,
+        CloseConnection,
+        ControlEvent,
+        Open,
+        PollForConnection,
+        PublishText,
+        ReplyEvent,
+        Report,
+        SendText,
+        SetMetadata,
+        SocketEvent,
+        Subscribe,
+        Text,
+        Unsubscribe,
+    )
 
 __all__ = [
-    "Answer",
+    "Accept",
     "AsyncSlipSocketsPublisher",
     "BadToken",
     "Close",
@@ -45,6 +53,7 @@ __all__ = [
     "ControlApiError",
     "ControlApiRefused",
     "ControlApiUnavailable",
+    "ControlEvent",
     "ExpiredToken",
     "InvalidEvents",
     "InvalidSettings",
@@ -53,26 +62,69 @@ __all__ = [
     "Open",
     "PollForConnection",
     "PublishText",
+    "ReplyEvent",
     "Report",
+    "Response",
     "SendText",
     "SetMetadata",
     "SlipSocketsError",
     "SlipSocketsPublisher",
+    "SocketEvent",
     "Subscribe",
     "Text",
     "Unsubscribe",
-    "refusal",
+    "error_response",
+    "parse_request",
 ]
 
+_MODULES = {
+    ".client.async_publisher": ("AsyncSlipSocketsPublisher",),
+    ".client.connection": ("Connection", "Response", "error_response", "parse_request"),
+    ".client.publisher": ("SlipSocketsPublisher",),
+    ".protocol.errors": (
+        "BadToken",
+        "ControlApiError",
+        "ControlApiRefused",
+        "ControlApiUnavailable",
+        "ExpiredToken",
+        "InvalidEvents",
+        "InvalidSettings",
+        "InvalidToken",
+        "MissingToken",
+        "SlipSocketsError",
+    ),
+    ".protocol.events": (
+        "Accept",
+        "Close",
+        "CloseChannel",
+        "CloseConnection",
+        "ControlEvent",
+        "Open",
+        "PollForConnection",
+        "PublishText",
+        "ReplyEvent",
+        "Report",
+        "SendText",
+        "SetMetadata",
+        "SocketEvent",
+        "Subscribe",
+        "Text",
+        "Unsubscribe",
+    ),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-_PUBLISHERS = {"AsyncSlipSocketsPublisher": ".async_publisher", "SlipSocketsPublisher": ".publisher"}
+
+if not TYPE_CHECKING:  # for type checkers every name would exist
+
+    def __getattr__(name: str) -> object:
+        """Import a name at its first use: requests and aiohttp are large, and the functions' zip has no `client`."""
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(_MODULE_OF[name], __name__), name)
+        globals()[name] = value
+        return value
 
 
-def __getattr__(name: str) -> object:
-    """Import a publisher when it is asked for. The functions have no use for it and for requests, which would make a
-    cold start of theirs a fifth longer (docs/speed.md); the async one needs aiohttp."""
-    if name not in _PUBLISHERS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_PUBLISHERS[name], __name__), name)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

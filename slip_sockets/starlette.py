@@ -1,6 +1,6 @@
 """Starlette and FastAPI endpoints that are handed the connection, and an async publisher.
 
-sockets = SlipSockets(control_api=..., jwt_secret=...)
+sockets = SlipSockets(jwt_secret=...)     # and control_api=... to publish
 app = FastAPI(lifespan=sockets.lifespan)
 
 @app.post("/slip")
@@ -14,72 +14,97 @@ import functools
 import inspect
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any, Self
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from .adapter import received
-from .async_publisher import AsyncSlipSocketsPublisher
-from .connection import Connection
+from .client.adapter import receive
+from .client.async_publisher import AsyncSlipSocketsPublisher
+from .client.connection import Connection, checked_secrets
+from .client.outputs import read_control_api
+from .protocol.errors import InvalidSettings
 
 
 class SlipSockets:
-    """One deployment of SLIP Sockets. `publisher` acts at once; the parameters are its own."""
+    """One deployment of SLIP Sockets. Handlers need only `jwt_secret`; `publisher` also needs `control_api`.
 
-    def __init__(self, *, control_api: str, jwt_secret: str, previous_secrets: Sequence[str] = ()) -> None:
-        self.publisher = AsyncSlipSocketsPublisher(
-            control_api=control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets
+    `control_api` is the control API's URL, `jwt_secret` the deployment's `JWT_SECRET`. Handlers also accept
+    `previous_secrets`, while a secret is being changed. Raises ValueError if a parameter is not valid.
+    """
+
+    def __init__(
+        self, *, jwt_secret: str, control_api: str | None = None, previous_secrets: Sequence[str] = ()
+    ) -> None:
+        self._secrets = checked_secrets(jwt_secret, previous_secrets)
+        self._publisher = (
+            None
+            if control_api is None
+            else AsyncSlipSocketsPublisher(
+                control_api=control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets
+            )
         )
 
     @classmethod
     def from_outputs(
         cls, path: str | os.PathLike[str], *, stack: str, jwt_secret: str, previous_secrets: Sequence[str] = ()
     ) -> Self:
-        """Find the deployment in `cdk-outputs.json`, at `path`, under `stack`. Raises InvalidSettings."""
-        found = AsyncSlipSocketsPublisher.from_outputs(path, stack=stack, jwt_secret=jwt_secret)
-        return cls(control_api=found.control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets)
+        """Find the control API of the deployment `stack` in `cdk-outputs.json`, at `path`. Raises InvalidSettings."""
+        control_api = read_control_api(path, stack)
+        return cls(control_api=control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets)
+
+    @property
+    def publisher(self) -> AsyncSlipSocketsPublisher:
+        """The publisher, which acts at once. Raises InvalidSettings without a control API."""
+        if self._publisher is None:
+            what = "Give SlipSockets the control API's URL, or make it with SlipSockets.from_outputs"
+            raise InvalidSettings([f"a publisher needs control_api. {what}"])
+        return self._publisher
 
     @asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
-        """Keep connections to the control API alive while the application runs. Leave it out, and it works all the
-        same: each call of the publisher then connects anew."""
-        async with self.publisher:
+        """Keep the publisher's connections alive while the application runs.
+
+        Without it the publisher works too, and opens a connection for each call.
+        """
+        async with self._publisher or nullcontext():
             yield
 
     def handler(self, function: Callable[..., Any]) -> Callable[..., Awaitable[Response]]:
-        """Make an endpoint of a function whose first parameter is the connection.
+        """Make an endpoint of a function that takes the connection as its first parameter.
 
-        Of FastAPI it may have others: path parameters, `Depends`. An `async def` runs in the event loop, a `def` in a
-        thread. What the connection recorded is answered; what the function returns is not looked at. A bad token is
-        answered with 403, a bad body with 400.
+        With FastAPI it may take others: path parameters, `Depends`. An `async def` runs in the event loop, a `def` in a
+        thread. The endpoint responds with what the connection recorded; it ignores what the function returns. It
+        responds to a bad token with 403, to a bad body with 400.
         """
         is_async = inspect.iscoroutinefunction(function)
 
         async def endpoint(request: Request, **parameters: Any) -> Response:
-            connection = received(self.publisher, request.headers, await request.body())
+            connection = receive(request.headers, await request.body(), secrets=self._secrets)
             if isinstance(connection, Connection):
                 if is_async:
                     await function(connection, **parameters)
                 else:
                     returned = await run_in_threadpool(function, connection, **parameters)
-                    if inspect.isawaitable(returned):  # an `async def` in a decorator that is none
+                    if inspect.isawaitable(returned):  # an `async def` inside a decorator that is a `def`
                         await returned
-            return Response(*connection.answer())
+            return Response(*connection.response())
 
-        _dress(endpoint, function)
+        _copy_signature(endpoint, function)
         return endpoint
 
 
-def _dress(endpoint: Callable[..., Awaitable[Response]], function: Callable[..., Any]) -> None:
-    """Give `endpoint` the name of `function`, and its parameters with the request in place of the connection: FastAPI
-    reads them there."""
+def _copy_signature(endpoint: Callable[..., Awaitable[Response]], function: Callable[..., Any]) -> None:
+    """Give `endpoint` the name of `function`, and its parameters with the request in place of the connection.
+
+    FastAPI reads parameters there.
+    """
     functools.update_wrapper(endpoint, function)
     try:
         signature = inspect.signature(function, eval_str=True)
-    except NameError:  # a type that is imported for type checkers alone
+    except NameError:  # a type that is imported for type checkers only
         signature = inspect.signature(function)
     _, *others = signature.parameters.values()
     request = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Request)

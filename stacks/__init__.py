@@ -2,5 +2,5 @@
 
 import os
 
-# CDKTF starts Node.js when it is imported, and each start says at length that Node.js 20 is old. It works.
+# CDKTF starts Node.js when it is imported, and each start prints a long warning that Node.js 20 is old. It works.
 os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")

@@ -1,4 +1,4 @@
-"""Access logs of an API, where they are asked for."""
+"""Access logs of an API, where ACCESS_LOGS turns them on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def access_logs(
 ) -> dict[str, str] | None:
     """Return a stage's `access_log_settings`: for each request a JSON object of `fields`, to a log group of their own.
 
-    None where they are not asked for: `retention_days` is None. A WebSocket API writes them with the role of the
+    Return None where access logs are off: `retention_days` is None. A WebSocket API writes them with the role of the
     account's API Gateway settings, which must have been set once.
     https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-logging.html
     """

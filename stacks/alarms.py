@@ -1,4 +1,4 @@
-"""What needs a person: the alarms, and the topic that tells of them. docs/operations.md has a heading for each."""
+"""The alarms, and the topic that they notify. docs/operations.md has a heading for each alarm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .metrics import Metric, Metrics
 from .naming import named
 
 QUEUE_AGE_S = 15 * 60
-"""A large publish takes minutes at most. What is retried rests longer each time: it has failed ten times by then."""
+"""A large publish takes minutes at most. A retried message pauses longer each time: by then it has failed ten times."""
 BACKEND_FAILURE_PERCENT = 10
 PERIOD_S = 60
 PAGE = "docs/operations.md"
@@ -30,8 +30,8 @@ PAGE = "docs/operations.md"
 class Alarm:
     """An alarm goes off when `expression` is over `threshold` in `datapoints` of the last `of` minutes.
 
-    In `expression` the metrics are `m0`, `m1` and so on; without one there is one metric. `when_missing` is what
-    minutes without data mean. `first` is the command to begin with.
+    `expression` names the metrics `m0`, `m1` and so on; without it there is a single metric. `when_missing` is
+    CloudWatch's treatment of minutes without data. `first` is the command to run first.
     """
 
     name: str
@@ -51,28 +51,28 @@ class Alarm:
 
 
 def alarms(metrics: Metrics) -> list[Alarm]:
-    """Each of one deployment, in the order of the page. A minute without events has no data, and is a good one."""
+    """Return a deployment's alarms in the order of the page. A minute without events has no data, and is a good one."""
     stack = metrics.stack_name
 
     def log_of(function: str) -> str:
         return f"aws logs tail /aws/lambda/{stack}-{function} --since 30m --filter-pattern '?WARNING ?ERROR ?timeout'"
 
-    def errors_of(function: str, effect: str, *, so_that: str = "") -> Alarm:
+    def errors_of(function: str, effect: str, *, consequence: str = "") -> Alarm:
         return Alarm(
             name=f"{function}-errors",
             meaning=f"The {function} function crashes, runs out of time or does not start: {effect}",
-            action=f"{so_that}The log has the reason. If it began with a deploy, roll back.",
+            action=f"{consequence}The log has the reason. If it began with a deploy, roll back.",
             first=log_of(function),
             metrics=[metrics.function(function, "Errors")],
             datapoints=2,
             of=5,
         )
 
-    def throttles_of(function: str, what: str, effect: str) -> Alarm:
+    def throttles_of(function: str, calls: str, effect: str) -> Alarm:
         return Alarm(
             name=f"{function}-throttles",
-            meaning=f"Lambda turns {what} away: {effect}",
-            action="All functions of the account in this region share its concurrency: raise it, or stop what uses it.",
+            meaning=f"Lambda rejects {calls}: {effect}",
+            action="All functions of the account in this region share its concurrency: raise it, or find what uses it.",
             first="aws lambda get-account-settings",
             metrics=[metrics.function(function, "Throttles")],
             datapoints=3,
@@ -82,9 +82,9 @@ def alarms(metrics: Metrics) -> list[Alarm]:
     return [
         Alarm(
             name="backend-failing",
-            meaning=f"Your backend fails at over {BACKEND_FAILURE_PERCENT} % of the events: clients are turned away, "
-            "what they send is lost.",
-            action="Look at the backend first. The log says what it answered.",
+            meaning=f"Your backend fails for over {BACKEND_FAILURE_PERCENT} % of the events: clients are refused, "
+            "their text messages are lost.",
+            action="Look at the backend first. The log says how it responded.",
             first=log_of("websocket"),
             metrics=[metrics.ours("BackendFailures"), *metrics.backend_calls()],
             expression=f"100 * FILL(m0, 0) / ({_sum(1, len(metrics.backend_calls()))})",
@@ -92,27 +92,27 @@ def alarms(metrics: Metrics) -> list[Alarm]:
             datapoints=3,
             of=15,
         ),
-        errors_of("websocket", "connects fail, frames are lost."),
+        errors_of("websocket", "connects fail, text messages are lost."),
         errors_of("control", "publishers get errors."),
-        errors_of("deliver", "what is queued waits.", so_that="After an hour of it that becomes dead letters. "),
-        throttles_of("websocket", "events of clients", "connects fail, frames are lost."),
+        errors_of("deliver", "queued messages wait.", consequence="After an hour they become dead letters. "),
+        throttles_of("websocket", "events of clients", "connects fail, text messages are lost."),
         throttles_of("control", "calls of the control API", "publishers get 503."),
-        # None for the deliver function's: the queue offers again what was turned away, and queue-age watches that.
+        # The deliver function needs none: SQS delivers rejected messages again, and queue-age watches that.
         Alarm(
             name="sockets-failing",
-            meaning="API Gateway cannot call the websocket function, or waits for it in vain: clients get errors.",
-            action="If websocket-errors or websocket-throttles is on too, begin there. Else deploy again: the "
-            "permission to call it may be gone.",
+            meaning="API Gateway cannot call the websocket function, or gets no response in time: clients get errors.",
+            action="If websocket-errors or websocket-throttles is on too, begin there. Otherwise deploy again: the "
+            "permission to call it may be missing.",
             first=f"aws lambda get-policy --function-name {stack}-websocket",
-            # Not IntegrationError: a backend that refuses a client is one.
+            # Not IntegrationError, which counts clients that the backend refuses.
             metrics=[metrics.websocket("ExecutionError")],
             datapoints=3,
             of=5,
         ),
         Alarm(
             name="control-api-failing",
-            meaning="The control API answers with 5xx: publishes are not taken, or not wholly done.",
-            action="If control-errors or control-throttles is on too, begin there. Publishers should repeat, with the "
+            meaning="The control API responds with 5xx: publishes are not accepted, or only partly done.",
+            action="If control-errors or control-throttles is on too, begin there. Publishers should retry with the "
             "same message id.",
             first=log_of("control"),
             metrics=[metrics.control("5xx")],
@@ -122,8 +122,8 @@ def alarms(metrics: Metrics) -> list[Alarm]:
         Alarm(
             name="queue-age",
             meaning=f"A message has waited in the queue for {QUEUE_AGE_S // 60} minutes: a publish is late, or your "
-            "backend does not hear of a CLOSE.",
-            action="If backend-failing is on too, begin there. The log says what fails, and when it is tried again.",
+            "backend has not received a CLOSE.",
+            action="If backend-failing is on too, begin there. The log says what fails, and when it is retried.",
             first=log_of("deliver"),
             metrics=[metrics.queue("ApproximateAgeOfOldestMessage")],
             threshold=QUEUE_AGE_S,
@@ -132,24 +132,24 @@ def alarms(metrics: Metrics) -> list[Alarm]:
         ),
         Alarm(
             name="dead-letters",
-            meaning="The gateway has given up after 33 attempts, mostly over six hours: texts that clients did not "
-            "get, or a CLOSE that your backend was not told of.",
-            action="See what it is, mend the cause, then send it again: the same command without --dry-run.",
+            meaning="The gateway has given up after 33 attempts, usually over six hours: text messages did not reach "
+            "clients, or a CLOSE did not reach your backend.",
+            action="List them, fix the cause, then send them again: the same command without --dry-run.",
             first=f"slip-sockets redrive --stack {stack} --dry-run",
             metrics=[metrics.dead_letters()],
             datapoints=1,
             of=1,
-            # SQS tells nothing of a queue that nobody has used for six hours: what lies in it still lies there.
+            # SQS sends no metrics of a queue that was not used for six hours. Its messages are still there.
             when_missing="ignore",
         ),
         Alarm(
             name="table-throttles",
-            meaning="DynamoDB turns away reads or writes of the table or its index: events fail, or are late.",
-            action="On demand it grows by itself within minutes. If it goes on, one channel or connection is too busy, "
-            "or the account's limit for a table is reached.",
+            meaning="DynamoDB rejects reads or writes of a table or of its index: events fail, or are late.",
+            action="On-demand tables grow by themselves within minutes. If it goes on, one channel or connection is "
+            "too busy, or the account's limit for a table is reached. The dashboard shows which table.",
             first=f"aws dynamodb describe-table --table-name {stack}-Connections",
-            metrics=[*metrics.table_and_index("ReadThrottleEvents"), *metrics.table_and_index("WriteThrottleEvents")],
-            expression=_sum(0, 4),
+            metrics=[*metrics.each_table("ReadThrottleEvents"), *metrics.each_table("WriteThrottleEvents")],
+            expression=_sum(0, 6),
             datapoints=3,
             of=5,
         ),
@@ -166,8 +166,8 @@ class Alarms(Construct):
     def __init__(self, scope: Construct, id_: str, *, metrics: Metrics, email: str | None) -> None:
         super().__init__(scope, id_)
         stack_name = metrics.stack_name
-        # Not encrypted by a key of KMS. AWS's own for SNS lets no alarm use it, and its policy cannot be changed:
-        # alarms would be silent. One of ours is 1 USD a month, and the texts say nothing secret.
+        # Not encrypted with a KMS key: alarms may not use AWS's own key for SNS, and its policy cannot be changed, so
+        # that they would be silent. A key of our own costs 1 USD a month, and the texts hold nothing secret.
         # https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
         topic = named(SnsTopic(self, "topic", name=f"{stack_name}-alarms"), "alarms")
         if email is not None:

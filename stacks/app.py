@@ -17,7 +17,7 @@ def synthesize(out: Path, environ: Mapping[str, str]) -> None:
     stages, warnings = read_settings(environ)
     _warn(warnings)
 
-    # Slow to import; a wrong setting should be told at once.
+    # Slow to import; a wrong setting should be reported at once.
     from cdktf import App
 
     from .function_package import build
@@ -32,7 +32,7 @@ def synthesize(out: Path, environ: Mapping[str, str]) -> None:
     _warn(
         [
             f"there is no python{python} on PATH to compile the functions with; a cold start takes 5/3 of the time. "
-            "Install it, or set LAMBDA_PYTHON to a version that is there"
+            "Install it, or set LAMBDA_PYTHON to an installed version"
             for python in slow
         ]
     )

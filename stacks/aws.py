@@ -1,8 +1,8 @@
 """The AWS provider's bindings, without their 20 seconds.
 
-`import cdktf_cdktf_provider_aws` runs an `__init__` that imports all of its 2,137 modules. Here the package is entered
-in `sys.modules` without running it; then each import of a submodule loads that one alone. The output is the same, which
-a test holds; `bench/` measures the difference.
+`import cdktf_cdktf_provider_aws` runs an `__init__` that imports all of its 2,137 modules. Here the package is put into
+`sys.modules` without being run; an import of a submodule then loads only that module. A test holds that the output is
+the same; `bench/` measures the difference.
 """
 
 from __future__ import annotations

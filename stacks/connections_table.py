@@ -1,10 +1,10 @@
-"""Who is connected, and who listens to what."""
+"""Connections and their subscriptions."""
 
 from __future__ import annotations
 
 from constructs import Construct
 
-from slip_sockets.aws.connections import INDEX_NAME
+from slip_sockets.aws.connections import INDEX_NAME, PARTITION_KEY, SORT_KEY
 
 from .aws import DynamodbTable, DynamodbTableAttribute, DynamodbTableGlobalSecondaryIndex
 from .naming import named
@@ -24,14 +24,14 @@ class ConnectionsTable(Construct):
                 "Connections",
                 name=name,
                 billing_mode="PAY_PER_REQUEST",
-                hash_key="connectionId",
-                range_key="channel",
-                attribute=[DynamodbTableAttribute(name=key, type="S") for key in ("connectionId", "channel")],
+                hash_key=PARTITION_KEY,
+                range_key=SORT_KEY,
+                attribute=[DynamodbTableAttribute(name=key, type="S") for key in (PARTITION_KEY, SORT_KEY)],
                 global_secondary_index=[
                     DynamodbTableGlobalSecondaryIndex(
                         name=INDEX_NAME,
-                        hash_key="channel",
-                        # The ttl goes along, so that expired rows are filtered where they are read.
+                        hash_key=SORT_KEY,
+                        # With `ttl` a read of the index can filter expired rows.
                         projection_type="INCLUDE",
                         non_key_attributes=["ttl"],
                     )

@@ -1,4 +1,4 @@
-"""The HTTP API through which anything that holds the secret publishes."""
+"""The HTTP API of the control API: publishers that hold the secret call it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ACCESS_LOG_FIELDS = (
 
 
 class ControlApi(Construct):
-    """An HTTP API whose POSTs, at any path, go to `function`. `url` and `api_id` are Terraform references."""
+    """An HTTP API that sends POSTs at any path to `function`. `url` and `api_id` are Terraform references."""
 
     def __init__(
         self,

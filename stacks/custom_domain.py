@@ -1,4 +1,4 @@
-"""A name of one's own for the WebSocket API."""
+"""A custom domain name for the WebSocket API."""
 
 from __future__ import annotations
 

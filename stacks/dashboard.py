@@ -1,4 +1,4 @@
-"""A page of CloudWatch for a deployment: what is wrong first, then what happens, from clients to the table."""
+"""A deployment's CloudWatch dashboard: alarms first, then graphs in the order in which an event travels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from constructs import Construct
 
-from slip_sockets.aws.watch import EVENT_TYPES
+from slip_sockets.aws.metrics import EVENT_TYPES
 
 from .aws import CloudwatchDashboard
 from .metrics import FROM_BACKEND, Metric, Metrics
@@ -21,8 +21,8 @@ HEIGHT = 6
 PERIOD_S = 60
 
 _INTRODUCTION = (
-    "**{stack}**: what is wrong, then clients, the backend, fan-out, the queue, and AWS's parts. What each alarm means "
-    "and what to do is in `docs/operations.md`."
+    "**{stack}**: alarms, then clients, the backend, fan-out, the queue, functions and tables. `docs/operations.md` "
+    "explains each alarm and what to do."
 )
 
 
@@ -34,8 +34,8 @@ class Graph:
 
 
 def graphs(metrics: Metrics) -> list[Graph]:
-    """Three to a row, in the order in which they are read. A dashboard of up to 50 metrics is one that AWS may give for
-    nothing: https://aws.amazon.com/cloudwatch/pricing/"""
+    """Return the graphs in reading order, three to a row. They have 50 metrics: an account's first three dashboards of
+    up to 50 metrics are free. https://aws.amazon.com/cloudwatch/pricing/"""
     latencies = ("p50", "p99")
     return [
         Graph(
@@ -69,22 +69,21 @@ def graphs(metrics: Metrics) -> list[Graph]:
         Graph(
             "Fan-out: subscribers of a publish",
             [
-                metrics.ours("Matched", "Maximum", "the most"),
-                metrics.ours("Matched", "p50", "half have at most"),
+                metrics.ours("Matched", "Maximum", "largest publish"),
                 metrics.ours("Matched", "SampleCount", "publishes a minute"),
             ],
             "subscribers",
         ),
         Graph(
-            "Fan-out: what became of them",
+            "Fan-out: outcome",
             [metrics.ours(name, label=name.lower()) for name in ("Sent", "Gone", "Queued")],
             "a minute",
         ),
         Graph(
             "Errors of the APIs",
             [
-                metrics.websocket("ClientError", label="websocket, before the function (429 too)"),
-                metrics.websocket("IntegrationError", label="websocket, refused by us or the backend"),
+                metrics.websocket("ClientError", label="websocket, before the function (429 included)"),
+                metrics.websocket("IntegrationError", label="websocket, refused by gateway or backend"),
                 metrics.websocket("ExecutionError", label="websocket, function not reached"),
                 metrics.control("4xx", label="control 4xx"),
                 metrics.control("5xx", label="control 5xx"),
@@ -96,17 +95,17 @@ def graphs(metrics: Metrics) -> list[Graph]:
             "Queue: messages",
             [
                 metrics.queue("ApproximateNumberOfMessagesVisible", label="waiting"),
-                metrics.queue("ApproximateNumberOfMessagesNotVisible", label="in hand, or resting"),
+                metrics.queue("ApproximateNumberOfMessagesNotVisible", label="in flight, or pausing"),
             ],
             "messages",
         ),
         Graph("Dead letters", [metrics.dead_letters()], "messages"),
         Graph("Functions: errors", metrics.each_function("Errors"), "a minute"),
         Graph("Functions: throttles", metrics.each_function("Throttles"), "a minute"),
-        Graph("Functions: at once", metrics.each_function("ConcurrentExecutions", "Maximum"), "functions"),
+        Graph("Functions: concurrency", metrics.each_function("ConcurrentExecutions", "Maximum"), "functions"),
         Graph(
-            "Table: throttles",
-            [*metrics.table_and_index("ReadThrottleEvents"), *metrics.table_and_index("WriteThrottleEvents")],
+            "Tables: throttles",
+            [*metrics.each_table("ReadThrottleEvents"), *metrics.each_table("WriteThrottleEvents")],
             "a minute",
         ),
     ]

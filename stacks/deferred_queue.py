@@ -1,4 +1,4 @@
-"""What has to wait, and what could not be done at all."""
+"""The queue of deferred messages, and its dead-letter queue."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from .aws import SqsQueue
 from .naming import named
 
 DELIVER_TIMEOUT_S = 60
-"""One message's: telling the backend takes 25 s at most, and what it answers may be many events."""
+"""For one message: a call of the backend takes 25 s at most, and its reply may hold many events."""
 VISIBILITY_TIMEOUT_S = 2 * DELIVER_TIMEOUT_S
-"""How long a message rests whose worker crashed, and with it all of its connection. AWS wants at least the function's
-timeout, and advises six times as much for batches, against messages that come back while Lambda itself still tries; a
-batch here is one message."""
+"""After this time SQS delivers a message again if its worker crashed; until then its group waits.
+
+AWS requires at least the function's timeout. It advises six times that for batches, so that no message comes back while
+Lambda itself still retries the batch; a batch here is one message."""
 DEAD_LETTER_RETENTION_S = 14 * 24 * 60 * 60
-"""The longest that SQS keeps one."""
+"""The longest that SQS allows."""
 
 
 class DeferredQueue(Construct):
-    """A FIFO queue in high-throughput mode, a group for each connection, and its dead-letter queue.
+    """A FIFO queue in high-throughput mode, with message groups, and its dead-letter queue.
 
     `url`, `arn`, `name` and `dead_letters_name` are Terraform references.
     """

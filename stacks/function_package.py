@@ -1,9 +1,9 @@
-"""The zip that all functions run from: their code, the locked versions of what it needs, and nothing else.
+"""The zip that all functions run from: an allowlist of our packages, the locked versions of what they need.
 
-It is the same to the byte wherever and whenever it is built from the same files, with bytecode of one Python, so that
-Terraform sees no change where there is none. With bytecode a cold start takes 3/5 of the time (docs/speed.md): Lambda's
-own folder cannot be written to, so that all would be compiled at each. Only a Python of the functions' version can
-write it; the one that runs this, or another on PATH.
+The same files make the same bytes, on any machine and at any time, so that Terraform plans no change where nothing
+changed. The zip holds bytecode of the functions' Python, with which a cold start takes 3/5 of the time (docs/speed.md):
+Lambda's code folder is read-only, so that each cold start would compile everything anew. Only a Python of the same
+version can write it: the one that runs this, or another on PATH.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from slip_sockets.errors import InvalidSettings
+from slip_sockets.protocol.errors import InvalidSettings
 
 from .settings import Architecture
 
@@ -29,19 +29,18 @@ REQUIREMENTS = ROOT / "requirements" / "functions.txt"
 BUILD_FOLDER = ROOT / "build"
 
 MAX_ZIP_BYTES = 3 * 1024 * 1024
-"""Cold starts load it; this is a promise of ours, not a limit of Lambda's."""
+"""Our own limit, not Lambda's: each cold start loads the zip."""
 PLATFORMS: dict[Architecture, str] = {"arm64": "manylinux2014_aarch64", "x86_64": "manylinux2014_x86_64"}
-"""What wheels for Lambda's runtimes must be built for (glibc 2.26 or newer; Amazon Linux 2 and 2023 have that)."""
+"""The platform tags of wheels that run on Lambda (glibc 2.26 or newer, as Amazon Linux 2 and 2023 have)."""
 
-_OWN_CODE = ("functions", "slip_sockets")
-_NOT_FOR_LAMBDA = (
-    *(f"slip_sockets/{folder}/" for folder in ("browser", "check", "cli", "cost", "dev", "testing")),
-    *(f"slip_sockets/{name}.py" for name in ("__main__", "adapter", "async_publisher", "control_call")),
-    *(f"slip_sockets/{name}.py" for name in ("outputs", "publisher", "aws/dead_letters")),
-    *(f"slip_sockets/{framework}.py" for framework in ("django", "flask", "starlette")),
+_OWN_CODE = (
+    "functions",
+    "slip_sockets/__init__.py",
+    *(f"slip_sockets/{package}" for package in ("apigateway", "aws", "gateway", "http", "protocol", "slip")),
 )
-_FOLDERS_NOT_WANTED_OF_WHEELS = {"__pycache__", "bin", "tests"}
-_FILES_NOT_WANTED_OF_WHEELS = {"RECORD", "INSTALLER", "REQUESTED", "WHEEL"}
+"""What ships to Lambda. A new package or file elsewhere does not, until it is listed here."""
+_FOLDERS_LEFT_OUT_OF_WHEELS = {"__pycache__", "bin", "tests"}
+_FILES_LEFT_OUT_OF_WHEELS = {"RECORD", "INSTALLER", "REQUESTED", "WHEEL"}
 _EARLIEST_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _TASK = "/var/task"
 """Where Lambda unpacks the zip."""
@@ -49,7 +48,7 @@ _TASK = "/var/task"
 
 @dataclass(frozen=True, slots=True)
 class FunctionPackage:
-    """A zip on disk, its SHA-256 in the two spellings that are asked for, and whether bytecode is in it."""
+    """A zip on disk, its SHA-256 (CDKTF takes hex, Lambda base64), and whether it holds bytecode."""
 
     path: Path
     sha256_hex: str
@@ -63,7 +62,7 @@ class FunctionPackage:
 def build(architecture: Architecture, python: str, *, folder: Path = BUILD_FOLDER) -> FunctionPackage:
     """Return the package for an architecture and a Python (`3.13`); build it unless it is there already.
 
-    Raises InvalidSettings where the wheels cannot be had.
+    Raises InvalidSettings where the wheels cannot be downloaded.
     """
     own = sorted(_own_files())
     compiler = _compiler(python)
@@ -91,17 +90,16 @@ def build(architecture: Architecture, python: str, *, folder: Path = BUILD_FOLDE
 
 
 def _own_files() -> Iterator[Path]:
-    for folder in _OWN_CODE:
-        for path in (ROOT / folder).rglob("*.py"):
-            if not path.relative_to(ROOT).as_posix().startswith(_NOT_FOR_LAMBDA):
-                yield path
+    for name in _OWN_CODE:
+        path = ROOT / name
+        yield from path.rglob("*.py") if path.is_dir() else [path]
 
 
 def _wheel_files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         folders = path.relative_to(folder).parts[:-1]
-        unwanted = not _FOLDERS_NOT_WANTED_OF_WHEELS.isdisjoint(folders) or path.name in _FILES_NOT_WANTED_OF_WHEELS
-        if path.is_file() and not unwanted:
+        left_out = not _FOLDERS_LEFT_OUT_OF_WHEELS.isdisjoint(folders) or path.name in _FILES_LEFT_OUT_OF_WHEELS
+        if path.is_file() and not left_out:
             yield path
 
 
@@ -113,17 +111,18 @@ def _install_wheels(folder: Path, architecture: Architecture, python: str) -> No
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own arguments
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["pip failed"])[-1]
-        raise InvalidSettings([f"the functions' packages for {architecture}, Python {python}, cannot be had: {reason}"])
+        problem = f"the functions' packages for {architecture}, Python {python}, cannot be downloaded: {reason}"
+        raise InvalidSettings([problem])
 
 
 def _compiler(python: str) -> str | None:
-    """Return the program of a Python of this version, or None if there is none on PATH."""
+    """Return the path of a Python of this version, or None if PATH has none."""
     if python == f"{sys.version_info.major}.{sys.version_info.minor}":
         return sys.executable
     program = shutil.which(f"python{python}")
     if program is None:
         return None
-    # Shims of pyenv run only the versions that are switched on, unless they are told one.
+    # A shim of pyenv runs only the versions that are switched on, unless the environment names one.
     ask = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
     environment = {**os.environ, "PYENV_VERSION": python}
     done = subprocess.run(  # noqa: S603 - found on PATH by its own name
@@ -134,12 +133,12 @@ def _compiler(python: str) -> str | None:
 
 
 def _compiled(contents: dict[str, Path], folder: Path, compiler: str) -> dict[str, Path]:
-    """Return the bytecode of all that is Python, by name. It says nothing of when its source was written, or where."""
+    """Return the bytecode of all Python files, by name. It holds neither a time nor a path of this machine."""
     for name, path in contents.items():
         if name.endswith(".py"):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(path.read_bytes())
-    # In a process of its own: what is interned in this one shows in the bytes.
+    # In a process of its own: strings that this process has interned would change the bytes.
     command = [compiler, "-I", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(folder), "-p", _TASK, str(folder)]
     subprocess.run(command, check=True)  # noqa: S603 - our own arguments

@@ -1,11 +1,11 @@
-"""The secrets, of which no file, plan or state knows the value.
+"""The JWT secrets. No plan, state or committed file holds their values.
 
 Ephemeral Terraform variables feed the write-only argument of a SecureString; functions read it once per cold start. One
-parameter holds all secrets, and other secrets are another parameter, by name: so an environment that starts while a
-deploy is under way reads what its configuration was deployed with, and never half of a change.
-Terraform takes variables from its own environment, and the synth is not its parent: where `TF_VAR_<name>` is not this
-stage's value, synth writes that to a variables file of mode 0600 beside the stack's configuration, the only file that
-ever holds it.
+parameter holds all secrets, and changed secrets make a parameter of another name. So an environment that starts during
+a deploy reads the secrets that its configuration was deployed with, and never half of a change.
+Terraform reads variables from its own environment, and synth is not its parent process. Where `TF_VAR_<name>` is not
+this stage's value, synth writes the value to a variables file of mode 0600 beside the stack's configuration, the only
+file that ever holds it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .aws import SsmParameter
 from .naming import named
 
 VARIABLES_FILE = "secrets.auto.tfvars.json"
-"""Terraform reads files of this ending by itself."""
+"""Terraform reads files with this ending by itself."""
 SECRETS_IN_ENVIRONMENT = "SLIP_SOCKETS_SECRETS_IN_ENVIRONMENT"
 VERSION_BITS = 24
 SCRYPT_COST = 2**15
@@ -32,8 +32,8 @@ SCRYPT_COST = 2**15
 class JwtSecrets(Construct):
     """The SecureString of `JWT_SECRET` and, where there are such, `JWT_PREVIOUS_SECRETS`: a JSON list, newest first.
 
-    `environment` is what a function needs to find it, `arns` what it must be allowed to read, `values` what Terraform
-    must be told, by variable.
+    `environment` has the variables with which a function finds it, `arns` what the function must be allowed to read,
+    `values` the values of Terraform's variables, by name.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class JwtSecrets(Construct):
             self.values["jwt_previous_secrets"] = ",".join(previous_secrets)
         variables = [self._variable(name) for name in self.values]
         secrets = [[variables[0]], *(Fn.split(",", variable) for variable in variables[1:])]
-        # AWS reserves names that begin with `aws` or `ssm`; a stack's may.
+        # AWS reserves names that begin with `aws` or `ssm`, and a stack's name may begin so.
         path = f"/slip-sockets/{stack_name}/jwt-secret"
         version = secret_version(json.dumps([jwt_secret, *previous_secrets]), salt=path)
         parameter = named(
@@ -56,14 +56,15 @@ class JwtSecrets(Construct):
                 type="SecureString",
                 value_wo=Fn.jsonencode(Fn.concat(secrets)),
                 value_wo_version=version,
-                # The old one goes when no function's configuration names it any more.
+                # The old one is deleted when no function's configuration names it any more.
                 lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
             ),
             "jwt_secret",
         )
-        # A new name is a new configuration: Lambda starts all environments anew.
+        # A new name is a new configuration, so that Lambda replaces all environments.
         self.environment = {"JWT_SECRET_PARAMETER": parameter.name}
-        # Any version: a role that named one would lock out environments that start between its change and theirs.
+        # Any version: a role that named one version would lock out the environments that start after the role's change
+        # and before that of their configuration.
         any_version = TerraformLocal(self, "any_version", Fn.replace(parameter.arn, "/[0-9]+$/", "*"))
         self.arns = [named(any_version, "jwt_secrets").as_string]
 
@@ -74,26 +75,26 @@ class JwtSecrets(Construct):
 
 
 def secret_version(secret: str, *, salt: str) -> int:
-    """Return a number that changes with the secret, so that Terraform sees a new one, and tells next to nothing of it.
+    """Return a number that changes with the secret, so that Terraform sees the change. It reveals almost nothing.
 
-    A few bits of a slow, salted hash: whoever tries out secrets against it is slow, and finds many that fit.
+    It is a few bits of a slow, salted hash: guessing secrets against it is slow, and many wrong ones fit.
     """
     digest = hashlib.scrypt(secret.encode(), salt=salt.encode(), n=SCRYPT_COST, r=8, p=1, maxmem=2**26, dklen=4)
     return 1 + int.from_bytes(digest) % (1 << VERSION_BITS)
 
 
 def remove_private_variables(stacks: Path) -> None:
-    """Remove what an earlier synth left, also for stacks that have another name by now."""
+    """Remove the files of an earlier synth, those of stacks since renamed included."""
     for path in stacks.glob(f"*/{VARIABLES_FILE}"):
         path.unlink()
 
 
 def write_private_variables(folder: Path, values: Mapping[str, str], environ: Mapping[str, str]) -> None:
-    """Write those of `values` that Terraform's environment does not give it, for nobody else to read.
+    """Write those of `values` that Terraform does not find in its environment, readable by the user alone.
 
-    `TF_VAR_<name>` is one for both stages, whose secrets may differ. So it counts where it is this stage's value, and
-    else the file does, which Terraform prefers. `cdktf` hides those variables from the synth; whoever starts it with
-    them set, as the make targets do, says so with `SECRETS_IN_ENVIRONMENT`.
+    Both stages share one `TF_VAR_<name>`, and their secrets may differ. So the variable counts only where it has this
+    stage's value; otherwise the file does, which Terraform prefers. `cdktf` hides those variables from synth; a caller
+    that sets them, such as the make targets, sets `SECRETS_IN_ENVIRONMENT` too.
     """
     if environ.get(SECRETS_IN_ENVIRONMENT):
         return

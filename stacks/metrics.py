@@ -1,15 +1,15 @@
-"""The metrics of a deployment, AWS's and ours: what the alarms and the dashboard look at."""
+"""The metrics of a deployment, AWS's and ours, for the alarms and the dashboard."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from slip_sockets.aws.connections import INDEX_NAME
-from slip_sockets.aws.watch import EVENT_TYPES, NAMESPACE
+from slip_sockets.aws.metrics import EVENT_TYPES, NAMESPACE
 
 FROM_BACKEND = tuple(event_type for event_type in EVENT_TYPES if event_type != "CONTROL")
-"""The types of events at which the backend is called; DEFERRED is what it was told late."""
+"""The types of events that call the backend; DEFERRED has the calls made later, from the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Metric:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Gives a deployment's metrics. The names are Terraform references or texts; `functions` are by their short names.
+    """Returns a deployment's metrics. Names are Terraform references or texts; `functions` are by their short names.
 
     https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-logging.html
     https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
@@ -39,7 +39,8 @@ class Metrics:
     websocket_stage: str
     control_api_id: str
     functions: Mapping[str, str]
-    table_name: str
+    connections_table: str
+    channels_table: str
     queue_name: str
     dead_letters_name: str
 
@@ -64,13 +65,17 @@ class Metrics:
         dimensions = {"QueueName": self.dead_letters_name}
         return Metric("AWS/SQS", "ApproximateNumberOfMessagesVisible", dimensions, "Maximum", "dead letters")
 
-    def table(self, name: str) -> Metric:
-        return Metric("AWS/DynamoDB", name, {"TableName": self.table_name}, "Sum", name)
+    def each_table(self, name: str) -> list[Metric]:
+        """Return the metric of both tables and of the index, which DynamoDB counts apart."""
+        index = {"TableName": self.connections_table, "GlobalSecondaryIndexName": INDEX_NAME}
+        return [
+            self._table(name, {"TableName": self.connections_table}, "Connections"),
+            self._table(name, index, "index of Connections"),
+            self._table(name, {"TableName": self.channels_table}, "Channels"),
+        ]
 
-    def table_and_index(self, name: str) -> list[Metric]:
-        of_table = self.table(name)
-        of_index = {"TableName": self.table_name, "GlobalSecondaryIndexName": INDEX_NAME}
-        return [of_table, replace(of_table, dimensions=of_index, label=f"{name}, index")]
+    def _table(self, name: str, dimensions: Mapping[str, str], label: str) -> Metric:
+        return Metric("AWS/DynamoDB", name, dimensions, "Sum", f"{name}, {label}")
 
     def ours(self, name: str, statistic: str = "Sum", label: str | None = None) -> Metric:
         return Metric(NAMESPACE, name, {"stack": self.stack_name}, statistic, label or name)

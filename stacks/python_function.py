@@ -1,4 +1,4 @@
-"""A Lambda function with everything that is its own: role, permissions, log group."""
+"""A Lambda function with its own role, permissions and log group."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .settings import Architecture
 
 @dataclass(frozen=True, slots=True)
 class FunctionCode:
-    """The package of all functions, and what it is built for. `sha256` is base64."""
+    """The package of all functions, with the architecture and Python that it is built for. `sha256` is base64."""
 
     asset: TerraformAsset
     sha256: str
@@ -34,7 +34,7 @@ class FunctionCode:
 
 @dataclass(frozen=True, slots=True)
 class Allow:
-    """What a role may do, and to what."""
+    """Actions that a role may call, and the resources it may call them on."""
 
     actions: Sequence[str]
     resources: Sequence[str]
@@ -45,7 +45,7 @@ class Allow:
 
 WARM_ALIAS = "warm"
 
-# X-Ray has no resource to name in these: a trace belongs to nothing.
+# X-Ray has no resource type for these actions.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
 _TRACES = Allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
 
@@ -53,8 +53,8 @@ _TRACES = Allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
 class PythonFunction(Construct):
     """A function of `functions/<name>.py`. `arn`, `invoke_arn` and `function_name` are Terraform references.
 
-    With `provisioned_concurrency`, so many environments are kept started for who invokes `invoke_arn`. They are of a
-    version: each deploy that changes anything, a secret too, publishes another and moves the alias there.
+    `provisioned_concurrency` is the number of environments kept started for callers of `invoke_arn`. They belong to a
+    version: each deploy that changes anything, a secret too, publishes a new version and moves the alias there.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class PythonFunction(Construct):
             name,
         )
         role = named(IamRole(self, "role", name=full_name, assume_role_policy=_ASSUMED_BY_LAMBDA), name)
-        # Streams are made as environments start: their names cannot be known.
+        # Lambda names streams when environments start, so no name is known here.
         writes_logs = Allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{logs.arn}:*"])
         own_allows = [writes_logs, _TRACES] if tracing else [writes_logs]
         policy = named(
@@ -104,13 +104,13 @@ class PythonFunction(Construct):
                 logging_config={
                     "log_format": "JSON",
                     "log_group": logs.name,
-                    # Of an invocation that went well Lambda writes nothing: the line that we write says more in less.
+                    # Lambda logs nothing about successful invocations: our line for each event has more in fewer bytes.
                     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
                     "system_log_level": "WARN",
                 },
                 publish=True if provisioned_concurrency else None,
                 tracing_config={"mode": "Active"} if tracing else None,
-                depends_on=[policy],  # the first event must find the role able to do its work
+                depends_on=[policy],  # the first event needs the role's permissions
             ),
             name,
         )
@@ -123,7 +123,7 @@ class PythonFunction(Construct):
             self._keep_warm(function, provisioned_concurrency)
 
     def _keep_warm(self, function: LambdaFunction, environments: int) -> None:
-        # The version that is unpublished, $LATEST, cannot be kept warm.
+        # The unpublished version, $LATEST, cannot be kept warm.
         alias = named(
             LambdaAlias(
                 self,
@@ -146,7 +146,7 @@ class PythonFunction(Construct):
         self._qualifier = alias.name
 
     def allow_api(self, source_arn: str) -> None:
-        """Let the routes of `source_arn`, of one API of API Gateway, invoke the function."""
+        """Let API Gateway invoke the function from the routes that `source_arn` matches."""
         permission = LambdaPermission(
             self,
             "permission",

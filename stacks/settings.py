@@ -1,4 +1,4 @@
-"""The settings of a deployment: the environment, read once, typed; each problem says what to set."""
+"""The settings of a deployment: read once from the environment, typed; each problem says what to set."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from slip_sockets.errors import InvalidSettings
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
-from slip_sockets.settings import is_http_url
-from slip_sockets.tokens import RECOMMENDED_SECRET_BYTES, is_key_of_a_pair
+from slip_sockets.protocol.errors import InvalidSettings
+from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem
+from slip_sockets.protocol.urls import is_http_url
 
 Stage = Literal["staging", "production"]
 STAGES: tuple[Stage, ...] = ("staging", "production")
@@ -23,23 +23,23 @@ PYTHONS = ("3.11", "3.12", "3.13")
 DEFAULT_STACK_NAME = "slip-sockets"
 DEFAULT_REGION = "us-east-1"
 MAX_STACK_NAME_LENGTH = 64 - len("-staging-websocket")
-"""A Lambda function and an IAM role are named `<stack>-staging-websocket`; 64 characters are what both may have.
+"""A Lambda function and an IAM role are named `<stack>-staging-websocket`; both may have 64 characters.
 https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html"""
 MAX_DOMAIN_LENGTH = 64
 """https://docs.aws.amazon.com/acm/latest/APIReference/API_RequestCertificate.html"""
 MAX_SECRETS_BYTES = 4096
-"""A standard parameter's, of JWT_SECRET and all JWT_PREVIOUS_SECRETS together, as JSON.
+"""Size limit of a standard parameter, which holds JWT_SECRET and all JWT_PREVIOUS_SECRETS as JSON.
 https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
 
 MAX_INLINE_LIMIT = 2_000
-"""Of these even a slow function sends all before the publisher has waited for 5 seconds."""
+"""Even a slow function sends to this number of subscribers within 5 seconds, for which the publisher waits."""
 
 MAX_PROVISIONED_CONCURRENCY = 900
-"""An account has 1,000 unless it asked for more, and 100 stay for the functions that have none of their own.
+"""An account has 1,000 by default, and Lambda keeps 100 for functions without a reservation.
 https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html"""
 DELIVER_CONCURRENCY = 100
-"""Enough for the management API's usual quota, and a tenth of an account's usual share of functions at once, so that a
-fan-out leaves the rest for connects and calls."""
+"""Enough for the default quota of the management API, and a tenth of an account's default concurrency, so that a
+fan-out leaves the rest to connects and calls."""
 MIN_DELIVER_CONCURRENCY, MAX_DELIVER_CONCURRENCY = 2, 1_000
 """https://docs.aws.amazon.com/lambda/latest/api/API_ScalingConfig.html"""
 
@@ -55,10 +55,10 @@ class StageSettings:
     """Everything in which staging and production differ. Nothing else may differ.
 
     `jwt_secret` and `previous_secrets` are secret: they go to a private file or to Terraform's environment, never into
-    a stack. `hosted_zone_name` is None without a `domain_name`, `state_bucket` None for local state. A publish to more
-    subscribers than `inline_limit` goes by the queue, from which `deliver_concurrency` functions take at once.
-    `provisioned_concurrency` environments are kept warm of the function that clients wait for: docs/cost.md.
-    Alarms are mailed to `alarm_email`, None to nobody.
+    a stack. `hosted_zone_name` is None without a `domain_name`; `state_bucket` is None for local state. A publish to
+    more than `inline_limit` subscribers goes through the queue, which at most `deliver_concurrency` functions read at
+    once. `provisioned_concurrency` environments of the function for which clients wait are kept warm: docs/cost.md.
+    Alarms are mailed to `alarm_email`; with None they are not mailed.
     """
 
     stage: Stage
@@ -85,7 +85,7 @@ class StageSettings:
 
     @property
     def websocket_url(self) -> str | None:
-        """The URL for clients, None where API Gateway gives it."""
+        """The URL for clients; None where API Gateway assigns it."""
         return f"wss://{self.domain_name}/" if self.domain_name else None
 
 
@@ -104,7 +104,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[list[StageSettings], list
 
 
 def _conflicts(staging: StageSettings, production: StageSettings) -> list[str]:
-    """Return what keeps the stages from standing side by side."""
+    """Return the settings that would make the stages collide."""
     conflicts = []
     if staging.stack_name == production.stack_name:
         conflicts.append(
@@ -120,7 +120,7 @@ def _conflicts(staging: StageSettings, production: StageSettings) -> list[str]:
 
 
 class _Reader:
-    """Reads one stage's settings and collects what is wrong with them."""
+    """Reads one stage's settings and collects their problems."""
 
     def __init__(self, stage: Stage, environ: Mapping[str, str], problems: list[str], warnings: list[str]) -> None:
         self._stage = stage
@@ -130,7 +130,7 @@ class _Reader:
 
     def read(self) -> StageSettings:
         production = self._stage == "production"
-        stack_name, target_url = self._stack_name(), self._target_url()  # problems come in the order of reading
+        stack_name, target_url = self._stack_name(), self._target_url()  # in this order problems are reported
         secret, previous_secrets = self._secrets()
         domain_name, hosted_zone_name = self._domain()
         return StageSettings(
@@ -165,7 +165,7 @@ class _Reader:
         )
 
     def _name(self, name: str) -> str:
-        """Return which variable counts for this stage."""
+        """Return the name of the variable that applies to this stage."""
         override = f"{self._stage.upper()}_{name}"
         return override if override in self._environ else name
 
@@ -188,7 +188,7 @@ class _Reader:
         return value
 
     def _secrets(self) -> tuple[str, tuple[str, ...]]:
-        """Return the secret that signs, and those that are still accepted. Their values are told nowhere."""
+        """Return the secret that signs, and those still accepted. No problem or warning quotes a value."""
         name, previous_name = self._name("JWT_SECRET"), self._name("JWT_PREVIOUS_SECRETS")
         secret = self._environ.get(name, "")
         previous = self._value("JWT_PREVIOUS_SECRETS", "")
@@ -198,9 +198,8 @@ class _Reader:
             self._problems.append(f"{name} is not set. {advice}")
         elif all([self._is_text(name, secret), self._is_text(previous_name, previous)]):
             self._check_sizes(name, previous_name, secrets)
-            for what, values in ((name, secrets[:1]), (previous_name, secrets[1:])):
-                if any(map(is_key_of_a_pair, values)):
-                    self._problems.append(f"{what} is a key of a pair or a certificate. Set it to shared secrets")
+            for variable, values in ((name, secrets[:1]), (previous_name, secrets[1:])):
+                self._problems += [f"{variable} {problem}" for problem in map(secret_problem, values) if problem]
         return secrets[0], secrets[1:]
 
     def _is_text(self, name: str, value: str) -> bool:
@@ -213,7 +212,7 @@ class _Reader:
 
     def _check_sizes(self, name: str, previous_name: str, secrets: Sequence[str]) -> None:
         secret = secrets[0]
-        # As Terraform's jsonencode writes them at the longest: it escapes some characters that Python does not.
+        # The size that Terraform's jsonencode makes of them: it escapes some characters that Python does not.
         stored = json.dumps(secrets, ensure_ascii=False)
         size = len(stored.encode()) + sum(5 for character in stored if character in "<>&\u2028\u2029")
         if size > MAX_SECRETS_BYTES:
@@ -223,12 +222,12 @@ class _Reader:
             self._warnings.append(f"{name} has {len(secret.encode())} bytes; HS256 wants {RECOMMENDED_SECRET_BYTES}")
         if "," in secret:
             self._warnings.append(
-                f"{name} has a comma in it: once it is to be changed, {previous_name} cannot name it. "
-                "Set it to one without"
+                f"{name} contains a comma, so that {previous_name} cannot list it when you change it. "
+                "Set it to a secret without commas"
             )
 
     def _region(self) -> str:
-        """Read what AWS's own tools read."""
+        """Read the variables that AWS's own tools read."""
         name = "AWS_REGION" if self._value("AWS_REGION", "") else "AWS_DEFAULT_REGION"
         value = self._value(name, DEFAULT_REGION)
         if not _REGION.fullmatch(value):
@@ -238,13 +237,13 @@ class _Reader:
     def _domain(self) -> tuple[str | None, str | None]:
         """Return the domain's name and its zone's.
 
-        A name leads to one API: DOMAIN_NAME is production's, and staging without one of its own is at `staging.` before
-        it, which the same zone holds.
+        A domain name leads to one API. DOMAIN_NAME is production's; staging, unless it has its own, takes
+        `staging.<DOMAIN_NAME>`, which is in the same zone.
         """
         name = self._host_name("DOMAIN_NAME", "")
         if not name:
             return None, None
-        # Two labels are wrong for ws.example.co.uk: hence the setting.
+        # For ws.example.co.uk two labels are not enough: hence HOSTED_ZONE_NAME.
         zone = self._host_name("HOSTED_ZONE_NAME", ".".join(name.split(".")[-2:]))
         if not _is_domain(name) or len(name) > MAX_DOMAIN_LENGTH:
             what = f"a domain name of at most {MAX_DOMAIN_LENGTH} characters in a zone of Route 53, e.g. ws.example.com"
@@ -262,7 +261,7 @@ class _Reader:
         return name, zone
 
     def _host_name(self, name: str, default: str) -> str:
-        """Return a name as AWS keeps it."""
+        """Return a domain name as AWS stores it."""
         return self._value(name, default).removesuffix(".").lower()
 
     def _state_bucket(self) -> str | None:
@@ -296,5 +295,5 @@ class _Reader:
 
 def _is_domain(name: str) -> bool:
     *labels, last = name.split(".")
-    # An address is no domain name: the last label of one is never a number.
+    # An IP address is not a domain name, which never ends in a number.
     return bool(labels) and not last.isdigit() and all(_HOST_LABEL.fullmatch(label) for label in (*labels, last))

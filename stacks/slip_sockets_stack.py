@@ -1,4 +1,4 @@
-"""One deployment: everything of one stage."""
+"""One deployment: all resources of one stage."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from constructs import Construct
 
 from .alarms import Alarms
 from .aws import AwsProvider, AwsProviderDefaultTags, LambdaEventSourceMapping
+from .channels_table import ChannelsTable
 from .connections_table import ConnectionsTable
 from .control_api import ControlApi
 from .custom_domain import CustomDomain
@@ -27,22 +28,24 @@ MEMORY_MB = 512
 docs/speed.md has the table. Processor time comes with memory, 1,769 MB are one core.
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 INTEGRATION_TIMEOUT_S = 29
-"""API Gateway waits no longer for a function of the WebSocket API; of 25 s for the backend 4 s are left."""
+"""API Gateway waits for the WebSocket API's function no longer than this. After 25 s for the backend 4 s are left."""
 
-_TABLE_ACTIONS = (
+# A backend may reply to any event with any action, and the function that called it performs the action. So all
+# functions need these; the end-to-end tests hold that each function uses each of them.
+_CONNECTIONS_ACTIONS = (
     "dynamodb:BatchGetItem",
     "dynamodb:BatchWriteItem",
-    "dynamodb:ConditionCheckItem",  # with PutItem the two halves of a transaction
+    "dynamodb:ConditionCheckItem",  # with PutItem, the two parts of a transaction
     "dynamodb:DeleteItem",
     "dynamodb:PutItem",
     "dynamodb:Query",
     "dynamodb:UpdateItem",
 )
-"""What a backend answers, any function may come to perform. The end-to-end tests hold that each one does."""
+_CHANNELS_ACTIONS = ("dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem")
 
 
 class SlipSocketsStack(TerraformStack):
-    """A stage of SLIP Sockets. `secrets` is what Terraform must be told and no file may hold."""
+    """A stage of SLIP Sockets. `secrets` has the values of Terraform variables that no committed file may hold."""
 
     def __init__(self, scope: Construct, settings: StageSettings, package: FunctionPackage) -> None:
         super().__init__(scope, settings.stack_name)
@@ -50,10 +53,16 @@ class SlipSocketsStack(TerraformStack):
         self._keep_state()
         tags = {"Application": "slip-sockets", "Stack": settings.stack_name, "Stage": settings.stage}
         AwsProvider(self, "aws", region=settings.region, default_tags=[AwsProviderDefaultTags(tags=tags)])
-        self._table = ConnectionsTable(
+        self._connections = ConnectionsTable(
             self,
-            "table",
+            "connections",
             name=f"{settings.stack_name}-Connections",
+            deletion_protection=settings.deletion_protection,
+        )
+        self._channels = ChannelsTable(
+            self,
+            "channels",
+            name=f"{settings.stack_name}-Channels",
             deletion_protection=settings.deletion_protection,
         )
         self._queue = DeferredQueue(self, "queue", stack_name=settings.stack_name)
@@ -130,10 +139,13 @@ class SlipSocketsStack(TerraformStack):
     def _websocket_function(self) -> PythonFunction:
         return self._function(
             "websocket",
-            "Connects, frames and disconnects: tells the backend, does what it answers",
+            "Sends connects, text messages and disconnects to the backend, performs its replies",
             timeout_s=INTEGRATION_TIMEOUT_S,
-            allows=[self._reads_rows(), self._sockets.manages("POST", "DELETE")],  # a frame's metadata
-            provisioned_concurrency=self._settings.provisioned_concurrency,  # for it alone does a client wait
+            allows=[
+                self._reads_rows_of(self._connections),  # the metadata of a text's connection
+                self._sockets.manages("POST", "DELETE"),
+            ],
+            provisioned_concurrency=self._settings.provisioned_concurrency,  # clients wait for this function alone
         )
 
     def _control_function(self) -> PythonFunction:
@@ -153,17 +165,18 @@ class SlipSocketsStack(TerraformStack):
         )
         return self._function(
             "deliver",
-            "What had to wait: does it later",
+            "Performs deferred messages of the queue",
             timeout_s=DELIVER_TIMEOUT_S,
             allows=[
-                self._reads_rows(),  # what is left of a message that was begun
+                self._reads_rows_of(self._connections),  # the metadata of a deferred CLOSE
+                self._reads_rows_of(self._channels),  # the checkpoint of a message that is tried again
                 self._sockets.manages("POST", "DELETE"),
                 Allow(receives, [self._queue.arn]),
             ],
         )
 
-    def _reads_rows(self) -> Allow:
-        return Allow(["dynamodb:GetItem"], [self._table.arn])
+    def _reads_rows_of(self, table: ConnectionsTable | ChannelsTable) -> Allow:
+        return Allow(["dynamodb:GetItem"], [table.arn])
 
     def _function(
         self, name: str, description: str, *, timeout_s: int, allows: list[Allow], provisioned_concurrency: int = 0
@@ -182,15 +195,17 @@ class SlipSocketsStack(TerraformStack):
             environment={
                 "STACK_NAME": self._settings.stack_name,
                 "TARGET_URL": self._settings.target_url,
-                "TABLE_NAME": self._table.name,
+                "CONNECTIONS_TABLE": self._connections.name,
+                "CHANNELS_TABLE": self._channels.name,
                 "QUEUE_URL": self._queue.url,
                 "MANAGEMENT_URL": self._sockets.management_url,
                 "INLINE_LIMIT": str(self._settings.inline_limit),
                 **self.secrets.environment,
             },
             allows=[
-                Allow(_TABLE_ACTIONS, [self._table.arn]),
-                Allow(["dynamodb:Query"], [self._table.index_arn]),
+                Allow(_CONNECTIONS_ACTIONS, [self._connections.arn]),
+                Allow(["dynamodb:Query"], [self._connections.index_arn]),
+                Allow(_CHANNELS_ACTIONS, [self._channels.arn]),
                 Allow(["sqs:SendMessage"], [self._queue.arn]),
                 Allow(["ssm:GetParameter"], self.secrets.arns),
                 *allows,
@@ -204,7 +219,8 @@ class SlipSocketsStack(TerraformStack):
             websocket_stage=self._sockets.stage_name,
             control_api_id=control.api_id,
             functions={name: function.function_name for name, function in functions.items()},
-            table_name=self._table.name,
+            connections_table=self._connections.name,
+            channels_table=self._channels.name,
             queue_name=self._queue.name,
             dead_letters_name=self._queue.dead_letters_name,
         )
@@ -217,10 +233,10 @@ class SlipSocketsStack(TerraformStack):
             "deliver_from_queue",
             event_source_arn=self._queue.arn,
             function_name=function.arn,
-            # A message may take nearly as long as the function may run. Of different connections they run side by side.
+            # One, because a message may take nearly the function's whole timeout. Message groups run side by side.
             batch_size=1,
             function_response_types=["ReportBatchItemFailures"],
-            # A fan-out must not take the account's functions from those that connect and publish.
+            # Leaves the account's concurrency to connects and publishes during a fan-out.
             scaling_config={"maximum_concurrency": self._settings.deliver_concurrency},
         )
         named(mapping, "deliver")

@@ -1,4 +1,4 @@
-"""The WebSocket API: where clients connect."""
+"""The WebSocket API, to which clients connect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .naming import named
 from .python_function import Allow, PythonFunction
 
 STAGE = "live"
-"""A WebSocket stage named `$default` answers the first connection with 429."""
+"""Not `$default`: a WebSocket stage of that name refuses the first connection with 429."""
 INTEGRATION_TIMEOUT_MS = 29_000
 ROUTES = {"connect": "$connect", "disconnect": "$disconnect", "default": "$default"}
 ACCESS_LOG_FIELDS = (
@@ -30,7 +30,7 @@ ACCESS_LOG_FIELDS = (
 class WebSocketApi(Construct):
     """The API with its stage `live`. `route_to` connects its three routes to a function.
 
-    `url` is where clients connect and `management_url` where functions reach them; both are Terraform references, like
+    Clients connect to `url`; functions reach them through `management_url`. Both are Terraform references, as are
     `api_id` and `stage_name`.
     """
 
@@ -51,7 +51,7 @@ class WebSocketApi(Construct):
                 "api",
                 name=f"{stack_name}-websocket",
                 protocol_type="WEBSOCKET",
-                # Required. No route has a key of its own, so that every frame goes to $default.
+                # Required. No route has a key of its own, so that every text message goes to $default.
                 route_selection_expression="$request.body.action",
             ),
             "websocket",
@@ -63,7 +63,7 @@ class WebSocketApi(Construct):
                 api_id=self._api.id,
                 name=STAGE,
                 auto_deploy=True,
-                # Left out, they may be stored as 0, and every connection gets 429.
+                # If omitted, they may be stored as 0, and every connection is refused with 429.
                 default_route_settings={
                     "throttling_rate_limit": throttling_rate_limit,
                     "throttling_burst_limit": throttling_burst_limit,
@@ -84,7 +84,7 @@ class WebSocketApi(Construct):
         self.management_url = f"{Fn.replace(self._api.api_endpoint, '/^ws/', 'http')}/{STAGE}"
 
     def route_to(self, function: PythonFunction) -> None:
-        """Send connects, frames and disconnects to `function`."""
+        """Send connects, text messages and disconnects to `function`."""
         integration = named(
             Apigatewayv2Integration(
                 self,
@@ -105,6 +105,6 @@ class WebSocketApi(Construct):
         function.allow_api(f"{self._api.execution_arn}/{STAGE}/*")
 
     def manages(self, *methods: str) -> Allow:
-        """Return the permission to call the management API. Any connection: ids are not known before they come."""
+        """Return the permission to call the management API, for any connection: ids are not known beforehand."""
         arn = f"{self._api.execution_arn}/{STAGE}"
         return Allow(["execute-api:ManageConnections"], [f"{arn}/{method}/@connections/*" for method in methods])

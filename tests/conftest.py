@@ -17,7 +17,7 @@ SECRET = "a-secret-of-more-than-thirty-two-bytes"
 KEY_OF_A_PAIR = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"
 
 TOGETHER = {"browser", "e2e", "stacks"}
-"""Folders whose tests share what takes long to make: one process runs all of a folder's, in order."""
+"""Folders of tests that share fixtures which take long to make: one process runs all tests of a folder, in order."""
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,4 +1,4 @@
-"""A real HTTP backend whose behaviour a test scripts, and which remembers what it was told."""
+"""A real HTTP backend that does what a test's script says, and remembers the POSTs that it got."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Events = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Told:
+class Post:
     """One POST of the gateway, as it came over the wire."""
 
     headers: dict[str, str]
@@ -30,25 +30,25 @@ class Told:
         return dict(event)
 
 
-Script = Callable[[Told], Events | web.StreamResponse | Awaitable[Events | web.StreamResponse]]
+Script = Callable[[Post], Events | web.StreamResponse | Awaitable[Events | web.StreamResponse]]
 
 
-def accept_all(told: Told) -> Events:
-    """Let everybody in and say nothing else."""
-    return [{"type": "ACCEPT", "connectionId": told.connection_id}] if told.event["type"] == "OPEN" else []
+def accept_all(post: Post) -> Events:
+    """Let all clients in, and ask for nothing else."""
+    return [{"type": "ACCEPT", "connectionId": post.connection_id}] if post.event["type"] == "OPEN" else []
 
 
 class ScriptedBackend:
-    """`script` answers each POST: with events, or with a whole HTTP response. Set it at any time.
+    """`script` replies to each POST: with events, or with a whole HTTP response. Set it at any time.
 
-    `remembers` says whether it keeps what it was told.
+    Without `remembers` it keeps no POSTs.
     """
 
     def __init__(self, *, remembers: bool = True) -> None:
         self._remembers = remembers
         self.script: Script = accept_all
-        self.told: list[Told] = []
-        self._arrivals: asyncio.Queue[Told] = asyncio.Queue()
+        self.posts: list[Post] = []
+        self._arrivals: asyncio.Queue[Post] = asyncio.Queue()
         self._runner: web.AppRunner
         self.url = ""
 
@@ -63,22 +63,22 @@ class ScriptedBackend:
     async def aclose(self) -> None:
         await self._runner.cleanup()
 
-    async def next_told(self, kind: str, *, timeout_s: float = 20) -> Told:
-        """Wait for the next event of type `kind` and return it; others that come before it are passed over."""
+    async def next_post(self, kind: str, *, timeout_s: float = 20) -> Post:
+        """Wait for the next event of type `kind` and return its POST; others that come before it are passed over."""
         async with asyncio.timeout(timeout_s):
             while True:
-                told = await self._arrivals.get()
-                if told.event["type"] == kind:
-                    return told
+                post = await self._arrivals.get()
+                if post.event["type"] == kind:
+                    return post
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        told = Told(dict(request.headers), json.loads(await request.read()))
+        post = Post(dict(request.headers), json.loads(await request.read()))
         if self._remembers:
-            self.told.append(told)
-            self._arrivals.put_nowait(told)
-        answer = self.script(told)
-        if not isinstance(answer, list | web.StreamResponse):
-            answer = await answer
-        if isinstance(answer, web.StreamResponse):
-            return answer
-        return web.json_response({"events": answer})
+            self.posts.append(post)
+            self._arrivals.put_nowait(post)
+        reply = self.script(post)
+        if not isinstance(reply, list | web.StreamResponse):
+            reply = await reply
+        if isinstance(reply, web.StreamResponse):
+            return reply
+        return web.json_response({"events": reply})

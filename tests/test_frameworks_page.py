@@ -57,7 +57,7 @@ def test_each_program_has_a_test_here() -> None:
 
 
 def is_let_in(post: Post, *, secret: str = "change-me") -> set[str]:
-    """Return the channels that a client is subscribed to, once the application has let it in."""
+    """Return a client's channels, once the application has let it in."""
     socket = Socket(post, jwt_secret=secret)
     socket.open()
     assert post({}, b"").status == 403
@@ -104,7 +104,7 @@ def test_starlette() -> None:
 
 
 async def test_the_async_publisher(server: DevServer, backend: ScriptedBackend) -> None:
-    backend.script = lambda told: [*accept_all(told), subscribe(told.connection_id, "lobby")]
+    backend.script = lambda request: [*accept_all(request), subscribe(request.connection_id, "lobby")]
     (program,) = PROGRAMS["The async publisher"]
     for shown, here in (("http://127.0.0.1:8787/control", server.control_api), ("change-me", SECRET)):
         assert shown in program

@@ -1,4 +1,4 @@
-"""The package without extras is small: what is optional is imported when it is used."""
+"""The package without extras is small: optional packages are imported at their first use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import subprocess
 import sys
 
 import pytest
+
+import slip_sockets
 
 OPTIONAL = ("aiohttp", "boto3", "django", "fastapi", "flask", "pytest", "rich", "starlette", "typer", "websockets")
 
@@ -16,9 +18,16 @@ def run(program: str) -> str:
     ).stdout.strip()
 
 
-@pytest.mark.parametrize("module", ["slip_sockets", "slip_sockets.adapter", "slip_sockets.testing"])
+@pytest.mark.parametrize("module", ["slip_sockets", "slip_sockets.client.adapter", "slip_sockets.testing"])
 def test_the_library_imports_nothing_optional(module: str) -> None:
     assert run(f"import sys, {module}; print([name for name in {OPTIONAL} if name in sys.modules])") == "[]"
+
+
+def test_each_public_name_can_be_imported_and_no_other() -> None:
+    public = [getattr(slip_sockets, name) for name in slip_sockets.__all__]
+    assert len(public) == len(set(slip_sockets.__all__)) == len(slip_sockets._MODULE_OF)
+    with pytest.raises(AttributeError, match="module 'slip_sockets' has no attribute 'refusal'"):
+        _ = slip_sockets.refusal  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(

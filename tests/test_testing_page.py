@@ -37,6 +37,6 @@ def test_the_examples_tests_pass(framework: str, command: tuple[str, ...], resul
         timeout=120,
         check=False,
     )
-    told = ran.stdout + ran.stderr
-    assert ran.returncode == 0, told
-    assert result in told
+    output = ran.stdout + ran.stderr
+    assert ran.returncode == 0, output
+    assert result in output

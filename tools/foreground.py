@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Runs a command so that Ctrl-C reaches it and not the `make` above it.
+"""Runs a command so that Ctrl-C reaches it, and not the `make` that started it.
 
-At Ctrl-C a terminal interrupts its whole foreground process group; `make` then fails, however well its command ended.
-So on a terminal the command gets a process group of its own in the foreground, as a shell does for its jobs.
-Without a terminal the command just runs.
+At Ctrl-C a terminal interrupts its whole foreground process group, and `make` then fails even if its command succeeds.
+So on a terminal the command gets a foreground process group of its own, as a shell's job does. Without a terminal the
+command is simply run.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ def main(command: list[str]) -> int:
     if os.tcgetpgrp(terminal) != group:
         os.execvp(command[0], command)
 
-    # Moving the terminal between process groups from the background would stop this process otherwise.
+    # Otherwise this process would be stopped when it moves the terminal between process groups from the background.
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     child = os.fork()
     if not child:
@@ -43,7 +43,7 @@ def main(command: list[str]) -> int:
         if not os.WIFSTOPPED(status):
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
-        # Ctrl-Z: stop along with the command, and go on with it.
+        # Ctrl-Z: stop with the command, and continue with it.
         os.killpg(group, signal.SIGTSTP)
         os.tcsetpgrp(terminal, child)
         os.killpg(child, signal.SIGCONT)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The local AWS as a place to deploy to: what is set in the environment for it, and what runs there.
+"""Deploys to the local AWS, and runs a backend for it.
 
 python -m tools.local deploy     deploys the staging stack to `make local-aws`
 python -m tools.local chat       runs the demo chat's backend for it
@@ -14,11 +14,11 @@ import sys
 from tools import stages
 
 STACK_NAME = "slip-sockets-local"
-"""A stack of its own: its state knows nothing of a real account's."""
+"""A stack of its own, so that its state is apart from those of real accounts."""
 
 
 def environment() -> dict[str, str]:
-    """Return what leads a deploy to the local AWS, and lets its functions run on this machine."""
+    """Return the variables that direct a deploy to the local AWS, and build functions for this machine."""
     return {
         "TARGET_URL": os.environ.get("TARGET_URL", "http://127.0.0.1:8000/slip"),
         "JWT_SECRET": os.environ.get("JWT_SECRET", "a-secret-for-the-local-aws-and-nothing-else"),
@@ -27,7 +27,7 @@ def environment() -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_REGION": "us-east-1",
-        # Nothing of a real account's.
+        # Keep the user's real account out of it.
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""What `make deploy-staging` and its like do around `cdktf`: settings, secrets, and an outputs file that stays whole.
+"""Runs `cdktf` for one stage, as `make deploy-staging` and similar targets do.
 
     python -m tools.stages deploy|diff|destroy staging|production [options for cdktf]
     python -m tools.stages outputs
 
-`cdktf` writes an outputs file with the stacks of its run alone. Here it writes one beside, and each stage's entry goes
-into `cdk-outputs.json` after a deploy that has succeeded, and out of it after a destroy. The secrets go to Terraform in
-its environment, so that no file holds them.
+`cdktf` writes an outputs file with only the stacks of its run. Here that is a temporary file: a stage's entry is added
+to `cdk-outputs.json` after a successful deploy, and removed after a destroy. Terraform gets the secrets in its
+environment, so that no file holds them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from slip_sockets.errors import InvalidSettings
+from slip_sockets.protocol.errors import InvalidSettings
 from stacks.settings import STAGES, StageSettings, read_settings
 from tools.terraform_mirror import terraform_environment
 
@@ -32,7 +32,7 @@ ACTIONS = ("deploy", "diff", "destroy")
 def main(arguments: list[str]) -> int:
     """Return the exit code of `cdktf`, or 1 where the settings are wrong."""
     try:
-        stages, _ = read_settings(os.environ)  # main.py tells the warnings
+        stages, _ = read_settings(os.environ)  # main.py prints the warnings
     except InvalidSettings as error:
         for problem in error.problems:
             print(f"slip-sockets: {problem}", file=sys.stderr)
@@ -61,8 +61,8 @@ def run_cdktf(action: str, settings: StageSettings, options: list[str]) -> int:
         outputs = read_outputs(OUTPUTS) | read_outputs(fresh)
         write_outputs(OUTPUTS, outputs)
         fresh.unlink()
-        # `cdktf` has just named the other file.
-        print(f"They are in {OUTPUTS.name} now, with those of all stages: {', '.join(sorted(outputs))}")
+        # `cdktf` has just printed the name of the temporary file.
+        print(f"{OUTPUTS.name} now has the outputs of: {', '.join(sorted(outputs))}")
     if code == 0 and action == "destroy":
         others = {name: outputs for name, outputs in read_outputs(OUTPUTS).items() if name != settings.stack_name}
         write_outputs(OUTPUTS, others)
@@ -70,7 +70,7 @@ def run_cdktf(action: str, settings: StageSettings, options: list[str]) -> int:
 
 
 def environment_for(settings: StageSettings) -> dict[str, str]:
-    """Return the environment for `cdktf`: this stage's secrets as Terraform's variables, the project's Python first."""
+    """Return the environment for `cdktf`: the stage's secrets as Terraform variables, the project's Python first."""
     environment = terraform_environment(os.environ)
     environment["SLIP_SOCKETS_SECRETS_IN_ENVIRONMENT"] = "1"
     environment["TF_VAR_jwt_secret"] = settings.jwt_secret
@@ -81,7 +81,7 @@ def environment_for(settings: StageSettings) -> dict[str, str]:
 
 
 def rebuild_outputs(stages: list[StageSettings]) -> int:
-    """Write the outputs file anew, from the states: an entry for each stage that is deployed."""
+    """Write the outputs file again from the Terraform states, with an entry for each deployed stage."""
     environment = environment_for(stages[0])
     code = subprocess.run([CDKTF, "synth"], cwd=ROOT, env=environment, check=False).returncode
     if code:
@@ -98,7 +98,7 @@ def rebuild_outputs(stages: list[StageSettings]) -> int:
 
 
 def outputs_of(settings: StageSettings) -> dict[str, Any]:
-    """Return what a stage's state knows, nothing where it is not deployed. Raises CalledProcessError."""
+    """Return the outputs in a stage's state; empty where it is not deployed. Raises CalledProcessError."""
 
     def terraform(*arguments: str) -> str:
         folder = ROOT / "cdktf.out" / "stacks" / settings.stack_name
@@ -111,7 +111,7 @@ def outputs_of(settings: StageSettings) -> dict[str, Any]:
 
 
 def read_outputs(path: Path) -> dict[str, Any]:
-    """Return an outputs file's entries by stack, none where there is no file."""
+    """Return an outputs file's entries by stack; empty where there is no file."""
     if not path.exists():
         return {}
     entries = json.loads(path.read_text())
@@ -119,10 +119,10 @@ def read_outputs(path: Path) -> dict[str, Any]:
 
 
 def write_outputs(path: Path, outputs: Mapping[str, Any]) -> None:
-    """Write the file such that a reader sees the old one or the new one, whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps(outputs, indent=2, sort_keys=True) + "\n")
-    beside.replace(path)
+    """Replace the file atomically: a reader sees the whole old file or the whole new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(outputs, indent=2, sort_keys=True) + "\n")
+    temporary.replace(path)
 
 
 if __name__ == "__main__":

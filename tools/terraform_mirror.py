@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Finds the AWS provider on this machine, for Terraform where its registry cannot be reached.
 
-A provider mirror is a directory `registry.terraform.io` a few levels below the home directory or one of the file
-system's places for add-on software and shared data. `terraform_environment` returns an environment in which Terraform
-and `cdktf` use it; as a program, `terraform_mirror.py COMMAND ...` runs a command in that environment.
+A provider mirror is a directory `registry.terraform.io`, a few levels below the home directory or a system directory
+for shared data. `terraform_environment` returns an environment in which Terraform and `cdktf` use it;
+`terraform_mirror.py COMMAND ...` runs a command in that environment.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pathlib import Path
 
 PROVIDER = "registry.terraform.io/hashicorp/aws"
 PROVIDER_VERSION = "5.100.0"
-"""What cdktf-cdktf-provider-aws 20.1.0 asks for."""
+"""The version that cdktf-cdktf-provider-aws 20.1.0 requires."""
 ROOTS = (Path.home(), Path("/opt"), Path("/usr/local/share"), Path("/usr/share"))
 MAX_DEPTH = 5
-"""As deep as Terraform's own place for mirrors is: ~/.local/share/terraform/plugins/registry.terraform.io."""
+"""The depth of Terraform's own directory for mirrors: ~/.local/share/terraform/plugins/registry.terraform.io."""
 CONFIG = Path(__file__).resolve().parent.parent / "build" / "terraform-mirror.tfrc"
 
 _NO_MIRRORS = {".git", ".terraform", "__pycache__", "node_modules", "plugin-cache"}
-"""`plugin-cache`: `cdktf` has Terraform keep there what it installs, and cannot install from there into itself."""
+"""`plugin-cache`: `cdktf` lets Terraform cache providers there, and Terraform cannot install from its own cache."""
 _MACHINES = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 def terraform_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return `environ`, such that Terraform finds its provider. A configuration of the user's is left alone."""
+    """Return `environ`, changed so that Terraform finds its provider. The user's own configuration has priority."""
     environment = {"CHECKPOINT_DISABLE": "1"} | dict(environ)
     configured = environment.get("TF_CLI_CONFIG_FILE")
     if configured and Path(configured).is_file():
@@ -39,13 +39,13 @@ def terraform_environment(environ: Mapping[str, str]) -> dict[str, str]:
         CONFIG.parent.mkdir(exist_ok=True)
         CONFIG.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
         environment["TF_CLI_CONFIG_FILE"] = str(CONFIG)
-        # `terraform providers lock` would ask the registry for the other platforms.
+        # `terraform providers lock` would query the registry for other platforms.
         environment["CDKTF_SKIP_PROVIDER_LOCK"] = "true"
     return environment
 
 
 def machine() -> str:
-    """Return this machine in Terraform's words, such as `linux_amd64`."""
+    """Return Terraform's name of this platform, such as `linux_amd64`."""
     return f"{platform.system().lower()}_{_MACHINES.get(platform.machine(), platform.machine())}"
 
 
@@ -61,8 +61,8 @@ def _mirrors() -> Iterator[Path]:
 
 def _named(name: str, folder: Path, depth: int) -> Iterator[Path]:
     try:
-        entries = [entry for entry in os.scandir(folder) if entry.is_dir()]  # through links too: the depth ends rounds
-    except OSError:  # not there, or not ours to read
+        entries = [entry for entry in os.scandir(folder) if entry.is_dir()]  # links included: the depth bounds cycles
+    except OSError:  # missing, or not readable
         return
     for entry in sorted(entries, key=lambda entry: entry.name):
         if entry.name == name:

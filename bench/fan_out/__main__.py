@@ -2,53 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
-import os
-import platform
-import sys
-import time
-
-import msgspec
-
-from ..errors import BenchError
+from ..suite import Suite
 from .cases import CASES, QUICK, Sizes
-from .results import Figure, table
 
-
-def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.fan_out", description=__doc__)
-    parser.add_argument("cases", nargs="*", metavar="case", help=f"of {', '.join(CASES)}")
-    parser.add_argument("--quick", action="store_true", help="small sizes: a look, not a measurement")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    for size in dataclasses.fields(Sizes):
-        if isinstance(size.default, int | float):
-            name = "--" + size.name.replace("_", "-")
-            parser.add_argument(name, type=type(size.default), metavar="N", help=f"({size.default})")
-    asked = parser.parse_args(arguments)
-    for name in asked.cases:
-        if name not in CASES:
-            parser.error(f"there is no case {name!r}, only {', '.join(CASES)}")
-    given = {size.name: getattr(asked, size.name, None) for size in dataclasses.fields(Sizes)}
-    sizes = dataclasses.replace(
-        QUICK if asked.quick else Sizes(), **{name: value for name, value in given.items() if value is not None}
-    )
-    _say(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
-    results: dict[str, list[Figure]] = {}
-    for name in asked.cases or CASES:
-        began = time.monotonic()
-        try:
-            results[name] = CASES[name](sizes)
-        except BenchError as error:
-            sys.exit(f"python -m bench.fan_out: {name}: {error}")
-        _say(f"  {name}: {time.monotonic() - began:.0f} s")
-    print(msgspec.json.encode(results).decode() if asked.json else table(results))
-
-
-def _say(line: str) -> None:
-    """Tell how it goes, beside the table."""
-    print(line, file=sys.stderr, flush=True)
-
+main = Suite("python -m bench.fan_out", __doc__, CASES, Sizes(), QUICK).run
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,7 @@
 """The control API's function in a process of its own: `python -m bench.fan_out.publisher`.
 
-The environment is a function's. It prints `ready`, then an answer for each line of its input, both JSON; at the end of
-the input what it has done.
+The environment is a function's. It prints `ready`, and for each line of its input a line, both JSON; at the end of the
+input what it has used.
 """
 
 from __future__ import annotations
@@ -12,25 +12,19 @@ import time
 import msgspec
 
 from functions import control
-from slip_sockets.gateway.proxy import ProxyResponse
 
-from .lambda_calls import CONTROL_TIMEOUT_S, Context, control_event
+from ..stubs.lambda_calls import CONTROL_TIMEOUT_S, Context, control_event
 from .reports import Publish, Published, footprint
 
 
-def publish(asked: Publish) -> Published:
-    """Stop at the first that is refused."""
+def perform(publish: Publish) -> Published:
+    event = {"type": "PUBLISH_TEXT", "channelId": publish.channel, "data": publish.text}
+    if publish.message_id is not None:
+        event["id"] = publish.message_id
+    call = control_event(msgspec.json.encode({"events": [event]}))
     began_at = time.time()
-    answer: ProxyResponse = {}
-    for text in asked.texts():
-        event = {"type": "PUBLISH_TEXT", "channelId": asked.channel, "data": text}
-        if asked.message_id is not None:
-            event["id"] = asked.message_id
-        call = control_event(msgspec.json.encode({"events": [event]}).decode())
-        answer = control.handler(call, Context.lasting(CONTROL_TIMEOUT_S))
-        if answer["statusCode"] != 200:
-            break
-    return Published(answer["statusCode"], answer["body"], began_at, time.time())
+    response = control.handler(call, Context.lasting(CONTROL_TIMEOUT_S))
+    return Published(response["statusCode"], response["body"], began_at, time.time())
 
 
 def main() -> None:
@@ -38,7 +32,7 @@ def main() -> None:
     handled = 0
     print("ready", flush=True)
     for line in sys.stdin:
-        published = publish(decoder.decode(line))
+        published = perform(decoder.decode(line))
         print(msgspec.json.encode(published).decode(), flush=True)
         handled += 1
     print(msgspec.json.encode(footprint(handled)).decode(), flush=True)

@@ -1,60 +1,37 @@
-"""What the processes of a case tell each other. Megabytes are 10^6 bytes, times are Unix seconds."""
+"""What the processes of a case send each other. Megabytes are 10^6 bytes, times are Unix seconds."""
 
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 
 class Publish(msgspec.Struct):
-    """Texts for a channel, published one after another: each begins with its number, from `first` on."""
+    """A text for a channel, which begins with its number."""
 
     channel: str
-    first: int = 0
-    times: int = 1
+    number: int = 0
     text_bytes: int = 200
     message_id: str | None = None
 
-    def texts(self) -> Iterator[str]:
-        for number in range(self.first, self.first + self.times):
-            yield f"{number} ".ljust(self.text_bytes, "x")
+    @property
+    def text(self) -> str:
+        return f"{self.number} ".ljust(self.text_bytes, "x")
 
 
 class Published(msgspec.Struct):
-    """The last call's status and body, when the first began and the last was answered."""
+    """The response to a call of the control API, and its times."""
 
     status: int
     body: str
     began_at: float
-    answered_at: float
-
-
-class Received(msgspec.Struct):
-    """What the stub of the management API has seen. `connections` got something, `statuses` are its answers."""
-
-    calls: int
-    statuses: dict[int, int]
-    delivered: int
-    connections: int
-    duplicates: int
-    out_of_order: int
-    first_at: float | None
-    last_at: float | None
-
-    @property
-    def last(self) -> float:
-        return self.last_at or 0.0
-
-    @property
-    def seconds(self) -> float:
-        """From the first delivery to the last."""
-        return self.last - (self.first_at or 0.0)
+    ended_at: float
 
 
 class Sent(msgspec.Struct):
-    """`done` texts were sent within so many seconds, of the clock and of the processor."""
+    """The number of texts that were sent, and the time that it took: of the clock, and of the processor."""
 
     done: int
     seconds: float
@@ -85,5 +62,5 @@ def footprint(handled: int, page_rss_mb: Sequence[float] = ()) -> Footprint:
 
 def resident_mb() -> float:
     """Return the resident memory now."""
-    with open("/proc/self/statm") as told:  # noqa: PTH123 - at each page, and a Path costs more than the reading
-        return int(told.read().split()[1]) * resource.getpagesize() / 1e6
+    with open("/proc/self/statm") as file:  # noqa: PTH123 - at each page, and a Path costs more than the reading
+        return int(file.read().split()[1]) * resource.getpagesize() / 1e6

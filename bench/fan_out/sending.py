@@ -1,7 +1,7 @@
 """One process that sends a text to many connections: `python -m bench.fan_out.sending 20000 --threads 16`.
 
-With threads, boto3's client sends from so many of them; without, the gateway's own sender. The environment is a
-function's. It prints what it took, as JSON; what is spent on starting, and on the first few texts, does not count.
+With `--threads`, boto3's client sends from that number of threads; without, the gateway's own sender. The environment
+is a function's. It prints what it took, as JSON; the start and the first few texts do not count.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ import boto3
 import msgspec
 from botocore.config import Config
 
+from slip_sockets.aws.client import aws_http
 from slip_sockets.aws.credentials import FunctionCredentials
-from slip_sockets.aws.management import ApiGatewayManagement
+from slip_sockets.aws.management import ApiGatewaySender
 from slip_sockets.gateway.ports import SystemClock
 
+from ..stubs.connection_ids import connection_id
 from .reports import Sent
-from .subscribers import connection_id
 
 if TYPE_CHECKING:
     from types_boto3_apigatewaymanagementapi.client import ApiGatewayManagementApiClient
 
 WARM_UP = 500
-"""Connections are opened with these, and whatever is made once is made."""
+"""Texts that open the connections, before the time is taken."""
 
 Send = Callable[[Sequence[str], str], int]
 """Sends a text to each connection and returns how many it reached."""
@@ -45,17 +46,15 @@ def measure(send: Send, connection_ids: Sequence[str], data: str) -> Sent:
 
 def ours(connection_ids: Sequence[str], text: str) -> Sent:
     clock = SystemClock()
-    credentials = FunctionCredentials(os.environ, clock)
-    management = ApiGatewayManagement(
-        os.environ["MANAGEMENT_URL"], os.environ["AWS_DEFAULT_REGION"], credentials, clock
-    )
+    credentials = FunctionCredentials(os.environ, clock, aws_http())
+    sender = ApiGatewaySender(os.environ["MANAGEMENT_URL"], os.environ["AWS_DEFAULT_REGION"], credentials, clock)
     with asyncio.Runner() as runner:
 
-        def send(whose: Sequence[str], data: str) -> int:
-            return runner.run(management.post(whose, data, until=math.inf)).done
+        def send(connection_ids: Sequence[str], data: str) -> int:
+            return runner.run(sender.send(connection_ids, data, until=math.inf)).done
 
         sent = measure(send, connection_ids, text)
-        management.close()
+        sender.end()
         return sent
 
 
@@ -68,11 +67,10 @@ def boto3_in_threads(threads: int, connection_ids: Sequence[str], text: str) -> 
     )
     with ThreadPoolExecutor(threads) as pool:
 
-        def send(whose: Sequence[str], data: str) -> int:
+        def send(connection_ids: Sequence[str], data: str) -> int:
             payload = data.encode()
-            return sum(
-                1 for _ in pool.map(lambda each: client.post_to_connection(ConnectionId=each, Data=payload), whose)
-            )
+            posts = pool.map(lambda id_: client.post_to_connection(ConnectionId=id_, Data=payload), connection_ids)
+            return sum(1 for _ in posts)
 
         return measure(send, connection_ids, text)
 
@@ -82,12 +80,10 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("--bytes", type=int, default=200)
     parser.add_argument("--threads", type=int, help="of boto3's")
-    asked = parser.parse_args()
-    connection_ids = [connection_id(0, index) for index in range(asked.count)]
-    text = "x" * asked.bytes
-    sent = (
-        ours(connection_ids, text) if asked.threads is None else boto3_in_threads(asked.threads, connection_ids, text)
-    )
+    options = parser.parse_args()
+    connection_ids = [connection_id(0, index) for index in range(options.count)]
+    text, threads = "x" * options.bytes, options.threads
+    sent = ours(connection_ids, text) if threads is None else boto3_in_threads(threads, connection_ids, text)
     print(msgspec.json.encode(sent).decode(), flush=True)
 
 

@@ -1,21 +1,24 @@
-"""A function of the queue and its event source in one process: `python -m bench.fan_out.worker`.
+"""The queue's function and its event source in one process: `python -m bench.fan_out.worker`.
 
-It runs the deployed function's own module on one message at a time and deletes what did not fail, as Lambda does. The
-environment is a function's. It prints `ready`, and, ended by SIGTERM, what it has done, as JSON.
+It passes one message at a time to the deployed function's own module and deletes it if it did not fail, as Lambda does.
+The environment is a function's. It prints `ready`, and at SIGTERM what it has used, as JSON.
 """
 
 from __future__ import annotations
 
 import signal
+from collections.abc import AsyncIterator
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import boto3
 import msgspec
 
 from functions import deliver
+from slip_sockets.aws.connections import DynamoDbConnections
+from slip_sockets.gateway.values import Page
 
-from .lambda_calls import DELIVER_TIMEOUT_S, QUEUE_URL, Context, sqs_event
+from ..stubs.lambda_calls import DELIVER_TIMEOUT_S, QUEUE_URL, Context, sqs_event
 from .reports import footprint, resident_mb
 
 if TYPE_CHECKING:
@@ -25,7 +28,7 @@ POLL_S = 20
 
 
 class Worker:
-    """Handles messages until it is told to end."""
+    """Handles messages until `end` is called."""
 
     def __init__(self, sqs: SQSClient) -> None:
         self._sqs = sqs
@@ -41,29 +44,36 @@ class Worker:
     def work(self) -> None:
         while not self._is_ending:
             self._is_idle = True
-            answer = self._sqs.receive_message(
+            received = self._sqs.receive_message(
                 QueueUrl=QUEUE_URL, WaitTimeSeconds=POLL_S, MessageSystemAttributeNames=["All"]
             )
             self._is_idle = False
-            for message in answer.get("Messages", []):
-                failures = deliver.handler(sqs_event(message), Context.lasting(DELIVER_TIMEOUT_S))
-                if not failures["batchItemFailures"]:
+            for message in received.get("Messages", []):
+                response = deliver.handler(sqs_event(message), Context.lasting(DELIVER_TIMEOUT_S))
+                if not response["batchItemFailures"]:
                     self._sqs.delete_message(QueueUrl=QUEUE_URL, ReceiptHandle=message["ReceiptHandle"])
                 self.handled += 1
 
 
+def note_memory_at_each_page() -> list[float]:
+    """Return a list that grows by the resident memory (MB) with each page of subscribers that the function reads."""
+    page_rss_mb: list[float] = []
+    read = DynamoDbConnections.subscribers
+
+    async def subscribers(
+        self: DynamoDbConnections, channel: str, *, after: str | None = None, page_size: int
+    ) -> AsyncIterator[Page]:
+        async for page in read(self, channel, after=after, page_size=page_size):
+            page_rss_mb.append(resident_mb())
+            yield page
+
+    setattr(DynamoDbConnections, "subscribers", subscribers)  # noqa: B010 - mypy refuses to replace a method otherwise
+    return page_rss_mb
+
+
 def main() -> None:
     worker = Worker(boto3.client("sqs"))
-    page_rss_mb: list[float] = []
-
-    query = deliver.dynamodb.query
-
-    def noting_pages(**asked: Any) -> Any:
-        answer = query(**asked)
-        page_rss_mb.append(resident_mb())
-        return answer
-
-    setattr(deliver.dynamodb, "query", noting_pages)  # noqa: B010 - mypy does not let a method be replaced otherwise
+    page_rss_mb = note_memory_at_each_page()
     signal.signal(signal.SIGTERM, worker.end)
     print("ready", flush=True)
     try:

@@ -1,4 +1,4 @@
-"""The time that a frame takes on its way, by part: in the local AWS, with taps on the function's own calls."""
+"""The time that a text message takes on its way, by part: in the local AWS, with taps on the function's calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from statistics import median
@@ -20,10 +19,10 @@ from botocore.config import Config
 from websockets.sync.client import connect
 
 from local_aws import LocalAws, LocalAwsSettings
-from local_aws.runtime import RuntimePython
+from local_aws.runtime_python import RuntimePython
 from slip_sockets.aws.connections import INDEX_NAME
 
-from ..fan_out.lambda_calls import SECRET
+from ..stubs.lambda_calls import SECRET
 from . import events
 
 BACKEND = "the backend's own"
@@ -36,11 +35,13 @@ _ALL = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*"
 
 
 class Tap:
-    """A server that passes requests on to `target_url` and notes when. `url` has the same path."""
+    """A server that forwards requests to `target_url` and notes their times. `url` has the same path."""
 
     def __init__(self, target_url: str) -> None:
-        self.asked_at = self.answered_at = 0.0
+        self.request_at = self.response_at = 0.0
         """Of the last request."""
+        url = urllib3.util.parse_url(target_url)
+        origin = f"{url.scheme}://{url.netloc}"
         tap, pool = self, urllib3.PoolManager()
 
         class Handler(BaseHTTPRequestHandler):
@@ -48,42 +49,34 @@ class Tap:
             disable_nagle_algorithm = True
 
             def do_POST(self) -> None:
-                tap.asked_at = time.perf_counter()
+                tap.request_at = time.perf_counter()
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 headers = {name: value for name, value in self.headers.items() if name.lower() != "content-length"}
-                answer = pool.request("POST", target.origin + self.path, body=body, headers=headers, redirect=False)
-                self.send_response(answer.status)
+                response = pool.request("POST", origin + self.path, body=body, headers=headers, redirect=False)
+                self.send_response(response.status)
                 for name in ("Content-Type", "x-amzn-ErrorType"):
-                    if name in answer.headers:
-                        self.send_header(name, answer.headers[name])
-                self.send_header("Content-Length", str(len(answer.data)))
+                    if name in response.headers:
+                        self.send_header(name, response.headers[name])
+                self.send_header("Content-Length", str(len(response.data)))
                 self.end_headers()
-                tap.answered_at = time.perf_counter()
-                self.wfile.write(answer.data)
+                tap.response_at = time.perf_counter()
+                self.wfile.write(response.data)
 
             def log_message(self, *args: object) -> None:
                 pass
 
-        url = urllib3.util.parse_url(target_url)
-        target = _Target(f"{url.scheme}://{url.netloc}", url.path or "")
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}{target.path}"
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}{url.path or ''}"
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    origin: str
-    path: str
-
-
-def parts_s(python: Path, package: Path, backend_url: str, frames: int) -> Mapping[str, float]:
-    """Return the median of each part of a frame's way from the client and back, in order."""
+def parts_s(python: Path, package: Path, backend_url: str, messages: int) -> Mapping[str, float]:
+    """Return the median of each part of a message's way from the client and back, in order."""
     settings = LocalAwsSettings(python, 0, str(uuid.uuid4().int)[:12], max_environments=2)
     taken: dict[str, list[float]] = {}
     with (
@@ -91,17 +84,17 @@ def parts_s(python: Path, package: Path, backend_url: str, frames: int) -> Mappi
         _deployed(aws, package, backend_url) as (url, table, backend, management),
         connect(url) as socket,
     ):
-        for number in range(frames + 5):
+        for number in range(messages + 5):
             sent_at = time.perf_counter()
             socket.send(events.TEXT)
             socket.recv()
             received_at = time.perf_counter()
             moments = {
-                "to the function, and to its read": table.asked_at,
-                "the read of the table": table.answered_at,
-                "to the backend": backend.asked_at,
-                BACKEND: backend.answered_at,
-                "to the post": management.asked_at,
+                "to the function, and to its read": table.request_at,
+                "the read of the table": table.response_at,
+                "to the backend": backend.request_at,
+                BACKEND: backend.response_at,
+                "to the post": management.request_at,
                 "the post, and to the client": received_at,
             }
             before = sent_at
@@ -109,13 +102,13 @@ def parts_s(python: Path, package: Path, backend_url: str, frames: int) -> Mappi
                 if number >= 5:
                     taken.setdefault(part, []).append(moment - before)
                 before = moment
-            time.sleep(0.02)  # the event's end is past: the next frame finds the function idle
+            time.sleep(0.02)  # until the function is idle again
     return {part: median(each) for part, each in taken.items()}
 
 
 @contextlib.contextmanager
 def _deployed(aws: LocalAws, package: Path, backend_url: str) -> Iterator[tuple[str, Tap, Tap, Tap]]:
-    """Deploy what a frame needs; return the socket's URL and the taps of table, backend and management API."""
+    """Deploy what a text message needs; yield the socket's URL and the taps of table, backend and management API."""
 
     def client(service: Any) -> Any:
         config = Config(retries={"total_max_attempts": 1})
@@ -164,7 +157,8 @@ def _deployed(aws: LocalAws, package: Path, backend_url: str) -> Iterator[tuple[
                     "MANAGEMENT_URL": management.url,
                     "QUEUE_URL": f"{aws.url}/0/deferred.fifo",
                     "STACK_NAME": "bench",
-                    "TABLE_NAME": "Connections",
+                    "CONNECTIONS_TABLE": "Connections",
+                    "CHANNELS_TABLE": "Channels",  # it does not exist: only publishes read it
                     "TARGET_URL": backend.url,
                 }
             },

@@ -1,4 +1,4 @@
-"""What is measured: each case is a function that returns its figures. Times are of the processor."""
+"""What is measured: each case is a function that returns its figures. Times are processor time, except in `added`."""
 
 from __future__ import annotations
 
@@ -21,17 +21,18 @@ from stacks.function_package import FunctionPackage, build
 from stacks.settings import Architecture
 
 from ..errors import BenchError
-from ..fan_out.cloud import Cloud
-from ..fan_out.programs import Stub
-from ..fan_out.results import Figure
+from ..figures import Figure
+from ..stubs.cloud import Cloud
+from ..stubs.programs import Stub
 from . import events
 from .added import BACKEND, parts_s
+from .frozen import first_calls
 from .handshakes import context_s, handshake_s
 from .runtime import Environment
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("requests", "pyjwt", "certifi", "charset-normalizer", "idna")
-"""What the yardstick needs beside boto3."""
+"""What the yardstick needs besides boto3."""
 IMPORTS = """
 import os, sys
 sys.path.append(os.environ["YARDSTICK_PACKAGES"])
@@ -39,10 +40,14 @@ import boto3, requests, jwt
 boto3.client("dynamodb")
 boto3.client("apigatewaymanagementapi", endpoint_url=os.environ["MANAGEMENT_URL"])
 """
-COLD_AT_MOST = 0.75
-WARM_AT_MOST = 0.6
+COLD_AT_MOST = 0.30
+COLD_WITHOUT_BYTECODE_AT_MOST = 0.55
+WARM_AT_MOST = {"connect": 0.35, "message": 0.25, "disconnect": 0.30}
+MEMORY_AT_MOST_MB = 30
+AFTER_A_RESET_AT_MOST_MS = 5
+"""A pause would be of a connect's timeout or of a retry's backoff: some hundred."""
 FIRST_EVENTS: Mapping[str, Callable[[], dict[str, Any]]] = {
-    "websocket": lambda: events.frame(0),
+    "websocket": lambda: events.message(0),
     "control": events.publish,
     "deliver": lambda: events.deferred(0),
 }
@@ -50,7 +55,7 @@ FIRST_EVENTS: Mapping[str, Callable[[], dict[str, Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """`batch` are events of a kind that are measured at once."""
+    """`batch` is how many events of a kind are measured together."""
 
     rounds: int = 10
     batch: int = 100
@@ -62,8 +67,8 @@ QUICK = Sizes(rounds=2, batch=10, warm_up=3)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where functions run: `task` is the unpacked zip, `sources` the same without bytecode, as one that another Python
-    has built; `variables` are theirs and the yardstick's."""
+    """Where functions run: `task` is the unpacked zip, `sources` the same without bytecode, like a zip that was built
+    with another Python; `variables` are those of the functions and of the yardstick."""
 
     python: Path
     task: Path
@@ -71,15 +76,16 @@ class Place:
     variables: Mapping[str, str]
     cloud: Cloud
 
-    def forget(self) -> None:
-        """Count what is asked of AWS anew."""
+    def reset_calls(self) -> None:
         self.cloud.dynamodb.post("/reset")
         self.cloud.management.reset()
 
-    def asked(self) -> dict[str, int]:
-        """Return how often AWS was called, by operation."""
+    def calls(self) -> dict[str, int]:
+        """Return the number of calls of AWS since `reset_calls`, by operation."""
         stats = self.cloud.dynamodb.get("/stats")
-        return {name: used["calls"] for name, used in stats.items()} | {"post": self.cloud.management.calls()}
+        return {name: units["calls"] for name, units in stats.items()} | {
+            "post": self.cloud.management.received().calls
+        }
 
     def start(self, name: str, *, is_compiled: bool = True) -> Environment:
         task = self.task if is_compiled else self.sources
@@ -89,7 +95,7 @@ class Place:
         return Environment(self.python, Path(__file__).parent, "naive.handler", self.variables)
 
     def imports_s(self) -> float:
-        """Return what the cold start's yardstick takes."""
+        """Return the seconds of the cold start's yardstick."""
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([self.python, "-c", IMPORTS], env=dict(self.variables), check=True)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -98,7 +104,7 @@ class Place:
 
 @contextlib.contextmanager
 def place() -> Iterator[Place]:
-    """The deployed zip for this machine, over stubs of AWS and a backend that does next to nothing."""
+    """Yield the deployed zip for this machine, over stubs of AWS and of a backend."""
     python, package = _python(), _package()
     with tempfile.TemporaryDirectory() as scratch, Cloud() as cloud:
         task, packages = Path(scratch) / "task", Path(scratch) / "packages"
@@ -107,7 +113,7 @@ def place() -> Iterator[Place]:
             archive.extractall(task)
             archive.extractall(sources, [name for name in archive.namelist() if not name.endswith(".pyc")])
         _link(PACKAGES, packages)
-        with Stub("backend", "--channel", events.CHANNEL, package="bench") as backend:
+        with Stub("backend", "--channel", events.CHANNEL) as backend:
             variables = {
                 **cloud.environment,
                 "STACK_NAME": "bench",
@@ -119,7 +125,7 @@ def place() -> Iterator[Place]:
 
 
 def cold(sizes: Sizes) -> list[Figure]:
-    """From the process's start to its first poll, and what the first event takes more than a warm one."""
+    """From the process's start to its first poll, and what the first event takes beyond a warm one."""
     kinds = [(name, name, True) for name in FIRST_EVENTS] + [("websocket, no bytecode", "websocket", False)]
     yardstick: list[float] = []
     started: dict[str, list[float]] = {kind: [] for kind, _, _ in kinds}
@@ -141,18 +147,19 @@ def cold(sizes: Sizes) -> list[Figure]:
                 started[kind].append(to_poll_s)
                 whole[kind].append(to_poll_s + first_s - warm_s)
     figures = [Figure("yardstick: imports, two clients", median(yardstick) * 1000, "ms")]
-    for kind, taken in whole.items():
+    for kind, _, is_compiled in kinds:
+        taken, at_most = whole[kind], COLD_AT_MOST if is_compiled else COLD_WITHOUT_BYTECODE_AT_MOST
         figures += [
             Figure(f"{kind}: to the first poll", median(started[kind]) * 1000, "ms"),
             Figure(f"{kind}: with the first event's extra", median(taken) * 1000, "ms"),
-            Figure(f"{kind}: to the yardstick", median(taken) / median(yardstick), at_most=COLD_AT_MOST),
+            Figure(f"{kind}: to the yardstick", median(taken) / median(yardstick), at_most=at_most),
         ]
     return figures
 
 
 def warm(sizes: Sizes) -> list[Figure]:
-    """An event in a function that has had some, and the same calls made with boto3 and requests."""
-    kinds = {"connect": events.connect, "frame": events.frame, "disconnect": events.disconnect}
+    """An event in a function that has handled some, and the same calls made with boto3 and requests."""
+    kinds = {"connect": events.connect, "message": events.message, "disconnect": events.disconnect}
     spent: dict[str, dict[str, list[float]]] = {kind: {"ours": [], "naive": []} for kind in kinds}
     with place() as here, here.start("websocket") as ours, here.start_naive() as naive:
         numbers = iter(range(10**9))
@@ -161,23 +168,23 @@ def warm(sizes: Sizes) -> list[Figure]:
             for event in kinds.values():
                 _each(environment, [event(number) for number in range(sizes.warm_up)])
         for _ in range(sizes.rounds):
-            for whose, environment in (("ours", ours), ("naive", naive)):
+            for program, environment in (("ours", ours), ("naive", naive)):
                 batch = [next(numbers) for _ in range(sizes.batch)]
                 for kind, event in kinds.items():
-                    spent[kind][whose].append(_each(environment, [event(number) for number in batch]))
+                    spent[kind][program].append(_each(environment, [event(number) for number in batch]))
     figures = []
     for kind, taken in spent.items():
         mine, theirs = median(taken["ours"]), median(taken["naive"])
         figures += [
             Figure(f"{kind}: ours", mine * 1000, "ms"),
             Figure(f"{kind}: boto3 and requests", theirs * 1000, "ms"),
-            Figure(f"{kind}: ours to theirs", mine / theirs, at_most=WARM_AT_MOST),
+            Figure(f"{kind}: ours to theirs", mine / theirs, at_most=WARM_AT_MOST[kind]),
         ]
     return figures
 
 
 def memory(sizes: Sizes) -> list[Figure]:
-    """Resident memory of functions that have had some events."""
+    """Resident memory of functions that have handled some events."""
     figures = []
     with place() as here:
         with here.start("websocket") as environment:
@@ -187,28 +194,38 @@ def memory(sizes: Sizes) -> list[Figure]:
             with here.start(name) as environment:
                 environment.start()
                 _each(environment, [event() for _ in range(sizes.batch)])
-                figures.append(Figure(name, environment.resident_mb, "MB"))
+                figures.append(Figure(name, environment.resident_mb, "MB", at_most=MEMORY_AT_MOST_MB))
         with here.start_naive() as environment:
             environment.start()
-            _each(environment, [events.frame(0) for _ in range(sizes.batch)])
+            _each(environment, [events.message(0) for _ in range(sizes.batch)])
             figures.append(Figure("boto3 and requests", environment.resident_mb, "MB"))
     return figures
 
 
 def tls(sizes: Sizes) -> list[Figure]:
-    """What comes on top on AWS, where all is TLS: the context once, a handshake for each connection."""
+    """What TLS adds on AWS: the context once, a handshake for each connection."""
     return [
         Figure("context", median(context_s() for _ in range(sizes.rounds)) * 1000, "ms"),
         Figure("handshake", handshake_s(sizes.batch) * 1000, "ms"),
     ]
 
 
+def frozen(sizes: Sizes) -> list[Figure]:
+    """The first call after a freeze, over a connection that the peer has reset meanwhile."""
+    calls = first_calls(sizes.batch)
+    return [
+        Figure("a call over a kept connection", calls.kept_s * 1000, "ms"),
+        Figure("over a new one", calls.new_s * 1000, "ms"),
+        Figure("over one that was reset meanwhile", calls.after_reset_s * 1000, "ms", at_most=AFTER_A_RESET_AT_MOST_MS),
+    ]
+
+
 def added(sizes: Sizes) -> list[Figure]:
-    """The time that a frame takes in the local AWS, by part. The backend answers at once."""
+    """The time that a text message takes in the local AWS, by part. The backend responds at once."""
     python, package = _python(), _package()
-    with Stub("backend", "--channel", events.CHANNEL, package="bench") as backend:
+    with Stub("backend", "--channel", events.CHANNEL) as backend:
         parts = parts_s(python, package.path, f"{backend.url}/slip", sizes.batch)
-    whole = Figure("a frame, on top of the backend's own", (sum(parts.values()) - parts[BACKEND]) * 1000, "ms")
+    whole = Figure("a message, on top of the backend's own", (sum(parts.values()) - parts[BACKEND]) * 1000, "ms")
     return [whole, *(Figure(name, seconds * 1000, "ms") for name, seconds in parts.items())]
 
 
@@ -217,6 +234,7 @@ CASES: Mapping[str, Callable[[Sizes], list[Figure]]] = {
     "warm": warm,
     "memory": memory,
     "tls": tls,
+    "frozen": frozen,
     "added": added,
 }
 
@@ -225,7 +243,7 @@ def _python() -> Path:
     """Return the Python that has awslambdaric and boto3."""
     python = Path(os.environ.get("LOCAL_AWS_RUNTIME_PYTHON") or ROOT / ".venv-lambda" / "bin" / "python")
     if not python.exists():
-        raise BenchError(f"{python} is not there; make set-up-lambda makes it")
+        raise BenchError(f"{python} does not exist. Make it: make set-up-lambda")
     return python
 
 
@@ -236,16 +254,16 @@ def _package() -> FunctionPackage:
 
 
 def _each(environment: Environment, batch: Sequence[object]) -> float:
-    """Return what each of them took, in seconds."""
+    """Return the mean of the batch, in seconds."""
     before = environment.cpu_s
     for event in batch:
         _expect(environment.invoke(event))
     return (environment.cpu_s - before) / len(batch)
 
 
-def _expect(answer: Any) -> None:
-    if answer != {"batchItemFailures": []} and answer.get("statusCode") != 200:
-        raise BenchError(f"the function answered {answer}")
+def _expect(response: Any) -> None:
+    if response != {"batchItemFailures": []} and response.get("statusCode") != 200:
+        raise BenchError(f"the function returned {response}")
 
 
 def _link(packages: Sequence[str], folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""What TLS takes of a function's processor time: the stubs speak none."""
+"""The processor time that TLS costs a function: the stubs speak plain HTTP."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from cryptography.x509.oid import NameOID
 
 
 def context_s() -> float:
-    """Return what reading the system's certificates takes, which a function does once."""
+    """Return the seconds for reading the system's certificates, which a function does once."""
     began = time.thread_time()
     ssl.create_default_context()
     return time.thread_time() - began
 
 
 def handshake_s(count: int) -> float:
-    """Return the client's part of a new connection, by a certificate of a P-256 key that is its own authority."""
+    """Return the seconds that a new connection costs the client. The certificate has a P-256 key and signs itself."""
     with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as (port, client):
         spent = 0.0
         for _ in range(count):
@@ -56,7 +56,7 @@ def _accept(listener: socket.socket, context: ssl.SSLContext) -> None:
     while True:
         try:
             connection, _ = listener.accept()
-        except OSError:  # it is over
+        except OSError:  # the listener was shut down
             return
         with contextlib.suppress(OSError), context.wrap_socket(connection, server_side=True) as secured:
             secured.recv(1)

@@ -1,7 +1,7 @@
 """The yardstick: the same calls as ours, made as one would make them with boto3 and requests.
 
-It runs under awslambdaric as well, and finds its libraries installed as pip installs them, compiled. It has less to do:
-it mints no token, knows one answer of the backend alone, and nothing that goes wrong.
+It runs under awslambdaric as well, and its libraries are installed as pip installs them, compiled. It has less to do:
+it signs no token, knows only one reply of the backend, and handles no failure.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ sys.path.append(os.environ["YARDSTICK_PACKAGES"])
 import boto3
 import requests
 
-TABLE = os.environ["TABLE_NAME"]
+TABLE = os.environ["CONNECTIONS_TABLE"]
 URL = os.environ["TARGET_URL"]
 
 dynamodb = boto3.client("dynamodb")
@@ -24,36 +24,36 @@ management = boto3.client("apigatewaymanagementapi", endpoint_url=os.environ["MA
 
 
 def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
-    whose = event["requestContext"]["connectionId"]
-    own = {"connectionId": {"S": whose}, "channel": {"S": f"$connection:{whose}"}}
+    id_ = event["requestContext"]["connectionId"]
+    own = {"connectionId": {"S": id_}, "channel": {"S": f"$connection:{id_}"}}
     match event["requestContext"]["eventType"]:
         case "CONNECT":
-            (_, subscribe) = tell(whose, event["headers"], {"type": "OPEN", "connectionId": whose})
+            _, subscribe = call(id_, event["headers"], {"type": "OPEN", "connectionId": id_})
             ttl = {"N": str(int(time.time()) + 7800)}
             made = [
                 {**own, "metadata": {"S": "{}"}, "connectedAt": {"N": str(round(time.time() * 1000))}, "ttl": ttl},
-                {"connectionId": {"S": whose}, "channel": {"S": subscribe["channel"]}, "ttl": ttl},
+                {"connectionId": {"S": id_}, "channel": {"S": subscribe["channel"]}, "ttl": ttl},
             ]
             dynamodb.batch_write_item(RequestItems={TABLE: [{"PutRequest": {"Item": row}} for row in made]})
         case "MESSAGE":
             dynamodb.get_item(TableName=TABLE, Key=own, ConsistentRead=True)
-            text = {"type": "TEXT", "connectionId": whose, "data": event["body"]}
-            (send,) = tell(whose, None, text)
-            management.post_to_connection(ConnectionId=whose, Data=send["data"].encode())
+            text = {"type": "TEXT", "connectionId": id_, "data": event["body"]}
+            (send,) = call(id_, None, text)
+            management.post_to_connection(ConnectionId=id_, Data=send["data"].encode())
         case _:
             rows = dynamodb.query(
                 TableName=TABLE,
                 ConsistentRead=True,
                 KeyConditionExpression="connectionId = :id",
-                ExpressionAttributeValues={":id": {"S": whose}},
+                ExpressionAttributeValues={":id": {"S": id_}},
             )["Items"]
             keys = [{name: row[name] for name in ("connectionId", "channel")} for row in rows]
             dynamodb.batch_write_item(RequestItems={TABLE: [{"DeleteRequest": {"Key": key}} for key in keys]})
-            tell(whose, None, {"type": "CLOSE", "connectionId": whose})
+            call(id_, None, {"type": "CLOSE", "connectionId": id_})
     return {"statusCode": 200}
 
 
-def tell(whose: str, metadata: object, event: dict[str, str]) -> list[dict[str, str]]:
-    answer = requests.post(URL, json={"connectionId": whose, "metadata": metadata, "events": [event]}, timeout=25)
-    events: list[dict[str, str]] = answer.json()["events"]
+def call(id_: str, metadata: object, event: dict[str, str]) -> list[dict[str, str]]:
+    response = requests.post(URL, json={"connectionId": id_, "metadata": metadata, "events": [event]}, timeout=25)
+    events: list[dict[str, str]] = response.json()["events"]
     return events

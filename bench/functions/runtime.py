@@ -1,4 +1,4 @@
-"""An environment of Lambda: a process under awslambdaric, and the Runtime API that it asks for events.
+"""An environment of Lambda: a process under awslambdaric, and the Runtime API from which it gets its events.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
@@ -28,14 +28,14 @@ TIMEOUT_S = 29.0
 
 
 class Environment:
-    """`task` is the folder of the code, `variables` are the function's own. Nothing is written into the folder: on
-    Lambda it cannot be."""
+    """`task` is the folder of the code, `variables` are the function's own. Nothing is written into the folder, since
+    that is not possible on Lambda."""
 
     def __init__(self, python: Path, task: Path, handler: str, variables: Mapping[str, str]) -> None:
         self._polls: queue.Queue[None] = queue.Queue()
         self._events: queue.Queue[bytes | None] = queue.Queue()
-        self._answers: queue.Queue[bytes] = queue.Queue()
-        self._server = _Server(self._polls, self._events, self._answers)
+        self._responses: queue.Queue[bytes] = queue.Queue()
+        self._server = _RuntimeApi(self._polls, self._events, self._responses)
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `__exit__`
         self._process = subprocess.Popen(
@@ -84,15 +84,15 @@ class Environment:
         return usage(self._process.pid).rss_bytes / 1e6
 
     def start(self) -> None:
-        """Wait until it asks for its first event. Raises BenchError."""
+        """Wait until it polls for its first event. Raises BenchError."""
         self._get(self._polls)
 
     def invoke(self, event: object) -> Any:
-        """Return the answer to an event, once the next one is asked for. Raises BenchError."""
+        """Return the response to an event, once the function polls for the next one. Raises BenchError."""
         self._events.put(msgspec.json.encode(event))
-        answer = msgspec.json.decode(self._get(self._answers))
+        response = msgspec.json.decode(self._get(self._responses))
         self._get(self._polls)
-        return answer
+        return response
 
     def _get(self, source: queue.Queue[Any]) -> Any:
         ends_at = time.monotonic() + PATIENCE_S
@@ -103,15 +103,15 @@ class Environment:
                 ended = self._process.poll()
                 if ended is not None or time.monotonic() > ends_at:
                     self._log.seek(0)
-                    told = self._log.read().decode(errors="replace")[-3000:]
-                    raise BenchError(f"the function {'ended' if ended is not None else 'hangs'}:\n{told}") from None
+                    log = self._log.read().decode(errors="replace")[-3000:]
+                    raise BenchError(f"the function {'ended' if ended is not None else 'hangs'}:\n{log}") from None
 
 
-class _Server(ThreadingHTTPServer):
+class _RuntimeApi(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(
-        self, polls: queue.Queue[None], events: queue.Queue[bytes | None], answers: queue.Queue[bytes]
+        self, polls: queue.Queue[None], events: queue.Queue[bytes | None], responses: queue.Queue[bytes]
     ) -> None:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -130,7 +130,7 @@ class _Server(ThreadingHTTPServer):
                 self._send(event)
 
             def do_POST(self) -> None:
-                answers.put(self.rfile.read(int(self.headers["Content-Length"])))
+                responses.put(self.rfile.read(int(self.headers["Content-Length"])))
                 self.send_response(202)
                 self._send(b'{"status": "OK"}')
 

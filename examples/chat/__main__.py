@@ -5,8 +5,8 @@ import signal
 import sys
 
 if __name__ == "__main__":
-    # A Ctrl-C while it still imports ends it as quietly as a later one. Nothing is there yet to clean up, and an
-    # exception could be swallowed by whatever is being imported.
+    # A Ctrl-C during the imports ends the program as quietly as a later one. There is nothing to clean up yet, and a
+    # module that is being imported could swallow an exception.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))
 

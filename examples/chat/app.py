@@ -1,11 +1,11 @@
-"""The chat's backend: plain HTTP. It holds no socket and remembers nothing, so any number of copies may run.
+"""The chat's backend: plain HTTP. It holds no socket and stores nothing, so any number of copies may run.
 
-Who is here is known by those who are here: a client that hears of a newcomer answers HERE to it, through us. A restart
-of this program therefore forgets nobody. And the gateway sees every tab that closes or crashes: its CLOSE brings back
-the metadata of the one who left, and comes again later if we could not be reached.
+The clients keep the list of people: a client that receives JOINED of a newcomer sends HERE to it, through this backend.
+So a restart loses nobody. The gateway notices every tab that closes or crashes: its CLOSE comes with the metadata of
+that client, and comes again later if this backend could not be reached.
 
-Names are what the clients say they are. A real application would know its users, by the cookie in
-`metadata["headers"]` for instance.
+A client's name is the one that it sends. A real application would know its users, for instance by the cookie in
+`metadata["headers"]`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from slip_sockets.flask import SlipSockets
 
 MAX_NAME = 40
 MAX_TEXT = 4_000
-"""Characters; what is longer is cut. As JSON, so many always fit into one text frame."""
+"""Characters; a longer text is cut. As JSON, this many always fit into one message."""
 
 
 def create_app() -> Flask:
@@ -50,7 +50,7 @@ def create_app() -> Flask:
     @app.post("/slip")
     @sockets.handler
     def slip(connection: Connection) -> None:
-        """What happens on the sockets."""
+        """Handle what happens on the sockets."""
         for event in connection.events:
             match event:
                 case Open():
@@ -61,11 +61,11 @@ def create_app() -> Flask:
                     leave(connection)
 
     @app.post("/announce")
-    def announce() -> dict[str, int | None]:
-        """Publish from an ordinary request, as from anywhere else. A real application would ask who is asking."""
+    def announce() -> dict[str, int]:
+        """Publish from an ordinary request. A real application would check that its sender may."""
         room, text = tidy(request.form.get("room", ""), "lobby"), request.form["text"][:MAX_TEXT]
-        report = sockets.publisher.publish_text(channel(room), frame("announced", text=text))
-        return {"listeners": report.matched if report else None}
+        report = sockets.publisher.publish_text(channel(room), message("announced", text=text))
+        return {"listeners": report.matched}
 
     @app.errorhandler(ControlApiError)
     def not_published(error: ControlApiError) -> tuple[str, int]:
@@ -79,43 +79,43 @@ def join(connection: Connection) -> None:
     name, room = tidy(query.get("name", [""])[0], "somebody"), tidy(query.get("room", [""])[0], "lobby")
     connection.accept()
     connection.set_metadata({"name": name, "room": room})
-    # In this order: of two who join at once, each hears of the other by JOINED or by HERE.
+    # In this order, so that of two clients that join at once each receives the other's JOINED or HERE.
     connection.subscribe(channel(room))
-    connection.send_text(frame("welcome", connection, name=name, room=room))
-    connection.publish_text(channel(room), frame("joined", connection, name=name))
+    connection.send_text(message("welcome", connection, name=name, room=room))
+    connection.publish_text(channel(room), message("joined", connection, name=name))
 
 
 def listen(connection: Connection, data: str) -> None:
     me = connection.metadata
     match parse(data):
-        case {"type": "say", "text": str(text), "message": str(message)} if text.strip():
-            said = frame("said", connection, name=me["name"], text=text[:MAX_TEXT], message=message[:MAX_NAME])
+        case {"type": "say", "text": str(text), "message": str(id_)} if text.strip():
+            said = message("said", connection, name=me["name"], text=text[:MAX_TEXT], message=id_[:MAX_NAME])
             connection.publish_text(channel(me["room"]), said)
         case {"type": "here", "to": str(newcomer)} if newcomer.isascii():
-            connection.send_text(frame("here", connection, name=me["name"]), connection_id=newcomer)
+            connection.send_text(message("here", connection, name=me["name"]), connection_id=newcomer)
 
 
 def leave(connection: Connection) -> None:
     me = connection.metadata
-    connection.publish_text(channel(me["room"]), frame("left", connection, name=me["name"]))
+    connection.publish_text(channel(me["room"]), message("left", connection, name=me["name"]))
 
 
 def channel(room: str) -> str:
     return f"room:{room}"
 
 
-def frame(kind: str, who: Connection | None = None, **what: str) -> str:
-    """Return a text frame for the page: JSON with the time in milliseconds, as JavaScript counts it."""
-    whose = {"id": who.connection_id} if who else {}
-    return json.dumps({"type": kind, **whose, **what, "at": int(time.time() * 1000)})
+def message(kind: str, sender: Connection | None = None, **fields: str) -> str:
+    """Return a message for the page: JSON with the time in milliseconds, as JavaScript counts it."""
+    id_ = {"id": sender.connection_id} if sender else {}
+    return json.dumps({"type": kind, **id_, **fields, "at": int(time.time() * 1000)})
 
 
 def parse(data: str) -> object:
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
-        return None  # not from our page
+        return None  # not of our page
 
 
-def tidy(text: str, otherwise: str) -> str:
-    return " ".join(text.split())[:MAX_NAME].rstrip() or otherwise
+def tidy(text: str, default: str) -> str:
+    return " ".join(text.split())[:MAX_NAME].rstrip() or default

@@ -1,7 +1,7 @@
 """Runs the chat on this machine: the backend as a program of its own, and the development server in front of it.
 
 From the environment: PORT of the server (default 8787), BACKEND_PORT (8000), 0 for a free one; JWT_SECRET (default: a
-random one); OUTPUTS, the file in which the server says where it is (`cdk-outputs.dev.json`).
+random one); OUTPUTS, the file to which the server writes its URLs (`cdk-outputs.dev.json`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import aiohttp
 
 from slip_sockets.dev.server import DevServer, DevSettings
-from slip_sockets.errors import InvalidSettings
+from slip_sockets.protocol.errors import InvalidSettings
 
 HOST = "127.0.0.1"
 
@@ -45,7 +45,7 @@ async def run() -> int:
         backend = await start_backend(listener, {"JWT_SECRET": secret, "OUTPUTS": str(outputs)})
     ended = asyncio.create_task(backend.wait())
     try:
-        ready = asyncio.create_task(answers(page))
+        ready = asyncio.create_task(responds(page))
         await asyncio.wait({ready, ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if ready.done() and ready.result():
             print(f"WebSockets  {server.websocket_url}\nBackend     {page}\nInspector   {server.inspector_url}")
@@ -59,7 +59,7 @@ async def run() -> int:
         print(f"chat: the backend has ended with status {ended.result()}; the server stops too", file=sys.stderr)
         return 1
     finally:
-        # The server first: the backend is still there to hear who leaves.
+        # The server first, so that the backend still receives each CLOSE.
         await server.aclose()
         if not ended.done():
             backend.terminate()
@@ -79,7 +79,7 @@ def listen(variable: str, default: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port), backlog=1024)
     except OSError as error:
-        raise CannotStart(why_not(variable, port, error)) from error
+        raise CannotStart(port_problem(variable, port, error)) from error
 
 
 async def start_server(settings: DevSettings) -> DevServer:
@@ -89,13 +89,16 @@ async def start_server(settings: DevSettings) -> DevServer:
     except InvalidSettings as error:
         cause = error.__cause__
         raise CannotStart(
-            why_not("PORT", settings.port, cause) if isinstance(cause, OSError) else str(error)
+            port_problem("PORT", settings.port, cause) if isinstance(cause, OSError) else str(error)
         ) from error
     return server
 
 
 async def start_backend(listener: socket.socket, environment: dict[str, str]) -> Process:
-    """In a process group of its own: a Ctrl-C in the terminal is for us alone. It ends with us, through `stdin`."""
+    """Start it in a process group of its own, because a Ctrl-C in the terminal is for this program only.
+
+    It ends when this program ends, by its `stdin`.
+    """
     fd = listener.fileno()
     program = (sys.executable, "-m", "examples.chat.serve", str(fd))
     return await asyncio.create_subprocess_exec(
@@ -103,8 +106,8 @@ async def start_backend(listener: socket.socket, environment: dict[str, str]) ->
     )
 
 
-async def answers(url: str) -> bool:
-    """Wait until `url` answers; False when it breaks off instead."""
+async def responds(url: str) -> bool:
+    """Wait for a response of `url`; return False if the connection breaks instead."""
     try:
         async with aiohttp.ClientSession() as client, client.get(url) as response:
             await response.read()
@@ -113,7 +116,7 @@ async def answers(url: str) -> bool:
         return False
 
 
-def why_not(variable: str, port: int, error: OSError) -> str:
+def port_problem(variable: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
             f"port {port} is in use by another program. Stop it, or set {variable} to another port; 0 takes a free one."

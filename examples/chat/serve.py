@@ -1,4 +1,4 @@
-"""Serves the backend on a socket that listens already, until SIGTERM or until the one who started it is gone.
+"""Serves the backend on a socket that listens already, until SIGTERM or until the program that started it ends.
 
 On its own, in front of any deployment: `flask --app examples.chat.app run --port 8000`.
 """
@@ -24,7 +24,7 @@ def main(file_descriptor: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """Standard input is a pipe that nobody writes to; it ends when its other end does, however that came about."""
+    """Wait for the end of standard input, a pipe without a writer, which ends with the process at its other end."""
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Rooms on FastAPI: what somebody says is heard by all in the room, and a plain POST announces to a room."""
+"""Rooms on FastAPI: a text goes to all clients in the room, and a plain POST announces to a room."""
 
 import os
 
@@ -33,7 +33,7 @@ async def slip(connection: Connection) -> None:
 @app.post("/announce/{room}")
 async def announce(room: str, request: Request) -> dict[str, int]:
     report = await sockets.publisher.publish_text(f"room:{room}", (await request.body()).decode())
-    return {"listeners": report.matched if report else 0}
+    return {"listeners": report.matched}
 
 
 def channel_of(connection: Connection) -> str:

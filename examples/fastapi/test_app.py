@@ -9,7 +9,7 @@ from slip_sockets.testing import Post, Socket, record, starlette_client
 client = TestClient(app)
 
 
-def test_what_is_said_is_published_to_the_room(slip_socket: Callable[[Post], Socket]) -> None:
+def test_a_text_is_published_to_the_room(slip_socket: Callable[[Post], Socket]) -> None:
     socket = slip_socket(starlette_client(client, "/slip"))
     socket.open(query={"room": ["tea"]})
     assert socket.channels == {"room:tea"}

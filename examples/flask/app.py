@@ -1,4 +1,4 @@
-"""Rooms on Flask: what somebody says is heard by all in the room, and a plain POST announces to a room."""
+"""Rooms on Flask: a text goes to all clients in the room, and a plain POST announces to a room."""
 
 import os
 
@@ -34,7 +34,7 @@ def slip(connection: Connection) -> None:
 @app.post("/announce/<room>")
 def announce(room: str) -> dict[str, int]:
     report = sockets.publisher.publish_text(f"room:{room}", request.get_data(as_text=True))
-    return {"listeners": report.matched if report else 0}
+    return {"listeners": report.matched}
 
 
 def channel_of(connection: Connection) -> str:

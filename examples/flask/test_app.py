@@ -4,7 +4,7 @@ from slip_sockets import PublishText
 from slip_sockets.testing import Socket, flask_client, record
 
 
-def test_what_is_said_is_published_to_the_room() -> None:
+def test_a_text_is_published_to_the_room() -> None:
     socket = Socket(flask_client(app.test_client(), "/slip"), jwt_secret="change-me")
     socket.open(query={"room": ["tea"]})
     assert socket.channels == {"room:tea"}

@@ -4,7 +4,7 @@ from slip_sockets import Connection
 from slip_sockets.flask import SlipSockets
 
 app = Flask(__name__)
-app.config.update(SLIP_SOCKETS_CONTROL_API="http://127.0.0.1:8787/control", SLIP_SOCKETS_JWT_SECRET="change-me")
+app.config["SLIP_SOCKETS_JWT_SECRET"] = "change-me"
 sockets = SlipSockets(app)
 
 

@@ -1,48 +1,57 @@
-"""Calls AWS's services that speak JSON, which DynamoDB, SQS and SSM do, as boto3's clients do.
+"""Calls AWS's services that speak JSON, which DynamoDB, SQS and SSM do, as aiobotocore's clients do.
 
 Botocore with one client takes twice the processor time of a function's whole cold start, and a call of it four times
-that of one here (docs/speed.md). What a call may say and its answer holds are the service's, so the types of boto3's
-clients hold for this one; binary attributes are left as base64.
+that of one here (docs/speed.md). The parameters of a call and its response are the service's, so the types of
+aiobotocore's clients hold for this one; binary attributes are left as base64.
 https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
+import http
 import random
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
-import urllib3
 
-from ..gateway.ports import Unavailable
-from .calls import AwsError, NoAnswer
+from ..gateway.errors import HttpError, Unavailable
+from ..gateway.ports import SystemClock
+from ..http.client import Client as HttpClient
+from ..http.client import Request, Timeouts
+from ..http.reader import Response
+from ..http.url import parse_url
 from .credentials import CredentialsProvider
+from .errors import AwsError, NoResponse
 from .sigv4 import Credentials, Signer
-from .tls import tls_context
 
-MAX_POOL_CONNECTIONS = 10
+ATTEMPTS = 3
 BACKOFF_BASE = 2.0
+TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=3.0, total_s=3.5)
+"""Of one attempt: a call and its repetitions take at most 14 s, pauses included; the functions have longer."""
+IDLE_CONNECTION_S = 20.0
+"""DynamoDB keeps an idle connection for longer; a function that was frozen learns late that one has ended."""
+MAX_RESPONSE_BYTES = 16 * 1024 * 1024
+"""DynamoDB's largest, of BatchGetItem.
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html"""
 
 
-@dataclass(frozen=True, slots=True)
-class Protocol:
+class JsonProtocol(msgspec.Struct, frozen=True):
     """`target` stands before an operation's name; `json` is the version of JSON's content type."""
 
     target: str
     json: str
 
 
-PROTOCOLS: Mapping[str, Protocol] = {
-    "dynamodb": Protocol("DynamoDB_20120810", "1.0"),
-    "sqs": Protocol("AmazonSQS", "1.0"),
-    "ssm": Protocol("AmazonSSM", "1.1"),
+PROTOCOLS: Mapping[str, JsonProtocol] = {
+    "dynamodb": JsonProtocol("DynamoDB_20120810", "1.0"),
+    "sqs": JsonProtocol("AmazonSQS", "1.0"),
+    "ssm": JsonProtocol("AmazonSSM", "1.1"),
 }
 
 _TRANSIENT_STATUSES = {500, 502, 503, 504}
@@ -64,24 +73,20 @@ _TRANSIENT_CODES = {
     "TooManyRequestsException",
     "TransactionInProgressException",
 }
-"""What is worth another attempt: the standard mode's list.
+"""Errors that are worth another attempt: the standard mode's list.
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html"""
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """At most 12 s for a call and its repetitions, then it has failed; the functions have longer."""
-
-    connect_timeout_s: float = 1.0
-    read_timeout_s: float = 3.0
-    attempts: int = 3
+def aws_http(tls: ssl.SSLContext | None = None) -> HttpClient:
+    """Return the HTTP client for the services, which they may share."""
+    return HttpClient(SystemClock(), TIMEOUTS, idle_s=IDLE_CONNECTION_S, tls=tls)
 
 
 class Client:
-    """A client of one of PROTOCOLS. Threads may share it.
+    """A client of one of PROTOCOLS. All calls belong on one event loop.
 
-    Each operation is a method, named as boto3 names it: `get_item(TableName=..., Key=...)` returns the answer. It
-    raises AwsError or NoAnswer, after as many attempts as `patience` has.
+    Each operation is a method, named as boto3 names it: `await get_item(TableName=..., Key=...)` returns the response.
+    It raises AwsError or NoResponse, after `attempts`. All operations that are called here may be repeated.
     """
 
     def __init__(
@@ -91,29 +96,22 @@ class Client:
         credentials: CredentialsProvider,
         *,
         endpoint_url: str,
-        patience: Patience | None = None,
-        tls: ssl.SSLContext | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        http: HttpClient,
+        attempts: int = ATTEMPTS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._service = service
         self._region = region
         self._protocol = PROTOCOLS[service]
         self._credentials = credentials
-        self._patience = patience or Patience()
+        self._http = http
+        self._attempts = attempts
         self._sleep = sleep
-        url = urlsplit(endpoint_url)
-        timeout = urllib3.Timeout(connect=self._patience.connect_timeout_s, read=self._patience.read_timeout_s)
-        self._host = url.netloc
-        name, port = url.hostname or "", url.port
-        kept = MAX_POOL_CONNECTIONS
-        self._pool = (
-            urllib3.HTTPSConnectionPool(name, port, timeout, kept, ssl_context=tls or tls_context())
-            if url.scheme == "https"
-            else urllib3.HTTPConnectionPool(name, port, timeout, kept)
-        )
+        self._url = endpoint_url.rstrip("/") + "/"
+        self._host = parse_url(endpoint_url).origin.host
         self._signers: tuple[Credentials | None, dict[str, Signer]] = (None, {})
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         """Return the operation of that name, and keep it."""
         if name.startswith("_"):
             raise AttributeError(name)
@@ -121,42 +119,44 @@ class Client:
         setattr(self, name, operation)
         return operation
 
-    def _call(self, operation: str, **parameters: object) -> Any:
+    async def _call(self, operation: str, **parameters: object) -> Any:
         body = msgspec.json.encode(parameters)
         digest = hashlib.sha256(body).hexdigest()
         attempt = 1
         while True:
             failure: Exception
             try:
-                return self._attempt(operation, body, digest)
-            except NoAnswer as error:
+                return await self._attempt(operation, body, digest)
+            except NoResponse as error:
                 failure = error
             except AwsError as error:
                 if not _is_transient(error):
                     raise
                 failure = error
-            if attempt >= self._patience.attempts:
+            if attempt >= self._attempts:
                 raise failure
-            self._sleep(random.random() * BACKOFF_BASE ** (attempt - 1))  # noqa: S311 - jitter, not cryptography
+            pause_s = random.random() * BACKOFF_BASE ** (attempt - 1)  # noqa: S311 - jitter, not cryptography
+            await self._sleep(pause_s)
             attempt += 1
 
-    def _attempt(self, operation: str, body: bytes, digest: str) -> Any:
-        signer = self._signer(operation)
+    async def _attempt(self, operation: str, body: bytes, digest: str) -> Any:
+        signer = await self._signer(operation)
         headers = signer.fields("POST", "/", digest, now=time.time())
+        request = Request("POST", self._url, headers, body, is_repeatable=True)
         try:
-            answer = self._pool.urlopen("POST", "/", body, headers, retries=False, redirect=False)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise NoAnswer(f"{operation}: {error}") from error
-        if answer.status != 200:
-            raise AwsError(operation, _refusal(answer))
+            response = await self._http.request(request, max_bytes=MAX_RESPONSE_BYTES)
+        except HttpError as error:
+            raise NoResponse(f"{operation}: {error}") from error
+        if response.status != http.HTTPStatus.OK:
+            raise AwsError(operation, _refusal(response))
         try:
-            return msgspec.json.decode(answer.data)
+            return msgspec.json.decode(response.body)
         except msgspec.DecodeError as error:
-            raise NoAnswer(f"{operation}: the answer is not JSON: {error}") from error
+            raise NoResponse(f"{operation}: the response is not JSON: {error}") from error
 
-    def _signer(self, operation: str) -> Signer:
+    async def _signer(self, operation: str) -> Signer:
         """Return the operation's own, which has today's key, as long as the credentials are the same."""
-        credentials = self._credentials()
+        credentials = await self._credentials()
         if credentials is None:
             raise Unavailable("there are no AWS credentials")
         known, signers = self._signers
@@ -174,23 +174,30 @@ class Client:
 
 
 def endpoint_url(service: str, region: str, environ: Mapping[str, str]) -> str:
-    """Return where a service is: what the environment says, as boto3 heeds it, or the region's own."""
+    """Return where a service is: AWS_ENDPOINT_URL_<SERVICE> or AWS_ENDPOINT_URL, as in boto3, or the region's own."""
     named = environ.get(f"AWS_ENDPOINT_URL_{service.upper()}") or environ.get("AWS_ENDPOINT_URL")
     suffix = "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
     return named or f"https://{service}.{region}.{suffix}"
 
 
-def _refusal(answer: urllib3.BaseHTTPResponse) -> Mapping[str, Any]:
+def _refusal(response: Response) -> Mapping[str, Any]:
     """Return an error in boto3's shape. Its name may have a namespace before it, and more behind it."""
     try:
-        body = msgspec.json.decode(answer.data, type=dict[str, Any])
-    except msgspec.DecodeError:  # of something on the way
+        body = msgspec.json.decode(response.body, type=dict[str, Any])
+    except msgspec.DecodeError:  # it is of something between AWS and here
         body = {}
-    name = str(body.get("__type") or answer.headers.get("x-amzn-errortype") or answer.status)
+    name = str(body.get("__type") or response.headers.get("x-amzn-errortype") or response.status)
     code = name.rpartition("#")[2].partition(":")[0]
-    message = str(body.get("message") or body.get("Message") or answer.reason or "")
+    message = str(body.get("message") or body.get("Message") or _phrase(response.status))
     error = {"Code": code, "Message": message}
-    return {**body, "Error": error, "ResponseMetadata": {"HTTPStatusCode": answer.status}}
+    return {**body, "Error": error, "ResponseMetadata": {"HTTPStatusCode": response.status}}
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def _is_transient(error: AwsError) -> bool:

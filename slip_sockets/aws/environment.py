@@ -1,52 +1,57 @@
-"""Builds a gateway from a function's environment. Everything here happens once, at a cold start."""
+"""Builds a gateway from a function's environment."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from ..errors import InvalidSettings
+import msgspec
+
+from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..gateway.fan_out import INLINE_LIMIT
-from ..gateway.gateway import Gateway
+from ..gateway.gateway import Ports, build_gateway
+from ..gateway.observer import Observer
 from ..gateway.ports import SystemClock
-from ..gateway.tally import Tally
-from .client import Client, endpoint_url
-from .connections import DynamoDbConnectionStore
+from ..http.backend_client import BackendClient
+from ..protocol.errors import InvalidSettings
+from ..slip.backend import SlipBackend
+from ..slip.publish import SlipPublish
+from .channels import DynamoDbChannels
+from .checkpoints import DynamoDbCheckpoints
+from .client import Client, aws_http, endpoint_url
+from .connections import DynamoDbConnections
 from .credentials import FunctionCredentials
-from .http_client import Urllib3Client
 from .jwt_secrets import ParameterSecrets
-from .management import ApiGatewayManagement
-from .progress import DynamoDbProgress
+from .management import ApiGatewaySender
 from .queue import SqsQueue
-from .watch import CountingBackend
 
 if TYPE_CHECKING:
-    from types_boto3_dynamodb.client import DynamoDBClient
-    from types_boto3_sqs.client import SQSClient
-    from types_boto3_ssm.client import SSMClient
+    from types_aiobotocore_dynamodb.client import DynamoDBClient
+    from types_aiobotocore_sqs.client import SQSClient
+    from types_aiobotocore_ssm.client import SSMClient
 
 _MEANINGS = {
     "TARGET_URL": "the URL of the backend that receives the events, e.g. https://app.example/slip",
-    "TABLE_NAME": "the name of the Connections table",
-    "QUEUE_URL": "the URL of the FIFO queue for what is deferred",
+    "CONNECTIONS_TABLE": "the name of the Connections table",
+    "CHANNELS_TABLE": "the name of the Channels table",
+    "QUEUE_URL": "the URL of the FIFO queue of deferred messages",
     "MANAGEMENT_URL": "the WebSocket API's stage, e.g. https://abc123.execute-api.eu-west-1.amazonaws.com/live",
     "JWT_SECRET_PARAMETER": "the name of the SSM parameter that holds the JWT secrets",
 }
 
 
-@dataclass(frozen=True, slots=True)
-class FunctionSettings:
-    """What the stacks tell a function.
+class FunctionSettings(msgspec.Struct, frozen=True):
+    """What the stacks set for a function.
 
     `jwt_secret_parameter` names an SSM SecureString, a JSON list of the secrets that are accepted, the one that signs
     first. `inline_limit` is how many subscribers a publish sends to without the queue. Without `stack_name` the
-    function tells no metrics.
+    function writes no metrics.
     """
 
     target_url: str
-    table_name: str
+    connections_table: str
+    channels_table: str
     queue_url: str
     management_url: str
     jwt_secret_parameter: str
@@ -61,7 +66,8 @@ class FunctionSettings:
             raise InvalidSettings([f"{name} is not set. Set it to {_MEANINGS[name]}" for name in missing])
         return cls(
             target_url=environ["TARGET_URL"],
-            table_name=environ["TABLE_NAME"],
+            connections_table=environ["CONNECTIONS_TABLE"],
+            channels_table=environ["CHANNELS_TABLE"],
             queue_url=environ["QUEUE_URL"],
             management_url=environ["MANAGEMENT_URL"],
             jwt_secret_parameter=environ["JWT_SECRET_PARAMETER"],
@@ -70,48 +76,60 @@ class FunctionSettings:
         )
 
 
-def build_queue(settings: FunctionSettings) -> SqsQueue:
-    return SqsQueue(cast("SQSClient", _client("sqs")), settings.queue_url, SystemClock())
+class Runtime:
+    """A gateway over AWS, and what its transport needs beside it. Raises InvalidSettings."""
 
+    def __init__(self, settings: FunctionSettings, observer: Observer) -> None:
+        clock = SystemClock()
+        self._http = aws_http()
+        self._credentials = FunctionCredentials(os.environ, clock, self._http)
+        dynamodb = cast("DynamoDBClient", self._client("dynamodb"))
+        self.queue = SqsQueue(cast("SQSClient", self._client("sqs")), settings.queue_url, clock)
+        self.secrets = ParameterSecrets(cast("SSMClient", self._client("ssm")), settings.jwt_secret_parameter)
+        self.checkpoints = DynamoDbCheckpoints(dynamodb, settings.channels_table, clock)
+        self._sender = ApiGatewaySender(settings.management_url, _region(), self._credentials, clock)
+        self._backend = BackendClient(clock, BACKEND_TIMEOUT_S)
+        connections = DynamoDbConnections(dynamodb, settings.connections_table, clock)
+        channels = DynamoDbChannels(dynamodb, settings.channels_table, clock)
+        self.gateway = build_gateway(
+            Ports(
+                connections=connections,
+                subscriptions=connections,
+                claims=channels,
+                marks=channels,
+                sender=self._sender,
+                queue=self.queue,
+                http=self._backend,
+                clock=clock,
+            ),
+            target_url=settings.target_url,
+            secrets=self.secrets,
+            backend_protocol=SlipBackend(),
+            publish_protocol=SlipPublish(),
+            inline_limit=settings.inline_limit,
+            observer=observer,
+        )
 
-def build_dynamodb() -> DynamoDBClient:
-    return cast("DynamoDBClient", _client("dynamodb"))
+    async def start(self) -> None:
+        """Read at a cold start what all events need. Raises InvalidSettings."""
+        await self.secrets.load()
 
+    async def aclose(self) -> None:
+        """Close the kept connections."""
+        self._sender.end()
+        await self._backend.aclose()
+        await self._http.aclose()
 
-def build_progress(settings: FunctionSettings, dynamodb: DynamoDBClient) -> DynamoDbProgress:
-    return DynamoDbProgress(dynamodb, settings.table_name, SystemClock())
-
-
-def build_gateway(settings: FunctionSettings, queue: SqsQueue, dynamodb: DynamoDBClient, tally: Tally) -> Gateway:
-    """Raises InvalidSettings."""
-    clock = SystemClock()
-    secrets = ParameterSecrets(cast("SSMClient", _client("ssm")), settings.jwt_secret_parameter)
-    management = ApiGatewayManagement(settings.management_url, _region(), _credentials(), clock)
-    return Gateway(
-        backend=CountingBackend(settings.target_url, secrets, Urllib3Client(clock), clock, tally),
-        store=DynamoDbConnectionStore(dynamodb, settings.table_name, clock),
-        management=management,
-        queue=queue,
-        clock=clock,
-        secrets=secrets,
-        inline_limit=settings.inline_limit,
-        tally=tally,
-    )
-
-
-def _client(service: str) -> Client:
-    """It is used with the types of boto3's, whose methods it has."""
-    region = _region()
-    return Client(service, region, _credentials(), endpoint_url=endpoint_url(service, region, os.environ))
-
-
-def _credentials() -> FunctionCredentials:
-    return FunctionCredentials(os.environ, SystemClock())
+    def _client(self, service: str) -> Client:
+        """It has the methods of aiobotocore's clients, and is used with their types."""
+        region = _region()
+        url = endpoint_url(service, region, os.environ)
+        return Client(service, region, self._credentials, endpoint_url=url, http=self._http)
 
 
 def _region() -> str:
-    """Lambda sets both; whoever runs a function elsewhere may have but one."""
+    """Lambda sets both; another place to run a function may have set only one."""
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if not region:
-        raise InvalidSettings(["AWS_REGION is not set. Set it to the region of the table, e.g. eu-west-1"])
+        raise InvalidSettings(["AWS_REGION is not set. Set it to the region of the tables, e.g. eu-west-1"])
     return region

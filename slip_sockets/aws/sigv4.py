@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 MANAGEMENT_SERVICE = "execute-api"
-"""What API Gateway's management API is signed for."""
+"""The service that calls of API Gateway's management API are signed for."""
 
 
 class Credentials(Protocol):
-    """What botocore's `get_frozen_credentials` returns, and `credentials`."""
+    """As botocore's `get_frozen_credentials` returns them, and `credentials`."""
 
     @property
     def access_key(self) -> str | None: ...
@@ -27,7 +27,7 @@ class Credentials(Protocol):
 
 
 class _Second(NamedTuple):
-    """What is the same for all requests of a second (Unix). Whole or not there at all: threads share a signer."""
+    """The parts that all requests of a second (Unix) share. It is replaced as a whole, since threads share a signer."""
 
     second: int
     key: bytes
@@ -41,8 +41,8 @@ class _Second(NamedTuple):
 class Signer:
     """Signs requests of `service` to `host`: a name in lower case, with the port unless it is the scheme's own.
 
-    `headers` are sent with each request, and signed. What is the same for all requests of a day, and of a second, is
-    made once.
+    `headers` are sent with each request, and signed. Parts that all requests of a day or of a second share are computed
+    once.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Signer:
         self._credentials = credentials
         self._service = service
         self._fixed = headers or {}
-        self._key = ("", b"")  # of which day
+        self._key = ("", b"")  # the day, and its key
         self._now: _Second | None = None
 
     def headers(self, method: str, canonical_path: str, body_sha256: str, *, now: float) -> str:
@@ -94,7 +94,7 @@ class Signer:
         if self._credentials.token:
             signed["X-Amz-Security-Token"] = self._credentials.token
         names = sorted(signed, key=str.lower)
-        # The empty line is the query; both that and what follows the headers are the same for all requests.
+        # The empty line is the query: there is never one.
         canonical = "".join(f"{name.lower()}:{signed[name]}\n" for name in names)
         signed_names = ";".join(names).lower()
         credential = f"Credential={self._credentials.access_key}/{scope}"

@@ -1,4 +1,4 @@
-"""The browser's side: `slip-sockets.js`, an ES module without dependencies. docs/browser.md describes it.
+"""The browser's side: `slip-sockets.js`, an ES module without dependencies; see docs/browser.md.
 
 Serve it as one of your static files: copy it, or let your framework send `MODULE`.
 """
@@ -8,4 +8,4 @@ from __future__ import annotations
 from pathlib import Path
 
 MODULE = Path(__file__).with_name("slip-sockets.js")
-"""Where the module is. It is served as `text/javascript`."""
+"""Path of the module. Serve it as `text/javascript`."""

@@ -5,46 +5,46 @@
 //     const socket = new SlipSocket("wss://abc123.execute-api.eu-west-1.amazonaws.com/live");
 //     socket.addEventListener("message", (event) => console.log(event.data));
 
-/** API Gateway's largest frame, and browsers send a text as one: more closes the socket with 1009. Bytes of UTF-8. */
+/** API Gateway's largest frame, in bytes of UTF-8; browsers send a text as one. A larger one closes the socket (1009). */
 const MAX_TEXT_BYTES = 32 * 1024;
 
-/** A part of `maxAgeMs` by which chance may shorten it: pages that opened together do not all return together. */
+/** `maxAgeMs` is shortened by a random part up to this: pages that opened together do not all return together. */
 const AGE_JITTER = 0.05;
 
-/** A timer that fires so late was not throttled, as in a hidden tab, by a minute at most: the machine was asleep. */
+/** Browsers delay timers of a hidden tab by a minute at most. If one fires later than this, the machine was asleep. */
 const ASLEEP_MS = 90_000;
 
 const DEFAULTS = {
   /** Subprotocols to offer, as WebSocket takes them. */
   protocols: [],
-  /** Sent where nothing was sent or received for `keepAliveMs`. API Gateway closes what is silent for 10 minutes, and
-   *  a hidden tab's timer may be a minute late. */
+  /** Sent when no text was sent or received for `keepAliveMs`. API Gateway closes a socket after 10 minutes of silence,
+   *  and a hidden tab's timer may be a minute late. */
   keepAliveText: "",
   keepAliveMs: 8 * 60_000,
-  /** At this age a socket is replaced: API Gateway closes every one after 2 hours. */
+  /** At this age a socket is replaced: API Gateway closes every socket after 2 hours. */
   maxAgeMs: 115 * 60_000,
-  /** How long a replaced socket is still listened to beside its successor, and what came by it is remembered then. */
+  /** How long a replaced socket still receives beside its successor; its texts are remembered as long after that. */
   overlapMs: 5_000,
   /** The pause after the nth failure in a row is a random part of `firstPauseMs` * 2^(n-1), or of `longestPauseMs`. */
   firstPauseMs: 1_000,
   longestPauseMs: 30_000,
-  /** A socket that was open for so long was no failure. */
+  /** A socket that was open for this time does not count as a failure. */
   steadyMs: 10_000,
-  /** An attempt that takes longer is given up. A backend has 25 s to let a client in. */
+  /** An attempt that takes longer is abandoned. A backend has 25 s to accept a client. */
   openTimeoutMs: 30_000,
 };
 
 /**
- * A WebSocket that is kept alive while nothing is said, replaced without a gap before it gets too old, and opened again
- * where it is lost. An EventTarget; its events:
+ * A WebSocket that is kept alive while it is silent, replaced without a gap before it gets too old, and opened again if
+ * it is lost. An EventTarget; its events:
  *
- * - `open`: `send` works from now on. Where `event.replaces` is true an older socket is still open, and nothing was
- *   missed. Else, but for the first time, texts were missed that came after the last `waiting`.
+ * - `open`: `send` works from now on. If `event.replaces` is true, the socket before it is still open and no text was
+ *   missed. Otherwise, except for the first `open`, texts since the last `waiting` were missed.
  * - `message`: a text, in `event.data`.
  * - `waiting`: the socket is lost, or could not be opened; the next attempt begins `event.pauseMs` from now.
- *   `event.code` and `event.reason` are the WebSocket's; `event.error` is what `url` threw.
+ *   `event.code` and `event.reason` are the WebSocket's; `event.error` is the error that `url` threw.
  * - `connecting`: an attempt begins while no socket is open.
- * - `close`: `close` was called. Nothing comes after it.
+ * - `close`: `close` was called. It is the last event.
  */
 export class SlipSocket extends EventTarget {
   #url;
@@ -54,15 +54,15 @@ export class SlipSocket extends EventTarget {
   #current = null; // the WebSocket that is open, and sends
   #old = null; // the one before it, for the time that they overlap
   #opening = null; // the next one, while it is being opened
-  #attempt = 0; // its number; what an earlier one still has to say does not count
-  #overlap = null; // what came while two may receive the same
+  #attempt = 0; // its number; events of earlier attempts are ignored
+  #overlap = null; // the texts received while two sockets may receive the same
   #openedAt = 0;
   #activeAt = 0;
   #timers = {};
 
   /**
    * `url` is a ws: or wss: URL, or a function that returns one or a promise of one. The function is called for each
-   * attempt: the place for a token that must be fresh. `options` are those of DEFAULTS, above.
+   * attempt, so that it can add a fresh token. `options` are those of DEFAULTS, above.
    */
   constructor(url, options = {}) {
     super();
@@ -72,7 +72,7 @@ export class SlipSocket extends EventTarget {
     this.#url = typeof url === "function" ? url : () => url;
     this.#options = { ...DEFAULTS, ...options };
     globalThis.addEventListener?.("online", this.#whenOnline);
-    queueMicrotask(() => this.#connect()); // the caller listens by then
+    queueMicrotask(() => this.#connect()); // by then the caller has added listeners
   }
 
   /** "connecting", "open", "waiting" or "closed". */
@@ -80,14 +80,14 @@ export class SlipSocket extends EventTarget {
     return this.#state;
   }
 
-  /** The subprotocol that the backend has chosen; "" where it chose none, or no socket is open. */
+  /** The subprotocol that the backend has chosen; "" if it chose none, or no socket is open. */
   get protocol() {
     return this.#current?.protocol ?? "";
   }
 
   /**
-   * Send a text, of 32 KB at most, and return true; return false where no socket is open: then it was not sent.
-   * Nobody tells whether a text that was sent has arrived; where that matters, have your backend answer it.
+   * Send a text, of 32 KB at most, and return true. Return false if no socket is open: the text was not sent.
+   * The browser does not report whether a text has arrived; if that matters, let your backend confirm it.
    */
   send(text) {
     if (typeof text !== "string") throw new TypeError(`SlipSocket sends text, got ${typeof text}; JSON.stringify it`);
@@ -101,7 +101,7 @@ export class SlipSocket extends EventTarget {
     return true;
   }
 
-  /** Make the next attempt now, where it is waited for. The browser's `online` event does that by itself. */
+  /** Make the next attempt now, if a pause is going on. The browser's `online` event does the same. */
   hurry() {
     if (this.#state === "waiting") this.#connect();
   }
@@ -109,14 +109,14 @@ export class SlipSocket extends EventTarget {
   /** Close, and stay closed. `code` is 1000, or from 3000 to 4999. */
   close(code = 1000, reason = "") {
     if (this.#state === "closed") return;
-    this.#current?.close(code, reason); // first: it throws where code or reason are wrong
+    this.#current?.close(code, reason); // first, because it throws if code or reason are wrong
     this.#opening?.close();
     this.#old?.close();
     this.#forget();
     this.#attempt++;
     this.#state = "closed";
     globalThis.removeEventListener?.("online", this.#whenOnline);
-    this.#tell("close");
+    this.#emit("close");
   }
 
   // Opening
@@ -127,7 +127,7 @@ export class SlipSocket extends EventTarget {
     const attempt = ++this.#attempt;
     if (this.#current) this.#beginOverlap();
     else this.#change("connecting");
-    this.#timers.connect = setTimeout(() => this.#fail(attempt, { reason: "no answer in time" }), this.#options.openTimeoutMs);
+    this.#timers.connect = setTimeout(() => this.#fail(attempt, { reason: "no response in time" }), this.#options.openTimeoutMs);
     let socket;
     try {
       const url = await this.#url();
@@ -139,7 +139,7 @@ export class SlipSocket extends EventTarget {
     }
     this.#opening = socket;
     socket.onopen = () => this.#promote(socket);
-    socket.onmessage = ({ data }) => this.#hear(socket, data);
+    socket.onmessage = ({ data }) => this.#receive(socket, data);
     socket.onclose = ({ code, reason }) => {
       if (socket === this.#opening) this.#fail(attempt, { code, reason });
       else if (socket === this.#current) this.#lose({ code, reason });
@@ -194,21 +194,21 @@ export class SlipSocket extends EventTarget {
 
   // While it is open
 
-  #hear(socket, text) {
+  #receive(socket, text) {
     if (socket !== this.#current && socket !== this.#old) return;
     if (socket === this.#current) this.#activeAt = Date.now();
     if (this.#overlap?.isRepeated(socket, text)) return;
     this.dispatchEvent(new MessageEvent("message", { data: text }));
   }
 
-  /** Send the keep-alive text where it is due, and look again when it may be due next. */
+  /** Send the keep-alive text if it is due, and check again when it may be due next. */
   #watch() {
     const { keepAliveMs, keepAliveText } = this.#options;
     if (Date.now() - this.#activeAt >= keepAliveMs) this.send(keepAliveText);
     this.#later("keepAlive", this.#activeAt + keepAliveMs - Date.now(), () => this.#watch());
   }
 
-  /** Call `act` in time; where the machine slept meanwhile, the socket is dead and does not know. */
+  /** Call `act` after a pause. If the machine slept meanwhile, the socket is dead, and the browser has not noticed. */
   #later(name, pauseMs, act) {
     const dueAt = Date.now() + pauseMs;
     clearTimeout(this.#timers[name]);
@@ -239,7 +239,7 @@ export class SlipSocket extends EventTarget {
     this.#endOverlap();
   }
 
-  /** Not at once: what the old socket was the first to receive is on its way to its successor. */
+  /** Not at once: texts that the old socket received first are still on their way to its successor. */
   #endOverlap() {
     clearTimeout(this.#timers.overlap);
     this.#timers.overlap = setTimeout(() => (this.#overlap = null), this.#options.overlapMs);
@@ -250,23 +250,23 @@ export class SlipSocket extends EventTarget {
     this.#current = this.#old = this.#opening = this.#overlap = null;
   }
 
-  // Telling
+  // Events
 
   #whenOnline = () => this.hurry();
 
   #change(state, details) {
     this.#state = state;
-    this.#tell(state, details);
+    this.#emit(state, details);
   }
 
-  #tell(type, details) {
+  #emit(type, details) {
     this.dispatchEvent(Object.assign(new Event(type), details));
   }
 }
 
 /**
- * Two sockets that are subscribed to the same receive the same texts, one a little before the other. What one of them
- * has received n times and the other m times is told as often as the larger of both.
+ * Two sockets with the same subscriptions receive the same texts, one a little before the other. A text that one of
+ * them has received n times and the other m times is passed on max(n, m) times.
  */
 class Overlap {
   #counts = new Map(); // text -> Map of socket -> how often
@@ -274,15 +274,15 @@ class Overlap {
   isRepeated(socket, text) {
     if (!this.#counts.has(text)) this.#counts.set(text, new Map());
     const counts = this.#counts.get(text);
-    const told = Math.max(0, ...counts.values());
+    const passedOn = Math.max(0, ...counts.values());
     const count = (counts.get(socket) ?? 0) + 1;
     counts.set(socket, count);
-    return count <= told;
+    return count <= passedOn;
   }
 }
 
 function checkUrl(url) {
-  const { protocol } = new URL(url); // throws a TypeError where it is none
+  const { protocol } = new URL(url); // throws a TypeError if it is not a URL
   if (protocol !== "ws:" && protocol !== "wss:") throw new TypeError(`SlipSocket needs a ws: or wss: URL, got ${protocol}//...`);
   return url;
 }

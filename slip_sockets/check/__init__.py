@@ -1,5 +1,5 @@
-"""A conformance kit for backends: plays what the gateway and its clients may send, and says what to mend.
+"""A conformance test for backends: sends what the gateway and its clients may send, and reports problems with fixes.
 
-`exchange` makes the POSTs, `cases` says which, `judge` what an answer is worth, `play` goes through them, `command` is
+`cases` has the POSTs, `target` makes them, `judge` judges the responses, `play` runs all of it, `report` prints it for
 `slip-sockets check`.
 """

@@ -1,4 +1,4 @@
-"""What is played at a backend: each case a POST, and who judges the answer to it."""
+"""The cases: each is a POST and the judge of its response."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..events import MAX_METADATA_BYTES, MAX_TEXT_BYTES, Close, Open, SocketEvent, Text, encode_metadata, encode_request
-from ..gateway.backend import CONTENT_TYPE
-from ..tokens import mint
+from ..protocol.events import (
+    MAX_METADATA_BYTES,
+    MAX_TEXT_BYTES,
+    Close,
+    Open,
+    SocketEvent,
+    Text,
+    encode_metadata,
+    encode_request,
+)
+from ..protocol.tokens import mint
+from ..slip.backend import CONTENT_TYPE
 from . import judge
-from .exchange import Exchange
 from .judge import Verdict
+from .target import Attempt
 from .tokens import bad_tokens
 
 OPENING, TEXTS, METADATA, CLOSING, TOKENS, BODIES = (
@@ -27,9 +36,9 @@ OPENING, TEXTS, METADATA, CLOSING, TOKENS, BODIES = (
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`name` stays the same from release to release; `kind` is the event type on which the case depends.
+    """`name` stays the same in later releases; `kind` is the event type on which the case depends.
 
-    `hint` says what such a case usually fails for.
+    `hint` is the usual reason why the case fails.
     """
 
     name: str
@@ -38,31 +47,29 @@ class Case:
     kind: str
     headers: Mapping[str, str]
     body: bytes
-    judge: Callable[[Exchange], Verdict]
+    judge: Callable[[Attempt], Verdict]
     hint: str = ""
 
 
-ANY_CLIENT = (
-    "Anybody can connect so: take what a client sends for untrusted, and turn it away by an answer without ACCEPT"
-)
+ANY_CLIENT = "Any client can connect like this: do not trust what it sends, and refuse it by a reply without ACCEPT"
 UTF_8 = "It must stay UTF-8 all the way; MySQL needs utf8mb4 for it"
-NOT_YOURS = "What a client sends may be no JSON, or none of yours: catch the error, and look at the types"
+NOT_YOURS = "A client may send text that is not JSON, or JSON of another form: catch the error, and check the types"
 NOT_STORED = (
-    "The gateway sends what set_metadata stored last, and null where it knows nothing: after set_metadata(None), "
-    "or when it has forgotten the connection"
+    "The gateway sends the metadata that set_metadata stored last, and null if there is none: after "
+    "set_metadata(None), or when it has forgotten the connection"
 )
 HINTS = {
     "open-query": ANY_CLIENT,
     "open-long-query": ANY_CLIENT,
     "open-headers": ANY_CLIENT,
     "open-bare": "Not every client sends each header or value: have a default",
-    "open-ipv6": "An address may be one of IPv6",
-    "open-subprotocols": "Choose one of those offered, or none: accept(subprotocol=...)",
+    "open-ipv6": "An address may be an IPv6 address",
+    "open-subprotocols": "Choose an offered one with accept(subprotocol=...), or choose none",
     "text-empty": "A client may send the empty text",
-    "text-largest": "A text that comes in at the limit is too large to be published with anything added: cut it first",
+    "text-largest": "A text of the largest size is too large to be published with anything added: cut it first",
     "text-largest-emoji": "131,072 is a number of bytes, not of characters: cut by bytes",
     "text-largest-escaped": "In JSON it is six times as long: allow bodies of 1 MiB",
-    "text-nul": "PostgreSQL and many C libraries take no NUL: drop it, or do not take the text",
+    "text-nul": "PostgreSQL and many C libraries refuse NUL: remove it, or refuse the text",
     "text-emoji": UTF_8,
     "text-right-to-left": UTF_8,
     "text-combining": UTF_8,
@@ -70,17 +77,17 @@ HINTS = {
     "text-broken-json": NOT_YOURS,
     "text-json-null": NOT_YOURS,
     "text-json-number": NOT_YOURS,
-    "text-json-deep": "json.loads raises RecursionError for it: catch that beside ValueError",
+    "text-json-deep": "json.loads raises RecursionError: catch that besides ValueError",
     "metadata-null": NOT_STORED,
-    "close-again": "A CLOSE comes at least once: let the second do no harm",
-    "close-unknown": "code and reason are None where the gateway does not know them",
+    "close-again": "A CLOSE comes at least once: a second one must do no harm",
+    "close-unknown": "code and reason are None if the gateway does not know them",
     "close-null": NOT_STORED,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """Who plays: a connection, and what its client sends when it opens."""
+class SimulatedClient:
+    """A connection, and what its client sends when it opens."""
 
     connection_id: str
     jwt_secret: str
@@ -94,7 +101,7 @@ class Client:
         query: Mapping[str, Sequence[str]] | None = None,
         ip: str = "",
     ) -> dict[str, Any]:
-        """Return OPEN's metadata; what is given comes on top of the client's own."""
+        """Return OPEN's metadata; `headers` and `query` are added to the client's own."""
         usual = {"Host": "sockets.example", "User-Agent": "slip-sockets check", "Sec-WebSocket-Version": "13"}
         return {
             "headers": {**usual, **self.headers, **(headers or {})},
@@ -109,18 +116,18 @@ class Client:
         return encode_request(self.connection_id, encode_metadata(metadata), events)
 
 
-def first_opening(client: Client) -> Case:
+def first_opening(client: SimulatedClient) -> Case:
     """The case on which all others depend."""
     body = client.body(client.default_metadata(), Open(client.connection_id))
 
-    def verdict(exchange: Exchange) -> Verdict:
-        return judge.opening(exchange, client.connection_id, (), may_refuse=False)
+    def verdict(attempt: Attempt) -> Verdict:
+        return judge.opening(attempt, client.connection_id, (), may_refuse=False)
 
     return Case("open", OPENING, "a client connects", "OPEN", client.signed(), body, verdict)
 
 
-def openings(client: Client) -> Iterator[Case]:
-    """Clients that anybody can be. They may be turned away."""
+def openings(client: SimulatedClient) -> Iterator[Case]:
+    """Openings that any client can send. The backend may refuse them."""
     odd_query = {"": [""], "name": [""], "twice": ["1", "2"], "☕": ["\u0645\u0631\u062d\u0628\u0627"], "nul": ["\0"]}
     odd_headers = {"X-Empty": "", "X-Latin": "caf\u00e9 \u00ff", "X-Long": "x" * 8_000, "Cookie": "a=b; =; ;;"}
     cases: tuple[tuple[str, str, dict[str, Any], tuple[str, ...]], ...] = (
@@ -139,19 +146,19 @@ def openings(client: Client) -> Iterator[Case]:
     for name, title, metadata, offered in cases:
         body = client.body(metadata, Open(client.connection_id))
 
-        def verdict(exchange: Exchange, offered: tuple[str, ...] = offered) -> Verdict:
-            return judge.opening(exchange, client.connection_id, offered, may_refuse=True)
+        def verdict(attempt: Attempt, offered: tuple[str, ...] = offered) -> Verdict:
+            return judge.opening(attempt, client.connection_id, offered, may_refuse=True)
 
         full = f"open-{name}"
         yield Case(full, OPENING, f"a client with {title}", "OPEN", client.signed(), body, verdict, HINTS.get(full, ""))
 
 
-def texts(client: Client, metadata: Any) -> Iterator[Case]:
-    """Frames that anybody who is in can send. `metadata` is what the backend stored when it let the client in."""
+def texts(client: SimulatedClient, metadata: Any) -> Iterator[Case]:
+    """Texts that any accepted client can send. `metadata` is what the backend stored when it accepted the client."""
     odd = {
         "plain": ("hello", "hello"),
         "empty": ("the empty text", ""),
-        "blank": ("nothing but white space", " \t\r\n\u00a0"),
+        "blank": ("only white space", " \t\r\n\u00a0"),
         "largest": ("128 KB, the largest", "x" * MAX_TEXT_BYTES),
         "largest-emoji": ("128 KB of emoji", "\N{HOT BEVERAGE}\ufe0f" * (MAX_TEXT_BYTES // 6)),
         "largest-escaped": ("128 KB of control characters", "\x01" * MAX_TEXT_BYTES),
@@ -159,7 +166,7 @@ def texts(client: Client, metadata: Any) -> Iterator[Case]:
         "emoji": ("emoji of several code points", "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1ea\U0001f1fa"),
         "right-to-left": ("right-to-left, with overrides", "\u05e9\u05dc\u05d5\u05dd \u202egnp.exe\u202c"),
         "combining": ("a letter with 500 accents", "e" + "\u0301" * 500),
-        "json": ("JSON that looks like an answer", '{"events": [{"type": "CLOSE", "connectionId": "x"}]}'),
+        "json": ("JSON that looks like a reply", '{"events": [{"type": "CLOSE", "connectionId": "x"}]}'),
         "broken-json": ("JSON that breaks off", '{"type": "say", "text": "'),
         "json-null": ("JSON's null", "null"),
         "json-number": ("a number too large", "9" * 400),
@@ -168,11 +175,11 @@ def texts(client: Client, metadata: Any) -> Iterator[Case]:
         "format": ("templates", "{{7*7}} %s %(a)s {0.__class__} ${x} \\u0000 '; DROP TABLE x; --"),
     }
     for name, (title, data) in odd.items():
-        yield _telling(client, f"text-{name}", TEXTS, title, metadata, Text(client.connection_id, data))
+        yield _event_case(client, f"text-{name}", TEXTS, title, metadata, Text(client.connection_id, data))
 
 
-def odd_metadata(client: Client) -> Iterator[Case]:
-    """Metadata that the backend did not store: null comes where the gateway has nothing (any more)."""
+def odd_metadata(client: SimulatedClient) -> Iterator[Case]:
+    """Metadata that the backend did not store: null comes if the gateway has none (any more)."""
     odd: dict[str, tuple[str, Any]] = {
         "null": ("null: nothing is stored", None),
         "empty": ("an empty object", {}),
@@ -181,34 +188,30 @@ def odd_metadata(client: Client) -> Iterator[Case]:
         "largest": ("64 KiB, the largest", "x" * (MAX_METADATA_BYTES - 2)),
     }
     for name, (title, metadata) in odd.items():
-        yield _telling(
+        yield _event_case(
             client, f"metadata-{name}", METADATA, title, metadata, Text(client.connection_id, "hello"), is_soft=True
         )
 
 
-def closings(client: Client, metadata: Any) -> Iterator[Case]:
-    whose = client.connection_id
+def closings(client: SimulatedClient, metadata: Any) -> Iterator[Case]:
+    id_ = client.connection_id
     closes = {
-        "plain": ("the client leaves", Close(whose, 1000, "")),
-        "again": ("the same CLOSE again: it comes at least once", Close(whose, 1000, "")),
-        "cut": ("the connection is cut", Close(whose, 1006, "")),
-        "reason": ("the client says why, at length", Close(whose, 4999, "\N{HOT BEVERAGE}" * 41)),
-        "unknown": ("nobody knows how", Close(whose)),
+        "plain": ("the client leaves", Close(id_, 1000, "")),
+        "again": ("the same CLOSE again: it comes at least once", Close(id_, 1000, "")),
+        "cut": ("the connection is cut", Close(id_, 1006, "")),
+        "reason": ("the client gives a long reason", Close(id_, 4999, "\N{HOT BEVERAGE}" * 41)),
+        "unknown": ("code and reason are not known", Close(id_)),
     }
     for name, (title, event) in closes.items():
-        yield _telling(client, f"close-{name}", CLOSING, title, metadata, event)
-    yield _telling(client, "close-null", CLOSING, "nothing is stored", None, Close(whose, 1006, ""), is_soft=True)
+        yield _event_case(client, f"close-{name}", CLOSING, title, metadata, event)
+    yield _event_case(client, "close-null", CLOSING, "nothing is stored", None, Close(id_, 1006, ""), is_soft=True)
 
 
-def tokens(client: Client, metadata: Any) -> Iterator[Case]:
-    whose = client.connection_id
-    events: dict[str, SocketEvent] = {
-        "OPEN": Open(whose),
-        "TEXT": Text(whose, "hello"),
-        "CLOSE": Close(whose, 1000, ""),
-    }
+def tokens(client: SimulatedClient, metadata: Any) -> Iterator[Case]:
+    id_ = client.connection_id
+    events: dict[str, SocketEvent] = {"OPEN": Open(id_), "TEXT": Text(id_, "hello"), "CLOSE": Close(id_, 1000, "")}
     for name, (title, authorization) in bad_tokens(client.jwt_secret).items():
-        # That each event is protected, the two commonest tell.
+        # Whether each event type is protected, the two commonest faults show.
         for kind, event in events.items() if name in ("missing", "wrong-key") else [("OPEN", events["OPEN"])]:
             headers = {"Content-Type": CONTENT_TYPE}
             if authorization is not None:
@@ -218,53 +221,60 @@ def tokens(client: Client, metadata: Any) -> Iterator[Case]:
             yield Case(full, TOKENS, f"{title}, on {kind}", kind, headers, body, judge.token_refusal)
     scheme, _, token = client.signed()["Authorization"].partition(" ")
     headers = {"Authorization": f"{scheme.lower()} {token}", "Content-Type": CONTENT_TYPE}
-    body = client.body(metadata, Text(whose, "hello"))
-    title = "a right token, its scheme in lower case"
-    yield Case("token-scheme", TOKENS, title, "TEXT", headers, body, lambda exchange: judge.answer(exchange, "TEXT"))
+    body = client.body(metadata, Text(id_, "hello"))
+    title = "a valid token, its scheme in lower case"
+    yield Case("token-scheme", TOKENS, title, "TEXT", headers, body, lambda attempt: judge.reply(attempt, "TEXT"))
 
 
-def bodies(client: Client, metadata: Any) -> Iterator[Case]:
-    whose = client.connection_id
-    said = {"type": "TEXT", "connectionId": whose, "data": "hello"}
-    whole = {"connectionId": whose, "metadata": metadata, "events": [said]}
+def bodies(client: SimulatedClient, metadata: Any) -> Iterator[Case]:
+    id_ = client.connection_id
+    event = {"type": "TEXT", "connectionId": id_, "data": "hello"}
+    whole = {"connectionId": id_, "metadata": metadata, "events": [event]}
 
-    def case(name: str, title: str, body: object, verdict: Callable[[Exchange], Verdict]) -> Case:
+    def case(name: str, title: str, body: object, verdict: Callable[[Attempt], Verdict]) -> Case:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         return Case(f"body-{name}", BODIES, title, "TEXT", client.signed(), raw, verdict)
 
-    yield case("empty", "nothing at all", b"", judge.body_refusal)
-    yield case("no-json", "no JSON", b'{"connectionId', judge.body_refusal)
-    yield case("no-utf8", "no UTF-8", b'{"connectionId": "\xff\xfe"}', judge.body_refusal)
+    yield case("empty", "an empty body", b"", judge.body_refusal)
+    yield case("no-json", "not JSON", b'{"connectionId', judge.body_refusal)
+    yield case("no-utf8", "not UTF-8", b'{"connectionId": "\xff\xfe"}', judge.body_refusal)
     yield case("list", "a list", [], judge.body_refusal)
-    yield case("no-events", "no events", {"connectionId": whose, "metadata": metadata}, judge.body_refusal)
+    yield case("no-events", "no events", {"connectionId": id_, "metadata": metadata}, judge.body_refusal)
     yield case(
-        "wrong-type", "a TEXT whose data is a number", whole | {"events": [said | {"data": 7}]}, judge.body_refusal
+        "wrong-type", "a TEXT with a number as data", whole | {"events": [event | {"data": 7}]}, judge.body_refusal
     )
 
-    def unknown(exchange: Exchange) -> Verdict:
-        return judge.tolerance(exchange, "TEXT")
+    def unknown(attempt: Attempt) -> Verdict:
+        return judge.tolerance(attempt, "TEXT")
 
-    def answered(exchange: Exchange) -> Verdict:
-        return judge.answer(exchange, "TEXT")
+    def valid(attempt: Attempt) -> Verdict:
+        return judge.reply(attempt, "TEXT")
 
-    def softly_answered(exchange: Exchange) -> Verdict:
-        return judge.softened(judge.answer(exchange, "TEXT"))
+    def softly_valid(attempt: Attempt) -> Verdict:
+        return judge.softened(judge.reply(attempt, "TEXT"))
 
-    yield case("unknown-event", "an event type of the future", whole | {"events": [{"type": "WAVE"}]}, unknown)
+    yield case("unknown-event", "an unknown event type", whole | {"events": [{"type": "WAVE"}]}, unknown)
     new = {"fromTheFuture": {"a": [1]}}
-    yield case("unknown-fields", "fields of the future", {**whole, **new, "events": [said | new]}, answered)
-    yield case("two-events", "two events in one body", whole | {"events": [said, said]}, softly_answered)
-    yield case("no-event", "an empty list of events", whole | {"events": []}, softly_answered)
+    yield case("unknown-fields", "unknown fields", {**whole, **new, "events": [event | new]}, valid)
+    yield case("two-events", "two events in one body", whole | {"events": [event, event]}, softly_valid)
+    yield case("no-event", "an empty list of events", whole | {"events": []}, softly_valid)
 
 
-def _telling(
-    client: Client, name: str, group: str, title: str, metadata: Any, event: SocketEvent, *, is_soft: bool = False
+def _event_case(
+    client: SimulatedClient,
+    name: str,
+    group: str,
+    title: str,
+    metadata: Any,
+    event: SocketEvent,
+    *,
+    is_soft: bool = False,
 ) -> Case:
     kind = type(event).__name__.upper()
 
-    def verdict(exchange: Exchange) -> Verdict:
-        seen = judge.answer(exchange, kind)
-        return judge.softened(seen) if is_soft else seen
+    def verdict(attempt: Attempt) -> Verdict:
+        found = judge.reply(attempt, kind)
+        return judge.softened(found) if is_soft else found
 
     hint = HINTS.get(name, "")
     return Case(name, group, title, kind, client.signed(), client.body(metadata, event), verdict, hint)

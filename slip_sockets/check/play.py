@@ -1,8 +1,7 @@
-"""Plays all cases at a backend, in the order of a connection's life."""
+"""Runs all cases against a backend, in the order of a connection's life."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -10,41 +9,44 @@ from typing import Any
 
 import msgspec
 
-from ..errors import SlipSocketsError
-from ..events import SetMetadata, encode_metadata
-from ..gateway.backend import TIMEOUT_S, without_secrets
+from ..apigateway.connection_ids import new_connection_id
+from ..apigateway.limits import BACKEND_TIMEOUT_S
+from ..gateway.backend import without_secrets
+from ..gateway.errors import HttpFailure
+from ..protocol.errors import SlipSocketsError
+from ..protocol.events import SetMetadata, encode_metadata
 from . import cases, judge
-from .cases import Case, Client
-from .exchange import Backend, Exchange, Failure
+from .cases import Case, SimulatedClient
 from .judge import Level, Verdict
+from .target import AWAY, Attempt, Target
 
 SLOW_S = 1.0
-"""From here on a client notices that it waits."""
+"""After this time people notice that they wait."""
 MAX_HANGS = 2
-"""So often the whole timeout is waited for; then the rest is left out."""
+"""After this number of timeouts the other cases are skipped."""
 
 
 class CannotRun(SlipSocketsError):
-    """There is nothing to check: the backend cannot be reached."""
+    """The backend cannot be reached, so that there is nothing to check."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckSettings:
-    """What is checked, and how. `query` and `headers` are what the backend needs to let a client in."""
+    """What to check, and how. `query` and `headers` are those that the backend needs to let a client in."""
 
     url: str
     jwt_secret: str
     query: Mapping[str, Sequence[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    timeout_s: float = TIMEOUT_S
+    timeout_s: float = BACKEND_TIMEOUT_S
     slow_s: float = SLOW_S
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A case that was played, or skipped. `status` is None where no answer came, `seconds` where none was asked for.
+    """The result of a case. `status` is None if there was no response, `seconds` if the case was skipped.
 
-    `hint` says what the case usually fails for, empty where it is right.
+    `hint` is the usual reason why the case fails, empty if it is right.
     """
 
     name: str
@@ -57,13 +59,12 @@ class Result:
 
 
 async def play(settings: CheckSettings) -> AsyncGenerator[Result, None]:
-    """Yield a result for each case. Raises CannotRun before the first where the backend cannot be reached."""
-    whose = f"{secrets.token_urlsafe(12)[:15]}="
-    client = Client(whose, settings.jwt_secret, settings.headers, settings.query)
-    async with Backend(settings.url, settings.timeout_s) as backend:
+    """Yield a result for each case. Raises CannotRun before the first if the backend cannot be reached."""
+    client = SimulatedClient(new_connection_id(), settings.jwt_secret, settings.headers, settings.query)
+    async with Target(settings.url, settings.timeout_s) as target:
         first = cases.first_opening(client)
-        opened = await backend.post(first.headers, first.body)
-        if opened.failure is Failure.UNREACHABLE:
+        opened = await target.post(first.headers, first.body)
+        if opened.failure in AWAY:
             raise CannotRun(
                 f"{without_secrets(settings.url)} cannot be reached: {opened.reason}. Is the backend running?"
             )
@@ -71,24 +72,24 @@ async def play(settings: CheckSettings) -> AsyncGenerator[Result, None]:
         yield result
         metadata = _stored(client, opened)
         is_in = result.verdict.level is not Level.WRONG
-        hangs = int(opened.failure is Failure.TIMEOUT)
-        reason = "" if judge.is_answer(opened) else "not played: mend the first one, and check again"
+        hangs = int(opened.failure is HttpFailure.TIMEOUT)
+        reason = "" if judge.is_valid(opened) else "skipped: fix the first one, and check again"
         for case in _others(client, metadata):
             if not reason and not is_in and case.group in (cases.TEXTS, cases.METADATA, cases.CLOSING):
-                yield _skipped(case, "not played: a client must be let in for this")
+                yield _skipped(case, "skipped: they need a client that is let in")
             elif reason:
                 yield _skipped(case, reason)
             else:
-                exchange = await backend.post(case.headers, case.body)
-                yield _result(case, exchange, settings)
-                hangs += exchange.failure is Failure.TIMEOUT
+                attempt = await target.post(case.headers, case.body)
+                yield _result(case, attempt, settings)
+                hangs += attempt.failure is HttpFailure.TIMEOUT
                 if hangs >= MAX_HANGS:
-                    reason = "not played: it hangs too often"
-                elif exchange.failure is Failure.UNREACHABLE:
-                    reason = "not played: the backend is gone"
+                    reason = "skipped: the backend hangs too often"
+                elif attempt.failure in AWAY:
+                    reason = "skipped: the backend is gone"
 
 
-def _others(client: Client, metadata: Any) -> list[Case]:
+def _others(client: SimulatedClient, metadata: Any) -> list[Case]:
     return list(
         chain(
             cases.openings(client),
@@ -101,8 +102,8 @@ def _others(client: Client, metadata: Any) -> list[Case]:
     )
 
 
-def _stored(client: Client, opened: Exchange) -> Any:
-    """Return what the gateway would send back with later events."""
+def _stored(client: SimulatedClient, opened: Attempt) -> Any:
+    """Return the metadata that the gateway would send with later events."""
     metadata: Any = client.default_metadata()
     for event in judge.accepted_events(opened):
         if isinstance(event, SetMetadata) and event.connection_id == client.connection_id:
@@ -110,11 +111,11 @@ def _stored(client: Client, opened: Exchange) -> Any:
     return msgspec.json.decode(encode_metadata(metadata))
 
 
-def _result(case: Case, exchange: Exchange, settings: CheckSettings) -> Result:
-    verdict = judge.with_pace(case.judge(exchange), exchange, case.kind, settings.slow_s)
-    status = exchange.status if exchange.failure is None else None
+def _result(case: Case, attempt: Attempt, settings: CheckSettings) -> Result:
+    verdict = judge.with_pace(case.judge(attempt), attempt, case.kind, settings.slow_s)
+    status = attempt.status if attempt.failure is None else None
     hint = "" if verdict.level is Level.RIGHT else case.hint
-    return Result(case.name, case.group, case.title, verdict, status, exchange.seconds, hint)
+    return Result(case.name, case.group, case.title, verdict, status, attempt.seconds, hint)
 
 
 def _skipped(case: Case, why: str) -> Result:

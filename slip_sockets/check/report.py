@@ -1,4 +1,4 @@
-"""The results, to read: lines for a person, one JSON document for a program."""
+"""Prints the results: lines for a person, or one JSON document for a program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PLAIN_MARKS = {Level.RIGHT: "ok   ", Level.WARNING: "look ", Level.WRONG: "WRONG
 
 
 @dataclass(slots=True)
-class Report:
+class CheckReport:
     """All results so far."""
 
     url: str
@@ -29,15 +29,15 @@ class Report:
         counted = Counter(result.verdict.level for result in self.results)
         return {level: counted[level] for level in Level}
 
-    def is_right(self, *, strict: bool) -> bool:
-        """Tell whether nothing is wrong; with `strict` nor is there a warning."""
+    def is_ok(self, *, strict: bool) -> bool:
+        """Return whether nothing is wrong; with `strict`, whether there is no warning either."""
         counts = self.counts
         return not counts[Level.WRONG] and not (strict and counts[Level.WARNING])
 
     def as_json(self, *, strict: bool) -> str:
         document: dict[str, Any] = {
             "url": self.url,
-            "ok": self.is_right(strict=strict),
+            "ok": self.is_ok(strict=strict),
             "counts": {str(level): count for level, count in self.counts.items()},
             "checks": [_as_object(result) for result in self.results],
         }
@@ -45,13 +45,14 @@ class Report:
 
 
 class Printer:
-    """Prints results as they come, by groups. What is wrong with several in a row is said once, after the last."""
+    """Prints results when they come, by groups. A finding of several in a row is printed once, after the last."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._group = self._hint = ""
         self._skipped: list[Result] = []
         self._unexplained: Verdict | None = None
+        """A finding that is printed once another one comes."""
         self._has_marks = (console.encoding or "").lower().replace("-", "") == "utf8"
 
     def print(self, result: Result) -> None:
@@ -67,7 +68,7 @@ class Printer:
         is_right = verdict.level is Level.RIGHT
         line = Text.assemble("  ", (mark, style), " ", (result.title, "" if is_right else "bold"))
         if is_right:
-            line.append(f"  {verdict.what}{_pace(result)}", "dim")
+            line.append(f"  {verdict.finding}{_pace(result)}", "dim")
         self._console.print(line, soft_wrap=True)
         if result.hint and result.hint != self._hint:
             self._indented(Text(_sentence(result.hint)))
@@ -75,26 +76,26 @@ class Printer:
         if not is_right:
             self._unexplained = verdict
 
-    def close(self, report: Report) -> None:
-        """Print what was left out, and the sum of all."""
+    def close(self, report: CheckReport) -> None:
+        """Print the skipped cases and the totals."""
         if self._unexplained is not None:
             self._explain(self._unexplained)
-        reasons = Counter(result.verdict.what for result in self._skipped)
+        reasons = Counter(result.verdict.finding for result in self._skipped)
         counts = report.counts
         self._console.print()
         for reason, count in reasons.items():
             self._console.print(Text(f"{_count(count, 'check')} {reason}.", "dim"), soft_wrap=True)
         parts = [(f"{counts[Level.RIGHT]} right", "green")]
         if counts[Level.WARNING]:
-            parts.append((f"{counts[Level.WARNING]} to look at", "yellow"))
+            parts.append((f"{_count(counts[Level.WARNING], 'warning')}", "yellow"))
         parts.append((f"{counts[Level.WRONG]} wrong", "bold red" if counts[Level.WRONG] else "dim"))
         joined = [piece for part in parts for piece in (", ", part)][1:]
         self._console.print(Text.assemble(*joined, "."))
 
     def _explain(self, verdict: Verdict) -> None:
         self._unexplained = None
-        self._indented(Text(_sentence(verdict.what), MARKS[verdict.level][1]))
-        self._indented(Text.assemble(("Mend: ", "bold"), _sentence(verdict.mend)))
+        self._indented(Text(_sentence(verdict.finding), MARKS[verdict.level][1]))
+        self._indented(Text.assemble(("Fix: ", "bold"), _sentence(verdict.fix)))
 
     def _title(self, group: str) -> None:
         if group != self._group:
@@ -110,9 +111,17 @@ class Printer:
 
 def _as_object(result: Result) -> dict[str, Any]:
     milliseconds = None if result.seconds is None else round(result.seconds * 1000, 1)
-    told = {"name": result.name, "group": result.group, "title": result.title, "verdict": str(result.verdict.level)}
-    told |= {"what": result.verdict.what, "mend": result.verdict.mend, "hint": result.hint}
-    return told | {"status": result.status, "milliseconds": milliseconds}
+    return {
+        "name": result.name,
+        "group": result.group,
+        "title": result.title,
+        "verdict": str(result.verdict.level),
+        "finding": result.verdict.finding,
+        "fix": result.verdict.fix,
+        "hint": result.hint,
+        "status": result.status,
+        "milliseconds": milliseconds,
+    }
 
 
 def _pace(result: Result) -> str:

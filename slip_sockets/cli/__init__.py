@@ -1,11 +1,11 @@
-"""The command line: `slip-sockets`. One command a file; `app` puts them together."""
+"""The command line: `slip-sockets`. Each command has a file; `app` combines them."""
 
 from __future__ import annotations
 
 import sys
 
 EXTRA = ("typer", "rich", "aiohttp", "websockets")
-"""What comes with the extra `dev`."""
+"""Packages that come with the extra `dev`."""
 
 
 def main() -> None:

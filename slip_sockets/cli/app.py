@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from . import check, close, cost, dev, outputs, publish, redrive, send
-from .exits import HELP, Commands
+from .exit_codes import HELP, Commands
 from .token import token
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 
 def _add(panel: str, command: Callable[..., Any], examples: str, *, takes_ids: bool = False) -> None:
-    """A connection's id may begin with a hyphen: what is no option is an argument then, and -h no help."""
+    """With `takes_ids` unknown options are arguments, and -h is not help: a connection id may begin with a hyphen."""
     settings = {"ignore_unknown_options": True, "help_option_names": ["--help"]} if takes_ids else {}
     app.command(rich_help_panel=panel, epilog=examples, context_settings=settings)(command)
 
@@ -33,7 +33,7 @@ _BUILD, _TALK, _OPERATE = "Build", "Talk to clients", "Operate"
 
 _add(_BUILD, dev.dev, dev.EXAMPLES)
 _add(_BUILD, check.check, check.EXAMPLES)
-app.add_typer(token, name="token", help="Mint a token, or look into one.", rich_help_panel=_BUILD)
+app.add_typer(token, name="token", help="Mint a token, or inspect one.", rich_help_panel=_BUILD)
 _add(_TALK, publish.publish, publish.EXAMPLES)
 _add(_TALK, send.send, send.EXAMPLES, takes_ids=True)
 _add(_TALK, close.close, close.EXAMPLES, takes_ids=True)
@@ -46,7 +46,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         try:
             typer.echo(f"slip-sockets {version('slip-sockets')}")
-        except PackageNotFoundError:  # run out of a folder that is not installed
+        except PackageNotFoundError:  # run from a folder that is not installed
             typer.echo("slip-sockets, not installed")
         raise typer.Exit
 

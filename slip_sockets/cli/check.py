@@ -11,12 +11,13 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..check.play import SLOW_S, CannotRun, CheckSettings, play
-from ..check.report import Printer, Report
-from ..gateway.backend import TIMEOUT_S, without_secrets
-from ..settings import is_http_url
-from ..tokens import is_key_of_a_pair
-from .exits import FAILED, give_up
+from ..check.report import CheckReport, Printer
+from ..gateway.backend import without_secrets
+from ..protocol.tokens import secret_problem
+from ..protocol.urls import is_http_url
+from .exit_codes import FAILED, give_up
 
 EXAMPLES = """Examples:
 
@@ -30,44 +31,38 @@ def check(
         str, typer.Argument(envvar="TARGET_URL", help="URL of your backend, which receives the events.")
     ] = "",
     jwt_secret: Annotated[
-        str, typer.Option(envvar="JWT_SECRET", help="Secret that signs the tokens; the backend must have the same.")
+        str, typer.Option(envvar="JWT_SECRET", help="Secret that signs the tokens; your backend must have the same.")
     ] = "",
     query: Annotated[
         list[str] | None,
-        typer.Option(
-            help="NAME=VALUE in the client's query, where the backend needs it to let a client in. Repeatable."
-        ),
+        typer.Option(help="NAME=VALUE in the client's query, if your backend needs it to let a client in. Repeatable."),
     ] = None,
     header: Annotated[
         list[str] | None,
         typer.Option(help="'NAME: VALUE' among the client's headers, such as 'Cookie: session=...'. Repeatable."),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that the backend may take.")] = TIMEOUT_S,
-    slow: Annotated[float, typer.Option(min=0.001, help="Seconds from which an answer is slow: a warning.")] = SLOW_S,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that your backend may take.")] = BACKEND_TIMEOUT_S,
+    slow: Annotated[float, typer.Option(min=0.001, help="Seconds after which a slow response is a warning.")] = SLOW_S,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Check a backend: play clients and forgers at it, and say what is wrong and how to mend it.
+    """Run a conformance test against your backend, forged tokens included. Each problem comes with its fix.
 
-    It sends what the gateway sends, signed, and judges the answers as the gateway does: OPEN, TEXT and CLOSE; odd
-    texts, queries and metadata; tokens and bodies that must be refused. No gateway is needed. The backend takes it for
-    real and may store or publish something: check one that is there for tests.
+    It sends signed events as the gateway does, and judges the responses as the gateway does: OPEN, TEXT and CLOSE; odd
+    texts, queries and metadata; tokens and bodies that your backend must refuse. No gateway is needed. Your backend
+    handles the events for real, and may store or publish something: check one that is there for tests.
 
     Exit code: 0 if nothing is wrong, 1 if something is, 2 if it cannot be checked.
     """
     problems: list[str] = []
     if not url:
-        problems.append(
-            "there is no URL. Give that of your backend, e.g. http://127.0.0.1:8000/slip, or set TARGET_URL"
-        )
+        problems.append("there is no URL. Give your backend's, e.g. http://127.0.0.1:8000/slip, or set TARGET_URL")
     elif not is_http_url(url):
-        problems.append(
-            f"{url!r} is not an http or https URL. Give that of your backend, e.g. http://127.0.0.1:8000/slip"
-        )
+        problems.append(f"{url!r} is not an http or https URL. Give your backend's, e.g. http://127.0.0.1:8000/slip")
     if not jwt_secret:
         problems.append("JWT_SECRET is not set. Set it, or --jwt-secret, to the secret that your backend has")
-    elif is_key_of_a_pair(jwt_secret):
-        problems.append("JWT_SECRET is a key of a pair or a certificate. Set it to the secret that your backend has")
+    elif problem := secret_problem(jwt_secret):
+        problems.append(f"JWT_SECRET {problem}")
     queries: dict[str, list[str]] = {}
     for name, value in _pairs(query or (), "=", "--query", problems):
         queries.setdefault(name, []).append(value)
@@ -75,18 +70,18 @@ def check(
     if problems:
         give_up(*problems)
     settings = CheckSettings(url, jwt_secret, queries, headers, timeout, slow)
-    report = Report(without_secrets(url))
+    report = CheckReport(without_secrets(url))
     try:
         asyncio.run(_play(settings, report, None if as_json else Console()))
     except CannotRun as error:
         give_up(str(error))
     if as_json:
         typer.echo(report.as_json(strict=strict))
-    if not report.is_right(strict=strict):
+    if not report.is_ok(strict=strict):
         raise typer.Exit(FAILED)
 
 
-async def _play(settings: CheckSettings, report: Report, console: Console | None) -> None:
+async def _play(settings: CheckSettings, report: CheckReport, console: Console | None) -> None:
     printer = None if console is None else Printer(console)
     async with aclosing(play(settings)) as results:
         async for result in results:

@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ..errors import InvalidSettings
-from .show import described, print_json
-from .target import (
+from ..protocol.errors import InvalidSettings
+from .deployment import (
     ControlApiOption,
     DevOption,
     JsonOption,
@@ -18,6 +17,7 @@ from .target import (
     checked_connection_id,
     open_publisher,
 )
+from .printing import described, print_json
 
 EXAMPLES = """Examples:
 
@@ -28,7 +28,7 @@ slip-sockets close --channel lobby --stack slip-sockets-staging"""
 
 def close(
     connection_id: Annotated[str, typer.Argument(metavar="[CONNECTION]", help="Its id.", show_default=False)] = "",
-    channel: Annotated[str, typer.Option("--channel", help="All subscribers of this channel, in its place.")] = "",
+    channel: Annotated[str, typer.Option("--channel", help="Close all subscribers of this channel instead.")] = "",
     stack: StackOption = "",
     outputs: OutputsOption = None,
     dev: DevOption = False,
@@ -36,16 +36,16 @@ def close(
     jwt_secret: SecretOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Close one connection, or those of all subscribers of a channel. The clients see code 1000."""
+    """Close one connection, or the connections of all subscribers of a channel. The clients see code 1000."""
     if bool(connection_id) == bool(channel):
-        raise InvalidSettings(["close needs a connection's id or --channel, one of them"])
+        raise InvalidSettings(["close needs either a connection's id or --channel"])
     if connection_id:
         checked_connection_id(connection_id)
     with open_publisher(control_api, stack, outputs, jwt_secret, dev=dev) as publisher:
         if channel:
             report = publisher.close_channel(channel)
             if as_json:
-                print_json({"channel": channel, "report": report})
+                print_json({"channel": channel, "report": report if report.is_reported else None})
             else:
                 typer.echo(f"{channel}: {described(report).replace('sent', 'closed')}")
             return
@@ -53,4 +53,4 @@ def close(
     if as_json:
         print_json({"connectionId": connection_id, "taken": True})
     else:
-        typer.echo(f"taken for {connection_id}")
+        typer.echo(f"accepted for {connection_id}")

@@ -12,14 +12,14 @@ from ..cost.model import estimate
 from ..cost.prices import PRICES_FILE, read_prices
 from ..cost.workload import Workload
 from ..gateway.fan_out import INLINE_LIMIT
-from .show import print_json
-from .target import JsonOption
+from .deployment import JsonOption
+from .printing import print_json
 
 EXAMPLES = """Examples:
 
 slip-sockets cost --connections 5000 --publishes 2 --subscribers 50
 
-slip-sockets cost --region eu-central-1 --sent 6 --answered 1 --publishes 0 --free-tier always
+slip-sockets cost --region eu-central-1 --sent 6 --replied 1 --publishes 0 --free-tier always
 
 slip-sockets cost --subscribers 100000 --publishes 0.01 --json"""
 
@@ -42,44 +42,46 @@ _TRAFFIC, _GATEWAY, _PRICES = "Traffic", "Gateway", "Prices"
 
 def cost(
     connections: Annotated[
-        float, typer.Option(help="Open at any time, on average.", rich_help_panel=_TRAFFIC)
+        float, typer.Option(help="Open connections, on average.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.connections,
     connection_minutes: Annotated[
-        float, typer.Option(help="How long one lasts; 120 at most.", rich_help_panel=_TRAFFIC)
+        float, typer.Option(help="Duration of a connection, 120 at most.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.connection_min,
     sent: Annotated[
-        float, typer.Option(help="Texts that a connection sends a minute.", rich_help_panel=_TRAFFIC)
+        float, typer.Option(help="Texts that a client sends a minute.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.sent_per_min,
-    answered: Annotated[
-        float, typer.Option(help="Part of these that get a text back, 0 to 1.", rich_help_panel=_TRAFFIC)
-    ] = _DEFAULT.answered,
+    replied: Annotated[
+        float, typer.Option(help="Share of these that get a text back, 0 to 1.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.replied,
     publishes: Annotated[
         float, typer.Option(help="Published texts a second.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.publishes_per_s,
     subscribers: Annotated[
-        int, typer.Option(help="Connections that each of these reaches.", rich_help_panel=_TRAFFIC)
+        int, typer.Option(help="Connections that each publish reaches.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.subscribers,
-    in_answers: Annotated[
+    in_replies: Annotated[
         bool,
         typer.Option(
-            "--in-answers",
-            help="They come in your backend's answers, not by the control API.",
+            "--in-replies",
+            help="Publishes are in your backend's replies, not calls of the control API.",
             rich_help_panel=_TRAFFIC,
         ),
     ] = False,
     text_bytes: Annotated[
-        int, typer.Option(help="Of a text, in UTF-8.", rich_help_panel=_TRAFFIC)
+        int, typer.Option(help="Size of a text, in UTF-8.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.text_bytes,
     backend_ms: Annotated[
-        float, typer.Option(help="Your backend takes so long; functions wait for it.", rich_help_panel=_TRAFFIC)
+        float,
+        typer.Option(help="Time in which your backend responds; functions wait for it.", rich_help_panel=_TRAFFIC),
     ] = _DEFAULT.backend_ms,
     channels: Annotated[
-        int, typer.Option(help="That a connection subscribes to as it opens.", rich_help_panel=_TRAFFIC)
+        int, typer.Option(help="Channels that a connection subscribes to when it opens.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.channels,
     metadata_bytes: Annotated[
         int,
         typer.Option(
-            help="Stored for a connection: the browser's headers, unless you set your own.", rich_help_panel=_TRAFFIC
+            help="Size of a connection's metadata: the browser's headers, unless you set your own.",
+            rich_help_panel=_TRAFFIC,
         ),
     ] = _DEFAULT.metadata_bytes,
     memory: Annotated[
@@ -93,33 +95,31 @@ def cost(
         int, typer.Option(help="PROVISIONED_CONCURRENCY: functions kept warm.", rich_help_panel=_GATEWAY)
     ] = 0,
     region: Annotated[
-        str, typer.Option(envvar="AWS_REGION", help="Whose prices.", rich_help_panel=_PRICES)
+        str, typer.Option(envvar="AWS_REGION", help="The region, which sets the prices.", rich_help_panel=_PRICES)
     ] = "us-east-1",
     free_tier: Annotated[
         FreeTierChoice,
-        typer.Option(help="What the account has for nothing each month, all for this.", rich_help_panel=_PRICES),
+        typer.Option(help="The account's free units each month, all for this deployment.", rich_help_panel=_PRICES),
     ] = FreeTierChoice.NONE,
     prices: Annotated[
         Path,
-        typer.Option(
-            help="A file of prices, such as you have negotiated.", rich_help_panel=_PRICES, show_default=False
-        ),
+        typer.Option(help="A price file of your own.", rich_help_panel=_PRICES, show_default=False),
     ] = PRICES_FILE,
     as_json: JsonOption = False,
 ) -> None:
-    """Compute what a month on AWS costs, by part, beside the original gateway's calls.
+    """Compute the cost of a month on AWS, by part.
 
-    A month has 30 days. Taxes, alarms, your backend and your domain are not in it. Prices are a file with its date and
-    sources; those that nobody could check are marked.
+    A month has 30 days. Taxes, alarms, your backend and your domain are not included. Prices come from a file with its
+    date and sources; prices that are not checked are marked.
     """
     workload = Workload(
         connections=connections,
         connection_min=connection_minutes,
         sent_per_min=sent,
-        answered=answered,
+        replied=replied,
         publishes_per_s=publishes,
         subscribers=subscribers,
-        in_answers=in_answers,
+        in_replies=in_replies,
         text_bytes=text_bytes,
         backend_ms=backend_ms,
         channels=channels,

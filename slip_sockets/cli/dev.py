@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..apigateway.limits import BACKEND_TIMEOUT_S
+from ..client.outputs import DEV_OUTPUTS
 from ..dev.edge import Limits
-from ..errors import InvalidSettings
-from ..gateway.backend import TIMEOUT_S, without_secrets
-from ..outputs import DEV_OUTPUTS
-from ..settings import is_http_url, is_loopback
-from ..tokens import RECOMMENDED_SECRET_BYTES, is_key_of_a_pair
+from ..gateway.backend import without_secrets
+from ..protocol.errors import InvalidSettings
+from ..protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem
+from ..protocol.urls import is_http_url, is_loopback
 
 if TYPE_CHECKING:
     from ..dev.server import DevSettings
@@ -37,7 +38,7 @@ def dev(
     jwt_secret: Annotated[
         str, typer.Option(envvar="JWT_SECRET", help="Secret that signs all tokens.", show_envvar=True)
     ] = "",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")] = 8787,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 chooses a free one.")] = 8787,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     stack_name: Annotated[str, typer.Option(envvar="STACK_NAME", help="Key in the outputs file.")] = "slip-sockets",
     previous_secrets: Annotated[
@@ -55,19 +56,21 @@ def dev(
     integration_timeout: Annotated[float, typer.Option(min=0, help="Seconds that one event may take.")] = (
         _LIMITS.integration_timeout_s
     ),
-    backend_timeout: Annotated[float, typer.Option(min=0, help="Seconds that your backend may take.")] = TIMEOUT_S,
+    backend_timeout: Annotated[
+        float, typer.Option(min=0, help="Seconds that your backend may take.")
+    ] = BACKEND_TIMEOUT_S,
     inspector: Annotated[
         bool | None,
         typer.Option(
             "--inspector/--no-inspector",
-            help="Serve a page that shows what happens, and can act, at /_inspector.",
-            show_default="where --host is this machine alone",
+            help="Serve a page at /_inspector that shows all events, and can send, publish and close.",
+            show_default="on if --host is loopback",
         ),
     ] = None,
 ) -> None:
-    """Run the development server: the whole of SLIP Sockets on this machine, in front of your backend.
+    """Run the development server: all of SLIP Sockets on this machine, in front of your backend.
 
-    Clients connect to ws://127.0.0.1:8787/; the other commands, given in the same folder, talk to it.
+    Clients connect to ws://127.0.0.1:8787/. Other commands in the same folder find it by its outputs file.
     """
     previous = tuple(filter(None, previous_secrets.split(",")))
     problems = _problems(target_url, jwt_secret, previous)
@@ -123,9 +126,8 @@ def _problems(target_url: str, jwt_secret: str, previous_secrets: Sequence[str])
     elif not is_http_url(target_url):
         problems.append(f"TARGET_URL is not an http or https URL: {target_url!r}. Set it to {example}")
     if not jwt_secret:
-        problems.append("JWT_SECRET is not set. Set it to any secret that your backend knows too, e.g. 32 random bytes")
-    elif is_key_of_a_pair(jwt_secret):
-        problems.append("JWT_SECRET is a key of a pair or a certificate. Set it to a secret, e.g. 32 random bytes")
-    if any(map(is_key_of_a_pair, previous_secrets)):
-        problems.append("JWT_PREVIOUS_SECRETS has a key of a pair or a certificate in it. Set it to secrets alone")
-    return problems
+        problems.append("JWT_SECRET is not set. Set it to a secret that your backend has too, e.g. 32 random bytes")
+    elif problem := secret_problem(jwt_secret):
+        problems.append(f"JWT_SECRET {problem}")
+    found = filter(None, map(secret_problem, previous_secrets))
+    return [*problems, *(f"JWT_PREVIOUS_SECRETS has a secret that {problem}" for problem in found)]

@@ -8,10 +8,10 @@ from typing import Annotated
 import msgspec
 import typer
 
-from ..errors import InvalidSettings
-from ..outputs import read_all_outputs
-from .show import print_json
-from .target import DevOption, JsonOption, OutputsOption, StackOption, files_here, find_deployment
+from ..client.outputs import read_all_outputs
+from ..protocol.errors import InvalidSettings
+from .deployment import DevOption, JsonOption, OutputsOption, StackOption, files_here, find_deployment
+from .printing import print_json
 
 EXAMPLES = """Examples:
 
@@ -28,13 +28,13 @@ class Field(StrEnum):
 
 
 def outputs(
-    get: Annotated[Field | None, typer.Option("--get", help="Print this value alone.", show_default=False)] = None,
+    get: Annotated[Field | None, typer.Option("--get", help="Print only this value.", show_default=False)] = None,
     stack: StackOption = "",
     path: OutputsOption = None,
     dev: DevOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where deployments are, as the outputs files say: with --stack one, otherwise all."""
+    """Print the URLs and regions of all deployments in the outputs files, or of one with --stack."""
     if get:
         found = find_deployment(stack, path, dev=dev)
         value = str(msgspec.to_builtins(found.outputs)[get.value])

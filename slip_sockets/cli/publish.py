@@ -8,10 +8,18 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from ..errors import InvalidSettings
-from ..events import Report
-from .show import decoded, described, print_json, text_or_stdin
-from .target import ControlApiOption, DevOption, JsonOption, OutputsOption, SecretOption, StackOption, open_publisher
+from ..protocol.errors import InvalidSettings
+from ..protocol.events import Report
+from .deployment import (
+    ControlApiOption,
+    DevOption,
+    JsonOption,
+    OutputsOption,
+    SecretOption,
+    StackOption,
+    open_publisher,
+)
+from .printing import decoded, described, print_json, text_or_stdin
 
 EXAMPLES = """Examples:
 
@@ -23,14 +31,14 @@ tail -f app.log | slip-sockets publish logs - --lines"""
 
 
 def publish(
-    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Who has subscribed to it gets the text.")],
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Its subscribers receive the text.")],
     text: Annotated[
-        str, typer.Argument(metavar="TEXT", help="The text; - reads it from stdin, less the newline at its end.")
+        str, typer.Argument(metavar="TEXT", help="The text; - reads it from stdin, without the newline at its end.")
     ],
     id_: Annotated[
         str, typer.Option("--id", help="The same id on the same channel within five minutes is delivered once.")
     ] = "",
-    lines: Annotated[bool, typer.Option("--lines", help="With -: each line is a text, sent as it comes.")] = False,
+    lines: Annotated[bool, typer.Option("--lines", help="With -: each line is a text, sent when it arrives.")] = False,
     stack: StackOption = "",
     outputs: OutputsOption = None,
     dev: DevOption = False,
@@ -38,9 +46,9 @@ def publish(
     jwt_secret: SecretOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Send a text to all subscribers of a channel, and say how many there were."""
+    """Send a text to all subscribers of a channel, and print how many there were."""
     if lines and (text != "-" or id_):
-        raise InvalidSettings(["--lines takes its texts from stdin: give - for the text, and no --id"])
+        raise InvalidSettings(["--lines reads texts from stdin: give - as the text, and no --id"])
     with open_publisher(control_api, stack, outputs, jwt_secret, dev=dev) as publisher:
         if not lines:
             report = publisher.publish_text(channel, text_or_stdin(text), message_id=id_ or None)
@@ -54,12 +62,12 @@ def publish(
                 typer.echo(f"{channel}: {described(report)}")
 
 
-def _show(channel: str, report: Report | None, as_json: bool) -> None:
+def _show(channel: str, report: Report, as_json: bool) -> None:
     if as_json:
         print_json(_document(channel, report))
     else:
         typer.echo(f"{channel}: {described(report)}")
 
 
-def _document(channel: str, report: Report | None) -> dict[str, Any]:
-    return {"channel": channel, "report": report}
+def _document(channel: str, report: Report) -> dict[str, Any]:
+    return {"channel": channel, "report": report if report.is_reported else None}

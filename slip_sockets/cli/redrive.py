@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InvalidSettings
-from ..gateway.ports import Unavailable
-from ..outputs import DEPLOYED_OUTPUTS, read_outputs
-from .exits import fail
-from .show import print_json
-from .target import DEFAULT_STACK, JsonOption, complete_stack
+from ..client.outputs import DEPLOYED_OUTPUTS, read_outputs
+from ..gateway.errors import Unavailable
+from ..protocol.errors import InvalidSettings
+from .deployment import DEFAULT_STACK, JsonOption, complete_stack
+from .exit_codes import fail
+from .printing import print_json
 
 if TYPE_CHECKING:
-    from ..aws.dead_letters import DeadLetter, DeadLetters
+    from .dead_letters import DeadLetter, DeadLetters
 
 EXAMPLES = """Examples:
 
@@ -40,26 +40,31 @@ def redrive(
     ] = DEPLOYED_OUTPUTS,
     region: Annotated[str, typer.Option(help="Region of the deployment; then no outputs file is needed.")] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list them, of each message group the first ten: SQS hides the rest.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Only list them: the first ten of each message group, since SQS hides the others."
+        ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List the dead letters of a deployment, and send them again: what could not be done in 6 hours of trying.
+    """List the dead letters of a deployment, messages that failed for 6 hours, and put them back into the queue.
 
-    Each goes back into the queue, in order, or what is left of it to do. Those that cannot be read stay where they are.
+    They keep their order. Of a message that was done in part only the rest goes back. Unreadable ones stay.
     """
-    from ..aws.dead_letters import open_dead_letters
+    from .dead_letters import open_dead_letters  # needs boto3, which other commands do without
 
     found: list[DeadLetter] = []
-    total, problem = 0, None
+    totals: list[int] = []
+    problem = None
     try:
-        letters = open_dead_letters(stack, region or _region_of(stack, outputs))
-        total = letters.count()
-        asyncio.run(_redrive(letters, found, dry_run=dry_run, is_quiet=as_json))
+        region = region or _region_of(stack, outputs)
+        opening = open_dead_letters(stack, region)
+        asyncio.run(_redrive(opening, found, totals, dry_run=dry_run, is_quiet=as_json))
     except Unavailable as error:
         problem = str(error)
     except KeyboardInterrupt:
         problem = "stopped"
+    total = sum(totals)
     unreadable = sum(not letter.is_readable for letter in found)
     sent = 0 if dry_run else len(found) - unreadable
     if as_json:
@@ -70,16 +75,26 @@ def redrive(
         for line in _summary(stack, len(found), unreadable, total, dry_run=dry_run):
             typer.echo(line)
     if problem is not None:
-        what_now = "Repeat the command" if dry_run else f"{sent} were sent again; repeat the command for the others"
-        fail(f"{problem}. {what_now}")
+        how = "Repeat the command" if dry_run else f"{sent} were sent again; repeat the command for the others"
+        fail(f"{problem}. {how}")
 
 
-async def _redrive(letters: DeadLetters, found: list[DeadLetter], *, dry_run: bool, is_quiet: bool) -> None:
-    async with aclosing(letters.look() if dry_run else letters.send_again()) as each:
-        async for letter in each:
-            found.append(letter)
-            if not is_quiet:
-                typer.echo(_line(letter))
+async def _redrive(
+    opening: AbstractAsyncContextManager[DeadLetters],
+    found: list[DeadLetter],
+    totals: list[int],
+    *,
+    dry_run: bool,
+    is_quiet: bool,
+) -> None:
+    """Note letters in `found` and the total in `totals` as they come: the command may be stopped."""
+    async with opening as letters:
+        totals.append(await letters.count())
+        async with aclosing(letters.peek() if dry_run else letters.redrive()) as listed:
+            async for letter in listed:
+                found.append(letter)
+                if not is_quiet:
+                    typer.echo(_line(letter))
 
 
 _KINDS = {"close_notice": "close notice", "fan_out": "fan-out", "fan_out_chunk": "chunk"}
@@ -93,10 +108,10 @@ def _line(letter: DeadLetter) -> str:
         "%d connections": letter.connections,
         "message %s": None if letter.is_readable else letter.message_id,
     }
-    about = ", ".join(text % value for text, value in parts.items() if value is not None)
+    subject = ", ".join(text % value for text, value in parts.items() if value is not None)
     when = letter.sent_at.strftime("%Y-%m-%d %H:%M:%SZ")
     rest = ", the rest of it" if letter.is_rest else ""
-    return f"{when}  {letter.attempts:3} attempts  {_KINDS.get(letter.kind, letter.kind):12}  {about}{rest}"
+    return f"{when}  {letter.attempts:3} attempts  {_KINDS.get(letter.kind, letter.kind):12}  {subject}{rest}"
 
 
 def _summary(stack: str, found: int, unreadable: int, total: int, *, dry_run: bool) -> list[str]:
@@ -107,15 +122,17 @@ def _summary(stack: str, found: int, unreadable: int, total: int, *, dry_run: bo
     if unreadable:
         lines.append(f"{unreadable} cannot be read: left in {dead}.")
     if total > found and dry_run:
-        lines.append(f"SQS counts about {total}: it hides all but the first ten of a message group, and what another")
-        lines.append("run has in hand. Without --dry-run the command comes to all of a group.")
+        lines.append(f"SQS counts about {total}. It hides all but the first ten of a message group, and those that")
+        lines.append("another run has received. Without --dry-run the command reaches all of a group.")
     elif total > found:
-        lines.append(f"SQS counted about {total}: others may be in another run's hand, for 5 minutes at most.")
+        lines.append(
+            f"SQS counted about {total}. Another run may have received the others; it has them 5 minutes at most."
+        )
     return lines
 
 
 def _region_of(stack: str, path: Path) -> str:
-    """Raises InvalidSettings."""
+    """Return the region of a deployment. Raises InvalidSettings."""
     instead = "Deploy first, or choose the file with --outputs, or give --region"
     region = read_outputs(path, stack, instead=instead).region
     if not region:

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from .show import print_json, text_or_stdin
-from .target import (
+from .deployment import (
     ControlApiOption,
     DevOption,
     JsonOption,
@@ -17,6 +16,7 @@ from .target import (
     checked_connection_id,
     open_publisher,
 )
+from .printing import print_json, text_or_stdin
 
 EXAMPLES = """Examples:
 
@@ -26,9 +26,9 @@ cat message.json | slip-sockets send L0SM9cOFvHcCIhw= -"""
 
 
 def send(
-    connection_id: Annotated[str, typer.Argument(metavar="CONNECTION", help="Its id, as your backend is told it.")],
+    connection_id: Annotated[str, typer.Argument(metavar="CONNECTION", help="Its id, as your backend receives it.")],
     text: Annotated[
-        str, typer.Argument(metavar="TEXT", help="The text; - reads it from stdin, less the newline at its end.")
+        str, typer.Argument(metavar="TEXT", help="The text; - reads it from stdin, without the newline at its end.")
     ],
     stack: StackOption = "",
     outputs: OutputsOption = None,
@@ -39,7 +39,7 @@ def send(
 ) -> None:
     """Send a text to one connection.
 
-    The control API does not say whether there is such a connection: one that is gone is skipped, and logged there.
+    The control API does not report whether the connection exists: it skips one that is gone, and logs that.
     """
     checked_connection_id(connection_id)
     with open_publisher(control_api, stack, outputs, jwt_secret, dev=dev) as publisher:
@@ -47,4 +47,4 @@ def send(
     if as_json:
         print_json({"connectionId": connection_id, "taken": True})
     else:
-        typer.echo(f"taken for {connection_id}")
+        typer.echo(f"accepted for {connection_id}")

@@ -1,4 +1,4 @@
-"""`slip-sockets token`: the JSON Web Tokens that go with POSTs to a backend and calls of the control API."""
+"""`slip-sockets token`: the JSON Web Tokens of requests to a backend and to the control API."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Annotated, Any
 import jwt
 import typer
 
-from ..errors import InvalidSettings, InvalidToken
-from ..tokens import LIFETIME_S, Audience, is_key_of_a_pair, mint, verify
-from .exits import WRONG
-from .show import print_json
-from .target import JsonOption, SecretOption, needed_secret
+from ..protocol.errors import InvalidSettings, InvalidToken
+from ..protocol.tokens import LIFETIME_S, Audience, mint, secret_problem, verify
+from .deployment import JsonOption, SecretOption, needed_secret
+from .exit_codes import WRONG
+from .printing import print_json
 
 MINT_EXAMPLES = """Examples:
 
@@ -41,7 +41,7 @@ _AUDIENCES: dict[For, Audience] = {For.CONTROL: "ControlEvent", For.BACKEND: "We
 
 @token.command("mint", epilog=MINT_EXAMPLES)
 def mint_token(
-    for_: Annotated[For, typer.Option("--for", help="Whom it is for: the control API, or a backend.")] = For.CONTROL,
+    for_: Annotated[For, typer.Option("--for", help="Its audience: the control API, or a backend.")] = For.CONTROL,
     lifetime: Annotated[float, typer.Option(min=1, help="Seconds until it expires.")] = LIFETIME_S,
     jwt_secret: SecretOption = "",
     as_json: JsonOption = False,
@@ -57,17 +57,19 @@ def mint_token(
 
 @token.command("inspect", epilog=INSPECT_EXAMPLES)
 def inspect_token(
-    text: Annotated[str, typer.Argument(metavar="TOKEN", help="The token, `Bearer ` before it or not; - is stdin.")],
+    text: Annotated[
+        str, typer.Argument(metavar="TOKEN", help="The token, with or without `Bearer `; - reads it from stdin.")
+    ],
     jwt_secret: SecretOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a token says, and whether it is valid: exit code 2 where it is not, or nobody can tell."""
+    """Print a token's claims, and whether it is valid. The exit code is 2 if it is not, or cannot be checked."""
     given = (sys.stdin.read() if text == "-" else text).strip()
     encoded = given.split()[-1] if given else ""
     try:
         decoded = jwt.decode_complete(encoded, options={"verify_signature": False})
     except (jwt.InvalidTokenError, ValueError, RecursionError) as error:
-        raise InvalidSettings([f"that is no JSON Web Token: {error}"]) from error
+        raise InvalidSettings([f"that is not a JSON Web Token: {error}"]) from error
     claims: dict[str, Any] = decoded["payload"]
     problem = _problem(encoded, claims, jwt_secret)
     if as_json:
@@ -82,11 +84,11 @@ def inspect_token(
 
 
 def _problem(encoded: str, claims: dict[str, Any], jwt_secret: str) -> str | None:
-    """Return why nobody should accept the token, None where its audience should."""
+    """Return why the token's audience must refuse it, None if it is valid."""
     if not jwt_secret:
-        return "JWT_SECRET is not set, so the signature was not checked"
-    if is_key_of_a_pair(jwt_secret):
-        return "JWT_SECRET is a key of a pair or a certificate, so the signature was not checked"
+        return "the signature was not checked: JWT_SECRET is not set"
+    if problem := secret_problem(jwt_secret):
+        return f"the signature was not checked: JWT_SECRET {problem}"
     audience = next((known for known in _AUDIENCES.values() if claims.get("aud") == known), None)
     if audience is None:
         return f"its audience is neither {' nor '.join(_AUDIENCES.values())}"

@@ -1,1 +1,1 @@
-"""What a deployment costs in a month: a pure model of what AWS meters, over a file of prices."""
+"""The cost of a deployment in a month: a pure model of what AWS meters, over a file of prices."""

@@ -1,4 +1,4 @@
-"""How AWS counts what it charges for. Sizes are bytes, results are billed units."""
+"""How AWS meters. Sizes are bytes, results are billed units."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ WRITE_UNIT_BYTES = KIB
 READ_UNIT_BYTES = 4 * KIB
 """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html"""
 SQS_REQUEST_BYTES = 64 * KIB
-"""https://aws.amazon.com/sqs/pricing/: each 64 KB of payload is a request, of all messages of a call together."""
+"""https://aws.amazon.com/sqs/pricing/: each 64 KB of payload are a request; the messages of a call are added up."""
 FULL_CORE_MB = 1_769
-"""https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: so much memory comes with one vCPU."""
+"""https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html: with this a function has one vCPU."""
 
 _CONNECTION_ID_BYTES = 16
 _KEY_NAMES = len("connectionIdchannel")
@@ -24,7 +24,7 @@ _CONNECTED_AT_BYTES = 8
 
 
 def websocket_messages(size: int) -> int:
-    """An empty frame is one message too."""
+    """An empty text is one message too."""
     return max(1, math.ceil(size / MESSAGE_BYTES))
 
 
@@ -33,12 +33,12 @@ def http_requests(size: int) -> int:
 
 
 def write_units(item_bytes: int) -> int:
-    """Of one item of a plain write; a batch costs as much as its items one by one, and a delete by the item's size."""
+    """Units of writing one item, or of deleting one of that size. A batch costs as much as its items one by one."""
     return max(1, math.ceil(item_bytes / WRITE_UNIT_BYTES))
 
 
 def read_units(*item_bytes: int, consistent: bool) -> float:
-    """Of one call. A Query sums the sizes first and rounds then; one that finds nothing costs the least there is."""
+    """Units of one call. A Query adds up the sizes before it rounds; one that finds nothing costs the minimum."""
     units = max(1, math.ceil(sum(item_bytes) / READ_UNIT_BYTES))
     return units if consistent else units / 2
 
@@ -53,17 +53,17 @@ def gb_seconds(duration_ms: float, memory_mb: int) -> float:
 
 
 def stretched(cpu_ms: float, memory_mb: int) -> float:
-    """How long one thread takes for processor time where memory gives it a part of a core."""
+    """Return how long one thread takes for processor time, with the part of a core that comes with the memory."""
     return cpu_ms / min(1.0, memory_mb / FULL_CORE_MB)
 
 
 def connection_row_bytes(metadata_bytes: int) -> int:
-    """DynamoDB counts the names of attributes too; `slip_sockets.aws.connections` lists ours."""
+    """DynamoDB counts the names of attributes too; `slip_sockets.aws.connections` lists them."""
     names = len("connectionIdchannelmetadataconnectedAt")
     own_channel = len("$connection:") + _CONNECTION_ID_BYTES
     return names + _CONNECTION_ID_BYTES + own_channel + metadata_bytes + _CONNECTED_AT_BYTES + _TTL_BYTES
 
 
 def subscription_row_bytes(channel_bytes: int) -> int:
-    """A row in the table, and in the index, which has the same attributes."""
+    """A row in the table, or in the index, which has the same attributes."""
     return _KEY_NAMES + _CONNECTION_ID_BYTES + channel_bytes + _TTL_BYTES

@@ -1,4 +1,4 @@
-"""What a month costs, by meter and by event, and what is worth knowing about it."""
+"""The cost of a month, by meter and by event, with findings about it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Literal
 
 import msgspec
 
-from .patterns import Original, Ours, Pattern, Tally
+from . import events
 from .prices import Meter, PriceBook
+from .usage import Usage
 from .workload import SECONDS_A_MONTH, Workload
 
 FreeTier = Literal["none", "always", "first-year"]
@@ -29,17 +30,18 @@ FREE["first-year"] = FREE["always"] | {
     Meter.CONNECTION_MINUTES: 750_000,
     Meter.HTTP_REQUESTS: 1e6,
 }
-"""A month's, of the whole account; other uses of it share them. https://aws.amazon.com/free/ and the pricing pages."""
+"""Free units in a month, of the whole account: all its uses share them. https://aws.amazon.com/free/ and the pricing
+pages."""
 CALLS_PER_S = 10_000
 CONNECTS_PER_S = 500
 """An account's quotas in most regions.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html"""
 
-EventKind = Literal["connect", "frame", "disconnect", "publish", "open sockets"]
+EventKind = Literal["connect", "text", "disconnect", "publish", "open sockets"]
 
 
 class Line(msgspec.Struct, frozen=True, rename="camel"):
-    """A meter's. `share` is of the total; `source` is a URL; None says that nobody has checked the price."""
+    """A meter in a month. `share` is of the total; `source` is a URL, None if the price is not checked."""
 
     meter: str
     label: str
@@ -48,22 +50,17 @@ class Line(msgspec.Struct, frozen=True, rename="camel"):
     free: float
     usd: float
     share: float
-    original_quantity: float
-    original_usd: float
     source: str | None
 
 
 class EventLine(msgspec.Struct, frozen=True, rename="camel"):
-    """A kind of event's: how many a month, and what one of them takes."""
+    """A kind of event: how many in a month, the calls and milliseconds of one, the USD of all."""
 
     event: EventKind
     count: float
     aws_calls: int
     billed_ms: int
     usd: float
-    original_aws_calls: int
-    original_billed_ms: int
-    original_usd: float
 
 
 class Estimate(msgspec.Struct, frozen=True, rename="camel"):
@@ -75,7 +72,6 @@ class Estimate(msgspec.Struct, frozen=True, rename="camel"):
     free_tier: FreeTier
     workload: Workload
     usd: float
-    original_usd: float
     lines: list[Line]
     events: list[EventLine]
     findings: list[str]
@@ -85,26 +81,26 @@ _NAMES = ("WebSocket", "Lambda", "DynamoDB", "SQS", "CloudWatch")
 
 
 class _Bill:
-    """One gateway's month."""
+    """A month's usage and price."""
 
-    def __init__(self, pattern: Pattern, w: Workload, book: PriceBook, region: str, free: dict[Meter, float]) -> None:
-        self.tallies: dict[EventKind, Tally] = {
-            "connect": pattern.connect(w),
-            "frame": pattern.frame(w),
-            "disconnect": pattern.disconnect(w),
-            "publish": pattern.publish(w),
-            "open sockets": pattern.month(w),
+    def __init__(self, w: Workload, book: PriceBook, region: str, free: dict[Meter, float]) -> None:
+        self.usages: dict[EventKind, Usage] = {
+            "connect": events.connect(w),
+            "text": events.text(w),
+            "disconnect": events.disconnect(w),
+            "publish": events.publish(w),
+            "open sockets": events.open_sockets(w),
         }
         self.counts: dict[EventKind, float] = {
             "connect": w.connects,
-            "frame": w.frames,
+            "text": w.texts,
             "disconnect": w.connects,
             "publish": w.publishes,
             "open sockets": 1,
         }
         self.units: defaultdict[Meter, float] = defaultdict(float)
-        for event, tally in self.tallies.items():
-            for meter, units in tally.units.items():
+        for event, usage in self.usages.items():
+            for meter, units in usage.units.items():
                 self.units[meter] += self.counts[event] * units
         self.free = {meter: min(free.get(meter, 0), units) for meter, units in self.units.items()}
         prices = book.region(region)
@@ -114,18 +110,17 @@ class _Bill:
         self.total = sum(self.usd.values())
 
     def of_event(self, event: EventKind) -> float:
-        """Where tiers and free units are shared, each event has its part of them."""
+        """Return USD of all events of a kind. Events share tiers and free units in proportion."""
         return sum(
             self.usd[meter] * self.counts[event] * units / self.units[meter]
-            for meter, units in self.tallies[event].units.items()
+            for meter, units in self.usages[event].units.items()
             if self.units[meter]
         )
 
 
 def estimate(workload: Workload, book: PriceBook, *, region: str, free_tier: FreeTier = "none") -> Estimate:
     """Raises InvalidSettings where the book has no prices for the region."""
-    bill = _Bill(Ours(), workload, book, region, FREE[free_tier])
-    original = _Bill(Original(), workload, book, region, FREE[free_tier])
+    bill = _Bill(workload, book, region, FREE[free_tier])
     prices = book.region(region)
     lines = [
         Line(
@@ -133,28 +128,13 @@ def estimate(workload: Workload, book: PriceBook, *, region: str, free_tier: Fre
             label=meter.label,
             unit=meter.unit,
             quantity=bill.units[meter],
-            free=bill.free.get(meter, 0),
-            usd=bill.usd.get(meter, 0),
-            share=bill.usd.get(meter, 0) / bill.total if bill.total else 0,
-            original_quantity=original.units[meter],
-            original_usd=original.usd.get(meter, 0),
+            free=bill.free[meter],
+            usd=bill.usd[meter],
+            share=bill.usd[meter] / bill.total if bill.total else 0,
             source=book.url_of(prices.price(meter)),
         )
         for meter in Meter
-        if bill.units[meter] or original.units[meter]
-    ]
-    events = [
-        EventLine(
-            event=event,
-            count=bill.counts[event],
-            aws_calls=tally.aws_calls,
-            billed_ms=tally.billed_ms,
-            usd=bill.of_event(event),
-            original_aws_calls=original.tallies[event].aws_calls,
-            original_billed_ms=original.tallies[event].billed_ms,
-            original_usd=original.of_event(event),
-        )
-        for event, tally in bill.tallies.items()
+        if bill.units[meter]
     ]
     return Estimate(
         region=region,
@@ -163,66 +143,55 @@ def estimate(workload: Workload, book: PriceBook, *, region: str, free_tier: Fre
         free_tier=free_tier,
         workload=workload,
         usd=bill.total,
-        original_usd=original.total,
         lines=sorted(lines, key=lambda line: -line.usd),
-        events=events,
-        findings=_findings(workload, bill, original),
+        events=[
+            EventLine(event, bill.counts[event], usage.aws_calls, usage.billed_ms, bill.of_event(event))
+            for event, usage in bill.usages.items()
+        ],
+        findings=_findings(workload, bill),
     )
 
 
-def _findings(w: Workload, bill: _Bill, original: _Bill) -> list[str]:
+def _findings(w: Workload, bill: _Bill) -> list[str]:
     found = []
     if bill.total:
         top = max(bill.usd, key=lambda meter: bill.usd[meter])
         found.append(f"{bill.usd[top] / bill.total:.0%} of it is for {_named(top)}. {_advice(top, w, bill)}")
-    reached = Original().reached(w)
-    if w.publishes and reached < w.subscribers:
-        found.append(
-            f"The original would reach {reached:,} of the {w.subscribers:,} subscribers before its 10 seconds are up: "
-            "it is the cheaper for what it loses."
-        )
-    elif original.total - bill.total > 0.005:
-        found.append(f"The original's calls would cost {original.total - bill.total:,.2f} USD more.")
-    elif bill.total - original.total > 0.005:
-        found.append(
-            f"The original's calls would cost {bill.total - original.total:,.2f} USD less: "
-            "it knows no ids of publishes, has no queue and tries nothing again."
-        )
-    per_s = w.publishes_per_s * w.subscribers + w.frames / SECONDS_A_MONTH * (1 + w.answered)
+    per_s = w.publishes_per_s * w.subscribers + w.texts / SECONDS_A_MONTH * (1 + w.replied)
     if per_s > CALLS_PER_S:
         found.append(
-            f"It makes {per_s:,.0f} calls of API Gateway a second, and an account has {CALLS_PER_S:,} in most regions. "
-            "Have the quota raised first."
+            f"It makes {per_s:,.0f} calls of API Gateway a second; an account has {CALLS_PER_S:,} in most regions. "
+            "Request a higher quota first."
         )
     if w.connects / SECONDS_A_MONTH > CONNECTS_PER_S:
         found.append(
-            f"{w.connects / SECONDS_A_MONTH:,.0f} connect a second, and an account has {CONNECTS_PER_S} in a region. "
-            "Have the quota raised first."
+            f"{w.connects / SECONDS_A_MONTH:,.0f} connect a second; an account has {CONNECTS_PER_S} in a region. "
+            "Request a higher quota first."
         )
     return found
 
 
 def _named(meter: Meter) -> str:
-    """Return the label within a sentence."""
+    """Return the label as it stands within a sentence."""
     return meter.label if meter.label.startswith(_NAMES) else meter.label[0].lower() + meter.label[1:]
 
 
 def _advice(top: Meter, w: Workload, bill: _Bill) -> str:
     match top:
         case Meter.WEBSOCKET_MESSAGES:
-            delivered = w.deliveries / (w.deliveries + w.frames * (1 + w.answered))
+            published = w.deliveries / (w.deliveries + w.texts * (1 + w.replied))
             room = "" if w.text_bytes > 16_384 else ": one of 32 KB costs as much as one of a byte"
-            return f"{delivered:.0%} of the texts are publishes. Gather texts where you can{room}."
+            return f"{published:.0%} of the texts are publishes. Combine texts where you can{room}."
         case Meter.CONNECTION_MINUTES:
             usd = bill.usd[top] / w.connections
-            return f"A socket costs {usd:.4f} USD a month by being open. Close those that nobody looks at."
+            return f"A socket costs {usd:.4f} USD a month by being open. Close those of hidden pages."
         case Meter.LAMBDA_ARM64 | Meter.LAMBDA_X86:
-            billed = sum(bill.counts[event] * tally.billed_ms for event, tally in bill.tallies.items())
-            waited = sum(bill.counts[event] * tally.waiting_for_backend_ms for event, tally in bill.tallies.items())
-            return f"{waited / billed:.0%} of that time your backend is waited for: the sooner it answers, the less."
+            billed = sum(bill.counts[event] * usage.billed_ms for event, usage in bill.usages.items())
+            waited = sum(bill.counts[event] * usage.waiting_for_backend_ms for event, usage in bill.usages.items())
+            return f"{waited / billed:.0%} of that time functions wait for your backend. A faster one costs less."
         case Meter.PROVISIONED_ARM64 | Meter.PROVISIONED_X86:
-            return "It is paid whether anybody comes or not."
+            return "It costs the same without any traffic."
         case Meter.SQS_REQUESTS if not w.connections:
-            return "It is the queue being looked at while nothing is in it; within the free tier it costs nothing."
+            return "Lambda polls the queue while it is empty. The free tier covers that."
         case _:
-            return "That is unusual: look at the numbers that you gave."
+            return "That is unusual: check the numbers that you gave."

@@ -1,4 +1,4 @@
-"""The prices of AWS's regions: `prices.json` beside this file, or one of the same shape."""
+"""The prices of AWS's regions: `prices.json` in this folder, or a file of the same form."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from ..errors import InvalidSettings
+from ..protocol.errors import InvalidSettings
 
 PRICES_FILE = Path(__file__).with_name("prices.json")
 
 
 class Meter(Enum):
-    """What AWS counts: the name in the files, how we call it, what one is, and how many a price is for."""
+    """What AWS meters: its name in the files, its label, its unit, and how many units a price is for."""
 
     WEBSOCKET_MESSAGES = ("websocketMessages", "WebSocket messages", "of 32 KB", 1e6)
     CONNECTION_MINUTES = ("connectionMinutes", "Connection minutes", "minutes", 1e6)
@@ -38,16 +38,16 @@ class Meter(Enum):
 
 
 class Price(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`usd` is for a meter's `per` units, or a list of tiers: [up to so many units, price], the last up to None.
+    """`usd` is for a meter's `per` units, or a list of tiers: [upper limit in units, price]; the last limit is None.
 
-    `source` is a key of the file's sources; None says that nobody has checked the price.
+    `source` is a key of the file's sources; None if the price is not checked.
     """
 
     usd: float | list[tuple[float | None, float]]
     source: str | None = None
 
     def cost(self, quantity: float, per: float) -> float:
-        """Return USD for `quantity` units. Each tier's price is for the units that lie in it."""
+        """Return USD for `quantity` units. Each tier's price applies to the units in it."""
         tiers = self.usd if isinstance(self.usd, list) else [(None, self.usd)]
         total, begin = 0.0, 0.0
         for limit, usd in tiers:
@@ -90,19 +90,21 @@ class PriceBook(msgspec.Struct, frozen=True):
 
 
 def read_prices(path: Path = PRICES_FILE) -> PriceBook:
-    """Raises InvalidSettings where the file is missing, is none of prices, or lacks some."""
+    """Raises InvalidSettings where the file is missing, is not a price file, or lacks prices."""
     try:
         book = msgspec.json.decode(path.read_bytes(), type=PriceBook)
     except OSError as error:
         raise InvalidSettings([f"cannot read {path}: {error.strerror}"]) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidSettings([f"{path} is no file of prices: {error}"]) from error
+        raise InvalidSettings([f"{path} is not a price file: {error}"]) from error
     problems = []
     for name, region in book.regions.items():
         problems += [f"{path}: {name} has no price {m.key!r}" for m in Meter if m.key not in region.prices]
         for key, price in region.prices.items():
             if price.source is not None and price.source not in book.sources:
-                problems.append(f"{path}: {name}: {key} names the source {price.source!r}, which the file has not")
+                problems.append(
+                    f"{path}: {name}: {key} names the source {price.source!r}, which the file does not have"
+                )
             if isinstance(price.usd, list) and not _are_tiers(price.usd):
                 problems.append(f"{path}: {name}: {key} needs tiers with growing limits, the last of them null")
     if problems:

@@ -1,4 +1,4 @@
-"""How an estimate is shown in a terminal."""
+"""An estimate in a terminal."""
 
 from __future__ import annotations
 
@@ -42,7 +42,6 @@ def _meters(result: Estimate) -> Table:
     table.add_column("", style="dim", no_wrap=True)
     table.add_column("USD", justify="right", footer=_usd(result.usd), no_wrap=True)
     table.add_column("", style="cyan", no_wrap=True)
-    table.add_column("original", justify="right", style="dim", footer=_usd(result.original_usd), no_wrap=True)
     for line in result.lines:
         unchecked = " ~" if line.source is None else ""
         usd = _usd(line.usd) if line.usd or not line.free else "free"
@@ -52,7 +51,6 @@ def _meters(result: Estimate) -> Table:
             line.unit,
             Text(usd + unchecked) if not line.source else usd,
             "█" * round(line.share * _BAR_WIDTH) or ("▏" if line.usd >= _NOTICEABLE_USD else ""),
-            _usd(line.original_usd),
         )
     return table
 
@@ -64,9 +62,6 @@ def _events(result: Estimate) -> Table:
     table.add_column("USD", justify="right", no_wrap=True)
     table.add_column("calls", justify="right", no_wrap=True)
     table.add_column("ms", justify="right", no_wrap=True)
-    table.add_column("original", justify="right", style="dim", no_wrap=True)
-    table.add_column("calls", justify="right", style="dim", no_wrap=True)
-    table.add_column("ms", justify="right", style="dim", no_wrap=True)
     for event in result.events:
         of_one = event.event != "open sockets"
         if not event.count:
@@ -77,9 +72,6 @@ def _events(result: Estimate) -> Table:
             _usd(event.usd),
             f"{event.aws_calls:,}" if of_one else "",
             f"{event.billed_ms:,}" if of_one else "",
-            _usd(event.original_usd),
-            f"{event.original_aws_calls:,}" if of_one else "",
-            f"{event.original_billed_ms:,}" if of_one else "",
         )
     return table
 
@@ -87,8 +79,8 @@ def _events(result: Estimate) -> Table:
 def _notes(result: Estimate) -> list[Text]:
     free = {
         "none": "no free tier",
-        "always": "less what is always free",
-        "first-year": "less the free tier of an account's first year",
+        "always": "after the units that are always free",
+        "first-year": "after the free tier of an account's first year",
     }[result.free_tier]
     notes = [Text(f"List prices of {result.prices_of}, {free}; without taxes. --json has all numbers.", "dim")]
     sources = sorted({line.source for line in result.lines if line.source})
@@ -99,8 +91,8 @@ def _notes(result: Estimate) -> list[Text]:
     unchecked = [line.label for line in result.lines if line.source is None]
     if unchecked:
         notes.append(
-            Text(f"~ nobody has checked {len(unchecked)} of the {len(result.lines)} prices for this region. ", "yellow")
-            + Text("Look them up and give your own with --prices before you rest a budget on them.", "yellow")
+            Text(f"~ {len(unchecked)} of the {len(result.lines)} prices are not checked for this region. ", "yellow")
+            + Text("Look them up, and give your own with --prices, before you plan a budget with them.", "yellow")
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""What is asked: how many connections, how much they say and hear."""
+"""The traffic to compute the cost of."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Literal
 
 import msgspec
 
-from ..errors import InvalidSettings
-from ..events import MAX_METADATA_BYTES, MAX_TEXT_BYTES
 from ..gateway.fan_out import INLINE_LIMIT
+from ..protocol.errors import InvalidSettings
+from ..protocol.events import MAX_METADATA_BYTES, MAX_TEXT_BYTES
 
 MINUTES_A_MONTH = 30 * 24 * 60
 SECONDS_A_MONTH = MINUTES_A_MONTH * 60
 MAX_CONNECTION_MIN = 120
-"""API Gateway closes a socket then.
+"""API Gateway closes a socket at this age.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"""
 
 Architecture = Literal["arm64", "x86_64"]
@@ -23,19 +23,20 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A month of 30 days of a deployment.
 
     `connections` are open at any time, on average, each for `connection_min` minutes. Each sends `sent_per_min` texts
-    a minute; `answered` of these (0 to 1) get a text back. `publishes_per_s` go to `subscribers` each, by the control
-    API, or, with `in_answers`, from the backend's answers. A text has `text_bytes`, a backend takes `backend_ms`.
+    a minute; `replied` is the share of these (0 to 1) that get a text back. Each of `publishes_per_s` goes to
+    `subscribers`, through the control API or, with `in_replies`, in the backend's replies. A text has `text_bytes`; the
+    backend responds after `backend_ms`.
 
-    `metadata_bytes` is what is stored for a connection: the browser's headers unless the backend sets its own.
+    `metadata_bytes` is the size of a connection's metadata: the browser's headers unless the backend sets its own.
     """
 
     connections: float = 1_000
     connection_min: float = 30
     sent_per_min: float = 1
-    answered: float = 0
+    replied: float = 0
     publishes_per_s: float = 1
     subscribers: int = 20
-    in_answers: bool = False
+    in_replies: bool = False
     text_bytes: int = 200
     backend_ms: float = 50
     channels: int = 1
@@ -52,7 +53,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             "connections": (0, None),
             "connection_min": (0, MAX_CONNECTION_MIN),
             "sent_per_min": (0, None),
-            "answered": (0, 1),
+            "replied": (0, 1),
             "publishes_per_s": (0, None),
             "subscribers": (0, None),
             "text_bytes": (0, MAX_TEXT_BYTES),
@@ -69,7 +70,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             value = getattr(self, name)
             if not (least <= value and (most is None or value <= most)) or value == float("inf"):
                 allowed = f"{least:,} or more" if most is None else f"{least:,} to {most:,}"
-                problems.append(f"{_spoken(name)} is {value:g}. It must be {allowed}")
+                problems.append(f"{_in_words(name)} is {value:g}. It must be {allowed}")
         if self.connections and not self.connection_min:
             problems.append("connection minutes is 0. With connections it must be more")
         if problems:
@@ -77,11 +78,12 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def connects(self) -> float:
-        """A month's; as many disconnect."""
+        """Connects in a month; there are as many disconnects."""
         return self.connections * MINUTES_A_MONTH / self.connection_min if self.connections else 0
 
     @property
-    def frames(self) -> float:
+    def texts(self) -> float:
+        """Texts from clients in a month."""
         return self.connections * MINUTES_A_MONTH * self.sent_per_min
 
     @property
@@ -93,5 +95,5 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.publishes * self.subscribers
 
 
-def _spoken(name: str) -> str:
+def _in_words(name: str) -> str:
     return name.replace("per_min", "a minute").replace("connection_min", "connection minutes").replace("_", " ")

@@ -1,7 +1,7 @@
-"""API Gateway for a laptop: sockets become proxy events, responses become what happens on the socket.
+"""API Gateway for a laptop: sockets become events for a function, its responses become what happens on the socket.
 
-It decides nothing: that is the function's business. What it does itself is what API Gateway does itself: limits, the
-management API, and telling a client that a function has failed.
+The function decides. The edge does by itself what API Gateway does by itself: limits, the management API, and the error
+message for a client when a function has failed.
 """
 
 from __future__ import annotations
@@ -19,43 +19,35 @@ from typing import Any
 from websockets.frames import CloseCode
 from websockets.http11 import Request
 
-from ..events import is_connection_id
-from ..gateway.proxy import ProxyEvent, ProxyResponse
-from .proxy_events import (
-    ApiIdentity,
-    Client,
-    connect_event,
-    disconnect_event,
-    message_event,
-    new_connection_id,
-)
+from ..apigateway import limits
+from ..apigateway.connection_ids import is_connection_id, new_connection_id
+from ..apigateway.requests import ApiIdentity, ProxyEvent, ProxyResponse
+from ..apigateway.socket_events import Client, connect_event, disconnect_event, message_event
 from .websocket import WebSocket, text_frame
 
 log = logging.getLogger("slip_sockets.dev")
 
 Function = Callable[[ProxyEvent], Awaitable[ProxyResponse]]
-"""The Lambda function behind an event's route. It may raise: IntegrationError says what the client is told, with any
-other error that it failed."""
+"""The Lambda function behind an event's route. It may raise: an IntegrationError has the message for the client; any
+other error means that the function failed."""
 
-MAX_CONCURRENT_FRAMES = 16
-"""How many frames of one connection are with the function at once; then no more is read from it for a while."""
+MAX_CONCURRENT_TEXTS = 16
+"""Texts of one connection that the function handles at once; no more is read from it until one is done."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """API Gateway's quotas.
-    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html
-    """
+    """API Gateway's quotas."""
 
-    idle_timeout_s: float = 10 * 60
-    max_duration_s: float = 2 * 60 * 60
-    integration_timeout_s: float = 29
-    max_message_bytes: int = 128 * 1024
-    max_frame_bytes: int = 32 * 1024
+    idle_timeout_s: float = limits.IDLE_TIMEOUT_S
+    max_duration_s: float = limits.MAX_CONNECTION_S
+    integration_timeout_s: float = limits.INTEGRATION_TIMEOUT_S
+    max_message_bytes: int = limits.MAX_MESSAGE_BYTES
+    max_frame_bytes: int = limits.MAX_FRAME_BYTES
 
 
 class IntegrationError(Exception):
-    """What API Gateway itself answers a client where there is nothing to ask, or nobody it may ask."""
+    """API Gateway's own response to a client where there is no function to call, or none that it may call."""
 
     def __init__(self, status: http.HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -63,7 +55,7 @@ class IntegrationError(Exception):
 
 
 class ManagementError(Exception):
-    """The management API's error answer: an HTTP status and the error's name in AWS."""
+    """An error response of the management API: an HTTP status, and the error's name in AWS."""
 
     def __init__(self, status: http.HTTPStatus, name: str, message: str) -> None:
         super().__init__(message)
@@ -84,7 +76,7 @@ class _Peer:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionState:
-    """What GET of the management API tells. Times are Unix seconds."""
+    """The response to a GET of the management API. Times are Unix seconds."""
 
     connected_at: float
     last_active_at: float
@@ -110,7 +102,7 @@ class Edge:
         self._is_stopping = False
 
     def new_socket(self) -> WebSocket:
-        """Return the protocol for a TCP connection whose client asks for a WebSocket."""
+        """Return the protocol for the TCP connection of a client that asks for a WebSocket."""
         limits = self._limits
         return WebSocket(self, max_message_bytes=limits.max_message_bytes, max_frame_bytes=limits.max_frame_bytes)
 
@@ -120,7 +112,7 @@ class Edge:
         return list(self._peers)
 
     async def aclose(self, patience_s: float) -> None:
-        """Close all sockets (1001), tell the function, and wait for what is under way, at most `patience_s`."""
+        """Close all sockets (1001), call the function for each, and wait for it, at most `patience_s` seconds."""
         self._is_stopping = True
         for peer in list(self._peers.values()):
             peer.socket.close(CloseCode.GOING_AWAY)
@@ -129,13 +121,13 @@ class Edge:
         for task in late:
             task.cancel()
         if late:
-            log.warning("%d events were still with the function when the server stopped", len(late))
+            log.warning("the function was still handling %d events when the server stopped", len(late))
             await asyncio.gather(*late, return_exceptions=True)
         for socket in self._sockets:
             socket.abort()
 
     async def settle(self, patience_s: float) -> None:
-        """Wait until no event is with the function, at most `patience_s`."""
+        """Wait until the function handles no event, at most `patience_s` seconds."""
         deadline = time.monotonic() + patience_s
         while self._tasks and (left_s := deadline - time.monotonic()) > 0:  # a task may start another
             await asyncio.wait(self._tasks, timeout=left_s)
@@ -178,9 +170,9 @@ class Edge:
 
     def on_text(self, socket: WebSocket, text: str) -> None:
         peer = self._peer_of[socket]
-        if peer.in_flight < MAX_CONCURRENT_FRAMES:
+        if peer.in_flight < MAX_CONCURRENT_TEXTS:
             peer.in_flight += 1
-            self._start(self._deliver_frames(peer, text))
+            self._start(self._deliver_texts(peer, text))
         else:
             peer.waiting.append(text)
             socket.pause_reading()
@@ -195,7 +187,7 @@ class Edge:
     def on_lost(self, socket: WebSocket) -> None:
         self._sockets.discard(socket)
 
-    # What the function is told, and what its response does
+    # Events for the function, and what its responses do
 
     async def _connect(self, socket: WebSocket, request: Request) -> None:
         headers = list(request.headers.raw_items())
@@ -206,8 +198,8 @@ class Edge:
         event = connect_event(client, request.path, headers)
         try:
             async with asyncio.timeout(self._limits.integration_timeout_s):
-                answer = await self._function(event)
-            status = http.HTTPStatus(int(answer["statusCode"]))
+                response = await self._function(event)
+            status = http.HTTPStatus(int(response["statusCode"]))
         except TimeoutError:
             log.warning(
                 "connection %s: $connect took over %g s", client.connection_id, self._limits.integration_timeout_s
@@ -226,7 +218,7 @@ class Edge:
             socket.reject(status, _JSON, _failure(event) if status >= 500 else "")
             return
         peer = _Peer(client, socket)
-        subprotocol = (answer.get("headers") or {}).get("Sec-WebSocket-Protocol")
+        subprotocol = (response.get("headers") or {}).get("Sec-WebSocket-Protocol")
         self._peers[client.connection_id] = peer
         self._peer_of[socket] = peer
         socket.accept(subprotocol)
@@ -235,8 +227,8 @@ class Edge:
         else:
             self._arm(peer)
 
-    async def _deliver_frames(self, peer: _Peer, text: str) -> None:
-        """Hand `text` to the function, then whatever waits, one after another."""
+    async def _deliver_texts(self, peer: _Peer, text: str) -> None:
+        """Hand `text` to the function, then the waiting texts, one after another."""
         while True:
             await self._message(peer, text)
             if not peer.waiting:
@@ -248,22 +240,22 @@ class Edge:
 
     async def _message(self, peer: _Peer, text: str) -> None:
         event = message_event(peer.client, text)
-        told = _failure(event)
+        failure = _failure(event)
         try:
             async with asyncio.timeout(self._limits.integration_timeout_s):
                 await self._function(event)
             return
         except IntegrationError as error:
-            log.warning("connection %s: a frame: %s", peer.client.connection_id, error)
-            told = _failure(event, str(error))
+            log.warning("connection %s: a text: %s", peer.client.connection_id, error)
+            failure = _failure(event, str(error))
         except TimeoutError:
             log.warning(
-                "connection %s: a frame took over %g s", peer.client.connection_id, self._limits.integration_timeout_s
+                "connection %s: a text took over %g s", peer.client.connection_id, self._limits.integration_timeout_s
             )
         except Exception:
-            log.exception("connection %s: the function failed on a frame", peer.client.connection_id)
+            log.exception("connection %s: the function failed on a text", peer.client.connection_id)
         if peer.socket.is_open:
-            peer.socket.send(text_frame(told))
+            peer.socket.send(text_frame(failure))
 
     async def _disconnect(self, peer: _Peer, code: int, reason: str) -> None:
         try:
@@ -279,11 +271,11 @@ class Edge:
     # Idle and total time
 
     def _arm(self, peer: _Peer) -> None:
-        """Close the socket when one of its two limits has passed, or look again when it may have."""
+        """Close the socket if one of its two limits has passed; otherwise check again when the next one can have."""
         loop = asyncio.get_running_loop()
-        life_left_s = peer.client.connected_at + self._limits.max_duration_s - time.time()
+        total_left_s = peer.client.connected_at + self._limits.max_duration_s - time.time()
         idle_left_s = peer.socket.last_active_at + self._limits.idle_timeout_s - loop.time()
-        left_s = min(life_left_s, idle_left_s)
+        left_s = min(total_left_s, idle_left_s)
         if left_s > 0:
             peer.limit = loop.call_later(left_s, self._arm, peer)
         else:
@@ -300,9 +292,5 @@ _JSON = {"Content-Type": "application/json"}
 
 def _failure(event: ProxyEvent, message: str = "Internal server error") -> str:
     context = event["requestContext"]
-    told = {
-        "message": message,
-        "connectionId": context["connectionId"],
-        "requestId": context["requestId"],
-    }
-    return json.dumps(told)
+    body = {"message": message, "connectionId": context["connectionId"], "requestId": context["requestId"]}
+    return json.dumps(body)

@@ -1,4 +1,4 @@
-"""One port for WebSockets and HTTP: each new TCP connection goes to whoever its first request is for."""
+"""One port for WebSockets and HTTP: routes each TCP connection by its first request to the one or the other."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from typing import cast
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*websocket", re.IGNORECASE)
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TIMEOUT_S = 10.0
-"""How long a client may take over the head of its first request, however busily it sends."""
+"""How long a client may take for the head of its first request, even if it keeps sending."""
 MAX_WAITING = 4096
-"""How many may be about it at once; then the one that has taken longest is cut off."""
+"""Connections without a whole head at once. Beyond it, the one that has waited longest is cut off."""
 LINGER_S = 2.0
-"""How long a refused client may go on sending: cut off at once, it may lose its answer. RFC 9112, section 9.6."""
+"""How long a refused client may go on sending: if it is cut off at once, it may lose the response. RFC 9112, section
+9.6."""
 
 
 class FrontDoor(asyncio.Protocol):
-    """Reads a connection's first request head and hands the connection on, with what was read.
+    """Reads the head of a connection's first request, and hands the connection over with the bytes read so far.
 
-    While it waits for the head, it is in `waiting`, after those that have waited longer.
+    While it waits for the head it is in `waiting`, behind those that have waited longer.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class FrontDoor(asyncio.Protocol):
         if self._is_refused:
             return
         self._head += data
-        while self._head.startswith(b"\r\n"):  # not of a request; RFC 9112, section 2.2
+        while self._head.startswith(b"\r\n"):  # not part of a request; RFC 9112, section 2.2
             del self._head[:2]
         end = self._head.find(b"\r\n\r\n")
         if end < 0:
@@ -77,14 +78,14 @@ class FrontDoor(asyncio.Protocol):
     def _give_up(self) -> None:
         if self._head:
             self._refuse(http.HTTPStatus.REQUEST_TIMEOUT)
-        else:  # a browser opens connections that it may not use, and would take an answer for the next request's
+        else:  # a browser opens connections in advance, and would take a response as that to its next request
             self.abort()
 
     def _refuse(self, status: http.HTTPStatus) -> None:
         body = json.dumps({"message": status.phrase})
         head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
         self._transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        with suppress(OSError):  # the client has just cut the connection: connection_lost is to come
+        with suppress(OSError):  # the client has just cut the connection: connection_lost will be called
             self._transport.write_eof()
         self._is_refused = True
         self._timer.cancel()

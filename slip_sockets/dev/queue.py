@@ -5,86 +5,105 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ..gateway.plan import RETRY_FOR_S, retry_pause_s
-from ..gateway.ports import Clock, Deferred, Keep, NotDone
+from ..gateway.deferred import Deferred
+from ..gateway.ports import Clock
+from ..gateway.values import Done
+from ..gateway.worker import DeadLetter, Retry, Worker
 
 log = logging.getLogger("slip_sockets.dev")
 
+SHARDS = 8
+DEDUPLICATION_S = 5 * 60.0
+"""As SQS FIFO.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html"""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A message, and its own Checkpoint."""
+
+    message: Deferred
+    remaining: Deferred | None = None
+
+    async def save(self, remaining: Deferred) -> None:
+        self.remaining = remaining
+
+    async def load(self) -> Deferred | None:
+        return self.remaining
+
 
 class MemoryQueue:
-    """A Queue whose worker is a task for each group with messages waiting: in order there, side by side otherwise.
+    """The port Queue, with a task for each group that has messages: in order there, side by side otherwise.
 
-    A message that fails rests (1 s, doubled each time to 15 minutes) and is tried again for 6 hours, then it is a dead
-    letter. `handle` does the work; it must be set before the first message comes.
+    `worker` must be set before the first message comes.
     """
 
-    handle: Callable[[Deferred, Keep], Awaitable[None]]
+    shards = SHARDS
+    worker: Worker
 
     def __init__(self, clock: Clock) -> None:
         self.dead_letters: list[Deferred] = []
         self._clock = clock
-        self._groups: dict[str, deque[Deferred]] = {}
-        self._workers: set[asyncio.Task[None]] = set()
+        self._groups: dict[str, deque[_Waiting]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._seen: dict[tuple[str, str], float] = {}  # when each group and deduplication id was put, oldest first
 
     async def put(self, messages: Sequence[Deferred]) -> None:
+        now = self._clock.now()
+        self._forget_ids(now - DEDUPLICATION_S)
         for message in messages:
-            group = self._groups.get(message.group)
-            if group is None:
-                self._groups[message.group] = group = deque()
-                worker = asyncio.create_task(self._work(message.group, group))
-                self._workers.add(worker)
-                worker.add_done_callback(self._workers.discard)
-            group.append(message)
+            key = (message.group, message.deduplication_id)
+            if key not in self._seen:
+                self._seen[key] = now
+                self._put(message)
 
     def __len__(self) -> int:
-        """Return how many groups have messages that wait or are being handled."""
+        """The number of groups with messages that wait or are being handled."""
         return len(self._groups)
 
     async def aclose(self) -> None:
-        """Stop. What still waits is lost, and said."""
-        for worker in self._workers:
-            worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
+        """Stop. Messages that still wait are lost; their number is logged."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         lost = sum(map(len, self._groups.values()))
         if lost:
             log.warning("%d deferred messages are lost with this server", lost)
+        self._groups.clear()
 
-    async def _work(self, name: str, group: deque[Deferred]) -> None:
+    def _forget_ids(self, until: float) -> None:
+        while self._seen and self._seen[oldest := next(iter(self._seen))] <= until:
+            del self._seen[oldest]
+
+    def _put(self, message: Deferred) -> None:
+        group = self._groups.get(message.group)
+        if group is None:
+            self._groups[message.group] = group = deque()
+            task = asyncio.create_task(self._work(message.group, group))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        group.append(_Waiting(message))
+
+    async def _work(self, name: str, group: deque[_Waiting]) -> None:
         while group:
             await self._finish(group[0])
             group.popleft()
         del self._groups[name]
 
-    async def _finish(self, message: Deferred) -> None:
-        since = self._clock.now()
-        attempt = 0
-        subject = f"a deferred {message.__struct_config__.tag} of group {message.group}"
-
-        async def keep(rest: Deferred) -> None:
-            nonlocal message
-            message = rest
-
+    async def _finish(self, waiting: _Waiting) -> None:
+        attempt = 1
         while True:
-            handled = message
-            try:
-                await self.handle(handled, keep)
-                return
-            except NotDone as error:
-                if error.rest != handled:
-                    message = error.rest
-                if error.has_advanced:
-                    await asyncio.sleep(0)
-                    continue
-                reason = str(error)
-            except Exception as error:
-                log.exception("%s failed", subject)
-                reason = repr(error)
-            attempt += 1
-            pause_s = retry_pause_s(attempt)
-            if self._clock.now() + pause_s - since > RETRY_FOR_S:
-                log.error("%s is dead: %s", subject, reason)
-                self.dead_letters.append(message)
-                return
-            await self._clock.sleep(pause_s)
+            match await self.worker.attempt(waiting.message, attempt, waiting, deadline=float("inf")):
+                case Done():
+                    return
+                case Retry(after_s):
+                    await self._clock.sleep(after_s)
+                    attempt += 1
+                case DeadLetter():
+                    message = waiting.remaining or waiting.message
+                    log.error("%s: a %s is a dead letter", message.subject, message.kind)
+                    self.dead_letters.append(message)
+                    return

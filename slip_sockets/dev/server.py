@@ -15,22 +15,29 @@ from pathlib import Path
 import msgspec
 from aiohttp import web
 
-from ..errors import InvalidSettings
-from ..gateway.backend import TIMEOUT_S, Backend
-from ..gateway.gateway import Gateway
-from ..gateway.ports import ConnectionStore, HttpClient, Management, Queue, SystemClock
-from ..gateway.proxy import ProxyEvent, ProxyResponse, response
-from ..tokens import mint
-from .edge import Edge, Function, Limits, ManagementError
+from ..apigateway.functions import control_function, websocket_function
+from ..apigateway.http_events import http_event
+from ..apigateway.limits import BACKEND_TIMEOUT_S
+from ..apigateway.requests import ApiIdentity, ProxyEvent, ProxyResponse, proxy_response
+from ..gateway.gateway import Gateway, Ports, build_gateway
+from ..gateway.observer import Observers
+from ..gateway.ports import SystemClock
+from ..http.backend_client import BackendClient
+from ..protocol.errors import InvalidSettings
+from ..slip.backend import SlipBackend
+from ..slip.publish import SlipPublish
+from .channels import MemoryChannels
+from .connections import MemoryConnections
+from .edge import Edge, Function, Limits
 from .front_door import FrontDoor
-from .http_client import AiohttpClient
 from .http_server import http_log, read_body
 from .inspector.inspector import Inspector
 from .inspector.routes import PREFIX, Serving
-from .management import EdgeManagement, management_routes
-from .memory import MemoryConnectionStore
-from .proxy_events import ApiIdentity, http_event
+from .inspector.serving import serving_of
+from .management_api import management_routes
+from .metrics import Metrics
 from .queue import MemoryQueue
+from .sender import EdgeSender
 
 log = logging.getLogger("slip_sockets.dev")
 
@@ -41,17 +48,19 @@ MAX_CONTROL_EVENT_BYTES = 6 * 1024 * 1024
 https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 CONTROL_TIMEOUT_S = 30.0
 IDLE_CONNECTION_S = 75.0
-"""How long a kept connection may be without a whole request: a head that comes slowly counts as none."""
+"""How long a kept connection may be without a whole request. A head that arrives slowly does not count as one."""
 BACKLOG = 1024
+MAX_BACKEND_CALLS = 100
+"""Calls of the backend at once: a development backend takes few. On AWS there is no limit but that of functions."""
 STOP_PATIENCE_S = 5.0
-"""How long stopping waits for the backend to be told who has left."""
+"""How long stopping waits for the backend to have each CLOSE."""
 
 
 @dataclass(frozen=True, slots=True)
 class DevSettings:
-    """What a development server needs to know. `port` 0 takes a free one. `outputs_path` is written at start.
+    """The settings of a development server. `port` 0 takes a free one. `outputs_path` is written at start.
 
-    With `inspector` there is a page at `/_inspector` that shows what happens and can act, for whoever reaches it.
+    With `inspector` there is a page at `/_inspector` that shows what happens and can act, for anybody who reaches it.
     """
 
     target_url: str
@@ -61,7 +70,7 @@ class DevSettings:
     host: str = "127.0.0.1"
     port: int = 8787
     limits: Limits = field(default_factory=Limits)
-    backend_timeout_s: float = TIMEOUT_S
+    backend_timeout_s: float = BACKEND_TIMEOUT_S
     outputs_path: Path | None = None
     inspector: bool = False
 
@@ -72,9 +81,11 @@ class DevServer:
     def __init__(self, settings: DevSettings) -> None:
         self.settings = settings
         self._clock = SystemClock()
-        self.store = MemoryConnectionStore(self._clock)
+        self.connections = MemoryConnections(self._clock)
+        self._channels = MemoryChannels(self._clock)
+        self.metrics = Metrics()
         self.queue = MemoryQueue(self._clock)
-        self._client: AiohttpClient
+        self._client: BackendClient
         self._runner: web.AppRunner
         self._listener: asyncio.Server
         self.edge: Edge
@@ -119,23 +130,23 @@ class DevServer:
         }
 
     async def start(self) -> None:
-        """Listen. Raises InvalidSettings where the port cannot be had, or the outputs file not written."""
+        """Listen. Raises InvalidSettings where it cannot listen at the port, or not write the outputs file."""
         settings = self.settings
         try:
             self._listener = await asyncio.get_running_loop().create_server(
                 self._front_door, settings.host, settings.port, backlog=BACKLOG, start_serving=False
             )
         except OSError as error:
-            raise InvalidSettings([_why_not_listening(settings, error)]) from error
+            raise InvalidSettings([_listening_problem(settings, error)]) from error
         self.port = self._listener.sockets[0].getsockname()[1]
         api = ApiIdentity("local", "live", f"{self._host}:{self.port}")
-        self._client = AiohttpClient(settings.backend_timeout_s)
+        self._client = BackendClient(self._clock, settings.backend_timeout_s, max_at_once=MAX_BACKEND_CALLS)
         self.edge = Edge(self._websocket_function, api, settings.limits)
         app = web.Application(client_max_size=MAX_CONTROL_BYTES)
         self._wire(self._inspector)
         if self._inspector is not None:
             self._inspector.attach()
-            app.add_routes(self._inspector.routes(self._inspected()))
+            app.add_routes(self._inspector.routes(self._serving()))
         app.add_routes(management_routes(self.edge))
         app.add_routes([web.post("/control", self._control), web.post("/control/{tail:.*}", self._control)])
         app.router.add_route("*", "/{tail:.*}", _not_found)
@@ -144,14 +155,14 @@ class DevServer:
             access_log=None,
             logger=http_log,
             keepalive_timeout=IDLE_CONNECTION_S,
-            auto_decompress=False,  # nor does API Gateway
+            auto_decompress=False,  # API Gateway does not either
         )
         await self._runner.setup()
         try:
             await self._listener.start_serving()
         except OSError as error:
             await self.aclose()
-            raise InvalidSettings([_why_not_listening(settings, error)]) from error
+            raise InvalidSettings([_listening_problem(settings, error)]) from error
         if settings.outputs_path is None:
             return
         try:
@@ -163,33 +174,47 @@ class DevServer:
 
     def _wire(self, inspector: Inspector | None) -> None:
         """Put the gateway between its ports and the functions that lead into it, and the inspector in between."""
-        client: HttpClient = self._client
-        store: ConnectionStore = self.store
-        management: Management = EdgeManagement(self.edge, self._clock)
-        queue: Queue = self.queue
-        if inspector is not None:
-            client, store = inspector.client(client), inspector.store(store)
-            management, queue = inspector.management(management), inspector.queue(queue)
-        settings = self.settings
-        secrets = (settings.jwt_secret, *settings.previous_secrets)
-        self.gateway = gateway = Gateway(
-            backend=Backend(settings.target_url, lambda: secrets, client, self._clock),
-            store=store,
-            management=management,
-            queue=queue,
+        ports = Ports(
+            connections=self.connections,
+            subscriptions=self.connections,
+            claims=self._channels,
+            marks=self._channels,
+            sender=EdgeSender(self.edge, self._clock),
+            queue=self.queue,
+            http=self._client,
             clock=self._clock,
-            secrets=lambda: secrets,
         )
-        self._on_websocket_event: Function = gateway.on_websocket_event
-        self._on_control_event: Function = gateway.on_control_event
-        self.queue.handle = gateway.on_deferred
+        settings = self.settings
+        all_secrets = (settings.jwt_secret, *settings.previous_secrets)
+
+        async def secrets() -> Sequence[str]:
+            return all_secrets
+
+        self.gateway = gateway = build_gateway(
+            ports if inspector is None else inspector.ports(ports),
+            target_url=settings.target_url,
+            secrets=secrets,
+            backend_protocol=SlipBackend(),
+            publish_protocol=SlipPublish(),
+            observer=self.metrics if inspector is None else Observers(self.metrics, inspector.recorder),
+        )
+
+        async def on_websocket_event(event: ProxyEvent) -> ProxyResponse:
+            return await websocket_function(gateway.sockets, event)
+
+        async def on_control_event(event: ProxyEvent) -> ProxyResponse:
+            return await control_function(gateway.control, event)
+
+        self._on_websocket_event: Function = on_websocket_event
+        self._on_control_event: Function = on_control_event
+        self.queue.worker = gateway.worker
         if inspector is not None:
-            self._on_websocket_event = inspector.websocket_function(gateway.on_websocket_event)
-            self._on_control_event = inspector.control_function(gateway.on_control_event)
-            self.queue.handle = inspector.deferred(gateway.on_deferred)
+            self._on_websocket_event = inspector.websocket_function(on_websocket_event)
+            self._on_control_event = inspector.control_function(on_control_event)
+            self.queue.worker = inspector.worker(gateway.worker)
 
     async def aclose(self) -> None:
-        """Close all sockets (1001), tell the backend of each, and stop."""
+        """Close all sockets (1001), send the backend a CLOSE for each, and stop."""
         if self._inspector is not None:
             self._inspector.end_streams()
         self._listener.close()
@@ -227,77 +252,51 @@ class DevServer:
             source_ip=request.remote or "",
             body=await read_body(request),
         )
-        answer = await self._control_function(event)
-        return web.Response(status=answer["statusCode"], headers=answer["headers"], body=answer["body"].encode())
+        response = await self._control_function(event)
+        body = response["body"].encode()
+        return web.Response(status=response["statusCode"], headers=response["headers"], body=body)
 
     async def _control_function(self, event: ProxyEvent) -> ProxyResponse:
-        """Do as the HTTP API does where its function cannot be called, takes too long, or fails."""
+        """Call the function, and respond as the HTTP API does where it cannot be called, takes too long, or fails."""
         json_type = {"Content-Type": "application/json; charset=utf-8"}
         if len(msgspec.json.encode(event)) > MAX_CONTROL_EVENT_BYTES:
             too_large = http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            return response(too_large, json_type, '{"message": "Request Entity Too Large"}')
+            return proxy_response(too_large, json_type, '{"message": "Request Entity Too Large"}')
         try:
             async with asyncio.timeout(CONTROL_TIMEOUT_S):
                 return await self._on_control_event(event)
         except TimeoutError:
             log.warning("the control function took over %g s", CONTROL_TIMEOUT_S)
-            return response(http.HTTPStatus.SERVICE_UNAVAILABLE, json_type, '{"message": "Service Unavailable"}')
+            return proxy_response(http.HTTPStatus.SERVICE_UNAVAILABLE, json_type, '{"message": "Service Unavailable"}')
         except Exception:
             log.exception("the control function failed")
-            return response(http.HTTPStatus.INTERNAL_SERVER_ERROR, json_type, '{"message": "Internal Server Error"}')
+            return proxy_response(
+                http.HTTPStatus.INTERNAL_SERVER_ERROR, json_type, '{"message": "Internal Server Error"}'
+            )
 
-    # For the inspector
-
-    def _inspected(self) -> Serving:
-        return Serving(
+    def _serving(self) -> Serving:
+        """Return what the inspector's page shows of this server."""
+        return serving_of(
             urls=lambda: {
                 "webSocket": self.websocket_url,
                 "controlApi": self.control_api,
                 "backend": self.settings.target_url,
                 "stack": self.settings.stack_name,
             },
-            connection_ids=lambda: self.edge.connection_ids,
-            connection=self._look_at,
-            control=self._control_by_hand,
+            edge=self.edge,
+            connections=self.connections,
+            metrics=self.metrics,
+            control=self._control_function,
+            domain_name=f"{self._host}:{self.port}",
+            secret=self.settings.jwt_secret,
         )
-
-    def _look_at(self, connection_id: str) -> dict[str, object] | None:
-        """Return what there is to know of a connection, None where it is not open."""
-        try:
-            state = self.edge.get(connection_id)
-        except ManagementError:
-            return None
-        metadata, channels = self.store.look(connection_id)
-        return {
-            "id": connection_id,
-            "connectedAt": state.connected_at,
-            "ip": state.source_ip,
-            "userAgent": state.user_agent,
-            "metadata": None if metadata is None else metadata.decode(),
-            "channels": channels,
-        }
-
-    async def _control_by_hand(self, body: bytes) -> tuple[int, str]:
-        """Perform a batch as if somebody who has the secret had posted it."""
-        token = mint("ControlEvent", self.settings.jwt_secret)
-        event = http_event(
-            ApiIdentity("local", "$default", f"{self._host}:{self.port}"),
-            method="POST",
-            path="/control",
-            query="",
-            headers=[("Content-Type", "application/json"), ("Authorization", f"Bearer {token}")],
-            source_ip=self.settings.host,
-            body=body,
-        )
-        answer = await self._control_function(event)
-        return answer["statusCode"], answer["body"]
 
 
 async def _not_found(request: web.Request) -> web.Response:
     return web.json_response({"message": "Not Found"}, status=http.HTTPStatus.NOT_FOUND)
 
 
-def _why_not_listening(settings: DevSettings, error: OSError) -> str:
+def _listening_problem(settings: DevSettings, error: OSError) -> str:
     place = f"{settings.host} port {settings.port}"
     if error.errno == errno.EADDRINUSE:
         return f"{place} is in use by another program. Stop it, or choose another port with --port."

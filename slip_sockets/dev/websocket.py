@@ -1,4 +1,8 @@
-"""One client's WebSocket on asyncio: bytes from and to the network. The protocol is the `websockets` library's."""
+"""One client's WebSocket on asyncio: bytes from and to the network. The protocol is the `websockets` library's.
+
+Its own asyncio server does not fit: here a handshake gets its response only after $connect has returned, a text message
+becomes bytes once for all its receivers, and a socket takes 12 KB of memory.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +20,28 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 WRITE_BUFFER_BYTES = 1024 * 1024
-"""What a client may leave unread before it takes no more."""
+"""Unread bytes beyond which a client is not sent to."""
 STALLED_AFTER_S = 10.0
-"""How long it may take no more, or leave a close frame unanswered, before it is cut off."""
+"""Time after which a client is cut off that reads nothing, or does not respond to a close frame."""
 
 
 class Listener(TypingProtocol):
-    """Who is told of what a client does."""
+    """Receives what a client does."""
 
     def on_handshake(self, socket: WebSocket, request: Request) -> None:
-        """The client asks to connect, in proper form. `socket` reads nothing more before `accept` or `reject`."""
+        """The client asks to connect, with a valid handshake. `socket` stops reading until `accept` or `reject`."""
 
     def on_text(self, socket: WebSocket, text: str) -> None: ...
 
     def on_closed(self, socket: WebSocket, code: int, reason: str) -> None:
-        """Once for each accepted socket: it is closed, whoever closed it, and nothing can be sent any more."""
+        """Called once for each accepted socket when either side has closed it. It can no longer send."""
 
     def on_lost(self, socket: WebSocket) -> None:
-        """Once for each socket: its TCP connection has ended."""
+        """Called once for each socket when its TCP connection has ended."""
 
 
 def text_frame(data: str | bytes) -> bytes:
-    """Return the bytes of a text frame from server to client; they are the same for every client."""
+    """Return the bytes of a text message from server to client. They are the same for every client."""
     return Frame(Opcode.TEXT, data.encode() if isinstance(data, str) else data).serialize(mask=False)
 
 
@@ -46,7 +50,7 @@ class WebSocket(asyncio.Protocol):
 
     def __init__(self, listener: Listener, *, max_message_bytes: int, max_frame_bytes: int) -> None:
         self.listener = listener
-        """May be exchanged for another in its `on_handshake`."""
+        """Its `on_handshake` may replace it."""
         self._protocol = ServerProtocol(max_size=(max_message_bytes, max_frame_bytes))
         self._transport: asyncio.Transport
         self._message: list[bytes] = []
@@ -57,12 +61,12 @@ class WebSocket(asyncio.Protocol):
         self._may_read = True
         self.is_open = False
         self.is_writable = True
-        """False while the client leaves too much unread."""
+        """False while the client leaves more than WRITE_BUFFER_BYTES unread."""
         self.last_active_at = 0.0
-        """Loop time at which data last went either way; pings and pongs do not count."""
+        """Loop time of the last text in either direction; pings and pongs do not count."""
 
     def accept(self, subprotocol: str | None) -> None:
-        """Answer the handshake with 101."""
+        """Respond to the handshake with 101."""
         if self._handshake is None:
             raise AssertionError("accept comes after on_handshake")
         self.is_open = True
@@ -74,7 +78,7 @@ class WebSocket(asyncio.Protocol):
         asyncio.get_running_loop().call_soon(self._begin)
 
     def reject(self, status: int, headers: Mapping[str, str] | None = None, body: str = "") -> None:
-        """Answer the handshake with an error."""
+        """Respond to the handshake with an error."""
         response = self._protocol.reject(http.HTTPStatus(status), body)
         for name, value in (headers or {}).items():
             del response.headers[name]
@@ -84,12 +88,12 @@ class WebSocket(asyncio.Protocol):
         self._transport.close()
 
     def send(self, frame: bytes) -> None:
-        """Send a whole frame, as from `text_frame`."""
+        """Send a frame, such as `text_frame` returns."""
         self._touch()
         self._transport.write(frame)
 
     def close(self, code: int, reason: str = "") -> None:
-        """Close with a close frame; the client has a while to answer it."""
+        """Send a close frame. The client has STALLED_AFTER_S to respond."""
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
             self._flush()
@@ -128,7 +132,7 @@ class WebSocket(asyncio.Protocol):
     def eof_received(self) -> None:
         self._protocol.receive_eof()
         self._handle_events()
-        # The transport closes now, and takes nothing more even where the client has left much unread.
+        # The transport closes now, and accepts no more data, even if the client has left much unread.
         self._closed(CloseCode.ABNORMAL_CLOSURE, "")
         self._cut_off_after(STALLED_AFTER_S)
 
@@ -139,7 +143,7 @@ class WebSocket(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.is_writable = False
-        self._update_reading()  # answers to its pings would pile up
+        self._update_reading()  # pongs for its pings would pile up
         self._cut_off_after(STALLED_AFTER_S)
 
     def resume_writing(self) -> None:
@@ -148,10 +152,10 @@ class WebSocket(asyncio.Protocol):
         if self.is_open:
             self._stop_timer()
 
-    # What the client sent
+    # Data from the client
 
     def _until_end_of_head(self, data: bytes) -> bytes:
-        """Keep what stands behind the head: the client should wait for its answer, and the library knows no other."""
+        """Keep bytes after the head: the client should wait for the response, and the library expects that it does."""
         known = len(self._head)
         self._head += data
         end = self._head.find(b"\r\n\r\n", max(known - 3, 0))
@@ -176,16 +180,16 @@ class WebSocket(asyncio.Protocol):
                 self._handle_frame(event)
         is_refused = self._protocol.state is State.CONNECTING and self._protocol.close_expected()
         fault = self._protocol.handshake_exc
-        if is_refused and isinstance(fault, InvalidMessage):  # the library says nothing to what is no HTTP
-            self._transport.write(self._refusal(f"{fault}: {fault.__cause__}").serialize())
+        if is_refused and isinstance(fault, InvalidMessage):  # the library has no response to bytes that are not HTTP
+            self._transport.write(self._error_response(f"{fault}: {fault.__cause__}").serialize())
         self._flush()
         if is_refused:
             self._transport.close()
-        if self._protocol.close_sent is not None:  # the library closed: a fault of the client's
+        if self._protocol.close_sent is not None:  # the library closed because of a fault of the client
             self._closed(self._protocol.close_sent.code, self._protocol.close_sent.reason)
 
     def _handle_handshake(self, request: Request) -> None:
-        response = self._answer(request)
+        response = self._response_to(request)
         if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
             self._handshake = response
             self.pause_reading()
@@ -193,19 +197,19 @@ class WebSocket(asyncio.Protocol):
         else:
             self._protocol.send_response(response)
 
-    def _answer(self, request: Request) -> Response:
-        """Return the answer to a handshake, whose first fault decides. RFC 6455, section 4.2."""
-        if len(request.headers.get_all("Host")) != 1:  # the library leaves that to whoever speaks HTTP
-            return self._refusal("a request needs one Host header")
+    def _response_to(self, request: Request) -> Response:
+        """Return the response to a handshake; its first fault decides. RFC 6455, section 4.2."""
+        if len(request.headers.get_all("Host")) != 1:  # the library leaves that to the HTTP server
+            return self._error_response("a request needs one Host header")
         response = self._protocol.accept(request)
         match self._protocol.handshake_exc:
             case InvalidHeaderValue(name="Sec-WebSocket-Version"):
-                response = self._refusal("another version of WebSocket", http.HTTPStatus.UPGRADE_REQUIRED)
+                response = self._error_response("another version of WebSocket", http.HTTPStatus.UPGRADE_REQUIRED)
                 response.headers["Upgrade"] = "websocket"
                 response.headers["Sec-WebSocket-Version"] = "13"
         return response
 
-    def _refusal(self, why: str, status: http.HTTPStatus = http.HTTPStatus.BAD_REQUEST) -> Response:
+    def _error_response(self, why: str, status: http.HTTPStatus = http.HTTPStatus.BAD_REQUEST) -> Response:
         return self._protocol.reject(status, f"Failed to open a WebSocket connection: {why}.\n")
 
     def _handle_frame(self, frame: Frame) -> None:
@@ -213,7 +217,7 @@ class WebSocket(asyncio.Protocol):
             return
         match frame.opcode:
             case Opcode.TEXT | Opcode.CONT:
-                if frame.data:  # empty fragments count for no limit, and there may be no end of them
+                if frame.data:  # empty fragments do not count against the limit, and may come without end
                     self._message.append(bytes(frame.data))
                 if frame.fin:
                     self._handle_text(b"".join(self._message))
@@ -243,9 +247,9 @@ class WebSocket(asyncio.Protocol):
             if data:
                 self._transport.write(data)
             elif self._transport.can_write_eof():
-                with suppress(OSError):  # the client has just cut the connection: connection_lost is to come
+                with suppress(OSError):  # the client has just cut the connection: connection_lost will be called
                     self._transport.write_eof()
-        if self._protocol.close_expected() and self._timer is None:  # what a client still sends wins it no time
+        if self._protocol.close_expected() and self._timer is None:  # data from the client does not prolong it
             self._cut_off_after(STALLED_AFTER_S)
 
     def _update_reading(self) -> None:

@@ -1,89 +1,80 @@
-"""One POST to the application's backend for each socket event, and what its answer is worth."""
+"""Calls the application's backend: one POST for the events of a connection, and the actions that its reply asks for."""
 
 from __future__ import annotations
 
-import http
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 
-from ..errors import InvalidEvents, SlipSocketsError
-from ..events import AnswerEvent, SocketEvent, decode_answer, encode_request
-from ..tokens import mint
-from .ports import Clock, HttpAnswerTooLarge, HttpClient, HttpError, HttpTimeout, Secrets, Unavailable
+import msgspec
 
-MAX_ANSWER_BYTES = 10 * 1024 * 1024
-TIMEOUT_S = 25.0
-"""Shorter than API Gateway's integration limit of 29 s, with time left to act on the answer.
-https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"""
-CONTENT_TYPE = "application/websocket-events"
+from ..protocol.events import Action, Open, SocketEvent
+from .dialects import BackendProtocol, Opening
+from .errors import BackendFailed, BackendFault, HttpError, HttpFailure, Unavailable
+from .observer import NO_OBSERVER, Observer
+from .ports import Clock, HttpClient, Secrets
+from .values import Connect, HttpResponse
 
-
-class BackendFailed(SlipSocketsError):
-    """The backend was not told, or its answer is no answer.
-
-    `status` is what API Gateway is told, and with it a client that waits to be let in. `retryable` says whether the
-    same event may fare better later.
-    """
-
-    def __init__(self, message: str, *, status: http.HTTPStatus, retryable: bool) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retryable = retryable
+MAX_RESPONSE_BYTES = 10 * 1024 * 1024
 
 
-def read_answer(status: int, body: bytes) -> Sequence[AnswerEvent]:
-    """Return the events of a backend's answer; an empty body is none. Raises BackendFailed."""
-    if not 200 <= status < 300:
-        retryable = status == http.HTTPStatus.TOO_MANY_REQUESTS or status >= 500
-        raise BackendFailed(f"answered {status}", status=http.HTTPStatus.INTERNAL_SERVER_ERROR, retryable=retryable)
-    if not body.strip():
-        return []
-    try:
-        return decode_answer(body)
-    except InvalidEvents as error:
-        detail = f"answered {status} with a body that is not valid: {error}"
-        raise BackendFailed(detail, status=http.HTTPStatus.BAD_REQUEST, retryable=False) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """The application at `target_url`. The first of `secrets` signs what it is told."""
+class Backend(msgspec.Struct, frozen=True):
+    """The application at `target_url`, which speaks `protocol`. The first of `secrets` signs."""
 
     target_url: str
+    protocol: BackendProtocol
     secrets: Secrets
     client: HttpClient
     clock: Clock
+    observer: Observer = NO_OBSERVER
 
-    async def tell(self, connection_id: str, metadata: bytes | None, event: SocketEvent) -> Sequence[AnswerEvent]:
-        """Return the backend's answer; an empty body is no events. `metadata` is JSON. Raises BackendFailed."""
+    async def open(self, connect: Connect, metadata: bytes) -> Opening:
+        """Ask whether a client may connect. Raises BackendFailed or NotAccepted."""
+        actions = await self.call(connect.connection_id, metadata, [Open(connect.connection_id)])
+        return self.protocol.opening(connect, actions)
+
+    async def call(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> Sequence[Action]:
+        """Send events and return what the reply asks for. `metadata` is JSON. Raises BackendFailed."""
+        began = time.perf_counter()
+        failure: BackendFailed | None = None
         try:
-            token = mint("WebSocketEvent", self.secrets()[0], now=self.clock.now())
-        except Unavailable as error:
-            detail = f"is not told, for want of a secret to sign with: {error}"
-            raise self._failed(detail, http.HTTPStatus.INTERNAL_SERVER_ERROR, retryable=True) from error
-        headers = {"Authorization": f"Bearer {token}", "Content-Type": CONTENT_TYPE}
-        body = encode_request(connection_id, metadata, [event])
-        try:
-            answer = await self.client.post(self.target_url, headers, body, max_bytes=MAX_ANSWER_BYTES)
-        except HttpTimeout as error:
-            raise self._failed(f"did not answer: {error}", http.HTTPStatus.GATEWAY_TIMEOUT, retryable=True) from error
-        except HttpAnswerTooLarge as error:
-            detail = f"answered with more than {MAX_ANSWER_BYTES} bytes"
-            raise self._failed(detail, http.HTTPStatus.BAD_REQUEST, retryable=False) from error
-        except HttpError as error:
-            raise self._failed(f"cannot be reached: {error}", http.HTTPStatus.BAD_GATEWAY, retryable=True) from error
-        try:
-            return read_answer(answer.status, answer.body)
+            return self.protocol.reply(await self._post(connection_id, metadata, events))
         except BackendFailed as error:
-            raise self._failed(str(error), error.status, retryable=error.retryable) from error.__cause__
+            failure = BackendFailed(error.fault, error.problem, status=error.status, url=self._url)
+            raise failure from (error.__cause__ or error)
+        finally:
+            self.observer.backend_called(seconds=time.perf_counter() - began, error=failure)
 
-    def _failed(self, detail: str, status: http.HTTPStatus, *, retryable: bool) -> BackendFailed:
-        message = f"backend {without_secrets(self.target_url)} {detail}"
-        return BackendFailed(message, status=status, retryable=retryable)
+    async def _post(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> HttpResponse:
+        try:
+            secret = (await self.secrets())[0]
+        except Unavailable as error:
+            problem = f"was not called: the signing secret cannot be read: {error}"
+            raise BackendFailed(BackendFault.NO_SECRET, problem) from error
+        request = self.protocol.request(connection_id, metadata, events, secret=secret, now=self.clock.now())
+        try:
+            return await self.client.post(self.target_url, request.headers, request.body, max_bytes=MAX_RESPONSE_BYTES)
+        except HttpError as error:
+            raise _unreached(error) from error
+
+    @property
+    def _url(self) -> str:
+        return without_secrets(self.target_url)
+
+
+def _unreached(error: HttpError) -> BackendFailed:
+    match error.failure:
+        case HttpFailure.TIMEOUT:
+            return BackendFailed(BackendFault.TIMEOUT, f"did not respond: {error}")
+        case HttpFailure.TOO_LARGE:
+            return BackendFailed(BackendFault.TOO_LARGE, f"responded with {error}")
+        case HttpFailure.TLS:
+            return BackendFailed(BackendFault.TLS, f"cannot be reached: {error}")
+        case _:
+            return BackendFailed(BackendFault.UNREACHABLE, f"cannot be reached: {error}")
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL as it may be shown: no user, no password, no query."""
+    """Return a URL as it may be shown: without user, password and query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -1,68 +1,91 @@
-"""Calls the management API for some connections until each is done, gone for good, or has to wait."""
+"""Reaches some connections through the sender, until each is done, gone for good, or has to wait."""
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
-from .plan import ACCEPT_WINDOW_S
-from .ports import Clock, ConnectionStore, Outcome, Unavailable
+import msgspec
+
+from .errors import Unavailable
+from .ports import Clock, Sender, Subscriptions
+from .values import Outcome
 
 log = logging.getLogger("slip_sockets.gateway")
 
 OPENING_PAUSES_S = (0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
-"""Between attempts at a connection that is accepted and not open yet. Most are within the first few."""
-
-Call = Callable[[Sequence[str], float], Awaitable[Outcome]]
-"""A method of the management API for connection ids, until a time."""
+"""Between attempts at a connection that is accepted and not open yet. Most open within the first few."""
 
 
-@dataclass(slots=True)
-class Delivery:
-    """What became of a call for several connections in the end.
+class Send(msgspec.Struct, frozen=True):
+    """A text message to a connection."""
 
-    `failed` may succeed later, each has its reason; for `unsent` there was no time.
+    data: str
+
+
+class Close(msgspec.Struct, frozen=True):
+    """Closes a connection."""
+
+
+class Delivery(msgspec.Struct):
+    """What became of it for several connections in the end.
+
+    `failed` may succeed later, each with its reason; for `unsent` there was no time.
     """
 
     sent: int = 0
     gone: int = 0
-    failed: dict[str, str] = field(default_factory=dict)
-    unsent: list[str] = field(default_factory=list)
+    failed: dict[str, str] = {}
+    unsent: list[str] = []
 
 
-async def deliver(
-    store: ConnectionStore, clock: Clock, connection_ids: Sequence[str], call: Call, *, until: float
-) -> Delivery:
-    """Call once for all, and again for those that are about to open. Who is gone is forgotten."""
-    delivery = Delivery()
-    for pause_s in (*OPENING_PAUSES_S, None) if connection_ids else ():
-        outcome = await call(connection_ids, until)
-        for whose, reason in outcome.refused.items():
-            log.warning("connection %s: the management API refuses: %s; skipped", whose, reason)
-        delivery.sent += outcome.done
-        delivery.gone += len(outcome.refused)
-        delivery.failed |= outcome.failed
-        delivery.unsent += outcome.unsent
-        try:
-            connection_ids = await _forget(store, clock, outcome.gone)
-        except Unavailable as error:  # they may be young: nothing is decided
-            delivery.failed |= dict.fromkeys(outcome.gone, str(error))
-            break
-        delivery.gone += len(outcome.gone) - len(connection_ids)
-        if not connection_ids:
-            break
-        if pause_s is None:
-            delivery.failed |= dict.fromkeys(connection_ids, "the connection was accepted lately and is not open yet")
-        elif clock.now() + pause_s > until:
-            delivery.unsent += connection_ids
-            break
-        else:
-            await clock.sleep(pause_s * random.uniform(1.0, 1.5))  # noqa: S311 - jitter, not cryptography
-    return delivery
+class Deliverer(msgspec.Struct, frozen=True):
+    """Delivers to connections. Those that are gone lose their subscriptions."""
 
+    subscriptions: Subscriptions
+    sender: Sender
+    clock: Clock
 
-async def _forget(store: ConnectionStore, clock: Clock, gone: Sequence[str]) -> Sequence[str]:
-    """Return those that the management API does not know yet; forget the others."""
-    return await store.forget(gone, accepted_before=clock.now() - ACCEPT_WINDOW_S) if gone else gone
+    async def deliver(self, what: Send | Close, connection_ids: Sequence[str], *, until: float) -> Delivery:
+        """Reach each connection once, and those that are about to open again. It returns by `until` (Unix seconds)."""
+        delivery = Delivery()
+        for pause_s in (*OPENING_PAUSES_S, None) if connection_ids else ():
+            outcome = await self._call(what, connection_ids, until)
+            for connection_id, reason in outcome.refused.items():
+                log.warning("connection %s: it is refused: %s; skipped", connection_id, reason)
+            delivery.sent += outcome.done
+            delivery.gone += len(outcome.refused)
+            delivery.failed |= outcome.failed
+            delivery.unsent += outcome.unsent
+            try:
+                connection_ids = await self._prune(outcome.gone)
+            except Unavailable as error:  # they may be young: nothing is decided
+                delivery.failed |= dict.fromkeys(outcome.gone, str(error))
+                break
+            delivery.gone += len(outcome.gone) - len(connection_ids)
+            if not connection_ids:
+                break
+            if pause_s is None:
+                reason = "the connection was accepted lately and is not open yet"
+                delivery.failed |= dict.fromkeys(connection_ids, reason)
+            elif self.clock.now() + pause_s > until:
+                delivery.unsent += connection_ids
+                break
+            else:
+                await self.clock.sleep(pause_s * random.uniform(1.0, 1.5))  # noqa: S311 - jitter, not cryptography
+        return delivery
+
+    async def _call(self, what: Send | Close, connection_ids: Sequence[str], until: float) -> Outcome:
+        match what:
+            case Send(data):
+                return await self.sender.send(connection_ids, data, until=until)
+            case Close():
+                return await self.sender.close(connection_ids, until=until)
+
+    async def _prune(self, gone: Sequence[str]) -> Sequence[str]:
+        """Return those that may not be open yet; delete the subscriptions of the others."""
+        if not gone:
+            return gone
+        accepted_before = self.clock.now() - self.sender.opening_window_s
+        return await self.subscriptions.prune(gone, accepted_before=accepted_before)

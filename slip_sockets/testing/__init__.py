@@ -1,4 +1,4 @@
-"""Test your own handlers without a network: signed requests, sockets that play the gateway, publishers that record.
+"""Test your own handlers without a network: signed requests, simulated sockets, publishers that record.
 
     socket = Socket(flask_client(app.test_client(), "/slip"), jwt_secret="change-me")
     socket.open(query={"room": ["tea"]})
@@ -9,11 +9,11 @@ Fixtures for pytest are in `slip_sockets.testing.plugin`.
 
 from typing import TYPE_CHECKING
 
-from ..gateway.backend import CONTENT_TYPE, read_answer
+from ..slip.backend import CONTENT_TYPE, read_reply
 from .clients import Post, Posted, django_client, flask_client, starlette_client
 from .publishers import RecordingPublisher, record
 from .requests import CONNECTION_ID, SignedRequest, signed_request
-from .sockets import AnswerRefused, ClientRefused, Socket
+from .sockets import ClientRefused, InvalidResponse, Socket
 
 if TYPE_CHECKING:
     from .async_publishers import AsyncRecordingPublisher
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CONNECTION_ID",
     "CONTENT_TYPE",
-    "AnswerRefused",
     "AsyncRecordingPublisher",
     "ClientRefused",
+    "InvalidResponse",
     "Post",
     "Posted",
     "RecordingPublisher",
@@ -31,17 +31,19 @@ __all__ = [
     "Socket",
     "django_client",
     "flask_client",
-    "read_answer",
+    "read_reply",
     "record",
     "signed_request",
     "starlette_client",
 ]
 
 
-def __getattr__(name: str) -> object:
-    """Import the async publisher when it is asked for: it needs aiohttp."""
-    if name == "AsyncRecordingPublisher":
-        from .async_publishers import AsyncRecordingPublisher
+if not TYPE_CHECKING:  # for type checkers every name would exist
 
-        return AsyncRecordingPublisher
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """Import the async publisher at its first use, because it needs aiohttp."""
+        if name == "AsyncRecordingPublisher":
+            from .async_publishers import AsyncRecordingPublisher
+
+            return AsyncRecordingPublisher
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

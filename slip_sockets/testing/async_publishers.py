@@ -1,13 +1,13 @@
-"""The async publisher that remembers what it was told and sends nothing."""
+"""The async publisher that records events instead of sending them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from ..async_publisher import AsyncSlipSocketsPublisher
-from ..events import ControlEvent, Report
-from .publishers import NOBODY, SETTINGS, note
+from ..client.async_publisher import AsyncSlipSocketsPublisher
+from ..protocol.events import ControlEvent, Report
+from .publishers import NO_SUBSCRIBERS, SETTINGS, record_events
 
 
 class AsyncRecordingPublisher(AsyncSlipSocketsPublisher):
@@ -16,7 +16,7 @@ class AsyncRecordingPublisher(AsyncSlipSocketsPublisher):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**(SETTINGS | settings))
         self.sent: list[ControlEvent] = []
-        self.report = NOBODY
+        self.report = NO_SUBSCRIBERS
 
     async def send(self, events: Sequence[ControlEvent]) -> list[Report | None]:
-        return note(events, self.sent, self.report)
+        return record_events(events, self.sent, self.report)

@@ -1,15 +1,15 @@
-"""The test clients of the frameworks as one kind of function. None is imported: any object of that shape will do."""
+"""The test clients of the frameworks as one kind of function. No framework is imported; any similar client works."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..gateway.backend import CONTENT_TYPE
+from ..slip.backend import CONTENT_TYPE
 
 
 class Posted(NamedTuple):
-    """What came back."""
+    """The application's response."""
 
     status: int
     body: bytes
@@ -40,7 +40,7 @@ def django_client(client: Any, path: str) -> Post:
 
 
 def starlette_client(client: Any, path: str) -> Post:
-    """`client` is a `TestClient` of Starlette or FastAPI, or another client of that kind, such as httpx's."""
+    """`client` is a `TestClient` of Starlette or FastAPI, or a similar client, such as httpx's."""
 
     def post(headers: Mapping[str, str], body: bytes) -> Posted:
         response = client.post(path, headers=dict(headers), content=body, follow_redirects=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def slip_sockets_secret() -> str:
-    """The secret of the application under test. Override it where that has another."""
+    """The secret of the application under test. Override it if the application has another one."""
     return "change-me"
 
 

@@ -1,4 +1,4 @@
-"""Publishers that remember what they were told and send nothing."""
+"""Publishers that record events instead of sending them."""
 
 from __future__ import annotations
 
@@ -7,39 +7,40 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..control_call import PublisherSettings
-from ..events import CloseChannel, ControlEvent, PublishText, Report, check_all
-from ..publisher import SlipSocketsPublisher
+from ..client.control_client import ControlApiClient
+from ..client.publisher import SlipSocketsPublisher
+from ..protocol.events import CloseChannel, ControlEvent, PublishText, Report, check_all
 
-NOBODY = Report(matched=0, sent=0, gone=0, queued=0)
+NO_SUBSCRIBERS = Report(matched=0, sent=0, gone=0, queued=0)
 SETTINGS: dict[str, Any] = {"control_api": "http://control.invalid/", "jwt_secret": "a-secret-for-tests-alone"}
 
 
 class RecordingPublisher(SlipSocketsPublisher):
-    """A SlipSocketsPublisher that sends nothing. `sent` is what the control API would have been told, in order.
+    """A SlipSocketsPublisher that sends nothing. `sent` has the events that it would have sent, in order.
 
-    A batch that it would refuse raises InvalidEvents here too. Set `report` to what publishes shall be answered with.
+    A batch that the control API would refuse raises InvalidEvents here too. Publishes return `report`, which you may
+    set.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**(SETTINGS | settings))
         self.sent: list[ControlEvent] = []
-        self.report = NOBODY
+        self.report = NO_SUBSCRIBERS
 
     def send(self, events: Sequence[ControlEvent]) -> list[Report | None]:
-        return note(events, self.sent, self.report)
+        return record_events(events, self.sent, self.report)
 
 
 @contextmanager
-def record(publisher: PublisherSettings, *, report: Report = NOBODY) -> Iterator[list[ControlEvent]]:
-    """Let `publisher`, of either kind, record instead of send; yield the list of what it was told."""
+def record(publisher: ControlApiClient, *, report: Report = NO_SUBSCRIBERS) -> Iterator[list[ControlEvent]]:
+    """Let `publisher`, of either kind, record events instead of sending them; yield the list of recorded events."""
     sent: list[ControlEvent] = []
 
     def send(events: Sequence[ControlEvent]) -> list[Report | None]:
-        return note(events, sent, report)
+        return record_events(events, sent, report)
 
     async def send_async(events: Sequence[ControlEvent]) -> list[Report | None]:
-        return note(events, sent, report)
+        return record_events(events, sent, report)
 
     is_async = inspect.iscoroutinefunction(getattr(publisher, "send", None))
     vars(publisher)["send"] = send_async if is_async else send
@@ -49,8 +50,8 @@ def record(publisher: PublisherSettings, *, report: Report = NOBODY) -> Iterator
         del vars(publisher)["send"]
 
 
-def note(events: Sequence[ControlEvent], sent: list[ControlEvent], report: Report) -> list[Report | None]:
-    """Hold `events` against the protocol, keep them in `sent`, and answer as the control API would."""
+def record_events(events: Sequence[ControlEvent], sent: list[ControlEvent], report: Report) -> list[Report | None]:
+    """Check `events`, append them to `sent`, and return what the control API would report. Raises InvalidEvents."""
     check_all(events)
     sent.extend(events)
     return [report if isinstance(event, PublishText | CloseChannel) else None for event in events]

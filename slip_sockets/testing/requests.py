@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..events import SocketEvent, encode_metadata, encode_request
-from ..gateway.backend import CONTENT_TYPE
-from ..tokens import mint
+from ..protocol.events import SocketEvent, encode_metadata, encode_request
+from ..protocol.tokens import mint
+from ..slip.backend import CONTENT_TYPE
 
 CONNECTION_ID = "L0SM9cOFvHcCIhw="
 
@@ -19,9 +19,9 @@ class SignedRequest(NamedTuple):
 def signed_request(
     *events: SocketEvent, jwt_secret: str, metadata: Any = None, now: float | None = None
 ) -> SignedRequest:
-    """Return the POST that tells of `events`, all of one connection, signed as the gateway signs it.
+    """Return a POST with `events`, all of one connection, signed as the gateway signs it.
 
-    `now` (Unix seconds) is when its token was made: an hour ago, and it has expired.
+    `now` (Unix seconds) is when its token was made: a token that was made an hour ago has expired.
     """
     if not events:
         raise ValueError("signed_request needs an event: Open(CONNECTION_ID), for instance")

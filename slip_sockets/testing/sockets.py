@@ -1,4 +1,4 @@
-"""A client's socket, played from the gateway's side: what it remembers of a client, and which answers it takes."""
+"""The socket of a simulated client: what the gateway stores for it, and which responses the gateway accepts."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import msgspec
 
-from ..errors import InvalidEvents
-from ..events import (
-    AnswerEvent,
+from ..gateway.errors import BackendFailed, NotAccepted
+from ..protocol.bodies import open_metadata
+from ..protocol.events import (
     Close,
     CloseConnection,
     Open,
+    ReplyEvent,
     SetMetadata,
     SocketEvent,
     Subscribe,
@@ -21,27 +22,26 @@ from ..events import (
     Unsubscribe,
     encode_metadata,
 )
-from ..gateway.backend import BackendFailed, read_answer
-from ..gateway.plan import plan_open
+from ..slip.backend import read_opening, read_reply
 from .clients import Post
 from .requests import signed_request
 
 
-class AnswerRefused(AssertionError):
-    """The gateway would not take what the application answered."""
+class InvalidResponse(AssertionError):
+    """The gateway would not accept the application's response: its status is not 2xx, or its body is not valid."""
 
 
 class ClientRefused(AssertionError):
-    """The application answered, and did not let the client in."""
+    """The application's response is valid, and does not let the client in."""
 
 
 class Socket:
-    """The socket of one client, to an application that `post` reaches.
+    """The socket of one client, to an application that `post` calls.
 
-    The methods return the events that the application answered, as the gateway reads them. They raise AnswerRefused, an
-    AssertionError, where the gateway would not take the answer: another status than 2xx, a body that is not valid.
+    The methods return the events of the application's response, as the gateway reads them. They raise InvalidResponse,
+    an AssertionError, if the gateway would not accept the response.
 
-    `metadata` and `channels` are what the gateway remembers of the connection, `is_open` whether the client is in.
+    `metadata` and `channels` are what the gateway stores for the connection.
     """
 
     def __init__(self, post: Post, *, jwt_secret: str, connection_id: str | None = None) -> None:
@@ -61,49 +61,51 @@ class Socket:
         query: Mapping[str, Sequence[str]] | None = None,
         ip: str = "127.0.0.1",
         subprotocols: Sequence[str] = (),
-    ) -> Sequence[AnswerEvent]:
-        """Connect. Raises ClientRefused, an AssertionError, where the client would not be let in."""
+    ) -> Sequence[ReplyEvent]:
+        """Connect. Raises ClientRefused, an AssertionError, if the client would not be let in."""
         offered = {"Sec-WebSocket-Protocol": ", ".join(subprotocols)} if subprotocols else {}
-        self.metadata = {"headers": {**(headers or {}), **offered}, "ip": ip, "query": dict(query or {})}
-        answer = self._tell(Open(self.connection_id))
+        self.metadata = open_metadata({**(headers or {}), **offered}, ip, dict(query or {}))
+        reply = self._post_event(Open(self.connection_id))
         try:
-            plan = plan_open(self.connection_id, subprotocols, answer, encode_metadata(self.metadata))
-        except InvalidEvents as error:
+            opening = read_opening(self.connection_id, subprotocols, reply)
+        except NotAccepted as error:
             raise ClientRefused(f"the client was not let in: {error}") from error
         self.is_open = self._is_close_due = True
-        self.subprotocol = plan.subprotocol
-        self._remember(answer)
-        return answer
+        self.subprotocol = opening.subprotocol
+        self._store(reply)
+        return reply
 
-    def text(self, data: str) -> Sequence[AnswerEvent]:
-        """Send a text frame."""
+    def text(self, data: str) -> Sequence[ReplyEvent]:
+        """Send a text message."""
         if not self.is_open:
             raise RuntimeError("the socket is not open: call open() first")
-        answer = self._tell(Text(self.connection_id, data))
-        self._remember(answer)
-        return answer
+        reply = self._post_event(Text(self.connection_id, data))
+        self._store(reply)
+        return reply
 
-    def close(self, code: int | None = 1000, reason: str | None = "") -> Sequence[AnswerEvent]:
-        """Leave; code 1006 is that of a client that was cut off. After the application closed the socket, call this for
-        the CLOSE that the gateway then tells it."""
+    def close(self, code: int | None = 1000, reason: str | None = "") -> Sequence[ReplyEvent]:
+        """Leave; code 1006 stands for a connection that was cut.
+
+        Call it also after the application closed the socket, for the CLOSE that the gateway sends then.
+        """
         if not self._is_close_due:
             raise RuntimeError("the socket was not opened: call open() first")
         self._is_close_due = self.is_open = False
         self.channels.clear()
-        return self._tell(Close(self.connection_id, code, reason))
+        return self._post_event(Close(self.connection_id, code, reason))
 
-    def _tell(self, event: SocketEvent) -> Sequence[AnswerEvent]:
+    def _post_event(self, event: SocketEvent) -> Sequence[ReplyEvent]:
         request = signed_request(event, jwt_secret=self._jwt_secret, metadata=self.metadata)
         status, body = self._post(request.headers, request.body)
         try:
-            return read_answer(status, body)
+            return read_reply(status, body)
         except BackendFailed as error:
             kind = type(event).__name__.upper()
             shown = "" if 200 <= status < 300 else f": {body[:500].decode(errors='replace').strip()}"
-            raise AnswerRefused(f"to {kind} the application {error}{shown}") from error
+            raise InvalidResponse(f"to {kind} the application {error}{shown}") from error
 
-    def _remember(self, answer: Sequence[AnswerEvent]) -> None:
-        for event in answer:
+    def _store(self, reply: Sequence[ReplyEvent]) -> None:
+        for event in reply:
             match event:
                 case SetMetadata(connection_id=self.connection_id):
                     self.metadata = msgspec.json.decode(encode_metadata(event.metadata))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
 from .http_stub import stub
-from .moto_server import dynamodb, moto_url, queue_url, sqs, table_name
+from .moto_server import channels_table, connections_table, dynamodb, moto_url, queue_url, sqs
 
-__all__ = ["dynamodb", "moto_url", "queue_url", "sqs", "stub", "table_name"]
+__all__ = ["channels_table", "connections_table", "dynamodb", "moto_url", "queue_url", "sqs", "stub"]

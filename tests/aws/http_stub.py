@@ -1,4 +1,4 @@
-"""A small real HTTP server that answers as a test says, and remembers what it was asked."""
+"""A small real HTTP server with responses by a test, which keeps the requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Request:
 
     @property
     def operation(self) -> str:
-        """What is asked for in AWS's JSON protocols, such as `PutItem`."""
+        """The operation in AWS's JSON protocols, such as `PutItem`."""
         return self.headers.get("X-Amz-Target", "").rpartition(".")[2]
 
     @property
@@ -50,7 +50,7 @@ class Answer:
 
 
 RESET = None
-"""Instead of an answer: the connection is reset."""
+"""In the place of an Answer: the connection is reset."""
 
 Script = Callable[[Request], Answer | None]
 

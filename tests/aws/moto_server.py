@@ -12,9 +12,12 @@ import pytest
 from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
-from slip_sockets.aws.client import Client, Patience
-from slip_sockets.aws.connections import INDEX_NAME
+from slip_sockets.aws import channels, connections
+from slip_sockets.aws.client import Client
 from slip_sockets.aws.credentials import Keys
+from slip_sockets.gateway.ports import SystemClock
+from slip_sockets.http.client import Client as HttpClient
+from slip_sockets.http.client import Timeouts
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -28,7 +31,7 @@ ENVIRONMENT = {
     "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""What boto3 reads of its surroundings: nothing of whoever runs the tests."""
+"""What boto3 reads of its surroundings, so that it reads nothing of the user who runs the tests."""
 
 FAST_CONFIG = Config(
     connect_timeout=2,
@@ -40,16 +43,21 @@ FAST_CONFIG = Config(
 
 
 def client(service: str, endpoint_url: str, *, attempts: int = 1) -> Any:
-    """Return a function's client for a server on loopback."""
-    patience = Patience(connect_timeout_s=2, read_timeout_s=10, attempts=attempts)
-    keys = Keys("x", "x")
-    return Client(
-        service, "us-east-1", lambda: keys, endpoint_url=endpoint_url, patience=patience, sleep=lambda seconds: None
-    )
+    """Return a function's client for a server on loopback. It keeps no connections: each test has its own loop."""
+    http = HttpClient(SystemClock(), Timeouts(connect_s=2, first_byte_s=10, total_s=10), idle_s=0)
+    return Client(service, "us-east-1", keys, endpoint_url=endpoint_url, http=http, attempts=attempts, sleep=no_pause)
+
+
+async def keys() -> Keys:
+    return Keys("x", "x")
+
+
+async def no_pause(seconds: float) -> None:
+    pass
 
 
 def boto3_client(service: Any, endpoint_url: str) -> Any:
-    """Return a real client of boto3, as who looks on has one."""
+    """Return a real client of boto3."""
     return _session().client(service, endpoint_url=endpoint_url, config=FAST_CONFIG)
 
 
@@ -81,27 +89,43 @@ def sqs(moto_url: str) -> SQSClient:
 
 
 @pytest.fixture
-def table_name(dynamodb: DynamoDBClient) -> str:
-    """A table for this test alone."""
-    name = f"Connections-{uuid.uuid4().hex}"
+def connections_table(dynamodb: DynamoDBClient) -> str:
+    """A table `Connections` for this test alone."""
+    return _new_table(
+        dynamodb,
+        "Connections",
+        connections.PARTITION_KEY,
+        connections.SORT_KEY,
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": connections.INDEX_NAME,
+                "KeySchema": [{"AttributeName": connections.SORT_KEY, "KeyType": "HASH"}],
+                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["ttl"]},
+            }
+        ],
+    )
+
+
+@pytest.fixture
+def channels_table(dynamodb: DynamoDBClient) -> str:
+    """A table `Channels` for this test alone."""
+    return _new_table(dynamodb, "Channels", channels.PARTITION_KEY, channels.SORT_KEY)
+
+
+def _new_table(dynamodb: DynamoDBClient, kind: str, partition_key: str, sort_key: str, **options: Any) -> str:
+    name = f"{kind}-{uuid.uuid4().hex}"
     dynamodb.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",
         AttributeDefinitions=[
-            {"AttributeName": "connectionId", "AttributeType": "S"},
-            {"AttributeName": "channel", "AttributeType": "S"},
+            {"AttributeName": partition_key, "AttributeType": "S"},
+            {"AttributeName": sort_key, "AttributeType": "S"},
         ],
         KeySchema=[
-            {"AttributeName": "connectionId", "KeyType": "HASH"},
-            {"AttributeName": "channel", "KeyType": "RANGE"},
+            {"AttributeName": partition_key, "KeyType": "HASH"},
+            {"AttributeName": sort_key, "KeyType": "RANGE"},
         ],
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": INDEX_NAME,
-                "KeySchema": [{"AttributeName": "channel", "KeyType": "HASH"}],
-                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["ttl"]},
-            }
-        ],
+        **options,
     )
     return name
 

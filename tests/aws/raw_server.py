@@ -1,4 +1,4 @@
-"""A TCP server whose every byte, and every silence, a test writes itself."""
+"""A TCP server without a protocol: a test writes every byte, and every silence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Script = Callable[["RawServer", socket.socket], None]
 
 
 class RawServer:
-    """`script` has each connection, in a thread of its own; when it returns, the connection is closed."""
+    """`script` is called with each connection, in a thread of its own; when it returns, the connection is closed."""
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.connections = 0
@@ -93,7 +93,7 @@ class RawServer:
 
 
 def answering(*parts: bytes) -> Script:
-    """Return a script that answers each request of a connection with the same bytes."""
+    """Return a script that responds to each request of a connection with the same bytes."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         while server.read_request(connection):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,10 +13,13 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from slip_sockets.aws.calls import AwsError, NoAnswer, calling, error_code
-from slip_sockets.aws.client import PROTOCOLS, Client, Patience, endpoint_url
+from slip_sockets.aws.client import ATTEMPTS, BACKOFF_BASE, PROTOCOLS, TIMEOUTS, Client, aws_http, endpoint_url
 from slip_sockets.aws.credentials import Keys
-from slip_sockets.gateway.ports import Unavailable
+from slip_sockets.aws.errors import AwsError, NoResponse, calling, error_code
+from slip_sockets.gateway.errors import Unavailable
+from slip_sockets.gateway.ports import SystemClock
+from slip_sockets.http.client import Client as HttpClient
+from slip_sockets.http.client import Timeouts
 
 from .http_stub import RESET, Answer, HttpStub
 from .moto_server import boto3_client, client
@@ -46,12 +49,12 @@ CALLS: Sequence[tuple[str, str, Mapping[str, Any]]] = [
 
 
 class Naps:
-    """Records what a client would sleep between attempts."""
+    """Records how long a client would sleep between attempts."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
-    def __call__(self, seconds: float) -> None:
+    async def __call__(self, seconds: float) -> None:
         self.seconds.append(seconds)
 
 
@@ -60,18 +63,31 @@ def naps() -> Naps:
     return Naps()
 
 
-def dynamodb(url: str, naps: Naps, patience: Patience | None = None) -> Any:
-    return Client("dynamodb", "us-east-1", lambda: KEYS, endpoint_url=url, patience=patience, sleep=naps)
+@pytest.fixture
+async def http() -> AsyncIterator[HttpClient]:
+    http = aws_http()
+    yield http
+    await http.aclose()
 
 
-# What is sent
+async def keys() -> Keys:
+    return KEYS
+
+
+def dynamodb(url: str, naps: Naps, http: HttpClient, attempts: int = ATTEMPTS) -> Any:
+    return Client("dynamodb", "us-east-1", keys, endpoint_url=url, http=http, attempts=attempts, sleep=naps)
+
+
+# Requests
 
 
 @pytest.mark.parametrize(("service", "method", "parameters"), CALLS, ids=[method for _, method, _ in CALLS])
-def test_requests_are_those_of_boto3(stub: HttpStub, service: str, method: str, parameters: Mapping[str, Any]) -> None:
+async def test_requests_are_those_of_boto3(
+    stub: HttpStub, service: str, method: str, parameters: Mapping[str, Any]
+) -> None:
     stub.script = lambda _: Answer.of({"Failed": [], "Successful": []})
-    for made in (boto3_client(service, stub.url), client(service, stub.url)):
-        getattr(made, method)(**parameters)
+    getattr(boto3_client(service, stub.url), method)(**parameters)
+    await getattr(client(service, stub.url), method)(**parameters)
     theirs, ours = stub.requests
     assert (ours.method, ours.path, ours.json) == (theirs.method, theirs.path, theirs.json)
     for header in ("X-Amz-Target", "Content-Type"):
@@ -79,8 +95,8 @@ def test_requests_are_those_of_boto3(stub: HttpStub, service: str, method: str, 
 
 
 @pytest.mark.parametrize("service", PROTOCOLS)
-def test_what_is_received_is_signed(stub: HttpStub, service: str) -> None:
-    Client(service, "eu-west-1", lambda: KEYS, endpoint_url=stub.url).some_call(Name="Zoë")
+async def test_requests_are_signed(stub: HttpStub, http: HttpClient, service: str) -> None:
+    await Client(service, "eu-west-1", keys, endpoint_url=stub.url, http=http).some_call(Name="Zoë")
     (received,) = stub.requests
     auth = SigV4Auth(Credentials(KEYS.access_key, KEYS.secret_key, KEYS.token), service, "eu-west-1")
     signed = ("Content-Type", "X-Amz-Date", "X-Amz-Security-Token", "X-Amz-Target")
@@ -92,39 +108,43 @@ def test_what_is_received_is_signed(stub: HttpStub, service: str) -> None:
     assert received.headers["Host"] == stub.url.removeprefix("http://")
 
 
-def test_credentials_are_asked_for_each_time(stub: HttpStub) -> None:
-    keys: list[Keys | None] = [None, Keys("AKIDSECOND", "s"), Keys("AKIDFIRST", "s")]
-    made = Client("dynamodb", "us-east-1", keys.pop, endpoint_url=stub.url)
-    made.get_item()
-    made.get_item()
+async def test_credentials_are_fetched_for_each_call(stub: HttpStub, http: HttpClient) -> None:
+    left: list[Keys | None] = [None, Keys("AKIDSECOND", "s"), Keys("AKIDFIRST", "s")]
+
+    async def provide() -> Keys | None:
+        return left.pop()
+
+    made = Client("dynamodb", "us-east-1", provide, endpoint_url=stub.url, http=http)
+    await made.get_item()
+    await made.get_item()
     with pytest.raises(Unavailable, match=r"^there are no AWS credentials$"):
-        made.get_item()
+        await made.get_item()
     used = [request.headers["Authorization"].partition("Credential=")[2].partition("/")[0] for request in stub.requests]
     assert used == ["AKIDFIRST", "AKIDSECOND"]
 
 
-def test_connection_is_kept(naps: Naps) -> None:
+async def test_connection_is_kept(naps: Naps, http: HttpClient) -> None:
     with RawServer(answering(answer(b"{}"))) as server:
-        made = dynamodb(server.url, naps)
+        made = dynamodb(server.url, naps, http)
         for _ in range(3):
-            assert made.get_item() == {}
+            assert await made.get_item() == {}
     assert server.connections == 1
 
 
-# What goes wrong
+# Failures
 
 
-def test_refusal_has_the_shape_of_boto3s(stub: HttpStub) -> None:
+async def test_error_has_the_shape_of_boto3s(stub: HttpStub) -> None:
     more: dict[str, Any] = {"Item": {"a": {"S": "b"}}, "CancellationReasons": [{"Code": "X"}]}
     stub.script = lambda _: Answer.error("ConditionalCheckFailedException", **more)
     with pytest.raises(ClientError) as theirs:
         boto3_client("dynamodb", stub.url).put_item(TableName="t", Item=KEY)
     with pytest.raises(AwsError) as ours:
-        client("dynamodb", stub.url).put_item(TableName="t", Item=KEY)
+        await client("dynamodb", stub.url).put_item(TableName="t", Item=KEY)
     assert ours.value.response["Error"] == theirs.value.response["Error"]
     assert ours.value.response["Item"] == {"a": {"S": "b"}}
     assert ours.value.response["CancellationReasons"] == [{"Code": "X"}]
-    assert error_code(ours.value) == error_code(theirs.value) == "ConditionalCheckFailedException"
+    assert error_code(ours.value) == theirs.value.response["Error"]["Code"] == "ConditionalCheckFailedException"
     assert str(ours.value) == "PutItem: ConditionalCheckFailedException: as the test says"
 
 
@@ -140,12 +160,12 @@ def test_refusal_has_the_shape_of_boto3s(stub: HttpStub) -> None:
     ],
     ids=["no namespace", "in a header", "no JSON"],
 )
-def test_refusals_of_all_kinds_have_a_code_and_are_final(
-    stub: HttpStub, naps: Naps, refusal: Answer, code: str
+async def test_errors_of_all_kinds_have_a_code_and_are_final(
+    stub: HttpStub, naps: Naps, http: HttpClient, refusal: Answer, code: str
 ) -> None:
     stub.script = lambda _: refusal
     with pytest.raises(AwsError) as error:
-        dynamodb(stub.url, naps).get_item()
+        await dynamodb(stub.url, naps, http).get_item()
     assert error_code(error.value) == code
     assert len(stub.requests) == 1
 
@@ -162,16 +182,18 @@ def test_refusals_of_all_kinds_have_a_code_and_are_final(
     ],
     ids=["500", "503", "reset", "throughput", "throttling", "no JSON"],
 )
-def test_what_may_pass_is_tried_three_times(stub: HttpStub, naps: Naps, failure: Answer | None) -> None:
+async def test_transient_failure_is_tried_three_times(
+    stub: HttpStub, naps: Naps, http: HttpClient, failure: Answer | None
+) -> None:
     stub.script = lambda _: failure if len(stub.requests) < 3 else Answer(200, b'{"ok": true}')
-    assert dynamodb(stub.url, naps).get_item() == {"ok": True}
+    assert await dynamodb(stub.url, naps, http).get_item() == {"ok": True}
     first, second = naps.seconds
     assert 0 <= first < 1
     assert 0 <= second < 2
     stub.requests.clear()
     stub.script = lambda _: failure
     with calling_fails(), calling("DynamoDB"):
-        dynamodb(stub.url, naps).get_item()
+        await dynamodb(stub.url, naps, http).get_item()
     assert len(stub.requests) == 3
     assert len({request.body for request in stub.requests}) == 1
 
@@ -180,44 +202,44 @@ def calling_fails() -> Any:
     return pytest.raises(Unavailable, match=r"^DynamoDB: GetItem: ")
 
 
-def test_server_that_is_not_there_is_no_answer(naps: Naps) -> None:
+async def test_server_that_does_not_exist_gives_no_response(naps: Naps, http: HttpClient) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with pytest.raises(NoAnswer, match=r"^GetItem: .*Connection refused"):
-        dynamodb(f"http://127.0.0.1:{port}", naps).get_item()
+    with pytest.raises(NoResponse, match=r"^GetItem: .*Connection refused"):
+        await dynamodb(f"http://127.0.0.1:{port}", naps, http).get_item()
     assert len(naps.seconds) == 2
 
 
-def test_silence_ends_with_the_timeout(naps: Naps) -> None:
+async def test_silence_ends_with_the_timeout(naps: Naps) -> None:
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
         server.stopping.wait()
 
     with RawServer(script) as server:
-        patience = Patience(read_timeout_s=0.2, attempts=1)
+        http = HttpClient(SystemClock(), Timeouts(connect_s=2, first_byte_s=0.2, total_s=2), idle_s=0)
         began = time.monotonic()
-        with pytest.raises(NoAnswer, match="timed out"):
-            dynamodb(server.url, naps, patience).get_item()
+        with pytest.raises(NoResponse, match=r"not within 0\.2 s"):
+            await dynamodb(server.url, naps, http, attempts=1).get_item()
         assert time.monotonic() - began >= 0.2
 
 
-def test_answer_that_breaks_off_is_no_answer(naps: Naps) -> None:
+async def test_response_that_breaks_off_is_no_response(naps: Naps, http: HttpClient) -> None:
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
         connection.sendall(answer(b'{"Item": {}}')[:-1])
 
     with RawServer(script) as server:
-        with pytest.raises(NoAnswer):
-            dynamodb(server.url, naps).get_item()
+        with pytest.raises(NoResponse):
+            await dynamodb(server.url, naps, http).get_item()
         assert len(server.requests) == 3
 
 
-def test_patience_fits_into_a_function() -> None:
-    patience = Patience()
-    assert patience.attempts * (patience.connect_timeout_s + patience.read_timeout_s) <= 12
+def test_all_attempts_fit_into_a_functions_timeout() -> None:
+    pauses_s = sum(BACKOFF_BASE**attempt for attempt in range(ATTEMPTS - 1))
+    assert ATTEMPTS * TIMEOUTS.total_s + pauses_s <= 14
 
 
-# Where services are
+# Endpoints
 
 
 @pytest.mark.parametrize(
@@ -229,7 +251,9 @@ def test_patience_fits_into_a_function() -> None:
         ("eu-west-1", {"AWS_ENDPOINT_URL": "http://all", "AWS_ENDPOINT_URL_SQS": "http://one"}, "http://one"),
     ],
 )
-def test_endpoints_are_the_regions_or_the_environments(region: str, environ: Mapping[str, str], expected: str) -> None:
+def test_endpoints_are_those_of_the_region_or_the_environment(
+    region: str, environ: Mapping[str, str], expected: str
+) -> None:
     assert endpoint_url("sqs", region, environ) == expected
 
 

@@ -1,8 +1,10 @@
-"""What is DynamoDB's own: the rows, the number of calls, and what goes wrong. `test_store_contract` has the rest."""
+"""The table `Connections`: its rows, the number of calls, and failures. `tests/ports` has what all engines do.
+
+Longer than 400 lines: one stub of DynamoDB for all.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections import Counter
@@ -11,19 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slip_sockets.aws.connections import FORGETTING_THREADS, DynamoDbConnectionStore
+from slip_sockets.apigateway.limits import ROW_LIFETIME_S
+from slip_sockets.aws.connections import PAGE_SIZE, PRUNED_AT_ONCE, DynamoDbConnections
 from slip_sockets.aws.table import RETRY_PAUSES_S
-from slip_sockets.events import RESERVED_CHANNEL_PREFIX
-from slip_sockets.gateway.ports import (
-    CLAIM_TTL_S,
-    PAGE_SIZE,
-    ROW_TTL_S,
-    Claim,
-    Count,
-    Page,
-    StoredConnection,
-    Unavailable,
-)
+from slip_sockets.gateway.errors import Unavailable
+from slip_sockets.gateway.values import Count, Page, StoredConnection
 
 from ..gateway.doubles import START, FakeClock
 from .http_stub import RESET, Answer, HttpStub, Request, Script, forward_to
@@ -33,7 +27,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
 
 ME = "AAAAAAAAAAAAAAA="
-EXPIRY = {"N": str(int(START) + ROW_TTL_S)}
+EXPIRY = {"N": str(int(START + ROW_LIFETIME_S))}
 
 
 @pytest.fixture
@@ -42,20 +36,20 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def store(moto_url: str, table_name: str, clock: FakeClock) -> DynamoDbConnectionStore:
-    return DynamoDbConnectionStore(client("dynamodb", moto_url), table_name, clock)
+def store(moto_url: str, connections_table: str, clock: FakeClock) -> DynamoDbConnections:
+    return DynamoDbConnections(client("dynamodb", moto_url), connections_table, clock)
 
 
 @pytest.fixture
-def proxied(stub: HttpStub, moto_url: str, table_name: str, clock: FakeClock) -> DynamoDbConnectionStore:
-    """A store whose calls pass through `stub`, which a test may have answer otherwise."""
+def proxied(stub: HttpStub, moto_url: str, connections_table: str, clock: FakeClock) -> DynamoDbConnections:
+    """A store that calls through `stub`: a test may replace responses."""
     stub.script = forward_to(moto_url)
-    return DynamoDbConnectionStore(client("dynamodb", stub.url), table_name, clock)
+    return DynamoDbConnections(client("dynamodb", stub.url), connections_table, clock)
 
 
 @pytest.fixture
-def calls(proxied: DynamoDbConnectionStore, stub: HttpStub) -> list[tuple[str, dict[str, Any]]]:
-    """The operations that DynamoDB is asked for by `proxied`, with their parameters."""
+def calls(proxied: DynamoDbConnections, stub: HttpStub) -> list[tuple[str, dict[str, Any]]]:
+    """The operations that `proxied` calls, with their parameters."""
     seen: list[tuple[str, dict[str, Any]]] = []
     forward = stub.script
 
@@ -68,7 +62,7 @@ def calls(proxied: DynamoDbConnectionStore, stub: HttpStub) -> list[tuple[str, d
 
 
 def first(count: int, answer: Answer | None, *, to: str, then: Script) -> Script:
-    """Answer the first `count` calls of the operation `to` so, and everything else by `then`."""
+    """Return a script: `answer` for the first `count` calls of the operation `to`, `then` for all others."""
     left = count
 
     def script(request: Request) -> Answer | None:
@@ -81,64 +75,31 @@ def first(count: int, answer: Answer | None, *, to: str, then: Script) -> Script
     return script
 
 
-def rows(dynamodb: DynamoDBClient, table_name: str) -> list[dict[str, Any]]:
-    items = dynamodb.scan(TableName=table_name, ConsistentRead=True)["Items"]
+def rows(dynamodb: DynamoDBClient, connections_table: str) -> list[dict[str, Any]]:
+    items = dynamodb.scan(TableName=connections_table, ConsistentRead=True)["Items"]
     return sorted(items, key=lambda item: item["channel"]["S"])
 
 
 # Rows
 
 
-async def test_rows_are_as_the_design_has_them(
-    store: DynamoDbConnectionStore, dynamodb: DynamoDBClient, table_name: str, clock: FakeClock
+async def test_rows_are_as_documented(
+    store: DynamoDbConnections, dynamodb: DynamoDBClient, connections_table: str, clock: FakeClock
 ) -> None:
     clock.time = START + 0.0304
     await store.open(ME, b'{"a":1}', ["lobby"])
     clock.time = START
     await store.subscribe(ME, "games")
-    assert rows(dynamodb, table_name) == [
+    assert rows(dynamodb, connections_table) == [
         {
             "connectionId": {"S": ME},
             "channel": {"S": f"$connection:{ME}"},
             "metadata": {"S": '{"a":1}'},
             "connectedAt": {"N": str(int(START) * 1000 + 30)},
-            "ttl": {"N": str(int(START) + ROW_TTL_S + 1)},
+            "ttl": {"N": str(int(START + ROW_LIFETIME_S) + 1)},
         },
         {"connectionId": {"S": ME}, "channel": {"S": "games"}, "ttl": EXPIRY},
-        {"connectionId": {"S": ME}, "channel": {"S": "lobby"}, "ttl": {"N": str(int(START) + ROW_TTL_S + 1)}},
-    ]
-
-
-async def test_claim_cannot_be_met_by_a_name_of_anybody(
-    store: DynamoDbConnectionStore, dynamodb: DynamoDBClient, table_name: str, clock: FakeClock
-) -> None:
-    clock.time = START + 0.25
-    await store.claim("lobby", "1", "me", lease_s=2)
-    partition = "$published:" + hashlib.sha256(b'["lobby","1"]').hexdigest()
-    claim = {
-        "connectionId": {"S": partition},
-        "channel": {"S": f"{RESERVED_CHANNEL_PREFIX}{partition}"},
-        "claimant": {"S": "me"},
-        "ttl": {"N": str(int(START) + CLAIM_TTL_S + 1)},
-    }
-    assert rows(dynamodb, table_name) == [{**claim, "leaseUntil": {"N": str(int(START) * 1000 + 2250)}}]
-    await store.confirm("lobby", "1", "me")
-    assert rows(dynamodb, table_name) == [claim]
-
-
-async def test_marks_are_of_the_channels_digest_and_alone_in_the_index(
-    store: DynamoDbConnectionStore, dynamodb: DynamoDBClient, table_name: str
-) -> None:
-    await store.mark_queued("lobby", for_s=60)
-    await store.mark_slow("lobby", [ME], for_s=30)
-    partition = "$channel:" + hashlib.sha256(b"lobby").hexdigest()
-    assert rows(dynamodb, table_name) == [
-        {
-            "connectionId": {"S": partition},
-            "channel": {"S": f"{RESERVED_CHANNEL_PREFIX}{partition}:{mark}"},
-            "ttl": {"N": str(int(START) + for_s)},
-        }
-        for mark, for_s in (("queued", 60), (f"slow:{ME}", 30))
+        {"connectionId": {"S": ME}, "channel": {"S": "lobby"}, "ttl": {"N": str(int(START + ROW_LIFETIME_S) + 1)}},
     ]
 
 
@@ -147,15 +108,13 @@ async def test_marks_are_of_the_channels_digest_and_alone_in_the_index(
 
 @pytest.mark.parametrize(("channels", "expected"), [(0, 1), (1, 1), (24, 1), (25, 2), (49, 2), (50, 3)])
 async def test_open_is_one_call_for_25_rows(
-    proxied: DynamoDbConnectionStore, calls: list[tuple[str, Any]], channels: int, expected: int
+    proxied: DynamoDbConnections, calls: list[tuple[str, Any]], channels: int, expected: int
 ) -> None:
     await proxied.open(ME, b"null", [f"room-{number}" for number in range(channels)])
     assert [name for name, _ in calls] == ["BatchWriteItem"] * expected
 
 
-async def test_remove_is_one_query_and_one_batch(
-    proxied: DynamoDbConnectionStore, calls: list[tuple[str, Any]]
-) -> None:
+async def test_remove_is_one_query_and_one_batch(proxied: DynamoDbConnections, calls: list[tuple[str, Any]]) -> None:
     await proxied.open(ME, b"null", [f"room-{number}" for number in range(24)])
     calls.clear()
     await proxied.remove(ME)
@@ -164,7 +123,7 @@ async def test_remove_is_one_query_and_one_batch(
 
 
 async def test_remove_and_unsubscribe_all_of_nothing_delete_nothing(
-    proxied: DynamoDbConnectionStore, calls: list[tuple[str, Any]]
+    proxied: DynamoDbConnections, calls: list[tuple[str, Any]]
 ) -> None:
     await proxied.remove(ME)
     await proxied.open(ME, b"null", [])
@@ -173,36 +132,26 @@ async def test_remove_and_unsubscribe_all_of_nothing_delete_nothing(
     assert [name for name, _ in calls] == ["Query"]
 
 
-async def test_each_other_method_is_one_call(proxied: DynamoDbConnectionStore, calls: list[tuple[str, Any]]) -> None:
+async def test_each_other_method_is_one_call(proxied: DynamoDbConnections, calls: list[tuple[str, Any]]) -> None:
     await proxied.open(ME, b"null", [])
     calls.clear()
     await proxied.get(ME)
     await proxied.set_metadata(ME, b"1")
     await proxied.subscribe(ME, "lobby")
     await proxied.unsubscribe(ME, "lobby")
-    for claimant in ("me", "another"):
-        await proxied.claim("lobby", "1", claimant, lease_s=30)
-        await proxied.confirm("lobby", "1", claimant)
-        await proxied.release("lobby", "1", claimant)
-    await proxied.mark_queued("lobby", for_s=60)
-    await proxied.mark_slow("lobby", [ME, "another="], for_s=60)
-    await proxied.channel_state("lobby")
-    names = ["GetItem", "UpdateItem", "TransactWriteItems", "DeleteItem"]
-    names += ["PutItem", "UpdateItem", "DeleteItem"] * 2 + ["PutItem"] * 3 + ["Query"]
-    assert [name for name, _ in calls] == names
+    assert [name for name, _ in calls] == ["GetItem", "UpdateItem", "TransactWriteItems", "DeleteItem"]
     assert calls[0][1]["ConsistentRead"] is True
-    assert calls[-1][1]["ConsistentRead"] is True
 
 
 def subscribed(connection_id: str, *, more: bool) -> Answer:
-    """What the index says: a page of one, and a cursor where there is more."""
+    """A page of the index with one subscriber, and a cursor if there is more."""
     last = {"LastEvaluatedKey": {"channel": {"S": "lobby"}, "connectionId": {"S": connection_id}}} if more else {}
     return Answer.of({"Items": [{"connectionId": {"S": connection_id}}], "Count": 1, **last})
 
 
-async def test_a_page_is_read_only_when_it_is_wanted(proxied: DynamoDbConnectionStore, stub: HttpStub) -> None:
+async def test_a_page_is_read_only_when_the_caller_asks_for_it(proxied: DynamoDbConnections, stub: HttpStub) -> None:
     stub.script = lambda request: subscribed(ME, more="ExclusiveStartKey" not in request.json)
-    pages = aiter(proxied.subscribers("lobby"))
+    pages = aiter(proxied.subscribers("lobby", page_size=PAGE_SIZE))
     assert stub.operations == []
     assert await anext(pages) == Page([ME], ME)
     assert stub.operations == ["Query"]
@@ -210,9 +159,9 @@ async def test_a_page_is_read_only_when_it_is_wanted(proxied: DynamoDbConnection
     assert stub.operations == ["Query", "Query"]
 
 
-async def test_a_page_is_limited_and_begins_after_the_cursor(proxied: DynamoDbConnectionStore, stub: HttpStub) -> None:
+async def test_a_page_is_limited_and_begins_after_the_cursor(proxied: DynamoDbConnections, stub: HttpStub) -> None:
     stub.script = lambda _: subscribed(ME, more=False)
-    async for _ in proxied.subscribers("lobby"):
+    async for _ in proxied.subscribers("lobby", page_size=proxied.page_size):
         pass
     async for _ in proxied.subscribers("lobby", after="another=", page_size=7):
         pass
@@ -223,29 +172,32 @@ async def test_a_page_is_limited_and_begins_after_the_cursor(proxied: DynamoDbCo
     ]
 
 
-async def test_a_page_may_be_empty_and_not_the_last(proxied: DynamoDbConnectionStore, stub: HttpStub) -> None:
+async def test_a_page_may_be_empty_and_not_the_last(proxied: DynamoDbConnections, stub: HttpStub) -> None:
     expired = {"Items": [], "LastEvaluatedKey": {"channel": {"S": "lobby"}, "connectionId": {"S": "expired="}}}
     stub.script = lambda request: (
         subscribed(ME, more=False) if "ExclusiveStartKey" in request.json else Answer.of(expired)
     )
-    assert [page async for page in proxied.subscribers("lobby")] == [Page([], "expired="), Page([ME], None)]
+    assert [page async for page in proxied.subscribers("lobby", page_size=PAGE_SIZE)] == [
+        Page([], "expired="),
+        Page([ME], None),
+    ]
 
 
-async def test_a_page_ends_at_1_megabyte(store: DynamoDbConnectionStore) -> None:
+async def test_a_page_ends_at_1_megabyte(store: DynamoDbConnections) -> None:
     long = "x" * 1024
     ids = [f"{number:015}=" for number in range(1000)]
     for connection_id in ids:
         await store.open(connection_id, b"null", [long])
-    pages = [page async for page in store.subscribers(long)]
+    pages = [page async for page in store.subscribers(long, page_size=PAGE_SIZE)]
     assert len(pages) == 2
-    assert [whose for page in pages for whose in page.connection_ids] == ids
+    assert [id_ for page in pages for id_ in page.connection_ids] == ids
     assert await store.count(long, after=pages[0].cursor, until=START + 1) == Count(
         len(pages[1].connection_ids), more=False
     )
 
 
 async def test_count_reads_page_after_page_until_its_time(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock
+    proxied: DynamoDbConnections, stub: HttpStub, clock: FakeClock
 ) -> None:
     def script(_: Request) -> Answer:
         clock.time += 1
@@ -257,8 +209,8 @@ async def test_count_reads_page_after_page_until_its_time(
     assert [request.json["ExclusiveStartKey"]["connectionId"]["S"] for request in stub.requests] == ["another=", ME, ME]
 
 
-async def test_forgetting_is_one_read_for_100_a_query_each_and_a_batch_for_25_rows(
-    proxied: DynamoDbConnectionStore, calls: list[tuple[str, Any]], clock: FakeClock
+async def test_pruning_is_one_read_for_100_a_query_each_and_a_batch_for_25_rows(
+    proxied: DynamoDbConnections, calls: list[tuple[str, Any]], clock: FakeClock
 ) -> None:
     old, young = ([f"{kind}-{number}=" for number in range(size)] for kind, size in (("old", 60), ("young", 50)))
     for connection_id in old:
@@ -267,7 +219,7 @@ async def test_forgetting_is_one_read_for_100_a_query_each_and_a_batch_for_25_ro
     for connection_id in young:
         await proxied.open(connection_id, b"null", ["lobby"])
     calls.clear()
-    await proxied.forget([*old, *young], accepted_before=START + 1)
+    await proxied.prune([*old, *young], accepted_before=START + 1)
     assert Counter(name for name, _ in calls) == {"BatchGetItem": 2, "Query": 60, "BatchWriteItem": 3}
     reads = [next(iter(params["RequestItems"].values())) for name, params in calls if name == "BatchGetItem"]
     assert [len(read["Keys"]) for read in reads] == [100, 10]
@@ -275,10 +227,8 @@ async def test_forgetting_is_one_read_for_100_a_query_each_and_a_batch_for_25_ro
     assert all(params["ConsistentRead"] for name, params in calls if name == "Query")
 
 
-async def test_queries_of_those_that_are_forgotten_run_side_by_side(
-    proxied: DynamoDbConnectionStore, stub: HttpStub
-) -> None:
-    ids = [f"{number}=" for number in range(FORGETTING_THREADS)]
+async def test_queries_of_those_that_are_pruned_run_side_by_side(proxied: DynamoDbConnections, stub: HttpStub) -> None:
+    ids = [f"{number}=" for number in range(PRUNED_AT_ONCE)]
     together = threading.Barrier(len(ids), timeout=10)
     forward = stub.script
 
@@ -288,15 +238,15 @@ async def test_queries_of_those_that_are_forgotten_run_side_by_side(
         return forward(request)
 
     stub.script = script
-    assert list(await proxied.forget(ids, accepted_before=START)) == []
-    assert Counter(stub.operations) == {"BatchGetItem": 1, "Query": FORGETTING_THREADS}
+    assert list(await proxied.prune(ids, accepted_before=START)) == []
+    assert Counter(stub.operations) == {"BatchGetItem": 1, "Query": PRUNED_AT_ONCE}
 
 
-# What goes wrong
+# Failures
 
 
 async def test_unprocessed_rows_are_written_again(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock, table_name: str
+    proxied: DynamoDbConnections, stub: HttpStub, clock: FakeClock, connections_table: str
 ) -> None:
     forward, batches = stub.script, 0
 
@@ -306,21 +256,21 @@ async def test_unprocessed_rows_are_written_again(
         batches += 1
         if batches > 2:
             return forward(request)
-        *most, last = request.json["RequestItems"][table_name]
+        *most, last = request.json["RequestItems"][connections_table]
         if most:
-            forward(Request(request.method, request.path, request.headers, _batch(table_name, most)))
-        return Answer.of({"UnprocessedItems": {table_name: [last]}})
+            forward(Request(request.method, request.path, request.headers, _batch(connections_table, most)))
+        return Answer.of({"UnprocessedItems": {connections_table: [last]}})
 
     stub.script = script
     await proxied.open(ME, b"1", ["lobby", "games"])
-    assert [len(request.json["RequestItems"][table_name]) for request in stub.requests] == [3, 1, 1]
+    assert [len(request.json["RequestItems"][connections_table]) for request in stub.requests] == [3, 1, 1]
     assert clock.sleeps == list(RETRY_PAUSES_S[:2])
     assert await proxied.remove(ME) == StoredConnection(b"1", START)
-    assert len(stub.requests[-1].json["RequestItems"][table_name]) == 3
+    assert len(stub.requests[-1].json["RequestItems"][connections_table]) == 3
 
 
 async def test_rows_that_stay_unprocessed_are_unavailable(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock
+    proxied: DynamoDbConnections, stub: HttpStub, clock: FakeClock
 ) -> None:
     stub.script = lambda request: Answer.of({"UnprocessedItems": request.json["RequestItems"]})
     with pytest.raises(Unavailable) as error:
@@ -330,7 +280,7 @@ async def test_rows_that_stay_unprocessed_are_unavailable(
 
 
 async def test_unprocessed_keys_are_read_again(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock, table_name: str
+    proxied: DynamoDbConnections, stub: HttpStub, clock: FakeClock, connections_table: str
 ) -> None:
     ids = ["1=", "2=", "3="]
     for connection_id in ids:
@@ -341,33 +291,33 @@ async def test_unprocessed_keys_are_read_again(
         """Read one key of each call, as where rows are too large together."""
         if request.operation != "BatchGetItem":
             return forward(request)
-        table = request.json["RequestItems"][table_name]
+        table = request.json["RequestItems"][connections_table]
         one, *rest = table["Keys"]
-        body = Answer.of({"RequestItems": {table_name: {**table, "Keys": [one]}}}).body
+        body = Answer.of({"RequestItems": {connections_table: {**table, "Keys": [one]}}}).body
         answer = forward(Request(request.method, request.path, request.headers, body))
         assert answer is not None
-        unprocessed = {table_name: {**table, "Keys": rest}} if rest else {}
+        unprocessed = {connections_table: {**table, "Keys": rest}} if rest else {}
         return Answer.of({**json.loads(answer.body), "UnprocessedKeys": unprocessed})
 
     stub.script = script
-    assert list(await proxied.forget(ids, accepted_before=START)) == ids
+    assert list(await proxied.prune(ids, accepted_before=START)) == ids
     assert [name for name in stub.operations if name == "BatchGetItem"] == ["BatchGetItem"] * 3
     assert clock.sleeps == list(RETRY_PAUSES_S[:2])
 
 
-async def test_keys_that_stay_unprocessed_are_unavailable_and_nobody_is_forgotten(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock
+async def test_keys_that_stay_unprocessed_are_unavailable_and_nothing_is_pruned(
+    proxied: DynamoDbConnections, stub: HttpStub, clock: FakeClock
 ) -> None:
     stub.script = lambda request: Answer.of({"Responses": {}, "UnprocessedKeys": request.json["RequestItems"]})
     with pytest.raises(Unavailable) as error:
-        await proxied.forget([ME, "another="], accepted_before=START)
+        await proxied.prune([ME, "another="], accepted_before=START)
     assert str(error.value) == "DynamoDB: 2 rows remain unprocessed"
     assert clock.sleeps == list(RETRY_PAUSES_S)
     assert set(stub.operations) == {"BatchGetItem"}
 
 
-async def test_rows_to_be_forgotten_that_stay_unprocessed_are_unavailable(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock
+async def test_rows_to_be_pruned_that_stay_unprocessed_are_unavailable(
+    proxied: DynamoDbConnections, stub: HttpStub, clock: FakeClock
 ) -> None:
     for connection_id in (ME, "another="):
         await proxied.open(connection_id, b"null", ["lobby", "games"])
@@ -378,19 +328,19 @@ async def test_rows_to_be_forgotten_that_stay_unprocessed_are_unavailable(
         else forward(request)
     )
     with pytest.raises(Unavailable) as error:
-        await proxied.forget([ME, "another="], accepted_before=START + 1)
+        await proxied.prune([ME, "another="], accepted_before=START + 1)
     assert str(error.value) == "DynamoDB: 4 rows remain unprocessed"
     assert clock.sleeps == list(RETRY_PAUSES_S)
 
 
-async def test_a_query_that_fails_in_a_thread_is_unavailable(proxied: DynamoDbConnectionStore, stub: HttpStub) -> None:
+async def test_a_query_that_fails_beside_others_is_unavailable(proxied: DynamoDbConnections, stub: HttpStub) -> None:
     stub.script = first(1, Answer.error("InternalServerError", 500), to="Query", then=stub.script)
     with pytest.raises(Unavailable, match=r"^DynamoDB: .*InternalServerError"):
-        await proxied.forget([f"{number}=" for number in range(20)], accepted_before=START)
+        await proxied.prune([f"{number}=" for number in range(20)], accepted_before=START)
 
 
 async def test_metadata_outlives_a_removal_that_fails_midway(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, moto_url: str
+    proxied: DynamoDbConnections, stub: HttpStub, moto_url: str
 ) -> None:
     await proxied.open(ME, b"1", [f"room-{number}" for number in range(30)])
     forward, batches = stub.script, 0
@@ -412,17 +362,17 @@ def conflict(*reasons: str) -> Answer:
 
 
 async def test_subscribe_waits_for_another_transaction(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock
+    proxied: DynamoDbConnections, stub: HttpStub, clock: FakeClock
 ) -> None:
     await proxied.open(ME, b"null", [])
     stub.script = first(2, conflict("TransactionConflict", "None"), to="TransactWriteItems", then=stub.script)
     assert await proxied.subscribe(ME, "lobby") is True
     assert clock.sleeps == list(RETRY_PAUSES_S[:2])
-    assert [page async for page in proxied.subscribers("lobby")] == [Page([ME], None)]
+    assert [page async for page in proxied.subscribers("lobby", page_size=PAGE_SIZE)] == [Page([ME], None)]
 
 
-async def test_subscribe_whose_condition_fails_beside_a_conflict_is_decided(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock
+async def test_subscribe_with_a_failed_condition_beside_a_conflict_is_not_repeated(
+    proxied: DynamoDbConnections, stub: HttpStub, clock: FakeClock
 ) -> None:
     stub.script = lambda _: conflict("ConditionalCheckFailed", "TransactionConflict")
     assert await proxied.subscribe(ME, "lobby") is False
@@ -433,7 +383,7 @@ async def test_subscribe_whose_condition_fails_beside_a_conflict_is_decided(
     ("reasons", "attempts"), [(("TransactionConflict", "None"), 6), (("None", "ValidationError"), 1)]
 )
 async def test_subscribe_gives_up(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, reasons: tuple[str, ...], attempts: int
+    proxied: DynamoDbConnections, stub: HttpStub, reasons: tuple[str, ...], attempts: int
 ) -> None:
     stub.script = lambda _: conflict(*reasons)
     with pytest.raises(Unavailable, match="TransactionCanceledException"):
@@ -442,7 +392,7 @@ async def test_subscribe_gives_up(
 
 
 async def test_other_writes_wait_for_a_transaction_too(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, clock: FakeClock
+    proxied: DynamoDbConnections, stub: HttpStub, clock: FakeClock
 ) -> None:
     await proxied.open(ME, b"null", ["lobby"])
     stub.script = first(1, Answer.error("TransactionConflictException"), to="UpdateItem", then=stub.script)
@@ -453,49 +403,17 @@ async def test_other_writes_wait_for_a_transaction_too(
     assert clock.sleeps == [RETRY_PAUSES_S[0]] * 2
 
 
-async def test_claim_whose_answer_is_lost_is_still_ones_own(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, table_name: str, clock: FakeClock
-) -> None:
-    forward, puts = stub.script, 0
-
-    def lose_the_first_answer(request: Request) -> Answer | None:
-        nonlocal puts
-        puts += 1
-        answer = forward(request)
-        return RESET if puts == 1 else answer
-
-    stub.script = lose_the_first_answer
-
-    repeating = DynamoDbConnectionStore(client("dynamodb", stub.url, attempts=2), table_name, clock)
-    assert await repeating.claim("lobby", "1", "me", lease_s=30) is Claim.MINE
-    assert puts == 2
-    assert await proxied.claim("lobby", "1", "another", lease_s=30) is Claim.PENDING
-
-
-async def test_claim_that_is_refused_without_a_reason_is_not_taken_for_done(
-    proxied: DynamoDbConnectionStore, stub: HttpStub
-) -> None:
-    stub.script = lambda _: Answer.error("ConditionalCheckFailedException")
-    assert await proxied.claim("lobby", "1", "me", lease_s=30) is Claim.PENDING
-
-
-METHODS: dict[str, Callable[[DynamoDbConnectionStore], Awaitable[object]]] = {
+METHODS: dict[str, Callable[[DynamoDbConnections], Awaitable[object]]] = {
     "open": lambda store: store.open(ME, b"null", ["lobby"]),
     "get": lambda store: store.get(ME),
     "set_metadata": lambda store: store.set_metadata(ME, b"null"),
     "subscribe": lambda store: store.subscribe(ME, "lobby"),
     "unsubscribe": lambda store: store.unsubscribe(ME, "lobby"),
-    "subscribers": lambda store: anext(aiter(store.subscribers("lobby"))),
+    "subscribers": lambda store: anext(aiter(store.subscribers("lobby", page_size=PAGE_SIZE))),
     "unsubscribe_all": lambda store: store.unsubscribe_all(ME),
     "remove": lambda store: store.remove(ME),
     "count": lambda store: store.count("lobby", after=None, until=START + 1),
-    "forget": lambda store: store.forget([ME], accepted_before=START),
-    "claim": lambda store: store.claim("lobby", "1", "me", lease_s=30),
-    "confirm": lambda store: store.confirm("lobby", "1", "me"),
-    "release": lambda store: store.release("lobby", "1", "me"),
-    "channel_state": lambda store: store.channel_state("lobby"),
-    "mark_queued": lambda store: store.mark_queued("lobby", for_s=60),
-    "mark_slow": lambda store: store.mark_slow("lobby", [ME], for_s=60),
+    "prune": lambda store: store.prune([ME], accepted_before=START),
 }
 
 
@@ -505,8 +423,8 @@ METHODS: dict[str, Callable[[DynamoDbConnectionStore], Awaitable[object]]] = {
     [Answer.error("ProvisionedThroughputExceededException"), Answer(500, b"<html>"), RESET],
     ids=["throttled", "failing", "reset"],
 )
-async def test_each_method_says_that_the_table_is_away(
-    proxied: DynamoDbConnectionStore, stub: HttpStub, method: str, answer: Answer | None
+async def test_each_method_raises_unavailable_where_dynamodb_fails(
+    proxied: DynamoDbConnections, stub: HttpStub, method: str, answer: Answer | None
 ) -> None:
     stub.script = lambda _: answer
     with pytest.raises(Unavailable, match=r"^DynamoDB: ") as error:
@@ -514,5 +432,5 @@ async def test_each_method_says_that_the_table_is_away(
     assert error.value.__cause__ is not None
 
 
-def _batch(table_name: str, requests: list[object]) -> bytes:
-    return Answer.of({"RequestItems": {table_name: requests}}).body
+def _batch(connections_table: str, requests: list[object]) -> bytes:
+    return Answer.of({"RequestItems": {connections_table: requests}}).body

@@ -1,3 +1,5 @@
+"""The consumer of the queue. Longer than 400 lines: all of its cases share one batch and its doubles."""
+
 from __future__ import annotations
 
 import copy
@@ -9,21 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slip_sockets.aws.consumer import BatchResponse, Handle, SqsEvent, handle_batch
+from slip_sockets.aws.consumer import BatchResponse, SqsEvent, handle_batch
 from slip_sockets.aws.queue import MAX_RECEIVE_COUNT, SqsQueue, decode, encode
-from slip_sockets.errors import SlipSocketsError
-from slip_sockets.events import PublishText, SendText
-from slip_sockets.gateway.plan import MAX_RETRY_PAUSE_S
-from slip_sockets.gateway.ports import (
-    CloseNotice,
-    Continuation,
-    Deferred,
-    FanOut,
-    FanOutChunk,
-    Keep,
-    NotDone,
-    Unavailable,
-)
+from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.errors import Incomplete, Unavailable
+from slip_sockets.gateway.ports import Checkpoint
+from slip_sockets.gateway.values import Publication
+from slip_sockets.gateway.worker import MAX_RETRY_PAUSE_S, DeferredWorker, Handler
+from slip_sockets.protocol.errors import SlipSocketsError
+from slip_sockets.protocol.events import SendText
 
 from ..gateway.doubles import FakeClock
 from .http_stub import RESET, Answer, HttpStub
@@ -37,8 +33,8 @@ QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/000000000000/deferred.fifo"
 DEADLINE = 1_700_000_060.0
 TEMPLATE = json.loads((Path(__file__).parents[1] / "events" / "sqs.json").read_text())
 
-Batch = Callable[[SqsEvent, Handle], Awaitable[BatchResponse]]
-"""`handle_batch` with the rest of what it needs."""
+Batch = Callable[[SqsEvent, Handler], Awaitable[BatchResponse]]
+"""`handle_batch` with everything else that it needs, and one handler for all kinds of messages."""
 
 
 @pytest.fixture
@@ -46,59 +42,63 @@ def queue(stub: HttpStub) -> SqsQueue:
     return SqsQueue(client("sqs", stub.url), QUEUE_URL, FakeClock())
 
 
-class Worker:
-    """Does what it is given, or fails as a test says."""
+class Recording:
+    """A handler of Continuations with one text each. It records them as done, or fails as a test says."""
 
     def __init__(self) -> None:
         self.done: list[tuple[str, str]] = []
         self.failures: dict[tuple[str, str], Exception] = {}
 
-    async def handle(self, message: Deferred, keep: Keep, *, deadline: float) -> None:
+    async def __call__(self, message: Any, checkpoint: Checkpoint, /, *, deadline: float) -> None:
         assert deadline == DEADLINE
         assert isinstance(message, Continuation)
-        (event,) = message.events
-        assert isinstance(event, SendText)
-        error = self.failures.get((message.connection_id, event.data))
+        (action,) = message.actions
+        assert isinstance(action, SendText)
+        error = self.failures.get((message.connection_id, action.data))
         if isinstance(error, SlipSocketsError):
-            raise NotDone(message, str(error))
+            raise Incomplete(message, str(error))
         if error is not None:
             raise error
-        self.done.append((message.connection_id, event.data))
+        self.done.append((message.connection_id, action.data))
 
 
-class Notes:
-    """A Progress in memory. `is_away` names the methods that are unavailable."""
+class MemoryCheckpoints:
+    """Checkpoints in memory. `is_away` names the methods that are unavailable."""
 
     def __init__(self) -> None:
         self.bodies: dict[str, str] = {}
-        self.asked: list[str] = []
+        self.loaded: list[str] = []
         self.is_away: set[str] = set()
 
-    async def keep(self, message_id: str, rest: str) -> None:
-        if "keep" in self.is_away:
+    async def save(self, message_id: str, remaining: str) -> None:
+        if "save" in self.is_away:
             raise Unavailable("the table is away")
-        self.bodies[message_id] = rest
+        self.bodies[message_id] = remaining
 
-    async def kept(self, message_id: str) -> str | None:
-        self.asked.append(message_id)
-        if "kept" in self.is_away:
+    async def load(self, message_id: str) -> str | None:
+        self.loaded.append(message_id)
+        if "load" in self.is_away:
             raise Unavailable("the table is away")
         return self.bodies.get(message_id)
 
 
 @pytest.fixture
-def worker() -> Worker:
-    return Worker()
+def handler() -> Recording:
+    return Recording()
 
 
 @pytest.fixture
-def notes() -> Notes:
-    return Notes()
+def checkpoints() -> MemoryCheckpoints:
+    return MemoryCheckpoints()
+
+
+def worker_with(handler: Handler) -> DeferredWorker:
+    return DeferredWorker(dict.fromkeys((Continuation, CloseNotice, FanOut, FanOutChunk), handler))
 
 
 @pytest.fixture
-def batch(queue: SqsQueue, notes: Notes) -> Batch:
-    return lambda event, handle: handle_batch(event, handle, queue, notes, deadline=DEADLINE)
+def batch(queue: SqsQueue, checkpoints: MemoryCheckpoints) -> Batch:
+    return lambda event, handler: handle_batch(event, worker_with(handler), queue, checkpoints, deadline=DEADLINE)
 
 
 def event_of(*messages: tuple[str, str], attempt: int = 1) -> SqsEvent:
@@ -118,26 +118,28 @@ def failed(*message_ids: str) -> dict[str, Any]:
     return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in message_ids]}
 
 
-def rested(stub: HttpStub) -> dict[str, int]:
+def visibility_timeouts(stub: HttpStub) -> dict[str, int]:
     assert set(stub.operations) <= {"ChangeMessageVisibilityBatch"}
     entries = [entry for request in stub.requests for entry in request.json["Entries"]]
     return {entry["ReceiptHandle"]: entry["VisibilityTimeout"] for entry in entries}
 
 
-async def test_documented_event_is_understood(batch: Batch, worker: Worker, stub: HttpStub) -> None:
-    assert await batch(TEMPLATE, worker.handle) == failed()
-    assert worker.done == [("AAAA1234AAAA123=", "hi")]
+async def test_documented_event_is_understood(batch: Batch, handler: Recording, stub: HttpStub) -> None:
+    assert await batch(TEMPLATE, handler) == failed()
+    assert handler.done == [("AAAA1234AAAA123=", "hi")]
     assert stub.requests == []
 
 
-async def test_records_are_handled_in_order(batch: Batch, worker: Worker) -> None:
+async def test_records_of_a_group_are_handled_in_order(batch: Batch, handler: Recording) -> None:
     messages = [(A, "1"), (B, "1"), (A, "2"), (B, "2")]
-    assert await batch(event_of(*messages), worker.handle) == failed()
-    assert worker.done == messages
+    assert await batch(event_of(*messages), handler) == failed()
+    assert sorted(handler.done) == sorted(messages)
+    for group in (A, B):
+        assert [text for id_, text in handler.done if id_ == group] == ["1", "2"]
 
 
 WHOLE = Continuation(A, [SendText(A, "1"), SendText(A, "2"), SendText(A, "3")])
-REST = Continuation(A, WHOLE.events[1:])
+REMAINING = Continuation(A, WHOLE.actions[1:])
 
 
 def event_with(message: Deferred | str, *, attempt: int = 1) -> SqsEvent:
@@ -150,100 +152,105 @@ def event_with(message: Deferred | str, *, attempt: int = 1) -> SqsEvent:
 
 
 class Stopping:
-    """Handles by keeping what a test says, then stopping with what it says."""
+    """A handler that makes the checkpoints `saves`, then raises Incomplete with `remaining`, if there is any."""
 
-    def __init__(self, rest: Deferred | None, *, has_advanced: bool = False, keeps: Sequence[Deferred] = ()) -> None:
+    def __init__(
+        self, remaining: Deferred | None, *, made_progress: bool = False, saves: Sequence[Deferred] = ()
+    ) -> None:
         self.handled: list[Deferred] = []
-        self._rest = rest
-        self._has_advanced = has_advanced
-        self._keeps = keeps
+        self._remaining = remaining
+        self._made_progress = made_progress
+        self._saves = saves
 
-    async def handle(self, message: Deferred, keep: Keep, *, deadline: float) -> None:
+    async def __call__(self, message: Any, checkpoint: Checkpoint, /, *, deadline: float) -> None:
         self.handled.append(message)
-        for rest in self._keeps:
-            await keep(rest)
-        if self._rest is not None:
-            raise NotDone(self._rest, "the client's buffer is full", has_advanced=self._has_advanced)
+        for remaining in self._saves:
+            await checkpoint.save(remaining)
+        if self._remaining is not None:
+            raise Incomplete(self._remaining, "the client's buffer is full", made_progress=self._made_progress)
 
 
-async def test_what_is_left_of_a_half_done_message_is_kept_and_comes_in_its_place(
-    batch: Batch, notes: Notes, stub: HttpStub, caplog: pytest.LogCaptureFixture
+async def test_what_remains_of_a_message_is_saved_and_handled_in_its_place(
+    batch: Batch, checkpoints: MemoryCheckpoints, stub: HttpStub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert await batch(event_with(WHOLE), Stopping(REST).handle) == failed("m0")
-    assert notes.asked == []
-    assert decode(notes.bodies["m0"]) == REST
-    assert rested(stub) == {"r0": 1}  # and nothing was put behind the group
+    assert await batch(event_with(WHOLE), Stopping(REMAINING)) == failed("m0")
+    assert checkpoints.loaded == []
+    assert decode(checkpoints.bodies["m0"]) == REMAINING
+    assert visibility_timeouts(stub) == {"r0": 1}  # and no message was put at the end of the group
     assert caplog.messages == [f"connection {A}: deferred, attempt 1: the client's buffer is full; again in 1 s"]
     second = Stopping(None)
-    assert await batch(event_with(WHOLE, attempt=2), second.handle) == failed()
-    assert second.handled == [REST]
+    assert await batch(event_with(WHOLE, attempt=2), second) == failed()
+    assert second.handled == [REMAINING]
 
 
-async def test_message_of_which_time_was_all_that_lacked_goes_on_at_once(batch: Batch, stub: HttpStub) -> None:
-    assert await batch(event_with(WHOLE, attempt=5), Stopping(REST, has_advanced=True).handle) == failed("m0")
-    assert rested(stub) == {"r0": 0}
+async def test_message_that_only_lacked_time_goes_on_at_once(batch: Batch, stub: HttpStub) -> None:
+    assert await batch(event_with(WHOLE, attempt=5), Stopping(REMAINING, made_progress=True)) == failed("m0")
+    assert visibility_timeouts(stub) == {"r0": 0}
 
 
-async def test_message_of_which_nothing_was_done_is_not_noted(batch: Batch, notes: Notes) -> None:
-    assert await batch(event_with(WHOLE), Stopping(WHOLE).handle) == failed("m0")
-    assert notes.bodies == {}
+async def test_message_without_progress_is_not_saved(batch: Batch, checkpoints: MemoryCheckpoints) -> None:
+    assert await batch(event_with(WHOLE), Stopping(WHOLE)) == failed("m0")
+    assert checkpoints.bodies == {}
 
 
-async def test_what_a_message_keeps_while_it_is_handled_outlives_a_crash(batch: Batch, notes: Notes) -> None:
-    last = Continuation(A, WHOLE.events[2:])
+async def test_checkpoint_of_a_handler_outlives_a_crash(batch: Batch, checkpoints: MemoryCheckpoints) -> None:
+    last = Continuation(A, WHOLE.actions[2:])
 
-    async def crash(message: Deferred, keep: Keep, *, deadline: float) -> None:
-        await Stopping(None, keeps=[REST, last]).handle(message, keep, deadline=deadline)
+    async def crash(message: Any, checkpoint: Checkpoint, /, *, deadline: float) -> None:
+        await Stopping(None, saves=[REMAINING, last])(message, checkpoint, deadline=deadline)
         raise ZeroDivisionError("a bug")
 
     assert await batch(event_with(WHOLE), crash) == failed("m0")
     second = Stopping(last)  # and it is not overwritten where nothing more was done
-    assert await batch(event_with(WHOLE, attempt=2), second.handle) == failed("m0")
+    assert await batch(event_with(WHOLE, attempt=2), second) == failed("m0")
     assert second.handled == [last]
-    assert decode(notes.bodies["m0"]) == last
+    assert decode(checkpoints.bodies["m0"]) == last
 
 
-async def test_older_rest_does_not_replace_what_was_kept_since(batch: Batch, notes: Notes) -> None:
-    await batch(event_with(WHOLE), Stopping(WHOLE, keeps=[REST]).handle)
-    assert decode(notes.bodies["m0"]) == REST
-
-
-async def test_half_done_message_that_cannot_be_noted_is_said_to_be_done_again(
-    batch: Batch, notes: Notes, stub: HttpStub, caplog: pytest.LogCaptureFixture
+async def test_incomplete_without_progress_does_not_replace_a_checkpoint(
+    batch: Batch, checkpoints: MemoryCheckpoints
 ) -> None:
-    notes.is_away = {"keep"}
-    assert await batch(event_with(WHOLE), Stopping(REST, has_advanced=True).handle) == failed("m0")
-    assert rested(stub) == {"r0": 1}
+    await batch(event_with(WHOLE), Stopping(WHOLE, saves=[REMAINING]))
+    assert decode(checkpoints.bodies["m0"]) == REMAINING
+
+
+async def test_log_reports_that_what_cannot_be_saved_is_done_again(
+    batch: Batch, checkpoints: MemoryCheckpoints, stub: HttpStub, caplog: pytest.LogCaptureFixture
+) -> None:
+    checkpoints.is_away = {"save"}
+    assert await batch(event_with(WHOLE), Stopping(REMAINING, made_progress=True)) == failed("m0")
+    assert visibility_timeouts(stub) == {"r0": 1}
     assert caplog.messages == [
-        f"connection {A}: what was done will be done again: the table is away",
+        f"connection {A}: what is done already will be done again: the table is away",
         f"connection {A}: deferred, attempt 1: the client's buffer is full; again in 1 s",
     ]
 
 
-async def test_message_is_not_begun_where_nobody_knows_what_is_left_of_it(
-    batch: Batch, worker: Worker, notes: Notes, stub: HttpStub, caplog: pytest.LogCaptureFixture
+async def test_message_is_not_begun_where_its_checkpoint_cannot_be_loaded(
+    batch: Batch, handler: Recording, checkpoints: MemoryCheckpoints, stub: HttpStub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notes.is_away = {"kept"}
+    checkpoints.is_away = {"load"}
     event = event_of((A, "1"), (A, "2"), attempt=4)
-    assert await batch(event, worker.handle) == failed("m0", "m1")
-    assert worker.done == []
-    assert notes.asked == ["m0"]
-    assert rested(stub) == {"r0": 8, "r1": 8}
+    assert await batch(event, handler) == failed("m0", "m1")
+    assert handler.done == []
+    assert checkpoints.loaded == ["m0"]
+    assert visibility_timeouts(stub) == {"r0": 8, "r1": 8}
     assert caplog.messages == [f"connection {A}: deferred, attempt 4: not begun: the table is away; again in 8 s"]
 
 
-async def test_note_that_cannot_be_read_leaves_the_whole_message(
-    batch: Batch, notes: Notes, caplog: pytest.LogCaptureFixture
+async def test_unreadable_checkpoint_leaves_the_whole_message(
+    batch: Batch, checkpoints: MemoryCheckpoints, caplog: pytest.LogCaptureFixture
 ) -> None:
-    notes.bodies["m0"] = "zlib:?"
+    checkpoints.bodies["m0"] = "zlib:?"
     handler = Stopping(None)
-    assert await batch(event_with(WHOLE, attempt=2), handler.handle) == failed()
+    assert await batch(event_with(WHOLE, attempt=2), handler) == failed()
     assert handler.handled == [WHOLE]
     (line,) = caplog.messages
-    assert line.startswith(f"connection {A}: what was left cannot be read, the whole is done again: the message is dam")
+    problem = "what was left of it cannot be read, the whole is done again: the message is damaged: "
+    assert line.startswith(f"message m0: {problem}")
 
 
-PUBLISH = PublishText("lobby", "a secret text")
+PUBLICATION = Publication("lobby", "a secret text")
 
 
 @pytest.mark.parametrize(
@@ -251,65 +258,65 @@ PUBLISH = PublishText("lobby", "a secret text")
     [
         (Continuation(A, [SendText(A, "a secret text")]), f"connection {A}"),
         (CloseNotice(A, 1000, "a secret text", None), f"connection {A}"),
-        (FanOut(PUBLISH, "p1"), "channel 'lobby'"),
-        (FanOutChunk(PUBLISH, "p1", [A, B], 3), "channel 'lobby', shard 3"),
-        (FanOutChunk(PUBLISH, "p1", [A]), f"channel 'lobby', connection {A}"),
+        (FanOut(PUBLICATION, "p1"), "channel 'lobby'"),
+        (FanOutChunk(PUBLICATION, "p1", [A, B], 3), "channel 'lobby', shard 3"),
+        (FanOutChunk(PUBLICATION, "p1", [A]), f"channel 'lobby', connection {A}"),
     ],
 )
-async def test_log_names_whom_a_message_is_about_and_not_its_text(
+async def test_log_names_the_subject_of_a_message_and_not_its_text(
     batch: Batch, caplog: pytest.LogCaptureFixture, message: Deferred, subject: str
 ) -> None:
-    await batch(event_with(message), Stopping(message).handle)
+    await batch(event_with(message), Stopping(message))
     assert caplog.messages == [f"{subject}: deferred, attempt 1: the client's buffer is full; again in 1 s"]
 
 
-async def test_last_attempt_says_that_a_message_becomes_a_dead_letter(
+async def test_last_attempt_logs_that_a_message_becomes_a_dead_letter(
     batch: Batch, stub: HttpStub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    message = FanOutChunk(PUBLISH, "p1", [A, B], 3)
+    message = FanOutChunk(PUBLICATION, "p1", [A, B], 3)
     event = event_with(message, attempt=MAX_RECEIVE_COUNT)
-    assert await batch(event, Stopping(message, has_advanced=True).handle) == failed("m0")
+    assert await batch(event, Stopping(message, made_progress=True)) == failed("m0")
     assert caplog.messages == [
         f"channel 'lobby', shard 3: deferred, attempt {MAX_RECEIVE_COUNT}: the client's buffer is full; "
-        "it was the last",
+        "this was the last attempt",
         f"message m0 of group {message.group}, fan_out_chunk, becomes a dead letter",
     ]
     assert [record.levelno for record in caplog.records] == [logging.WARNING, logging.ERROR]
 
 
-async def test_message_before_its_last_attempt_is_no_dead_letter(
+async def test_message_before_its_last_attempt_is_not_a_dead_letter(
     batch: Batch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await batch(event_with(WHOLE, attempt=MAX_RECEIVE_COUNT - 1), Stopping(WHOLE).handle)
+    await batch(event_with(WHOLE, attempt=MAX_RECEIVE_COUNT - 1), Stopping(WHOLE))
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-async def test_last_attempt_of_an_unreadable_message_and_of_who_comes_along(
-    batch: Batch, worker: Worker, caplog: pytest.LogCaptureFixture
+async def test_last_attempt_of_an_unreadable_message_and_of_the_next_of_its_group(
+    batch: Batch, handler: Recording, caplog: pytest.LogCaptureFixture
 ) -> None:
     event = event_of((A, "1"), (A, "2"), attempt=MAX_RECEIVE_COUNT)
     event["Records"][0]["body"] = "no JSON"
-    assert await batch(event, worker.handle) == failed("m0", "m1")
+    assert await batch(event, handler) == failed("m0", "m1")
     assert caplog.messages[1:] == [
         f"message m0 of group {A}, unreadable, becomes a dead letter",
         f"message m1 of group {A}, continuation, becomes a dead letter",
     ]
 
 
-async def test_kept_rest_is_handled_in_its_place_through_the_real_queue(
-    sqs: SQSClient, moto_url: str, queue_url: str, worker: Worker, notes: Notes
+async def test_checkpoint_is_handled_in_its_place_through_the_real_queue(
+    sqs: SQSClient, moto_url: str, queue_url: str, handler: Recording, checkpoints: MemoryCheckpoints
 ) -> None:
     queue = SqsQueue(client("sqs", moto_url), queue_url, FakeClock())
     await queue.put([WHOLE, Continuation(A, [SendText(A, "4")])])
     sent: list[str] = []
 
-    async def one_each_time(message: Deferred, keep: Keep, *, deadline: float) -> None:
+    async def one_each_time(message: Any, checkpoint: Checkpoint, /, *, deadline: float) -> None:
         assert isinstance(message, Continuation)
-        first, *others = message.events
+        first, *others = message.actions
         assert isinstance(first, SendText)
         sent.append(first.data)
         if others:
-            raise NotDone(Continuation(A, others), "no time was left", has_advanced=True)
+            raise Incomplete(Continuation(A, others), "no time was left", made_progress=True)
 
     while messages := sqs.receive_message(
         QueueUrl=queue_url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
@@ -323,8 +330,10 @@ async def test_kept_rest_is_handled_in_its_place_through_the_real_queue(
             }
             for message in messages
         ]
-        answer = await handle_batch({"Records": records}, one_each_time, queue, notes, deadline=DEADLINE)
-        again = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        response = await handle_batch(
+            {"Records": records}, worker_with(one_each_time), queue, checkpoints, deadline=DEADLINE
+        )
+        again = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
         for record in records:
             if record["messageId"] not in again:
                 sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=record["receiptHandle"])
@@ -332,57 +341,57 @@ async def test_kept_rest_is_handled_in_its_place_through_the_real_queue(
 
 
 async def test_failure_takes_the_later_ones_of_its_group_along(
-    batch: Batch, worker: Worker, stub: HttpStub, caplog: pytest.LogCaptureFixture
+    batch: Batch, handler: Recording, stub: HttpStub, caplog: pytest.LogCaptureFixture
 ) -> None:
-    worker.failures[A, "2"] = Unavailable("the table is away")
+    handler.failures[A, "2"] = Unavailable("the table is away")
     event = event_of((A, "1"), (A, "2"), (B, "1"), (A, "3"), (B, "2"), attempt=3)
-    assert await batch(event, worker.handle) == failed("m1", "m3")
-    assert worker.done == [(A, "1"), (B, "1"), (B, "2")]
-    assert rested(stub) == {"r1": 4, "r3": 4}
+    assert await batch(event, handler) == failed("m1", "m3")
+    assert handler.done == [(A, "1"), (B, "1"), (B, "2")]
+    assert visibility_timeouts(stub) == {"r1": 4, "r3": 4}
     assert caplog.messages == [f"connection {A}: deferred, attempt 3: the table is away; again in 4 s"]
 
 
-async def test_groups_fail_apart(batch: Batch, worker: Worker, stub: HttpStub) -> None:
-    worker.failures = {(A, "1"): SlipSocketsError("no"), (B, "2"): SlipSocketsError("no")}
+async def test_groups_fail_apart(batch: Batch, handler: Recording, stub: HttpStub) -> None:
+    handler.failures = {(A, "1"): SlipSocketsError("no"), (B, "2"): SlipSocketsError("no")}
     event = event_of((A, "1"), (B, "1"), (B, "2"), (C, "1"), (A, "2"), (B, "3"))
-    assert await batch(event, worker.handle) == failed("m0", "m2", "m4", "m5")
-    assert worker.done == [(B, "1"), (C, "1")]
+    assert await batch(event, handler) == failed("m0", "m2", "m4", "m5")
+    assert handler.done == [(B, "1"), (C, "1")]
     assert len(stub.requests) == 1
 
 
 @pytest.mark.parametrize(("attempt", "pause_s"), [(1, 1), (2, 2), (10, 512), (11, MAX_RETRY_PAUSE_S), (99, 900)])
 async def test_pauses_grow_with_the_attempts(
-    batch: Batch, worker: Worker, stub: HttpStub, attempt: int, pause_s: int
+    batch: Batch, handler: Recording, stub: HttpStub, attempt: int, pause_s: int
 ) -> None:
-    worker.failures[A, "1"] = SlipSocketsError("no")
-    await batch(event_of((A, "1"), attempt=attempt), worker.handle)
-    assert rested(stub) == {"r0": pause_s}
+    handler.failures[A, "1"] = SlipSocketsError("no")
+    await batch(event_of((A, "1"), attempt=attempt), handler)
+    assert visibility_timeouts(stub) == {"r0": pause_s}
 
 
 async def test_unexpected_error_is_a_failure_with_its_traceback(
-    batch: Batch, worker: Worker, caplog: pytest.LogCaptureFixture
+    batch: Batch, handler: Recording, caplog: pytest.LogCaptureFixture
 ) -> None:
-    worker.failures[A, "1"] = ZeroDivisionError("a bug")
-    assert await batch(event_of((A, "1"), (B, "1")), worker.handle) == failed("m0")
-    assert worker.done == [(B, "1")]
+    handler.failures[A, "1"] = ZeroDivisionError("a bug")
+    assert await batch(event_of((A, "1"), (B, "1")), handler) == failed("m0")
+    assert handler.done == [(B, "1")]
     (record,) = caplog.records
     assert record.levelno == logging.ERROR
     assert A in record.getMessage()
     assert record.exc_info is not None
 
 
-async def test_chunk_for_nobody_fails_alone(batch: Batch, worker: Worker) -> None:
+async def test_chunk_without_connections_fails_alone(batch: Batch, handler: Recording) -> None:
     event = event_of((A, "1"), (B, "1"))
-    event["Records"][0]["body"] = encode(FanOutChunk(PublishText("room", "x"), "p", []))
-    assert await batch(event, worker.handle) == failed("m0")
-    assert worker.done == [(B, "1")]
+    event["Records"][0]["body"] = encode(FanOutChunk(Publication("room", "x"), "p", []))
+    assert await batch(event, handler) == failed("m0")
+    assert handler.done == [(B, "1")]
 
 
 UNREADABLE = {
     "empty": "",
     "no JSON": "no JSON",
     "no type": "{}",
-    "a wrong field": '{"type":"continuation","connection_id":1,"events":[]}',
+    "a wrong field": '{"type":"continuation","connection_id":1,"actions":[]}',
     "null": "null",
     "too deep": '{"type":"continuation","connection_id":"x","x":' + "[" * 5_000,
 }
@@ -390,13 +399,13 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("body", UNREADABLE.values(), ids=UNREADABLE.keys())
 async def test_body_that_cannot_be_read_fails_without_a_pause(
-    batch: Batch, worker: Worker, stub: HttpStub, caplog: pytest.LogCaptureFixture, body: str
+    batch: Batch, handler: Recording, stub: HttpStub, caplog: pytest.LogCaptureFixture, body: str
 ) -> None:
     event = event_of((A, "1"), (A, "2"), (B, "1"), attempt=9)
     event["Records"][0]["body"] = body
-    assert await batch(event, worker.handle) == failed("m0", "m1")
-    assert worker.done == [(B, "1")]
-    assert rested(stub) == {"r0": 0, "r1": 0}
+    assert await batch(event, handler) == failed("m0", "m1")
+    assert handler.done == [(B, "1")]
+    assert visibility_timeouts(stub) == {"r0": 0, "r1": 0}
     (record,) = caplog.records
     assert record.getMessage().startswith(f"message m0 of group {A} cannot be read: ")
 
@@ -409,11 +418,11 @@ async def test_body_that_cannot_be_read_fails_without_a_pause(
         Answer.of({"Failed": [{"Id": "0", "Code": "MessageNotInflight", "SenderFault": True}]}),
     ],
 )
-async def test_rest_that_cannot_be_had_changes_nothing(
-    batch: Batch, worker: Worker, stub: HttpStub, answer: Answer | None, caplog: pytest.LogCaptureFixture
+async def test_visibility_timeout_that_cannot_be_set_changes_nothing(
+    batch: Batch, handler: Recording, stub: HttpStub, answer: Answer | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     stub.script = lambda _: answer
-    worker.failures[A, "1"] = SlipSocketsError("no")
-    assert await batch(event_of((A, "1"), (B, "1")), worker.handle) == failed("m0")
-    assert worker.done == [(B, "1")]
+    handler.failures[A, "1"] = SlipSocketsError("no")
+    assert await batch(event_of((A, "1"), (B, "1")), handler) == failed("m0")
+    assert handler.done == [(B, "1")]
     assert "a retry comes later than it could" in caplog.messages[-1]

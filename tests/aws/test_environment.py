@@ -2,24 +2,29 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slip_sockets.aws.environment import FunctionSettings, build_dynamodb, build_gateway, build_queue
-from slip_sockets.errors import InvalidSettings
-from slip_sockets.gateway.tally import NO_TALLY
-from slip_sockets.tokens import mint
+from slip_sockets.apigateway.functions import control_function
+from slip_sockets.aws.environment import FunctionSettings, Runtime
+from slip_sockets.gateway.control import Control
+from slip_sockets.gateway.observer import NO_OBSERVER
+from slip_sockets.protocol.errors import InvalidSettings
+from slip_sockets.protocol.tokens import mint
 
 from .http_stub import Answer, HttpStub
-from .moto_server import ENVIRONMENT, client
+from .moto_server import ENVIRONMENT, boto3_client
 
 if TYPE_CHECKING:
     from types_boto3_ssm.client import SSMClient
 
 VARIABLES = {
     "TARGET_URL": "http://127.0.0.1:1/slip",
-    "TABLE_NAME": "slip-sockets-Connections",
+    "CONNECTIONS_TABLE": "slip-sockets-Connections",
+    "CHANNELS_TABLE": "slip-sockets-Channels",
     "QUEUE_URL": "http://127.0.0.1:1/000000000000/deferred.fifo",
     "MANAGEMENT_URL": "http://127.0.0.1:1/live",
     "JWT_SECRET_PARAMETER": "/slip-sockets/jwt-secret/3",
@@ -29,7 +34,8 @@ VARIABLES = {
 def test_settings_are_read() -> None:
     assert FunctionSettings.from_environ(VARIABLES) == FunctionSettings(
         target_url="http://127.0.0.1:1/slip",
-        table_name="slip-sockets-Connections",
+        connections_table="slip-sockets-Connections",
+        channels_table="slip-sockets-Channels",
         queue_url="http://127.0.0.1:1/000000000000/deferred.fifo",
         management_url="http://127.0.0.1:1/live",
         jwt_secret_parameter="/slip-sockets/jwt-secret/3",
@@ -45,8 +51,9 @@ def test_all_that_is_missing_is_named_at_once() -> None:
     with pytest.raises(InvalidSettings) as error:
         FunctionSettings.from_environ({"TARGET_URL": "http://127.0.0.1:1/slip", "QUEUE_URL": ""})
     assert error.value.problems == [
-        "TABLE_NAME is not set. Set it to the name of the Connections table",
-        "QUEUE_URL is not set. Set it to the URL of the FIFO queue for what is deferred",
+        "CONNECTIONS_TABLE is not set. Set it to the name of the Connections table",
+        "CHANNELS_TABLE is not set. Set it to the name of the Channels table",
+        "QUEUE_URL is not set. Set it to the URL of the FIFO queue of deferred messages",
         "MANAGEMENT_URL is not set. Set it to the WebSocket API's stage, e.g. "
         "https://abc123.execute-api.eu-west-1.amazonaws.com/live",
         "JWT_SECRET_PARAMETER is not set. Set it to the name of the SSM parameter that holds the JWT secrets",
@@ -60,7 +67,7 @@ def test_all_that_is_missing_is_named_at_once() -> None:
 def ssm(moto_url: str, monkeypatch: pytest.MonkeyPatch) -> SSMClient:
     for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": moto_url}.items():
         monkeypatch.setenv(name, value)
-    made: SSMClient = client("ssm", moto_url)
+    made: SSMClient = boto3_client("ssm", moto_url)
     return made
 
 
@@ -74,12 +81,23 @@ def settings(parameter: str) -> FunctionSettings:
     return FunctionSettings.from_environ(VARIABLES | {"JWT_SECRET_PARAMETER": parameter})
 
 
+@asynccontextmanager
+async def started(settings: FunctionSettings) -> AsyncIterator[Control]:
+    """The control API of a function after its cold start."""
+    runtime = Runtime(settings, NO_OBSERVER)
+    try:
+        await runtime.start()
+        yield runtime.gateway.control
+    finally:
+        await runtime.aclose()
+
+
 async def accepts(built: FunctionSettings, secret: str) -> bool:
-    gateway = build_gateway(built, build_queue(built), build_dynamodb(), NO_TALLY)
     headers = {"authorization": f"Bearer {mint('ControlEvent', secret)}"}
-    answer = await gateway.on_control_event({"headers": headers, "body": '{"events": []}'})
-    assert answer["statusCode"] in (200, 403)
-    return bool(answer["statusCode"] == 200)
+    async with started(built) as control:
+        response = await control_function(control, {"headers": headers, "body": '{"events": []}'})
+    assert response["statusCode"] in (200, 403)
+    return bool(response["statusCode"] == 200)
 
 
 async def test_secret_is_read_whole(ssm: SSMClient) -> None:
@@ -94,19 +112,21 @@ async def test_previous_secrets_still_verify(ssm: SSMClient) -> None:
 
 
 @pytest.mark.parametrize("value", ["a-secret", '"a-secret"', "[]", '["a-secret", 1]'])
-def test_a_value_that_is_no_list_of_secrets_is_not_told(ssm: SSMClient, value: str) -> None:
+async def test_a_value_that_is_not_a_list_of_secrets_is_not_quoted(ssm: SSMClient, value: str) -> None:
     name = parameter(ssm, value)
     built = settings(name)
     with pytest.raises(InvalidSettings) as error:
-        build_gateway(built, build_queue(built), build_dynamodb(), NO_TALLY)
+        async with started(built):
+            pass
     assert str(error.value) == f"the SSM parameter {name} is not a JSON list of secrets. Deploy again"
     assert error.value.__context__ is None
 
 
-def test_secret_that_is_missing_is_named(ssm: SSMClient) -> None:
+async def test_secret_that_is_missing_is_named(ssm: SSMClient) -> None:
     built = settings("/not-there")
     with pytest.raises(InvalidSettings) as error:
-        build_gateway(built, build_queue(built), build_dynamodb(), NO_TALLY)
+        async with started(built):
+            pass
     assert str(error.value) == "SSM has no parameter /not-there, which the deployment makes. Deploy again"
 
 
@@ -118,19 +138,19 @@ async def test_secrets_that_cannot_be_read_at_the_start_are_read_by_an_event(
         monkeypatch.setenv(name, value)
     stub.script = lambda _: Answer.error("AccessDeniedException")
     built = settings("/secret")
-    gateway = build_gateway(built, build_queue(built), build_dynamodb(), NO_TALLY)
-    (message,) = caplog.messages
-    assert message.startswith("the JWT secrets cannot be read, and each event asks for them again: SSM: ")
-    assert "AccessDeniedException" in message
+    async with started(built) as control:
+        (message,) = caplog.messages
+        assert message.startswith("the JWT secrets cannot be read, and each event reads them again: SSM: ")
+        assert "AccessDeniedException" in message
 
-    call: dict[str, Any] = {
-        "headers": {"authorization": f"Bearer {mint('ControlEvent', 's')}"},
-        "body": '{"events": []}',
-    }
-    stub.script = lambda _: Answer.error(code)
-    assert (await gateway.on_control_event(call))["statusCode"] == 503
-    stub.script = lambda _: Answer.of({"Parameter": {"Value": '["s"]'}})
-    assert (await gateway.on_control_event(call))["statusCode"] == 200
-    asked = len(stub.requests)
-    assert (await gateway.on_control_event(call))["statusCode"] == 200
-    assert len(stub.requests) == asked
+        call: dict[str, Any] = {
+            "headers": {"authorization": f"Bearer {mint('ControlEvent', 's')}"},
+            "body": '{"events": []}',
+        }
+        stub.script = lambda _: Answer.error(code)
+        assert (await control_function(control, call))["statusCode"] == 503
+        stub.script = lambda _: Answer.of({"Parameter": {"Value": '["s"]'}})
+        assert (await control_function(control, call))["statusCode"] == 200
+        calls = len(stub.requests)
+        assert (await control_function(control, call))["statusCode"] == 200
+        assert len(stub.requests) == calls

@@ -9,15 +9,18 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from slip_sockets.aws.management import ApiGatewayManagement
+from slip_sockets.aws.batch import Patience
+from slip_sockets.aws.management import ApiGatewaySender
 from slip_sockets.aws.sender import Limits
-from slip_sockets.gateway.ports import Outcome, SystemClock, Unavailable
+from slip_sockets.gateway.errors import Unavailable
+from slip_sockets.gateway.ports import SystemClock
+from slip_sockets.gateway.values import Outcome
 
 from .http_stub import RESET, Answer, HttpStub, Request
 from .moto_server import boto3_client
 
 ME = "AAAAAAAAAAAAAAA="
-FATES = {
+STATUSES = {
     "GoneAAAAAAAAAAA=": 410,
     "LimitedAAAAAAAA=": 429,
     "BrokenAAAAAAAAA=": 500,
@@ -33,12 +36,13 @@ NAMES = {
     403: "ForbiddenException",
     413: "PayloadTooLargeException",
 }
-LIMITS = Limits(give_up_after_s=0.02, stall_s=0.1, first_pause_s=0.001, longest_pause_s=0.01, tick_s=0.001)
+PATIENCE = Patience(give_up_after_s=0.02, stall_s=0.1, first_pause_s=0.001, longest_pause_s=0.01)
+LIMITS = Limits(PATIENCE, tick_s=0.001)
 
 
 def answer_by_id(request: Request) -> Answer | None:
-    whose = request.path.rpartition("/")[2].replace("%3D", "=")
-    status = FATES.get(whose, 204 if request.method == "DELETE" else 200)
+    id_ = request.path.rpartition("/")[2].replace("%3D", "=")
+    status = STATUSES.get(id_, 204 if request.method == "DELETE" else 200)
     if not status:
         return RESET
     headers = {"x-amzn-ErrorType": NAMES[status]} if status in NAMES else {}
@@ -46,12 +50,12 @@ def answer_by_id(request: Request) -> Answer | None:
 
 
 class Provider:
-    """What it gives may change."""
+    """Its credentials may change."""
 
     def __init__(self) -> None:
         self.credentials: Credentials | None = Credentials("AKIDFIRST", "a secret", "a token")
 
-    def __call__(self) -> Credentials | None:
+    async def __call__(self) -> Credentials | None:
         return self.credentials
 
 
@@ -61,21 +65,21 @@ def provider() -> Provider:
 
 
 @pytest.fixture
-async def management(stub: HttpStub, provider: Provider) -> AsyncIterator[ApiGatewayManagement]:
+async def sender(stub: HttpStub, provider: Provider) -> AsyncIterator[ApiGatewaySender]:
     stub.script = answer_by_id
-    management = ApiGatewayManagement(f"{stub.url}/live", "us-east-1", provider, SystemClock(), limits=LIMITS)
-    yield management
-    management.close()
+    sender = ApiGatewaySender(f"{stub.url}/live", "us-east-1", provider, SystemClock(), limits=LIMITS)
+    yield sender
+    sender.end()
     await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("method", ["POST", "DELETE"])
-async def test_each_connection_has_its_own_fate(management: ApiGatewayManagement, stub: HttpStub, method: str) -> None:
-    ids = [ME, *FATES]
+async def test_each_connection_has_its_own_outcome(sender: ApiGatewaySender, stub: HttpStub, method: str) -> None:
+    ids = [ME, *STATUSES]
     if method == "POST":
-        outcome = await management.post(ids, "hi", until=math.inf)
+        outcome = await sender.send(ids, "hi", until=math.inf)
     else:
-        outcome = await management.delete(ids, until=math.inf)
+        outcome = await sender.close(ids, until=math.inf)
     assert outcome.done == 1
     assert outcome.gone == ["GoneAAAAAAAAAAA="]
     assert outcome.unsent == []
@@ -87,31 +91,31 @@ async def test_each_connection_has_its_own_fate(management: ApiGatewayManagement
     assert outcome.failed.keys() == {"LimitedAAAAAAAA=", "BrokenAAAAAAAAA=", "BusyAAAAAAAAAAA=", "ResetAAAAAAAAAA="}
     assert outcome.failed["LimitedAAAAAAAA="] == "429 LimitExceededException: as the test says"
     assert {request.path for request in stub.requests} == {
-        f"/live/@connections/{whose.replace('=', '%3D')}" for whose in ids
+        f"/live/@connections/{id_.replace('=', '%3D')}" for id_ in ids
     }
     assert {request.method for request in stub.requests} == {method}
 
 
-async def test_requests_are_those_of_boto3(management: ApiGatewayManagement, stub: HttpStub) -> None:
+async def test_requests_are_those_of_boto3(sender: ApiGatewaySender, stub: HttpStub) -> None:
     theirs = boto3_client("apigatewaymanagementapi", f"{stub.url}/live")
-    for whose in (ME, "a/b c~d"):
-        theirs.post_to_connection(ConnectionId=whose, Data=b"hi")
-        theirs.delete_connection(ConnectionId=whose)
-        theirs.get_connection(ConnectionId=whose)
-        await management.post([whose], "hi", until=math.inf)
-        await management.delete([whose], until=math.inf)
-        await management.is_open(whose)
+    for id_ in (ME, "a/b c~d"):
+        theirs.post_to_connection(ConnectionId=id_, Data=b"hi")
+        theirs.delete_connection(ConnectionId=id_)
+        theirs.get_connection(ConnectionId=id_)
+        await sender.send([id_], "hi", until=math.inf)
+        await sender.close([id_], until=math.inf)
+        await sender.is_open(id_)
         sent = [(request.method, request.path, request.body) for request in stub.requests[-6:]]
         assert sent[3:] == sent[:3]
 
 
 @pytest.mark.parametrize("token", [None, "a token"])
-async def test_what_is_received_is_signed(
-    management: ApiGatewayManagement, provider: Provider, stub: HttpStub, token: str | None
+async def test_requests_are_signed(
+    sender: ApiGatewaySender, provider: Provider, stub: HttpStub, token: str | None
 ) -> None:
     provider.credentials = credentials = Credentials("AKID", "a secret", token)
     auth = SigV4Auth(credentials, "execute-api", "us-east-1")
-    await management.post([ME], "Zo\xeb \x00\U0001f600", until=math.inf)
+    await sender.send([ME], "Zo\xeb \x00\U0001f600", until=math.inf)
     (received,) = stub.requests
     assert received.body == "Zo\xeb \x00\U0001f600".encode()
     request = AWSRequest("POST", stub.url + received.path, data=received.body)
@@ -122,61 +126,63 @@ async def test_what_is_received_is_signed(
     assert received.headers["Authorization"].endswith(f"Signature={signature}")
 
 
-async def test_credentials_are_asked_for_each_time(
-    management: ApiGatewayManagement, provider: Provider, stub: HttpStub
+async def test_credentials_are_fetched_for_each_call(
+    sender: ApiGatewaySender, provider: Provider, stub: HttpStub
 ) -> None:
-    await management.post([ME], "hi", until=math.inf)
+    await sender.send([ME], "hi", until=math.inf)
     provider.credentials = Credentials("AKIDSECOND", "a secret", "a token")
-    await management.post([ME], "hi", until=math.inf)
+    await sender.send([ME], "hi", until=math.inf)
     keys = [request.headers["Authorization"].partition("Credential=")[2].partition("/")[0] for request in stub.requests]
     assert keys == ["AKIDFIRST", "AKIDSECOND"]
 
 
 async def test_without_credentials_nothing_is_sent(
-    management: ApiGatewayManagement, provider: Provider, stub: HttpStub
+    sender: ApiGatewaySender, provider: Provider, stub: HttpStub
 ) -> None:
     provider.credentials = None
-    assert await management.post([ME], "hi", until=math.inf) == Outcome(failed={ME: "there are no AWS credentials"})
+    assert await sender.send([ME], "hi", until=math.inf) == Outcome(failed={ME: "there are no AWS credentials"})
     with pytest.raises(Unavailable, match=r"^management API: there are no AWS credentials$"):
-        await management.is_open(ME)
+        await sender.is_open(ME)
     assert stub.requests == []
 
 
-async def test_credentials_that_cannot_be_had_are_a_failure(stub: HttpStub) -> None:
-    def provide() -> Credentials:
+async def test_credentials_that_cannot_be_read_are_a_failure(stub: HttpStub) -> None:
+    async def provide() -> Credentials:
         raise Unavailable("credentials: as the test says")
 
-    management = ApiGatewayManagement(f"{stub.url}/live", "us-east-1", provide, SystemClock())
+    sender = ApiGatewaySender(f"{stub.url}/live", "us-east-1", provide, SystemClock())
     outcome = Outcome(failed={ME: "credentials: as the test says"})
-    assert await management.delete([ME], until=math.inf) == outcome
+    assert await sender.close([ME], until=math.inf) == outcome
 
 
-async def test_many_connections_are_all_told(management: ApiGatewayManagement, stub: HttpStub) -> None:
+async def test_many_connections_are_all_sent_to(sender: ApiGatewaySender, stub: HttpStub) -> None:
     ids = [f"{number:015}=" for number in range(200)]
-    assert await management.post(ids, "hi", until=math.inf) == Outcome(done=200)
+    assert await sender.send(ids, "hi", until=math.inf) == Outcome(done=200)
     assert len(stub.requests) == len(ids)
 
 
-async def test_nobody_is_told_nothing(management: ApiGatewayManagement, stub: HttpStub) -> None:
-    assert await management.post([], "hi", until=math.inf) == Outcome()
+async def test_no_connections_need_no_call(sender: ApiGatewaySender, stub: HttpStub) -> None:
+    assert await sender.send([], "hi", until=math.inf) == Outcome()
     assert stub.requests == []
 
 
-async def test_is_open_asks(management: ApiGatewayManagement, stub: HttpStub) -> None:
-    assert await management.is_open(ME) is True
-    assert await management.is_open("GoneAAAAAAAAAAA=") is False
+async def test_is_open_is_a_call(sender: ApiGatewaySender, stub: HttpStub) -> None:
+    assert await sender.is_open(ME) is True
+    assert await sender.is_open("GoneAAAAAAAAAAA=") is False
     assert [request.method for request in stub.requests] == ["GET", "GET"]
 
 
 @pytest.mark.parametrize(
-    ("whose", "reason"),
+    ("id_", "reason"),
     [
         ("LimitedAAAAAAAA=", "429 LimitExceededException: as the test says"),
         ("BrokenAAAAAAAAA=", "500: as the test says"),
         ("ForbiddenAAAAAA=", "403 ForbiddenException: as the test says"),
     ],
 )
-async def test_is_open_does_not_guess(management: ApiGatewayManagement, whose: str, reason: str) -> None:
+async def test_is_open_raises_where_the_response_does_not_show_it(
+    sender: ApiGatewaySender, id_: str, reason: str
+) -> None:
     with pytest.raises(Unavailable) as error:
-        await management.is_open(whose)
+        await sender.is_open(id_)
     assert str(error.value) == f"management API: {reason}"

@@ -18,12 +18,15 @@ from slip_sockets.aws.queue import (
     decode,
     encode,
 )
-from slip_sockets.events import (
+from slip_sockets.gateway.deferred import RETRY_FOR_S, CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.errors import Unavailable
+from slip_sockets.gateway.values import ChannelClose, Publication
+from slip_sockets.gateway.worker import retry_pause_s
+from slip_sockets.protocol.events import (
     MAX_CHANNEL_BYTES,
     MAX_MESSAGE_ID_BYTES,
     MAX_TEXT_BYTES,
-    AnswerEvent,
-    CloseChannel,
+    Action,
     CloseConnection,
     PublishText,
     SendText,
@@ -31,8 +34,6 @@ from slip_sockets.events import (
     Subscribe,
     Unsubscribe,
 )
-from slip_sockets.gateway.plan import RETRY_FOR_S, retry_pause_s
-from slip_sockets.gateway.ports import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk, Unavailable
 
 from ..gateway.doubles import FakeClock
 from .http_stub import RESET, Answer, HttpStub
@@ -62,7 +63,7 @@ def stubbed(stub: HttpStub, clock: FakeClock) -> SqsQueue:
 
 
 def taken(sqs: SQSClient, queue_url: str) -> list[Any]:
-    """Receive and delete until nothing is left."""
+    """Receive and delete all messages."""
     messages: list[Any] = []
     while batch := sqs.receive_message(
         QueueUrl=queue_url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
@@ -84,10 +85,10 @@ def some_ids(number: int) -> list[str]:
 
 
 def incompressible_text() -> str:
-    """Return a text of nearly MAX_TEXT_BYTES of UTF-8 that holds as many bits as there can be in so many bytes."""
+    """Return a text of nearly MAX_TEXT_BYTES of UTF-8 with as much information as its bytes can hold."""
     made = random.Random(4)
     kinds = [range(0x80), range(0x80, 0x800), range(0xE000, 0x10000), range(0x10000, 0x110000)]
-    # A character of n bytes comes so often that each byte tells equally much.
+    # The weights make each byte carry the same information.
     sizes = made.choices(range(4), [0x80, 0x780 / 143, 0xF000 / 143**2, 0x100000 / 143**3], k=MAX_TEXT_BYTES)
     text = "".join(chr(made.choice(kinds[size])) for size in sizes)
     return text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
@@ -102,8 +103,8 @@ worst_texts = pytest.mark.parametrize("text", WORST_TEXTS.values(), ids=WORST_TE
 
 
 def data_of(messages: Sequence[Any]) -> list[str]:
-    events = [event for message in messages for event in msgspec.convert(message, Continuation).events]
-    return [event.data for event in events if isinstance(event, SendText)]
+    actions = [action for message in messages for action in msgspec.convert(message, Continuation).actions]
+    return [action.data for action in actions if isinstance(action, SendText)]
 
 
 async def test_messages_arrive_in_the_group_of_their_connection(
@@ -128,7 +129,7 @@ async def test_equal_messages_are_not_taken_for_repetitions(queue: SqsQueue, sqs
 
 CHANNEL = "Zoë's lobby \x00\uffff"
 PUBLISH_ID = "0123456789abcdef0123456789abcdef"
-PUBLISH = PublishText(CHANNEL, "hi", "1")
+PUBLICATION = Publication(CHANNEL, "hi", "1")
 
 
 @pytest.mark.parametrize(
@@ -136,11 +137,11 @@ PUBLISH = PublishText(CHANNEL, "hi", "1")
     [
         texts(ME, "1"),
         CloseNotice(ME, 1000, None, b"null"),
-        FanOut(PUBLISH, PUBLISH_ID),
-        FanOut(CloseChannel(CHANNEL), PUBLISH_ID, "a cursor", [ME], [YOU]),
-        FanOut(PublishText("x" * MAX_CHANNEL_BYTES, "hi"), PUBLISH_ID),
-        FanOutChunk(PUBLISH, PUBLISH_ID, [ME, YOU], 7),
-        FanOutChunk(CloseChannel(CHANNEL), PUBLISH_ID, [ME]),
+        FanOut(PUBLICATION, PUBLISH_ID),
+        FanOut(ChannelClose(CHANNEL), PUBLISH_ID, "a cursor", [ME], [YOU]),
+        FanOut(Publication("x" * MAX_CHANNEL_BYTES, "hi"), PUBLISH_ID),
+        FanOutChunk(PUBLICATION, PUBLISH_ID, [ME, YOU], 7),
+        FanOutChunk(ChannelClose(CHANNEL), PUBLISH_ID, [ME]),
     ],
     ids=lambda message: message.__struct_config__.tag,
 )
@@ -158,16 +159,16 @@ async def test_each_kind_arrives_under_ids_that_sqs_takes(
 
 
 async def test_a_fan_out_that_is_put_again_is_taken_for_a_repetition(stubbed: SqsQueue, stub: HttpStub) -> None:
-    messages: list[Deferred] = [FanOut(PUBLISH, PUBLISH_ID), FanOutChunk(PUBLISH, PUBLISH_ID, [ME], 1)]
+    messages: list[Deferred] = [FanOut(PUBLICATION, PUBLISH_ID), FanOutChunk(PUBLICATION, PUBLISH_ID, [ME], 1)]
     await stubbed.put(messages)
-    await stubbed.put([*messages, FanOutChunk(PUBLISH, PUBLISH_ID, [ME, YOU], 1)])
+    await stubbed.put([*messages, FanOutChunk(PUBLICATION, PUBLISH_ID, [ME, YOU], 1)])
     entries = [entry for request in stub.requests for entry in request.json["Entries"]]
     ids = [entry["MessageDeduplicationId"] for entry in entries]
     assert ids[:2] == ids[2:4]
     assert len(set(ids)) == 3
 
 
-async def test_nothing_is_put_without_a_call(stubbed: SqsQueue, stub: HttpStub) -> None:
+async def test_no_messages_need_no_call(stubbed: SqsQueue, stub: HttpStub) -> None:
     await stubbed.put([])
     assert stub.requests == []
 
@@ -215,12 +216,12 @@ async def test_only_the_first_part_keeps_what_was_recent(queue: SqsQueue, sqs: S
     parts = [msgspec.convert(decode(message["Body"]), Continuation) for message in taken(sqs, queue_url)]
     assert [part.recent for part in parts] == [recent, *[[]] * (len(parts) - 1)]
     assert len(parts) > 1
-    assert [event for part in parts for event in part.events] == whole.events
+    assert [action for part in parts for action in part.actions] == whole.actions
 
 
 @worst_texts
 async def test_a_chunk_of_the_longest_text_fits(stubbed: SqsQueue, stub: HttpStub, text: str) -> None:
-    chunk = FanOutChunk(PublishText("\x00" * MAX_CHANNEL_BYTES, text), PUBLISH_ID, some_ids(1_200), 3)
+    chunk = FanOutChunk(Publication("\x00" * MAX_CHANNEL_BYTES, text), PUBLISH_ID, some_ids(1_200), 3)
     await stubbed.put([chunk])
     (request,) = stub.requests
     (entry,) = request.json["Entries"]
@@ -229,10 +230,10 @@ async def test_a_chunk_of_the_longest_text_fits(stubbed: SqsQueue, stub: HttpStu
 
 
 @worst_texts
-async def test_a_fan_out_of_the_longest_text_with_many_who_joined_fits(
+async def test_a_fan_out_of_the_longest_text_with_many_new_subscribers_fits(
     stubbed: SqsQueue, stub: HttpStub, text: str
 ) -> None:
-    fan_out = FanOut(PublishText("\x00" * MAX_CHANNEL_BYTES, text), PUBLISH_ID, "x" * 100, some_ids(3_000))
+    fan_out = FanOut(Publication("\x00" * MAX_CHANNEL_BYTES, text), PUBLISH_ID, "x" * 100, some_ids(3_000))
     await stubbed.put([fan_out])
     (request,) = stub.requests
     (entry,) = request.json["Entries"]
@@ -241,18 +242,18 @@ async def test_a_fan_out_of_the_longest_text_with_many_who_joined_fits(
 
 
 async def test_a_chunk_that_is_too_large_is_halved(stubbed: SqsQueue, stub: HttpStub) -> None:
-    chunk = FanOutChunk(PublishText("lobby", WORST_TEXTS["incompressible"]), PUBLISH_ID, some_ids(8_000), 3)
-    await stubbed.put([chunk, FanOutChunk(chunk.event, PUBLISH_ID, [ME], 4)])
+    chunk = FanOutChunk(Publication("lobby", WORST_TEXTS["incompressible"]), PUBLISH_ID, some_ids(8_000), 3)
+    await stubbed.put([chunk, FanOutChunk(chunk.broadcast, PUBLISH_ID, [ME], 4)])
     entries = [entry for request in stub.requests for entry in request.json["Entries"]]
     assert all(len(entry["MessageBody"]) <= MAX_BATCH_BYTES for entry in entries)
     parts = [msgspec.convert(decode(entry["MessageBody"]), FanOutChunk) for entry in entries]
     assert [part.shard for part in parts] == [3, 3, 3, 3, 4]
-    assert [whose for part in parts for whose in part.connection_ids] == [*chunk.connection_ids, ME]
+    assert [id_ for part in parts for id_ in part.connection_ids] == [*chunk.connection_ids, ME]
     assert [entry["MessageDeduplicationId"] for entry in entries] == [part.deduplication_id for part in parts]
 
 
 async def test_a_fan_out_that_is_too_large_is_refused(stubbed: SqsQueue, stub: HttpStub) -> None:
-    fan_out = FanOut(PublishText("lobby", WORST_TEXTS["incompressible"]), PUBLISH_ID, joined=some_ids(8_000))
+    fan_out = FanOut(Publication("lobby", WORST_TEXTS["incompressible"]), PUBLISH_ID, joined=some_ids(8_000))
     with pytest.raises(Unavailable) as error:
         await stubbed.put([fan_out])
     size = len(encode(fan_out))
@@ -268,7 +269,7 @@ async def test_a_fan_out_that_is_too_large_is_refused(stubbed: SqsQueue, stub: H
         SetMetadata(ME, "é" * 32_767),
     ],
 )
-def test_any_single_event_fits_and_comes_back(event: AnswerEvent) -> None:
+def test_any_single_event_fits_and_comes_back(event: Action) -> None:
     message = Continuation(ME, [event])
     assert len(encode(message)) <= MAX_BODY_BYTES
     assert decode(encode(message)) == message
@@ -284,15 +285,15 @@ def test_a_damaged_message_cannot_be_decoded(body: str) -> None:
 
 
 async def test_calls_hold_ten_messages_and_256_kibibytes(stubbed: SqsQueue, stub: HttpStub) -> None:
-    whose = [f"{number:015}=" for number in range(25)]
-    await stubbed.put([texts(connection_id, "x") for connection_id in whose])
+    ids = [f"{number:015}=" for number in range(25)]
+    await stubbed.put([texts(connection_id, "x") for connection_id in ids])
     assert [len(request.json["Entries"]) for request in stub.requests] == [10, 10, 5]
     stub.requests.clear()
-    await stubbed.put([texts(connection_id, "x" * 30_000) for connection_id in whose])
+    await stubbed.put([texts(connection_id, "x" * 30_000) for connection_id in ids])
     entries = [request.json["Entries"] for request in stub.requests]
     assert [len(part) for part in entries] == [8, 8, 8, 1]
     assert all(sum(len(entry["MessageBody"]) for entry in part) <= MAX_BATCH_BYTES for part in entries)
-    assert [entry["MessageGroupId"] for part in entries for entry in part] == whose
+    assert [entry["MessageGroupId"] for part in entries for entry in part] == ids
 
 
 async def test_no_call_holds_two_messages_of_a_group(stubbed: SqsQueue, stub: HttpStub) -> None:
@@ -306,7 +307,7 @@ def refusal(*ids: str, sender_fault: bool = False) -> Answer:
     return Answer.of({"Successful": [], "Failed": failed})
 
 
-async def test_message_not_taken_is_sent_again_before_any_later_one(
+async def test_refused_message_is_sent_again_before_any_later_one(
     stubbed: SqsQueue, stub: HttpStub, clock: FakeClock
 ) -> None:
     answers = [refusal("0", "2"), refusal("2"), Answer(), Answer()]
@@ -319,16 +320,18 @@ async def test_message_not_taken_is_sent_again_before_any_later_one(
     assert clock.sleeps == list(RETRY_PAUSES_S[:2])
 
 
-async def test_message_never_taken_is_unavailable(stubbed: SqsQueue, stub: HttpStub, clock: FakeClock) -> None:
+async def test_message_that_is_always_refused_is_unavailable(
+    stubbed: SqsQueue, stub: HttpStub, clock: FakeClock
+) -> None:
     stub.script = lambda _: refusal("0")
     with pytest.raises(Unavailable) as error:
         await stubbed.put([texts(ME, "1"), texts(ME, "2")])
     assert str(error.value) == "SQS: 1 of 1 messages were not taken: busy"
     assert clock.sleeps == list(RETRY_PAUSES_S)
-    assert len(stub.requests) == 1 + len(RETRY_PAUSES_S)  # and the second message was not tried
+    assert len(stub.requests) == 1 + len(RETRY_PAUSES_S)  # and the second message was not sent
 
 
-async def test_message_that_is_at_fault_is_not_sent_again(stubbed: SqsQueue, stub: HttpStub) -> None:
+async def test_refusal_with_a_sender_fault_is_final(stubbed: SqsQueue, stub: HttpStub) -> None:
     stub.script = lambda _: refusal("0", sender_fault=True)
     with pytest.raises(Unavailable):
         await stubbed.put([texts(ME, "1")])
@@ -342,6 +345,6 @@ async def test_queue_that_is_away_is_unavailable(stubbed: SqsQueue, stub: HttpSt
         await stubbed.put([texts(ME, "1")])
 
 
-def test_messages_die_after_the_time_that_they_are_tried() -> None:
+def test_messages_become_dead_letters_after_the_retry_time() -> None:
     pauses_s = [retry_pause_s(attempt) for attempt in range(1, MAX_RECEIVE_COUNT + 1)]
     assert sum(pauses_s[:-1]) <= RETRY_FOR_S < sum(pauses_s)

@@ -1,4 +1,4 @@
-"""The benchmarks still work: tiny runs, ours alone, and nothing said about how fast."""
+"""The benchmarks work: tiny runs of ours alone, without a word about speed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 from websockets.frames import Frame, Opcode
 
 from bench.__main__ import main
-from bench.backend import grip_answer, slip_answer
 from bench.cases import Options, echo, idle
+from bench.comparison import Comparison, Goal, comparison_table
 from bench.load import Clients, client_frame, server_frame
 from bench.processes import usage
-from bench.publishing import Publication
+from bench.publishing import PublishRequest
 from bench.servers import CHANNEL, backend, slip_sockets
-from bench.table import Goal, Row, table
+from bench.stubs.backend import grip_reply, slip_reply
 
-PUBLICATION = Publication(1, "/", "", b"", b"")
+PUBLISH_REQUEST = PublishRequest(1, "/", "", b"", b"")
 
 
 class TestCases:
@@ -26,7 +26,7 @@ class TestCases:
 
     def test_fan_out_delivers_each_message_to_each_subscriber(self) -> None:
         with backend(CHANNEL) as port, slip_sockets(port) as server, Clients(server.port, 5) as clients:
-            done = clients.fan_out(server.publication, publishers=2, window=4, seconds=0.3)
+            done = clients.fan_out(server.publish_request, publishers=2, window=4, seconds=0.3)
         assert done.arrived == done.expected
         assert done.arrived % 5 == 0
         assert done.arrived > 0
@@ -53,8 +53,8 @@ class TestCases:
 
 class TestBackend:
     def test_slip_open_is_accepted_and_subscribed(self) -> None:
-        told = {"connectionId": "c", "metadata": {}, "events": [{"type": "OPEN", "connectionId": "c"}]}
-        assert json.loads(slip_answer(json.dumps(told).encode(), "news")) == {
+        request = {"connectionId": "c", "metadata": {}, "events": [{"type": "OPEN", "connectionId": "c"}]}
+        assert json.loads(slip_reply(json.dumps(request).encode(), "news")) == {
             "events": [
                 {"type": "ACCEPT", "connectionId": "c"},
                 {"type": "SUBSCRIBE", "connectionId": "c", "channel": "news"},
@@ -62,20 +62,24 @@ class TestBackend:
         }
 
     def test_slip_text_is_echoed(self) -> None:
-        told = {"connectionId": "c", "metadata": None, "events": [{"type": "TEXT", "connectionId": "c", "data": "hi"}]}
-        assert json.loads(slip_answer(json.dumps(told).encode(), "")) == {
+        request = {
+            "connectionId": "c",
+            "metadata": None,
+            "events": [{"type": "TEXT", "connectionId": "c", "data": "hi"}],
+        }
+        assert json.loads(slip_reply(json.dumps(request).encode(), "")) == {
             "events": [{"type": "TEXT", "connectionId": "c", "data": "hi"}]
         }
 
     def test_grip_open_is_accepted_and_subscribed(self) -> None:
         control = b'c:{"type":"subscribe","channel":"news"}'
-        assert grip_answer(b"OPEN\r\n", "news") == b"OPEN\r\nTEXT %x\r\n%b\r\n" % (len(control), control)
+        assert grip_reply(b"OPEN\r\n", "news") == b"OPEN\r\nTEXT %x\r\n%b\r\n" % (len(control), control)
 
     def test_grip_texts_are_echoed(self) -> None:
-        assert grip_answer(b"TEXT 4\r\na\r\nb\r\nTEXT\r\n", "") == b"TEXT 6\r\nm:a\r\nb\r\nTEXT 2\r\nm:\r\n"
+        assert grip_reply(b"TEXT 4\r\na\r\nb\r\nTEXT\r\n", "") == b"TEXT 6\r\nm:a\r\nb\r\nTEXT 2\r\nm:\r\n"
 
-    def test_grip_close_is_answered(self) -> None:
-        assert grip_answer(b"CLOSE 2\r\n\x03\xe8\r\n", "") == b"CLOSE\r\n"
+    def test_grip_close_is_replied_to(self) -> None:
+        assert grip_reply(b"CLOSE 2\r\n\x03\xe8\r\n", "") == b"CLOSE\r\n"
 
 
 class TestFrames:
@@ -88,27 +92,27 @@ class TestFrames:
         assert frame[:2] == b"\x81\x85"
         assert bytes(byte ^ frame[2 + at % 4] for at, byte in enumerate(frame[6:])) == b"hello"
 
-    def test_messages_of_a_publication_differ_and_are_equally_long(self) -> None:
-        assert PUBLICATION.message(1) != PUBLICATION.message(2)
-        assert len(PUBLICATION.message(1)) == len(PUBLICATION.message(10**9)) == 200
+    def test_messages_differ_and_are_equally_long(self) -> None:
+        assert PUBLISH_REQUEST.message(1) != PUBLISH_REQUEST.message(2)
+        assert len(PUBLISH_REQUEST.message(1)) == len(PUBLISH_REQUEST.message(10**9)) == 200
 
 
-class TestTable:
+class TestComparison:
     def test_ratio_goal_reached(self) -> None:
-        row = Row("echo", "/s", Goal(ratio_at_least=0.5), [600, 500, 700], [1000, 900, 1100])
+        row = Comparison("echo", "/s", Goal(ratio_at_least=0.5), [600, 500, 700], [1000, 900, 1100])
         assert row.verdict() == "yes, by 20%"
 
     def test_ratio_goal_missed(self) -> None:
-        assert Row("echo", "/s", Goal(ratio_at_least=0.5), [400], [1000]).verdict() == "NO, by 20%"
+        assert Comparison("echo", "/s", Goal(ratio_at_least=0.5), [400], [1000]).verdict() == "NO, by 20%"
 
     def test_limit_missed(self) -> None:
-        assert Row("idle", "MB", Goal(at_most=40), [50], []).verdict() == "NO, by 25%"
+        assert Comparison("idle", "MB", Goal(at_most=40), [50], []).verdict() == "NO, by 25%"
 
     def test_without_pushpin_a_ratio_is_not_known(self) -> None:
-        assert Row("echo", "/s", Goal(ratio_at_least=0.5), [400], []).verdict() == "not known: no Pushpin"
+        assert Comparison("echo", "/s", Goal(ratio_at_least=0.5), [400], []).verdict() == "not known: no Pushpin"
 
     def test_columns_are_aligned(self) -> None:
-        shown = table([Row("echo", "/s", Goal(ratio_at_least=0.5), [1500, 1600, 1400], [2000])])
+        shown = comparison_table([Comparison("echo", "/s", Goal(ratio_at_least=0.5), [1500, 1600, 1400], [2000])])
         assert shown.splitlines() == [
             "case   ours                        Pushpin's   ratio   to reach       reached",
             "echo   1,500 /s (1,400 to 1,600)   2,000 /s    0.75    ratio >= 0.5   yes, by 50%",

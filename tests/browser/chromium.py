@@ -26,7 +26,7 @@ FLAGS = (
 
 
 class Chromium:
-    """One browser with many windows; what is said to it is meant for the current one."""
+    """One browser with many windows; its methods act on the current one."""
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver

@@ -19,7 +19,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
 
 @pytest.fixture
 def windows(chromium: Chromium) -> Iterator[Chromium]:
-    """The browser, whose windows are closed after the test."""
+    """The browser; its windows are closed after the test."""
     yield chromium
     chromium.close_windows()
 

@@ -1,4 +1,4 @@
-"""A window of the browser, for tests whose server runs on their own event loop."""
+"""A window of the browser, for tests with a server on their own event loop."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -21,16 +22,16 @@ from slip_sockets.dev.server import DevServer
 from ..contract.wire import (
     Control,
     accept,
-    answers,
     connect,
     joined,
     publish,
+    replies,
     running,
     set_metadata,
     subscribe,
     text,
 )
-from ..scripted_backend import Events, ScriptedBackend, Told
+from ..scripted_backend import Events, Post, ScriptedBackend
 from .chromium import Chromium
 from .page import Page
 
@@ -86,38 +87,72 @@ async def page(server: DevServer, windows: Chromium) -> InspectorPage:
 async def test_the_page_shows_an_event_and_all_that_came_of_it(
     server: DevServer, backend: ScriptedBackend, page: InspectorPage
 ) -> None:
-    backend.script = answers(TEXT=lambda told: [publish("lobby", "<b>said</b>")])
+    backend.script = replies(TEXT=lambda post: [publish("lobby", "<b>said</b>")])
     async with joined(server, backend, "lobby") as member:
         await page.see("#connections li", member.connection_id)
         await member.client.send("<img src=x onerror=alert(1)>")
         await page.see("#records .subject", "<img src=x onerror=alert(1)>")
         await page.do(lambda page: page.type("#records", Keys.END))
-        await page.see("#details", "What came back")
+        await page.see("#details", "Its response")
         await page.see("#details .steps", "<b>said</b>")
-        told = backend.told[-1]
-        assert told.headers["Authorization"] in await page.run("return document.querySelector('#details').textContent")
+        post = backend.posts[-1]
+        assert post.headers["Authorization"] in await page.run("return document.querySelector('#details').textContent")
         assert await page.run("return document.querySelectorAll('#records img, #details img, #details b').length") == 0
         await page.keep("light.png")
     await page.see("#records .kind", "CLOSE")
     await page.until("document.querySelectorAll('#connections li').length === 0")
 
 
+async def test_the_page_counts_calls_failures_and_deliveries(
+    server: DevServer, backend: ScriptedBackend, page: InspectorPage
+) -> None:
+    async def shown() -> dict[str, str]:
+        pairs = "[...document.querySelectorAll('#metrics div')].map(({ children: [name, value] }) => "
+        found: dict[str, str] = await page.run(
+            f"return Object.fromEntries({pairs} [name.textContent, value.textContent]))"
+        )
+        return found
+
+    async def count(name: str, value: str) -> None:
+        await page.until(
+            "[...document.querySelectorAll('#metrics div')].some(({ children: [name, value] }) => "
+            "name.textContent === arguments[0] && value.textContent === arguments[1])",
+            name,
+            value,
+        )
+
+    assert await shown() == {"Backend calls": "0", "Failures": "0", "Sent": "0", "Gone": "0", "Queued": "0"}
+    backend.script = replies(TEXT=lambda post: [publish("lobby", "to both")])
+    async with joined(server, backend, "lobby") as ada, joined(server, backend, "lobby") as eve:
+        await ada.client.send("hello")
+        assert [await member.recv() for member in (ada, eve)] == ["to both"] * 2
+        await count("Sent", "2")
+        await count("Backend calls", "3")
+        assert re.fullmatch(r"\d+(\.\d)? ms", (await shown())["Median"])
+        assert re.fullmatch(r"\d+(\.\d)? ms", (await shown())["95th percentile"])
+        backend.script = replies(TEXT=lambda _: web.Response(status=500))
+        await ada.client.send("boom")
+        await count("Backend calls", "4, 1 failed")
+        await count("Failures", "1")
+        await page.keep("metrics.png")
+
+
 async def test_a_failing_backend_stands_out_and_says_what_to_do(
     server: DevServer, backend: ScriptedBackend, page: InspectorPage
 ) -> None:
-    backend.script = answers(TEXT=lambda _: web.Response(status=500, text="KeyError: 'user'"))
+    backend.script = replies(TEXT=lambda _: web.Response(status=500, text="KeyError: 'user'"))
     driver = page.chromium.driver
     dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
     await page.do(lambda _: driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark))
     async with joined(server, backend, "lobby") as member:
         await member.client.send("boom")
-        await page.see("#failing", "Your backend answered 500 Internal Server Error")
+        await page.see("#failing", "Your backend responded with 500 Internal Server Error")
         await page.see("#failing", "Look at its log")
         await page.do(lambda page: page.find("#failing-show").click())
         await page.see("#details pre", "KeyError: 'user'")
         await page.see("#records .failed .status", "backend 500")
         await page.keep("dark.png")
-        backend.script = answers(TEXT=lambda _: [])
+        backend.script = replies(TEXT=lambda _: [])
         await member.client.send("fine")
         await page.until("document.querySelector('#failing').hidden")
 
@@ -135,22 +170,22 @@ async def test_the_page_can_send_publish_and_close(
         await page.do(lambda page: page.type("#publish-text", "for all"))
         await page.do(lambda page: page.find("#publish button").click())
         assert await member.recv() == "for all"
-        await page.see("#publish-said", "1 matched: 1 sent, 0 gone, 0 queued.")
+        await page.see("#publish-result", "1 matched: 1 sent, 0 gone, 0 queued.")
         await page.do(lambda page: page.find(".actions > button").click())
         assert await member.close_code() == 1000
-        await page.see("#details", "Not open any more")
+        await page.see("#details", "No longer open")
 
 
 async def test_a_test_socket_speaks_and_hears_from_the_page(
     server: DevServer, backend: ScriptedBackend, page: InspectorPage
 ) -> None:
-    def script(told: Told) -> Events:
-        whose = told.connection_id
-        if told.event["type"] == "OPEN":
-            return [accept(whose, subprotocol="v1"), set_metadata(whose, told.body["metadata"]["query"])]
+    def script(post: Post) -> Events:
+        id_ = post.connection_id
+        if post.event["type"] == "OPEN":
+            return [accept(id_, subprotocol="v1"), set_metadata(id_, post.body["metadata"]["query"])]
         return (
-            [text(whose, f"{told.body['metadata']['name'][0]}: {told.event['data']}")]
-            if told.event["type"] == "TEXT"
+            [text(id_, f"{post.body['metadata']['name'][0]}: {post.event['data']}")]
+            if post.event["type"] == "TEXT"
             else []
         )
 
@@ -164,7 +199,7 @@ async def test_a_test_socket_speaks_and_hears_from_the_page(
     await page.see("#test-log", "Closed: 1000")
     backend.script = lambda _: []
     await page.do(lambda page: page.find("#test-button").click())
-    await page.see("#test-log", "Refused, or cut: the timeline says why")
+    await page.see("#test-log", "Refused, or cut: see the timeline")
     await page.see("#records .status", "refused 400")
 
 
@@ -186,9 +221,9 @@ async def test_the_timeline_is_filtered_and_paused_by_keyboard(
         await page.do(lambda page: page.type("body", "p"))
         await page.see("#live", "Paused")
         await ada.client.send("unseen")
-        await backend.next_told("TEXT")
-        await backend.next_told("TEXT")
-        await backend.next_told("TEXT")
+        await backend.next_post("TEXT")
+        await backend.next_post("TEXT")
+        await backend.next_post("TEXT")
         await page.do(lambda page: page.type("body", "p"))
         await page.see("#records .subject", "unseen")
 
@@ -210,7 +245,7 @@ async def test_a_page_comes_back_when_the_server_does(backend: ScriptedBackend, 
 async def test_many_connections_and_events_do_not_freeze_the_page(
     server: DevServer, backend: ScriptedBackend, page: InspectorPage
 ) -> None:
-    backend.script = lambda told: [accept(told.connection_id), subscribe(told.connection_id, "lobby")]
+    backend.script = lambda post: [accept(post.connection_id), subscribe(post.connection_id, "lobby")]
     gaps = """window.longest = 0; let last = performance.now();
     (function look() { const now = performance.now(); longest = Math.max(longest, now - last); last = now;
       setTimeout(look, 0); })();"""

@@ -13,7 +13,7 @@ from slip_sockets.browser import MODULE
 from slip_sockets.dev.edge import Limits
 from slip_sockets.dev.server import DevServer
 
-from ..contract.wire import Control, accept, answers, close_channel, publish, running, subscribe_as_asked, text
+from ..contract.wire import Control, accept, close_channel, publish, replies, running, subscribe_as_asked, text
 from ..scripted_backend import ScriptedBackend
 from .chromium import PATIENCE_S, Chromium
 from .page import Page
@@ -97,9 +97,9 @@ async def control(server: DevServer) -> AsyncIterator[Control]:
 async def test_texts_go_both_ways_by_the_chosen_subprotocol(
     page: SocketPage, server: DevServer, backend: ScriptedBackend
 ) -> None:
-    backend.script = answers(
-        OPEN=lambda told: [accept(told.connection_id, subprotocol="v2")],
-        TEXT=lambda told: [text(told.connection_id, f"you said {told.event['data']}")],
+    backend.script = replies(
+        OPEN=lambda post: [accept(post.connection_id, subprotocol="v2")],
+        TEXT=lambda post: [text(post.connection_id, f"you said {post.event['data']}")],
     )
     assert await page.run("return caught(() => begin('ws://127.0.0.1:1/', { keepalive: 1 }))") == (
         "TypeError: SlipSocket has no option keepalive; it has protocols, keepAliveText, keepAliveMs, maxAgeMs, "
@@ -140,8 +140,8 @@ async def test_a_lost_socket_comes_back_with_a_fresh_url(
     (waiting,) = await page.heard("waiting")
     assert waiting["code"] == 1000
     assert 0 <= waiting["pauseMs"] <= 50
-    opens = [told for told in backend.told if told.event["type"] == "OPEN"]
-    assert [told.body["metadata"]["query"]["call"] for told in opens] == [["1"], ["2"]]
+    opens = [post for post in backend.posts if post.event["type"] == "OPEN"]
+    assert [post.body["metadata"]["query"]["call"] for post in opens] == [["1"], ["2"]]
     assert (await control(publish("lobby", "welcome back"))).status == 200
     assert await page.until_texts(1) == ["welcome back"]
 
@@ -149,7 +149,7 @@ async def test_a_lost_socket_comes_back_with_a_fresh_url(
 async def test_pauses_grow_while_it_is_refused_and_no_socket_is_open(
     page: SocketPage, server: DevServer, backend: ScriptedBackend
 ) -> None:
-    backend.script = lambda told: []
+    backend.script = lambda post: []
     await page.run("Math.random = () => 1")
     await page.begin(server.websocket_url, firstPauseMs=10, longestPauseMs=40)
     waiting = await page.until_heard(4, "waiting")
@@ -172,10 +172,10 @@ async def test_a_url_that_cannot_be_had_is_told_and_asked_for_again(page: Socket
 async def test_a_silent_socket_is_kept_alive(page: SocketPage, backend: ScriptedBackend) -> None:
     async with running(backend.url, Limits(idle_timeout_s=2)) as server:
         await page.begin(server.websocket_url, keepAliveMs=400, keepAliveText="still here")
-        opened = await backend.next_told("OPEN")
+        opened = await backend.next_post("OPEN")
         for _ in range(8):  # longer than the server lets a silent socket live
-            told = await backend.next_told("TEXT")
-            assert (told.connection_id, told.event["data"]) == (opened.connection_id, "still here")
+            post = await backend.next_post("TEXT")
+            assert (post.connection_id, post.event["data"]) == (opened.connection_id, "still here")
         assert [event["type"] for event in await page.heard()] == ["connecting", "open"]
 
 
@@ -197,7 +197,7 @@ async def test_an_ageing_socket_is_replaced_and_every_text_comes_once(
         assert sorted(texts, key=int) == sent
         assert [event["replaces"] for event in await page.heard("open")] == [False] + [True] * replacements
         assert [event["type"] for event in await page.heard("waiting", "connecting")] == ["connecting"]
-        assert (await backend.next_told("CLOSE")).event["code"] == 1005  # the page's, not the server's limit
+        assert (await backend.next_post("CLOSE")).event["code"] == 1005  # the page's, not the server's limit
 
 
 async def test_the_same_text_twice_is_told_twice_while_two_sockets_overlap(
@@ -215,13 +215,13 @@ async def test_a_closed_socket_stays_closed(page: SocketPage, server: DevServer,
     await page.begin(server.websocket_url, firstPauseMs=1)
     await page.until_heard(1, "open")
     await page.run("socket.close(4001, 'enough'); socket.close()")
-    closed = await backend.next_told("CLOSE")
+    closed = await backend.next_post("CLOSE")
     assert (closed.event["code"], closed.event["reason"]) == (4001, "enough")
     await page.run("socket.hurry(); dispatchEvent(new Event('online'))")
     assert await page.run("return [socket.state, socket.protocol, socket.send('x')]") == ["closed", "", False]
     await server.edge.settle(PATIENCE_S)
     assert [event["type"] for event in await page.heard()] == ["connecting", "open", "close"]
-    assert len([told for told in backend.told if told.event["type"] == "OPEN"]) == 1
+    assert len([post for post in backend.posts if post.event["type"] == "OPEN"]) == 1
 
 
 async def test_after_a_sleep_the_socket_is_taken_for_dead(page: SocketPage, server: DevServer) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
-from slip_sockets import Connection, InvalidEvents, InvalidToken, refusal
-from slip_sockets.connection import parse_request
+from slip_sockets import Connection, InvalidEvents, InvalidToken, error_response, parse_request
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 
@@ -36,28 +35,28 @@ def taking(do: Callable[[Connection], Any] = act, *, is_checking: bool = True) -
             connection = parse_request(request.headers, body, secrets=[SECRET])
         except InvalidToken as error:
             if is_checking:
-                return response(refusal(error))
-            told = json.loads(body)
-            kind = told["events"][0]["type"]
-            events = [{"type": "ACCEPT", "connectionId": told["connectionId"]}] if kind == "OPEN" else []
+                return response(error_response(error))
+            request_body = json.loads(body)
+            kind = request_body["events"][0]["type"]
+            events = [{"type": "ACCEPT", "connectionId": request_body["connectionId"]}] if kind == "OPEN" else []
             return web.json_response({"events": events})
         except InvalidEvents as error:
-            return response(refusal(error))
+            return response(error_response(error))
         done = do(connection)
         if isinstance(done, Awaitable):
             done = await done
-        return done if isinstance(done, web.StreamResponse) else response(connection.answer())
+        return done if isinstance(done, web.StreamResponse) else response(connection.response())
 
     return handle
 
 
-def response(answer: tuple[bytes, int, dict[str, str]]) -> web.Response:
-    body, status, headers = answer
+def response(parts: tuple[bytes, int, dict[str, str]]) -> web.Response:
+    body, status, headers = parts
     return web.Response(body=body, status=status, headers=headers)
 
 
 def answering(kind: str, answer: Callable[[Connection], web.Response]) -> Handler:
-    """A backend that is good but for its answers to events of one type."""
+    """A backend that is good but for its responses to events of one type."""
 
     def do(connection: Connection) -> web.Response | None:
         act(connection)
@@ -74,8 +73,8 @@ def always(**options: Any) -> Handler:
     return handle
 
 
-def events(*told: dict[str, Any]) -> web.Response:
-    return web.json_response({"events": told})
+def events(*replied: dict[str, Any]) -> web.Response:
+    return web.json_response({"events": replied})
 
 
 @asynccontextmanager

@@ -53,35 +53,35 @@ async def test_a_good_backend_is_a_page_of_ticks_and_exit_code_0() -> None:
     assert lines[-1] == "60 right, 0 wrong."
 
 
-async def test_what_is_wrong_stands_out_with_how_to_mend_it_and_exit_code_1() -> None:
+async def test_what_is_wrong_stands_out_with_its_fix_and_exit_code_1() -> None:
     result = await run_at(taking(failing_on_close))
     assert (result.exit_code, result.stderr) == (1, "")
     (shown,) = re.findall(r"^```text\nClosing\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert f"Closing\n{shown}  ! nothing is stored\n" in result.stdout
-    assert result.stdout.endswith("\n54 right, 1 to look at, 5 wrong.\n")
+    assert result.stdout.endswith("\n54 right, 1 warning, 5 wrong.\n")
 
 
 @pytest.mark.parametrize(("options", "exit_code"), [((), 0), (("--strict",), 1)])
 async def test_warnings_count_with_strict(options: tuple[str, ...], exit_code: int) -> None:
     result = await run_at(taking(needing_metadata), "--json", *options)
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["ok"]) == (exit_code, exit_code == 0)
-    assert told["counts"] == {"right": 55, "warning": 5, "wrong": 0, "skipped": 0}
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["ok"]) == (exit_code, exit_code == 0)
+    assert document["counts"] == {"right": 55, "warning": 5, "wrong": 0, "skipped": 0}
 
 
 async def test_json_has_each_check() -> None:
     result = await run_at(taking(failing_on_close), "--json")
-    told = json.loads(result.stdout)
-    assert (result.exit_code, told["ok"], len(told["checks"])) == (1, False, 60)
-    (check,) = [check for check in told["checks"] if check["name"] == "close-cut"]
+    document = json.loads(result.stdout)
+    assert (result.exit_code, document["ok"], len(document["checks"])) == (1, False, 60)
+    (check,) = [check for check in document["checks"] if check["name"] == "close-cut"]
     assert check.pop("milliseconds") > 0
     assert check == {
         "name": "close-cut",
         "group": "Closing",
         "title": "the connection is cut",
         "verdict": "wrong",
-        "what": "answered 500: the gateway repeats CLOSE for 6 hours, then it goes to the dead-letter queue",
-        "mend": "See the backend's log for the error",
+        "finding": "responded with 500: the gateway repeats CLOSE for 6 hours, then it becomes a dead letter",
+        "fix": "See the backend's log for the error",
         "hint": "",
         "status": 500,
     }
@@ -114,17 +114,14 @@ async def test_query_and_header_are_given_to_the_backend() -> None:
             (),
             {},
             [
-                "there is no URL. Give that of your backend, e.g. http://127.0.0.1:8000/slip, or set TARGET_URL",
+                "there is no URL. Give your backend's, e.g. http://127.0.0.1:8000/slip, or set TARGET_URL",
                 "JWT_SECRET is not set. Set it, or --jwt-secret, to the secret that your backend has",
             ],
         ),
         (
             ("127.0.0.1:8000",),
             {"JWT_SECRET": "x"},
-            [
-                "'127.0.0.1:8000' is not an http or https URL. Give that of your backend, "
-                "e.g. http://127.0.0.1:8000/slip"
-            ],
+            ["'127.0.0.1:8000' is not an http or https URL. Give your backend's, e.g. http://127.0.0.1:8000/slip"],
         ),
         (
             ("http://x/", "--query", "room", "--header", ": x"),
@@ -137,8 +134,8 @@ async def test_what_cannot_be_run_is_a_line_each_and_exit_code_2(
     arguments: tuple[str, ...], environment: Mapping[str, str], problems: list[str]
 ) -> None:
     result = await run(*arguments, environment=environment)
-    told = "".join(f"slip-sockets: {problem}\n" for problem in problems)
-    assert (result.exit_code, result.stdout, result.stderr) == (2, "", told)
+    lines = "".join(f"slip-sockets: {problem}\n" for problem in problems)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", lines)
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])

@@ -1,1 +1,1 @@
-"""Churn: many sockets that come, subscribe, talk and go in every way, and a model that accounts for each message."""
+"""Churn: many sockets that connect, subscribe, send and leave in every way; a model accounts for each message."""

@@ -44,12 +44,12 @@ def _print(churn: Churn, figures: Figures) -> None:
     print(f"{figures.seconds:.0f} s; sockets: {statistics.mean(sockets):.0f} on average, {max(sockets)} at most")
     print(", ".join(f"{name} {count:,}" for name, count in sorted(figures.counts.items())))
     print(f"messages: {model.published:,} published, {model.delivered:,} delivered, {model.due:,} of them due")
-    print("lost, doubled, out of order, or at somebody they were not for: 0 (the first would have ended this)")
+    print("lost, doubled, out of order, or at a wrong client: 0 (the first would have ended this)")
     for name, look in (("before", figures.first), ("after", figures.last)):
-        print(f"{name}: {_said(look)}")
+        print(f"{name}: {_described(look)}")
 
 
-def _said(look: Look) -> str:
+def _described(look: Look) -> str:
     return (
         f"{look.rows} rows, {look.sockets} sockets, {look.groups} groups, {look.dead_letters} dead letters,"
         f" {look.tasks} tasks, {look.files} files, {look.memory_mb:.1f} MB"

@@ -1,4 +1,4 @@
-"""Runs the churn: a backend, publishers, and as many clients as asked for, each followed by another when it leaves."""
+"""Runs the churn: a backend, publishers, and a number of clients, each followed by another one when it leaves."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import aiohttp
 from aiohttp import web
 
-from slip_sockets.tokens import mint
+from slip_sockets.protocol.tokens import mint
 
-from ..scripted_backend import Events, ScriptedBackend, Told
+from ..scripted_backend import Events, Post, ScriptedBackend
 from .client import Client, Refused
 from .model import PATIENCE_S, Member, Model
 from .server import SECRET, Look, ServerProcess, server_process
@@ -24,7 +24,7 @@ PUBLISHERS = 4
 PUBLISH_PAUSE_S = 0.2
 ACTION_PAUSE_S = 4.0
 LIFE_S = 20.0
-"""Means, all of them."""
+"""All of these are means."""
 REFUSED = 0.02
 FAILING_CLOSES = 0.02
 LOOK_PAUSE_S = 5.0
@@ -54,15 +54,15 @@ class Churn:
         self._random = random.Random(self.seed)
         self._stop = asyncio.Event()
         self._connections: dict[str, str] = {}
-        """Connection ids whose CLOSE the backend waits for, with the client's name."""
+        """Names of the clients of which the backend waits for the CLOSE, by connection id."""
         self._all_closed = asyncio.Event()
         self._failing: set[str] = set()
         self._number = 0
 
     async def run(self) -> Figures:
-        """Raises AssertionError, in an exception group, where anything is not as it must be."""
+        """Raises AssertionError, in an exception group, where something is wrong."""
         backend = ScriptedBackend(remembers=False)
-        backend.script = self._answer
+        backend.script = self._reply
         await backend.start()
         try:
             async with server_process(backend.url) as server:
@@ -142,7 +142,7 @@ class Churn:
         self.counts[leave.__name__] += 1
 
     async def _pause(self, mean_s: float) -> None:
-        """Until the end of the churn at most."""
+        """Pause, until the end of the churn at most."""
         try:
             async with asyncio.timeout(self._random.expovariate(1 / mean_s)):
                 await self._stop.wait()
@@ -164,60 +164,60 @@ class Churn:
                 "id": uuid.uuid4().hex,
             }
             headers = {"Authorization": f"Bearer {mint('ControlEvent', SECRET)}"}
-            async with session.post(control_api, json={"events": [event]}, headers=headers) as answer:
-                told = await answer.json()
-            (report,) = told["events"]
+            async with session.post(control_api, json={"events": [event]}, headers=headers) as response:
+                body = await response.json()
+            (report,) = body["events"]
             assert report["matched"] == report["sent"] + report["gone"] + report["queued"]
-            self.model.answered(message, subscribed)
+            self.model.accepted(message, subscribed)
             self.counts["published"] += 1
             await self._pause(PUBLISH_PAUSE_S)
 
     # The backend
 
-    def _answer(self, told: Told) -> Events | web.Response:
-        whose = told.connection_id
-        match told.event["type"]:
+    def _reply(self, post: Post) -> Events | web.Response:
+        connection_id = post.connection_id
+        match post.event["type"]:
             case "OPEN":
-                return self._open(whose, told.body["metadata"]["query"])
+                return self._open(connection_id, post.body["metadata"]["query"])
             case "TEXT":
-                return self._text(whose, *told.event["data"].split(" ", 2))
+                return self._text(connection_id, *post.event["data"].split(" ", 2))
             case _:
-                return self._close(whose, told.body["metadata"])
+                return self._close(connection_id, post.body["metadata"])
 
-    def _open(self, whose: str, query: dict[str, list[str]]) -> Events | web.Response:
+    def _open(self, connection_id: str, query: dict[str, list[str]]) -> Events | web.Response:
         if query["refuse"] == ["1"]:
             return web.Response(status=403)
         (name,) = query["name"]
-        self._connections[whose] = name
+        self._connections[connection_id] = name
         self._all_closed.clear()
         channels = query["channels"][0].split(",") if query["channels"][0] else []
         return [
-            {"type": "ACCEPT", "connectionId": whose},
-            *({"type": "SUBSCRIBE", "connectionId": whose, "channel": channel} for channel in channels),
-            {"type": "SET_METADATA", "connectionId": whose, "metadata": name},
-            {"type": "TEXT", "connectionId": whose, "data": "welcome"},
+            {"type": "ACCEPT", "connectionId": connection_id},
+            *({"type": "SUBSCRIBE", "connectionId": connection_id, "channel": channel} for channel in channels),
+            {"type": "SET_METADATA", "connectionId": connection_id, "metadata": name},
+            {"type": "TEXT", "connectionId": connection_id, "data": "welcome"},
         ]
 
-    def _text(self, whose: str, command: str, ack: str, argument: str) -> Events:
-        acknowledged = {"type": "TEXT", "connectionId": whose, "data": f"ack {ack}"}
+    def _text(self, connection_id: str, command: str, ack: str, argument: str) -> Events:
+        acknowledged = {"type": "TEXT", "connectionId": connection_id, "data": f"ack {ack}"}
         match command:
             case "subscribe" | "unsubscribe":
-                return [{"type": command.upper(), "connectionId": whose, "channel": argument}, acknowledged]
+                return [{"type": command.upper(), "connectionId": connection_id, "channel": argument}, acknowledged]
             case "say":
                 channel = argument.split(" ")[1]
                 return [{"type": "PUBLISH_TEXT", "channelId": channel, "data": argument}, acknowledged]
             case _:
-                return [{"type": "CLOSE", "connectionId": whose}]
+                return [{"type": "CLOSE", "connectionId": connection_id}]
 
-    def _close(self, whose: str, metadata: object) -> Events | web.Response:
-        """Each connection's once, but for those that fail at first."""
-        assert self._connections[whose] == metadata, "told twice, or with another's metadata"
-        if whose not in self._failing and self._random.random() < FAILING_CLOSES:
-            self._failing.add(whose)
+    def _close(self, connection_id: str, metadata: object) -> Events | web.Response:
+        """Each connection has one, and a second where the first has failed."""
+        assert self._connections[connection_id] == metadata, "sent twice, or with metadata of another connection"
+        if connection_id not in self._failing and self._random.random() < FAILING_CLOSES:
+            self._failing.add(connection_id)
             self.counts["closes that failed"] += 1
             return web.Response(status=503)
-        self._failing.discard(whose)
-        del self._connections[whose]
+        self._failing.discard(connection_id)
+        del self._connections[connection_id]
         self.counts["closed"] += 1
         if not self._connections:
             self._all_closed.set()

@@ -1,4 +1,4 @@
-"""A client of the churn: a socket byte by byte, which tells the model what it gets."""
+"""A client of the churn: a socket byte by byte, which reports to the model what it receives."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Refused(Exception):
 
 
 class Client:
-    """Reads in one of `tasks`: what is wrong there ends them all."""
+    """Reads in one of `tasks`: an error there ends them all."""
 
     def __init__(self, member: Member, model: Model, tasks: asyncio.TaskGroup) -> None:
         self.member = member
@@ -53,12 +53,12 @@ class Client:
         self._acks[ack] = done = asyncio.get_running_loop().create_future()
         self._send(f"{command} {ack} {argument}")
         await asyncio.wait({done, self._reading}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
-        assert done.done(), f"{self.member.name} was {'closed' if self._reading.done() else 'not answered'}"
+        assert done.done(), f"{self.member.name} was {'closed' if self._reading.done() else 'not acknowledged'}"
 
     async def say(self, channel: str, padding: int) -> None:
         message, subscribed = self._model.publishing(channel, self.member.name)
         await self.ask("say", message.text(padding))
-        self._model.answered(message, subscribed)
+        self._model.accepted(message, subscribed)
 
     async def subscribe(self, channel: str) -> None:
         self._model.subscribing(self.member, channel)
@@ -85,7 +85,7 @@ class Client:
         await self._model.has_all(self.member)
 
     async def vanish(self) -> None:
-        """With a FIN, or with an RST: by chance, whatever the system makes of what is unread."""
+        """End with a FIN or an RST: the system chooses by the bytes that are not read yet."""
         self._model.leaving(self.member)
         self._writer.close()
         await self._stop_reading()
@@ -99,7 +99,7 @@ class Client:
         await self._stop_reading()
 
     async def _stop_reading(self) -> None:
-        """What arrived before counts: the reader may have failed over it."""
+        """Texts that arrived before count: the reader may have failed over one."""
         self._reading.cancel()
         with suppress(asyncio.CancelledError):
             await self._reading

@@ -1,8 +1,8 @@
-"""What must have arrived where, and what must not. Times are those of one monotonic clock.
+"""Which client must have received which message, and which must not. Times are those of one monotonic clock.
 
-A publish is due at each client that was subscribed for certain from before it was sent until after it was answered.
-Whoever may have been subscribed may get it. Nobody gets it twice, nor after a later one of the same caller to the
-same channel.
+A publish is due at each client that was certainly subscribed from before it was sent until after it was accepted. A
+client that may have been subscribed may receive it. No client receives it twice, nor after a later one of the same
+caller to the same channel.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import time
 from dataclasses import dataclass, field
 
 PATIENCE_S = 60.0
-"""For what is due to arrive on a machine that has much else to do."""
+"""How long due messages may take on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A published text tells where it belongs: `number` grows with each publish of one caller."""
+    """A published text that identifies itself: `number` grows with each publish of one caller."""
 
     channel: str
     caller: str
@@ -27,7 +27,7 @@ class Message:
 
     @property
     def lane(self) -> tuple[str, str]:
-        """What has an order of its own."""
+        """Messages of one lane arrive in order."""
         return self.channel, self.caller
 
     def text(self, padding: int) -> str:
@@ -41,7 +41,7 @@ class Message:
 
 @dataclass(eq=False)
 class Member:
-    """A client as the model knows it. `due` is what it has not got yet, by channel, caller and number."""
+    """A client as the model knows it. `due` are messages that it must still receive, by channel, caller and number."""
 
     name: str
     due: set[tuple[str, str, int]] = field(default_factory=set)
@@ -61,11 +61,11 @@ class Model:
         self.published = 0
         self.delivered = 0
         self.due = 0
-        """Deliveries that were due; others were right but not due, such as at a client that was just leaving."""
+        """Deliveries that were due; others were allowed, as to a client that was just leaving."""
         self._certain: dict[str, dict[Member, object]] = {}
         self._numbers: dict[str, itertools.count[int]] = {}
 
-    # Who listens
+    # Subscribers
 
     def subscribing(self, member: Member, channel: str) -> None:
         member.may_have.add(channel)
@@ -84,15 +84,15 @@ class Model:
         for members in self._certain.values():
             members.pop(member, None)
 
-    # What is published, and arrives
+    # Messages
 
     def publishing(self, channel: str, caller: str) -> tuple[Message, dict[Member, object]]:
-        """Return the message, and who is subscribed for certain now."""
+        """Return the message, and the clients that are certainly subscribed now."""
         number = next(self._numbers.setdefault(caller, itertools.count()))
         return Message(channel, caller, number, time.monotonic()), dict(self._certain.get(channel, {}))
 
-    def answered(self, message: Message, subscribed: dict[Member, object]) -> None:
-        """The publish was answered. Those of `subscribed` who still are must get it."""
+    def accepted(self, message: Message, subscribed: dict[Member, object]) -> None:
+        """The publish was accepted. Those of `subscribed` that still are must receive it."""
         self.published += 1
         now = self._certain.get(message.channel, {})
         for member, since in subscribed.items():
@@ -117,7 +117,7 @@ class Model:
             member.nothing_due.set()
 
     async def has_all(self, member: Member) -> None:
-        """Wait for what is due."""
+        """Wait until it has received all that is due."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await member.nothing_due.wait()

@@ -1,6 +1,6 @@
-"""The development server in a process of its own, which tells on request what it holds: `python -m tests.churn.server`.
+"""The development server in a process of its own, which reports what it holds: `python -m tests.churn.server`.
 
-Each line that it reads is answered by a line of JSON, a `Look`.
+For each line that it reads it writes a line of JSON, a `Look`.
 """
 
 from __future__ import annotations
@@ -82,12 +82,12 @@ def _look(server: DevServer) -> Look:
     gc.collect()
     resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
     return Look(
-        rows=len(server.store),
+        rows=len(server.connections),
         sockets=len(server.edge.connection_ids),
         groups=len(server.queue),
         dead_letters=len(server.queue.dead_letters),
         tasks=len(asyncio.all_tasks()),
-        files=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - names are all that is asked for
+        files=len(os.listdir("/proc/self/fd")),  # noqa: PTH208 - only the names are needed
         memory_mb=resident_pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
     )
 

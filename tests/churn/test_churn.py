@@ -5,7 +5,7 @@ from __future__ import annotations
 from .churn import Churn
 
 
-async def test_churn_leaves_nothing_over_and_each_message_is_accounted_for() -> None:
+async def test_churn_leaves_nothing_behind_and_each_message_is_accounted_for() -> None:
     churn = Churn(seconds=10, sockets=100, seed=1)
     figures = await churn.run()
     assert figures.counts["closed"] == figures.counts["opened"] > 20

@@ -1,4 +1,4 @@
-"""The command line, in this process and an empty folder, with nothing of ours in the environment."""
+"""The command line, in this process and an empty folder, with none of our variables in the environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Cli = Callable[..., Result]
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Runs a command; `stdin` is what it reads, other keywords are its environment."""
+    """Runs a command. `stdin` is its input; other keywords are its environment."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str, stdin: str | bytes | None = None, **environment: str) -> Result:
@@ -29,5 +29,5 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
 def refused(result: Result, *lines: str, status: int = 2) -> None:
     """It ended with these lines on stderr, and nothing else."""
-    told = "".join(f"slip-sockets: {line}\n" for line in lines)
-    assert (result.exit_code, result.stdout, result.stderr) == (status, "", told)
+    errors = "".join(f"slip-sockets: {line}\n" for line in lines)
+    assert (result.exit_code, result.stdout, result.stderr) == (status, "", errors)

@@ -16,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from slip_sockets.cli.app import app
-from slip_sockets.cli.exits import HELP, Commands
+from slip_sockets.cli.exit_codes import HELP, Commands
 
 from .conftest import Cli
 
@@ -39,7 +39,7 @@ def test_these_are_the_commands() -> None:
     assert set(ALL) >= COMMANDS
 
 
-def test_help_lists_all_and_says_what_exit_codes_mean(cli: Cli) -> None:
+def test_help_lists_all_commands_and_exit_codes(cli: Cli) -> None:
     for arguments in (("--help",), ("-h",)):
         result = cli(*arguments)
         assert result.exit_code == 0
@@ -80,7 +80,7 @@ def test_version(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "arguments", [("nonsense",), ("publish",), ("publish", "lobby", "x", "--nonsense"), ("cost", "--sent", "x")]
 )
-def test_a_slip_of_the_pen_is_exit_code_2_without_a_traceback(cli: Cli, arguments: tuple[str, ...]) -> None:
+def test_a_typing_error_is_exit_code_2_without_a_traceback(cli: Cli, arguments: tuple[str, ...]) -> None:
     result = cli(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert "Error" in result.stderr
@@ -97,7 +97,7 @@ def test_a_slip_of_the_pen_is_exit_code_2_without_a_traceback(cli: Cli, argument
 )
 def test_the_shell_completes(tmp_path: Path, words: str, completions: set[str]) -> None:
     (tmp_path / "cdk-outputs.json").write_text('{"slip-sockets": {}, "slip-sockets-staging": {}, "chat": {}}')
-    asked = {
+    completion = {
         "_SLIP_SOCKETS_COMPLETE": "complete_bash",
         "COMP_WORDS": words,
         "COMP_CWORD": str(len(words.split()) - 1),
@@ -105,7 +105,7 @@ def test_the_shell_completes(tmp_path: Path, words: str, completions: set[str]) 
     done = subprocess.run(
         [sys.executable, "-m", "slip_sockets"],
         cwd=tmp_path,
-        env=os.environ | asked,
+        env=os.environ | completion,
         capture_output=True,
         text=True,
         check=True,
@@ -123,7 +123,7 @@ def test_the_shell_completes(tmp_path: Path, words: str, completions: set[str]) 
         ("boto3", "aws", ("redrive",)),
     ],
 )
-def test_a_missing_package_is_one_line_that_says_what_to_install(
+def test_a_missing_package_is_one_line_with_what_to_install(
     tmp_path: Path, missing: str, extra: str, arguments: tuple[str, ...]
 ) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; from slip_sockets.cli import main; main()"
@@ -135,7 +135,7 @@ def test_a_missing_package_is_one_line_that_says_what_to_install(
 
 
 def broken(error: BaseException) -> typer.Typer:
-    """A command line whose only command raises."""
+    """A command line with one command, which raises."""
     broken = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
 
     @broken.command()
@@ -154,5 +154,5 @@ def test_ctrl_c_is_one_line_and_exit_code_1() -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("ours"), ModuleNotFoundError("No module named 'x'", name="x")])
-def test_a_fault_of_ours_is_not_hidden(error: Exception) -> None:
+def test_a_bug_of_ours_is_not_hidden(error: Exception) -> None:
     assert CliRunner().invoke(broken(error), ["command"]).exception is error

@@ -25,8 +25,11 @@ from ..scripted_backend import ScriptedBackend
 OURS = ("TARGET_URL", "JWT_SECRET", "STACK_NAME", "JWT_PREVIOUS_SECRETS")
 EXAMPLE = "the URL of your backend, which receives the events, e.g. http://127.0.0.1:8000/slip"
 NO_TARGET = f"slip-sockets: TARGET_URL is not set. Set it, or --target-url, to {EXAMPLE}"
-NO_SECRET = (
-    "slip-sockets: JWT_SECRET is not set. Set it to any secret that your backend knows too, e.g. 32 random bytes"
+NO_SECRET = "slip-sockets: JWT_SECRET is not set. Set it to a secret that your backend has too, e.g. 32 random bytes"
+
+NOT_SHARED = (
+    "looks like an asymmetric key or a certificate. "
+    "HS256 needs a shared secret, e.g. the output of: openssl rand -hex 32"
 )
 
 
@@ -78,8 +81,7 @@ async def test_no_settings_are_a_line_each_and_exit_status_2(tmp_path: Path) -> 
         ({"TARGET_URL": "http://127.0.0.1:1/"}, NO_SECRET),
         (
             {"TARGET_URL": "http://127.0.0.1:1/", "JWT_SECRET": KEY_OF_A_PAIR, "JWT_PREVIOUS_SECRETS": KEY_OF_A_PAIR},
-            "slip-sockets: JWT_SECRET is a key of a pair or a certificate. Set it to a secret, e.g. 32 random bytes\n"
-            "slip-sockets: JWT_PREVIOUS_SECRETS has a key of a pair or a certificate in it. Set it to secrets alone",
+            f"slip-sockets: JWT_SECRET {NOT_SHARED}\nslip-sockets: JWT_PREVIOUS_SECRETS has a secret that {NOT_SHARED}",
         ),
         ({"JWT_SECRET": SECRET}, NO_TARGET),
         ({"JWT_SECRET": SECRET, "TARGET_URL": ""}, NO_TARGET),
@@ -122,7 +124,7 @@ async def test_wrong_option_is_exit_status_2_without_a_traceback(tmp_path: Path,
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_it_says_where_it_is_and_ends_cleanly_when_told_to(
+async def test_it_prints_its_urls_and_ends_cleanly_at_a_signal(
     tmp_path: Path, backend: ScriptedBackend, number: signal.Signals
 ) -> None:
     environment = {"TARGET_URL": "http://127.0.0.1:1/", "JWT_SECRET": "another", "STACK_NAME": "from-environment"}
@@ -144,12 +146,12 @@ async def test_it_says_where_it_is_and_ends_cleanly_when_told_to(
             }
         }
         async with websockets.connect(url, proxy=None) as client:
-            opened = await backend.next_told("OPEN")
+            opened = await backend.next_post("OPEN")
             process.send_signal(number)
             async with asyncio.timeout(TIMEOUT_S):
                 await client.wait_closed()
             assert client.close_code == 1001
-        closed = await backend.next_told("CLOSE")
+        closed = await backend.next_post("CLOSE")
         assert (closed.connection_id, closed.event["code"]) == (opened.connection_id, 1001)
         async with asyncio.timeout(TIMEOUT_S):
             out, err = await process.communicate()
@@ -166,7 +168,7 @@ async def test_it_says_where_it_is_and_ends_cleanly_when_told_to(
     ],
     ids=str,
 )
-async def test_the_inspector_is_for_this_machine_alone_unless_asked_for(
+async def test_the_inspector_is_served_at_loopback_alone_unless_asked_for(
     tmp_path: Path, options: tuple[str, ...], has_inspector: bool
 ) -> None:
     needed = ("--target-url", "http://127.0.0.1:1/", "--jwt-secret", SECRET, "--port", "0")
@@ -190,7 +192,7 @@ async def test_environment_and_limits_are_taken(tmp_path: Path, backend: Scripte
         async with websockets.connect(url, proxy=None) as client, asyncio.timeout(TIMEOUT_S):
             await client.wait_closed()
         assert client.close_code == 1001
-        assert (await backend.next_told("CLOSE")).event["code"] == 1001
+        assert (await backend.next_post("CLOSE")).event["code"] == 1001
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(TIMEOUT_S):
             _, err = await process.communicate()

@@ -53,17 +53,17 @@ def test_get_prints_one_value_for_a_script(cli: Cli, tmp_path: Path) -> None:
     assert cli("outputs", "--outputs", "mine.json", "--get", "region", STACK_NAME="staging").stdout == "eu-west-1\n"
 
 
-def test_what_is_not_there_is_told(cli: Cli, tmp_path: Path) -> None:
+def test_a_missing_value_is_one_line(cli: Cli, tmp_path: Path) -> None:
     here = tmp_path / "cdk-outputs.json"
     here.write_text('{"slip-sockets": {}}')
     refused(cli("outputs", "--get", "region"), "cdk-outputs.json has no region of 'slip-sockets'")
     here.write_bytes(b"\xff")
     result = cli("outputs")
     assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr.startswith("slip-sockets: cdk-outputs.json is no outputs file: ")
+    assert result.stderr.startswith("slip-sockets: cdk-outputs.json is not an outputs file: ")
     here.write_text('{"slip-sockets": {"region": 1}}')
     refused(
         cli("outputs"),
-        "cdk-outputs.json is no outputs file: Expected `str`, got `int` - at `$[...].region`",
+        "cdk-outputs.json is not an outputs file: Expected `str`, got `int` - at `$[...].region`",
     )
     assert cli("outputs", "--get", "nonsense").exit_code == 2

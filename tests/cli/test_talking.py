@@ -41,7 +41,7 @@ def say(cli: Cli) -> Say:
     return say
 
 
-async def test_publish_reaches_who_listens_and_says_how_many(
+async def test_publish_reaches_subscribers_and_prints_how_many(
     dev_server: DevServer, backend: ScriptedBackend, say: Say
 ) -> None:
     async with joined(dev_server, backend, "lobby") as member:
@@ -97,45 +97,45 @@ async def test_the_same_id_is_delivered_once(dev_server: DevServer, backend: Scr
 async def test_send_and_close_reach_one_connection(dev_server: DevServer, backend: ScriptedBackend, say: Say) -> None:
     async with joined(dev_server, backend, "lobby") as member:
         result = await say("send", member.connection_id, "only you")
-        assert (result.exit_code, result.stdout) == (0, f"taken for {member.connection_id}\n")
+        assert (result.exit_code, result.stdout) == (0, f"accepted for {member.connection_id}\n")
         assert await member.recv() == "only you"
         await say("send", member.connection_id, "-", "--json", stdin="and this\n")
         assert await member.recv() == "and this"
         closed = await say("close", member.connection_id, "--json")
         assert json.loads(closed.stdout) == {"connectionId": member.connection_id, "taken": True}
-        assert (await backend.next_told("CLOSE")).connection_id == member.connection_id
+        assert (await backend.next_post("CLOSE")).connection_id == member.connection_id
 
 
-async def test_close_channel_closes_who_listens(dev_server: DevServer, backend: ScriptedBackend, say: Say) -> None:
+async def test_close_channel_closes_its_subscribers(dev_server: DevServer, backend: ScriptedBackend, say: Say) -> None:
     async with joined(dev_server, backend, "lobby") as member:
         result = await say("close", "--channel", "lobby")
         assert (result.exit_code, result.stdout) == (0, "lobby: 1 subscriber: 1 closed\n")
-        assert (await backend.next_told("CLOSE")).connection_id == member.connection_id
+        assert (await backend.next_post("CLOSE")).connection_id == member.connection_id
     as_json = await say("close", "--channel", "lobby", "--json")
     assert json.loads(as_json.stdout)["report"]["matched"] == 0
 
 
-async def test_a_wrong_secret_is_said_to_be_one(dev_server: DevServer, say: Say) -> None:
+async def test_a_wrong_secret_is_explained(dev_server: DevServer, say: Say) -> None:
     refused(
         await say("publish", "lobby", "hi", JWT_SECRET="wrong"),
-        "the control API answered 403: Invalid token",
+        "the control API responded with 403: Invalid token",
         "JWT_SECRET must be that deployment's, and this machine's clock must be right",
     )
 
 
-async def test_no_secret_is_told(dev_server: DevServer, say: Say) -> None:
+async def test_no_secret_is_one_line(dev_server: DevServer, say: Say) -> None:
     refused(
         await say("publish", "lobby", "hi", JWT_SECRET=""),
         "JWT_SECRET is not set. Set it to the deployment's secret",
     )
 
 
-async def test_a_page_that_is_no_control_api_is_told(dev_server: DevServer, say: Say) -> None:
+async def test_a_url_that_is_not_a_control_api_is_explained(dev_server: DevServer, say: Say) -> None:
     url = dev_server.control_api.replace("/control", "/elsewhere")
     result = await say("publish", "lobby", "hi", "--control-api", url)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.splitlines()[1] == (
-        "slip-sockets: is that the URL of a control API? `slip-sockets outputs` shows it"
+        "slip-sockets: is that the URL of a control API? `slip-sockets outputs` prints it"
     )
 
 
@@ -145,12 +145,12 @@ async def test_a_page_that_is_no_control_api_is_told(dev_server: DevServer, say:
         (("publish", "$connection:x", "hi"), "channelId: PUBLISH_TEXT"),
         (("publish", "lobby", "x" * 131_073), "data: PUBLISH_TEXT"),
         (("publish", "lobby", "hi", "--id", "x" * 129), "id: PUBLISH_TEXT"),
-        (("send", "nobody", "hi"), "'nobody' is no connection id. One looks like L0SM9cOFvHcCIhw="),
-        (("close", "nobody"), "'nobody' is no connection id. One looks like L0SM9cOFvHcCIhw="),
-        (("close",), "close needs a connection's id or --channel, one of them"),
-        (("close", ID, "--channel", "lobby"), "close needs a connection's id or --channel, one of them"),
-        (("publish", "lobby", "hi", "--lines"), "--lines takes its texts from stdin: give - for the text, and no --id"),
-        (("publish", "lobby", "-", "--lines", "--id", "x"), "--lines takes its texts from stdin: give - for the text"),
+        (("send", "nobody", "hi"), "'nobody' is not a connection id. One looks like L0SM9cOFvHcCIhw="),
+        (("close", "nobody"), "'nobody' is not a connection id. One looks like L0SM9cOFvHcCIhw="),
+        (("close",), "close needs either a connection's id or --channel"),
+        (("close", ID, "--channel", "lobby"), "close needs either a connection's id or --channel"),
+        (("publish", "lobby", "hi", "--lines"), "--lines reads texts from stdin: give - as the text, and no --id"),
+        (("publish", "lobby", "-", "--lines", "--id", "x"), "--lines reads texts from stdin: give - as the text"),
         (
             ("publish", "lobby", "hi", "--control-api", "ftp://x/"),
             "--control-api is not an http or https URL: 'ftp://x/'",
@@ -162,38 +162,41 @@ async def test_a_mistake_is_one_line_and_nothing_is_sent(
 ) -> None:
     result = await say(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
-    (told,) = result.stderr.splitlines()
-    assert line in told
+    (problem,) = result.stderr.splitlines()
+    assert line in problem
 
 
-async def test_stdin_that_is_not_utf_8_is_told(dev_server: DevServer, say: Say) -> None:
+async def test_stdin_that_is_not_utf_8_is_one_line(dev_server: DevServer, say: Say) -> None:
     refused(await say("publish", "lobby", "-", stdin=b"ab\xff"), "stdin is not UTF-8: invalid start byte at byte 2")
 
 
 def test_a_server_that_does_not_run_is_exit_code_1(cli: Cli, unused_tcp_port: int, tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{unused_tcp_port}/control"
     (tmp_path / "cdk-outputs.dev.json").write_text(json.dumps({"slip-sockets": {"controlApi": url}}))
-    line = f"no answer from the control API {url}: Connection refused. Does it run, and is the URL right?"
+    line = f"no response from the control API {url}: Connection refused. Does it run, and is the URL right?"
     refused(cli("publish", "lobby", "hi", JWT_SECRET=SECRET), line, status=1)
 
 
 def test_a_server_that_fails_is_exit_code_1(cli: Cli, stub: HttpStub) -> None:
     stub.script = lambda _: Answer(503, b'{"message": "not done", "error": "DynamoDB: whatever", "index": 0}')
     result = cli("send", ID, "hi", "--control-api", stub.url, JWT_SECRET=SECRET)
-    refused(result, "the control API answered 503: DynamoDB: whatever", status=1)
+    refused(result, "the control API responded with 503: DynamoDB: whatever", status=1)
 
 
 def test_a_gateway_that_does_not_report_is_understood(cli: Cli, stub: HttpStub) -> None:
     stub.script = lambda _: Answer(200, b'{"message": "processed successfully"}')
     result = cli("publish", "lobby", "hi", "--control-api", stub.url, JWT_SECRET=SECRET)
     assert (result.exit_code, result.stdout) == (0, "lobby: done (this gateway does not report)\n")
+    for command in (("publish", "lobby", "hi"), ("close", "--channel", "lobby")):
+        result = cli(*command, "--json", "--control-api", stub.url, JWT_SECRET=SECRET)
+        assert (result.exit_code, json.loads(result.stdout)) == (0, {"channel": "lobby", "report": None})
 
 
 @pytest.mark.parametrize("connection_id", ["-3pRHTPSvaITlik=", "-hpRHTPSvaITlik="])
-async def test_an_id_that_begins_with_a_hyphen_is_no_option(
+async def test_an_id_that_begins_with_a_hyphen_is_not_an_option(
     dev_server: DevServer, say: Say, connection_id: str
 ) -> None:
     result = await say("send", connection_id, "only you")
-    assert (result.exit_code, result.stdout) == (0, f"taken for {connection_id}\n")
+    assert (result.exit_code, result.stdout) == (0, f"accepted for {connection_id}\n")
     result = await say("close", connection_id)
-    assert (result.exit_code, result.stdout) == (0, f"taken for {connection_id}\n")
+    assert (result.exit_code, result.stdout) == (0, f"accepted for {connection_id}\n")

@@ -49,7 +49,7 @@ class _Lines(logging.Handler):
 
 @pytest.fixture
 def next_line() -> Iterator[Callable[[str], Awaitable[str]]]:
-    """Call it to wait for the log's next line from WARNING on that begins so."""
+    """Call it to wait for the log's next line from WARNING on with this beginning."""
     handler = _Lines()
 
     async def wait(beginning: str) -> str:

@@ -1,4 +1,4 @@
-"""Values to look for where they must not be: each is like nothing else, and says where it was put."""
+"""Values to look for where they must not be: each is unique, and known by the place where it was put."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .wire import TIMEOUT_S
 
 
 class Marks:
-    """`marks(place)` returns a value to put at a place; `seen_in(log)` the places whose values stand in a log."""
+    """`marks(place)` returns a value to put at a place; `seen_in(log)` returns the places of the values in a log."""
 
     def __init__(self) -> None:
         self._places: dict[str, str] = {}
@@ -29,26 +29,26 @@ class Marks:
         return [*seen, "a token"] if "eyJ" in log else seen  # what every JWT begins with
 
 
-Told = dict[str, Any]
-Response = Callable[[Told], bytes]
+Post = dict[str, Any]
+Response = Callable[[Post], bytes]
 
 
 def saying(*events: dict[str, Any]) -> Response:
-    """An answer with these events; "ID" in them is the connection's id."""
+    """A response with these events; "ID" in them is the connection's id."""
 
-    def response(told: Told) -> bytes:
-        return answer(json.dumps({"events": events}).replace("ID", told["connectionId"]).encode())
+    def response(post: Post) -> bytes:
+        return answer(json.dumps({"events": events}).replace("ID", post["connectionId"]).encode())
 
     return response
 
 
 def faults(marks: Marks) -> dict[str, Response]:
-    """Answers of a backend that fails, with marked values wherever it has a word."""
+    """Responses of a backend that fails, with marked values in every place that it chooses."""
 
     def always(raw: bytes) -> Response:
         return lambda _: raw
 
-    body, header = marks("an answer's body"), marks("an answer's header")
+    body, header = marks("a response's body"), marks("a response's header")
     marked = (f"X-Mark: {header}", f"Set-Cookie: session={header}", f"Location: http://127.0.0.1:1/{header}?{header}")
     text = {"type": "TEXT", "connectionId": "ID", "data": body}
     accept = {"type": "ACCEPT", "connectionId": "ID"}
@@ -57,7 +57,7 @@ def faults(marks: Marks) -> dict[str, Response]:
         "500": always(answer(body.encode(), *marked, status=f"500 {header}")),
         "403": always(answer(body.encode(), *marked, status="403 Forbidden")),
         "302": always(answer(body.encode(), *marked, status="302 Found")),
-        "no JSON": always(answer(body.encode(), *marked)),
+        "not JSON": always(answer(body.encode(), *marked)),
         "JSON that breaks off": always(answer(f'{{"events": [{{"type": "{body}'.encode())),
         "not UTF-8": always(answer(b'{"events": ["' + body.encode() + b'\xff"]}')),
         "another type": always(answer(json.dumps(body).encode())),
@@ -67,12 +67,12 @@ def faults(marks: Marks) -> dict[str, Response]:
         "metadata that is too large": saying(
             accept, {**accept, "type": "SET_METADATA", "metadata": {body: body * 3_000}}
         ),
-        "metadata that is too deep": lambda told: answer(
+        "metadata that is too deep": lambda post: answer(
             f'{{"events": [{{"type": "SET_METADATA", "connectionId": "x", "metadata": {deep}}}]}}'.encode()
         ),
         "a surrogate": saying(accept, text | {"data": f"{body}\ud800"}),
         "an integer that is too large": always(answer(f'{{"events": [{"9" * 400}, "{body}"]}}'.encode())),
-        "a subprotocol nobody offered": saying(accept | {"subprotocol": body}),
+        "a subprotocol that was not offered": saying(accept | {"subprotocol": body}),
         "a header without a colon": always(f"HTTP/1.1 200 OK\r\n{header}\r\nContent-Length: 0\r\n\r\n".encode()),
         "a header with a control character": always(
             f"HTTP/1.1 200 OK\r\nX-Mark: {header}\x01\0\r\nContent-Length: 0\r\n\r\n".encode()
@@ -82,37 +82,37 @@ def faults(marks: Marks) -> dict[str, Response]:
         ),
         "two lengths": always(answer(body.encode(), f"Content-Length: {len(body) + 1}")),
         "no length": always(f"HTTP/1.1 200 OK\r\nContent-Length: {header}\r\n\r\n{body}".encode()),
-        "no HTTP": always(f"220 {body} ESMTP\r\n\r\n".encode()),
+        "not HTTP": always(f"220 {body} ESMTP\r\n\r\n".encode()),
         "another version": always(f"HTTP/9.9 200 {body}\r\n\r\n".encode()),
-        "no gzip": always(answer(body.encode(), "Content-Encoding: gzip")),
-        "no chunks": always(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}\r\n{body}\r\n".encode()),
+        "not gzip": always(answer(body.encode(), "Content-Encoding: gzip")),
+        "not chunks": always(f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}\r\n{body}\r\n".encode()),
         "half": always(answer(body.encode() * 2)[:-40]),
         "nothing": always(b""),
     }
 
 
 class MarkedBackend:
-    """Answers each type of event with what `responses` has for it, then hangs up, and tells of each in `answered`."""
+    """Responds to each type of event with what `responses` has for it, then hangs up, and notes it in `done`."""
 
     def __init__(self, responses: dict[str, Response]) -> None:
         self.responses = responses
-        self.answered: queue.Queue[tuple[str, str]] = queue.Queue()
+        self.done: queue.Queue[tuple[str, str]] = queue.Queue()
 
     def __call__(self, server: RawServer, connection: socket.socket) -> None:
-        told = json.loads(server.read_request(connection).partition(b"\r\n\r\n")[2] or b"null")
-        if told is None:
+        post = json.loads(server.read_request(connection).partition(b"\r\n\r\n")[2] or b"null")
+        if post is None:
             return
-        kind = told["events"][0]["type"]
-        raw = self.responses[kind](told)
+        kind = post["events"][0]["type"]
+        raw = self.responses[kind](post)
         connection.sendall(raw.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
-        self.answered.put((kind, told["connectionId"]))
+        self.done.put((kind, post["connectionId"]))
 
     def wait_for(self, kind: str) -> str:
-        """Wait until an event of this type has been answered; return whose. Blocking."""
+        """Wait for the response to an event of this type; return the connection's id. Blocking."""
         while True:
-            answered, whose = self.answered.get(timeout=TIMEOUT_S)
-            if answered == kind:
-                return whose
+            done, connection_id = self.done.get(timeout=TIMEOUT_S)
+            if done == kind:
+                return connection_id
 
 
 def refused_control_bodies(marks: Marks) -> list[bytes]:

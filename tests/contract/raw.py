@@ -1,4 +1,4 @@
-"""Ends of the wire that do what no library does: a client byte by byte, and a backend that misbehaves."""
+"""Ends of the wire that do what libraries do not: a client byte by byte, and a backend that misbehaves."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, 
 
 
 class RawClient:
-    """A WebSocket client that sends what a test tells it to, and reads only when told."""
+    """A WebSocket client that sends the bytes that a test hands it, and reads only when the test asks for it."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -43,13 +43,13 @@ class RawClient:
     async def handshake(
         self, target: str = "/", headers: Sequence[tuple[str, str]] = HANDSHAKE, method: str = "GET"
     ) -> tuple[int, bytes]:
-        """Return the answer's status and head."""
+        """Return the response's status and head."""
         lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers)]
         self.send("\r\n".join([*lines, "", ""]).encode())
         return await self.read_head()
 
     async def read_head(self) -> tuple[int, bytes]:
-        """Return the status and the head of the server's HTTP answer."""
+        """Return the status and the head of the server's HTTP response."""
         async with asyncio.timeout(TIMEOUT_S):
             head = await self._reader.readuntil(b"\r\n\r\n")
         return int(head.split()[1]), head
@@ -159,7 +159,7 @@ async def faulty_backend(behaviour: Behaviour) -> AsyncIterator[FaultyBackend]:
 
 
 def saying(*parts: bytes) -> Behaviour:
-    """Say these bytes, then break off."""
+    """Send these bytes, then break off."""
 
     async def behaviour(writer: asyncio.StreamWriter) -> None:
         for part in parts:

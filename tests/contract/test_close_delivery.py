@@ -1,4 +1,4 @@
-"""Sections 1 and 7: the backend is told who has left, with code and reason, and sooner or later for sure."""
+"""Sections 1 and 7: the backend gets a CLOSE for each client that has left, with code and reason, sooner or later."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from slip_sockets.dev.edge import Limits
 from slip_sockets.dev.server import DevServer, DevSettings
 
 from ..conftest import SECRET
-from ..scripted_backend import Events, Script, ScriptedBackend, Told
+from ..scripted_backend import Events, Post, Script, ScriptedBackend
 from .raw import CLOSE, RawClient, frame, raw_socket
-from .wire import TIMEOUT_S, Control, Warnings, accept, answers, close, connect, joined, publish, report, running
+from .wire import TIMEOUT_S, Control, Warnings, accept, close, connect, joined, publish, replies, report, running
 
 
 def with_close(payload: bytes) -> Callable[[RawClient], Awaitable[None]]:
     async def leave(client: RawClient) -> None:
         client.send(frame(CLOSE, payload))
-        assert await client.read_frame() == (CLOSE, payload)  # the answer repeats the code
+        assert await client.read_frame() == (CLOSE, payload)  # the response repeats the code
         assert await client.read_to_end() == b""
 
     return leave
@@ -48,32 +48,32 @@ LEAVING = {
 }
 
 
-@pytest.mark.parametrize(("leave", "told_so"), LEAVING.values(), ids=LEAVING.keys())
-async def test_close_tells_code_and_reason_and_disturbs_nobody(
+@pytest.mark.parametrize(("leave", "expected"), LEAVING.values(), ids=LEAVING.keys())
+async def test_close_has_code_and_reason_and_disturbs_no_other_client(
     server: DevServer,
     backend: ScriptedBackend,
     control: Control,
     leave: Callable[[RawClient], Awaitable[None]],
-    told_so: dict[str, object],
+    expected: dict[str, object],
 ) -> None:
     async with joined(server, backend, "lobby") as staying, raw_socket(server, "/?channel=lobby&n=1") as leaving:
-        opened = await backend.next_told("OPEN")
+        opened = await backend.next_post("OPEN")
         await leave(leaving)
-        closed = await backend.next_told("CLOSE")
-        assert closed.event == {"type": "CLOSE", "connectionId": opened.connection_id, **told_so}
+        closed = await backend.next_post("CLOSE")
+        assert closed.event == {"type": "CLOSE", "connectionId": opened.connection_id, **expected}
         assert closed.body["metadata"] == opened.body["metadata"]
         assert (await control(publish("lobby", "x"))).json["events"] == [report(1, 1)]
         assert await staying.recv() == "x"
-    await backend.next_told("CLOSE")
-    assert [told.event["type"] for told in backend.told] == ["OPEN", "OPEN", "CLOSE", "CLOSE"]
+    await backend.next_post("CLOSE")
+    assert [post.event["type"] for post in backend.posts] == ["OPEN", "OPEN", "CLOSE", "CLOSE"]
 
 
 @pytest.mark.parametrize("limits", [Limits(idle_timeout_s=0.1), Limits(max_duration_s=0.1)], ids=["idle", "duration"])
 async def test_limits_of_api_gateway_close_with_1001(backend: ScriptedBackend, limits: Limits) -> None:
     async with running(backend.url, limits) as server, joined(server, backend) as member:
         assert await member.close_code() == 1001
-        told = await backend.next_told("CLOSE")
-        assert told.event == {
+        post = await backend.next_post("CLOSE")
+        assert post.event == {
             "type": "CLOSE",
             "connectionId": member.connection_id,
             "code": 1001,
@@ -85,44 +85,44 @@ async def test_close_that_the_backend_ordered_still_carries_the_metadata(
     server: DevServer, backend: ScriptedBackend, control: Control
 ) -> None:
     async with joined(server, backend, "lobby") as member:
-        opened = backend.told[-1]
+        opened = backend.posts[-1]
         await control(close(member.connection_id))
         assert await member.close_code() == 1000
-        told = await backend.next_told("CLOSE")
-        assert told.event == {"type": "CLOSE", "connectionId": member.connection_id, "code": 1000, "reason": ""}
-        assert told.body["metadata"] == opened.body["metadata"]
+        post = await backend.next_post("CLOSE")
+        assert post.event == {"type": "CLOSE", "connectionId": member.connection_id, "code": 1000, "reason": ""}
+        assert post.body["metadata"] == opened.body["metadata"]
         assert (await control(publish("lobby", "x"))).json["events"] == [report(0, 0)]
 
 
 def failing_first(failure: Script) -> Script:
-    """Fail the first CLOSE; answer the others with a publish."""
+    """Fail the first CLOSE; reply to the others with a publish."""
     failures = iter([failure])
 
-    def script(told: Told) -> Any:
+    def script(post: Post) -> Any:
         fail = next(failures, None)
-        return fail(told) if fail else [publish("lobby", f"{told.connection_id} has left")]
+        return fail(post) if fail else [publish("lobby", f"{post.connection_id} has left")]
 
-    return answers(CLOSE=script)
+    return replies(CLOSE=script)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 599])
-async def test_close_answered_with_429_or_5xx_is_told_again(
+async def test_close_that_fails_with_429_or_5xx_is_sent_again(
     server: DevServer, backend: ScriptedBackend, warnings: Warnings, status: int
 ) -> None:
     async with joined(server, backend, "lobby") as staying:
         backend.script = failing_first(lambda _: web.Response(status=status))
         async with joined(server, backend, "lobby") as leaving:
             await leaving.client.close(4000, "done")
-        first, second = await backend.next_told("CLOSE"), await backend.next_told("CLOSE")
+        first, second = await backend.next_post("CLOSE"), await backend.next_post("CLOSE")
         assert first.body == second.body
         assert first.headers["Authorization"].startswith("Bearer ")
         assert await staying.recv() == f"{leaving.connection_id} has left"
-        whose = f"CLOSE of connection {leaving.connection_id}"
-        assert warnings() == [f"{whose}: backend {backend.url} answered {status}"]
+        subject = f"CLOSE of connection {leaving.connection_id}"
+        assert warnings() == [f"{subject}: backend {backend.url} responded with {status}"]
 
 
-async def test_close_that_takes_too_long_is_told_again(backend: ScriptedBackend) -> None:
-    async def stuck(told: Told) -> web.StreamResponse:
+async def test_close_that_takes_too_long_is_sent_again(backend: ScriptedBackend) -> None:
+    async def stuck(post: Post) -> web.StreamResponse:
         await asyncio.Event().wait()
         raise AssertionError("waits for ever")
 
@@ -134,34 +134,34 @@ async def test_close_that_takes_too_long_is_told_again(backend: ScriptedBackend)
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 404, 410])
-async def test_close_answered_with_another_status_is_not_told_again(
+async def test_close_that_fails_with_another_status_is_not_sent_again(
     server: DevServer, backend: ScriptedBackend, control: Control, warnings: Warnings, status: int
 ) -> None:
-    await assert_told_once(server, backend, control, lambda _: web.Response(status=status))
+    await assert_sent_once(server, backend, control, lambda _: web.Response(status=status))
     assert [line.rpartition(" ")[2] for line in warnings()] == [str(status)]
 
 
 @pytest.mark.parametrize("body", ["ok", '{"events": [{"type": "ACCEPT"}]}'])
-async def test_close_answered_with_an_invalid_body_is_not_told_again(
+async def test_close_with_an_invalid_response_is_not_sent_again(
     server: DevServer, backend: ScriptedBackend, control: Control, warnings: Warnings, body: str
 ) -> None:
-    await assert_told_once(server, backend, control, lambda _: web.Response(text=body))
+    await assert_sent_once(server, backend, control, lambda _: web.Response(text=body))
     (line,) = warnings()
-    assert "answered 200 with a body that is not valid: " in line
+    assert "responded with 200 and a body that is not valid: " in line
 
 
-async def assert_told_once(server: DevServer, backend: ScriptedBackend, control: Control, failure: Script) -> None:
-    """A queued notice is tried at once: were this one queued, its second attempt would come before others' events."""
+async def assert_sent_once(server: DevServer, backend: ScriptedBackend, control: Control, failure: Script) -> None:
+    """If the notice were queued, it would be tried again at once, before the events of clients that come later."""
     backend.script = failing_first(failure)
     async with joined(server, backend) as leaving:
         pass
-    await backend.next_told("CLOSE")
+    await backend.next_post("CLOSE")
     async with joined(server, backend, "lobby") as other:
         await other.client.send("x")
-        await backend.next_told("TEXT")
+        await backend.next_post("TEXT")
         assert await other.received(control) == []
-    await backend.next_told("CLOSE")
-    closed = [told.connection_id for told in backend.told if told.event["type"] == "CLOSE"]
+    await backend.next_post("CLOSE")
+    closed = [post.connection_id for post in backend.posts if post.event["type"] == "CLOSE"]
     assert closed == [leaving.connection_id, other.connection_id]
     assert server.queue.dead_letters == []
 
@@ -170,7 +170,7 @@ async def test_close_arrives_once_the_backend_is_back(
     server: DevServer, backend: ScriptedBackend, next_line: Callable[[str], Awaitable[str]]
 ) -> None:
     async with joined(server, backend, "?n=1") as member:
-        opened = backend.told[-1]
+        opened = backend.posts[-1]
         await backend.aclose()
         await member.client.close(4001, "out")
         for _ in range(2):  # at once, and again at once by the queue; the next comes a second later
@@ -179,49 +179,51 @@ async def test_close_arrives_once_the_backend_is_back(
                 f"CLOSE of connection {member.connection_id}: backend {backend.url} cannot be reached"
             )
     await backend.start(urlsplit(backend.url).port or 0)
-    told = await backend.next_told("CLOSE")
-    assert told.body == {
+    post = await backend.next_post("CLOSE")
+    assert post.body == {
         "connectionId": member.connection_id,
         "metadata": opened.body["metadata"],
         "events": [{"type": "CLOSE", "connectionId": member.connection_id, "code": 4001, "reason": "out"}],
     }
 
 
-async def test_stopping_closes_with_1001_and_tells_the_backend(backend: ScriptedBackend) -> None:
+async def test_stopping_closes_with_1001_and_sends_the_backend_a_close(backend: ScriptedBackend) -> None:
     async with running(backend.url) as server:
         clients = [await connect(server) for _ in range(20)]
-        opened = {(await backend.next_told("OPEN")).connection_id for _ in clients}
-    closed = [await backend.next_told("CLOSE") for _ in clients]
-    assert {told.connection_id for told in closed} == opened
-    assert {told.event["code"] for told in closed} == {1001}
+        opened = {(await backend.next_post("OPEN")).connection_id for _ in clients}
+    closed = [await backend.next_post("CLOSE") for _ in clients]
+    assert {post.connection_id for post in closed} == opened
+    assert {post.event["code"] for post in closed} == {1001}
     for client in clients:
         async with asyncio.timeout(TIMEOUT_S):
             await client.wait_closed()
         assert client.close_code == 1001
 
 
-async def test_client_that_is_let_in_while_the_server_stops_is_closed_and_told_too(backend: ScriptedBackend) -> None:
+async def test_client_that_is_let_in_while_the_server_stops_is_closed_too_and_has_its_close(
+    backend: ScriptedBackend,
+) -> None:
     admitted = asyncio.Event()
 
-    async def opening(told: Told) -> Events:
+    async def opening(post: Post) -> Events:
         await admitted.wait()
-        return [accept(told.connection_id)]
+        return [accept(post.connection_id)]
 
     async def code_at_the_end(server: DevServer) -> int | None:
         async with connect(server) as client, asyncio.timeout(TIMEOUT_S):
             await client.wait_closed()
         return client.close_code
 
-    backend.script = answers(OPEN=opening)
+    backend.script = replies(OPEN=opening)
     server = DevServer(DevSettings(backend.url, SECRET, port=0))
     await server.start()
     async with asyncio.TaskGroup() as tasks:
         code = tasks.create_task(code_at_the_end(server))
-        opened = await backend.next_told("OPEN")
+        opened = await backend.next_post("OPEN")
         tasks.create_task(server.aclose())
         admitted.set()
     assert code.result() == 1001
-    assert [(told.connection_id, told.event["type"]) for told in backend.told] == [
+    assert [(post.connection_id, post.event["type"]) for post in backend.posts] == [
         (opened.connection_id, "OPEN"),
         (opened.connection_id, "CLOSE"),
     ]

@@ -11,19 +11,19 @@ from websockets.asyncio.client import ClientConnection
 
 from slip_sockets.dev.server import DevServer
 
-from ..scripted_backend import Events, ScriptedBackend, Told
+from ..scripted_backend import Events, Post, ScriptedBackend
 from .wire import (
     UNKNOWN_ID,
     Control,
     Warnings,
     accept,
-    answers,
     close,
     close_channel,
     connect,
     joined,
     poll,
     publish,
+    replies,
     report,
     set_metadata,
     subscribe,
@@ -32,7 +32,7 @@ from .wire import (
 )
 
 
-async def test_done_answers_one_object_for_each_event(
+async def test_response_has_one_object_for_each_event(
     server: DevServer, backend: ScriptedBackend, control: Control
 ) -> None:
     async with joined(server, backend, "lobby") as member, joined(server, backend, "lobby", "x") as leaving:
@@ -57,7 +57,7 @@ async def test_done_answers_one_object_for_each_event(
         assert await leaving.close_code() == 1000
         assert await member.received(control) == ["1", "2", "3"]
         await member.client.send("metadata?")
-        assert (await backend.next_told("TEXT")).body["metadata"] == {"a": 1}
+        assert (await backend.next_post("TEXT")).body["metadata"] == {"a": 1}
 
 
 async def test_no_events_is_200_and_does_nothing(control: Control) -> None:
@@ -86,11 +86,11 @@ async def test_body_of_any_content_type_is_utf8(
     server: DevServer, backend: ScriptedBackend, control: Control, content_type: str
 ) -> None:
     async with joined(server, backend, "gr\u00fc\u00dfe") as member:
-        said = "\u4f60\u597d \U0001f44b \u00ff"
-        body = json.dumps({"events": [publish("gr\u00fc\u00dfe", said)]}, ensure_ascii=False).encode()
+        data = "\u4f60\u597d \U0001f44b \u00ff"
+        body = json.dumps({"events": [publish("gr\u00fc\u00dfe", data)]}, ensure_ascii=False).encode()
         done = await control.send(body, content_type=content_type)
         assert (done.status, done.json["events"]) == (200, [report(1, 1)])
-        assert await member.recv() == said
+        assert await member.recv() == data
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ async def test_one_bad_event_refuses_the_whole_batch(
 
 
 @pytest.mark.parametrize(
-    ("body", "answer"),
+    ("body", "fault"),
     [
         (b"{}", {"error": "events: the body needs this field, and it is missing", "field": "events"}),
         (b'{"events": {}}', {"error": "events: the body needs an array, got object", "field": "events"}),
@@ -172,9 +172,9 @@ async def test_one_bad_event_refuses_the_whole_batch(
         (b"null", {"error": "body: the body needs an object, got null"}),
     ],
 )
-async def test_body_of_another_shape_is_400(control: Control, body: bytes, answer: dict[str, str]) -> None:
+async def test_body_of_another_shape_is_400(control: Control, body: bytes, fault: dict[str, str]) -> None:
     refused = await control.send(body)
-    assert (refused.status, refused.json) == (400, {"message": "invalid commands", **answer})
+    assert (refused.status, refused.json) == (400, {"message": "invalid commands", **fault})
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b'{"events": []}, more', b"\xff\xfe", b'{"events": [{"type": "\xe9"}]}'])
@@ -198,7 +198,7 @@ async def test_skipped_ids_are_logged_and_the_batch_goes_on(
 ) -> None:
     async with joined(server, backend) as gone:
         pass
-    await backend.next_told("CLOSE")
+    await backend.next_post("CLOSE")
     async with joined(server, backend) as member:
         done = await control(
             text("{}", "1"),
@@ -223,24 +223,24 @@ async def test_poll_waits_until_the_connection_is_open(
     asked = asyncio.Event()
     admitted = asyncio.Event()
 
-    async def opening(told: Told) -> Events:
+    async def opening(post: Post) -> Events:
         asked.set()
         await admitted.wait()
-        return [accept(told.connection_id)]
+        return [accept(post.connection_id)]
 
     async def opened(server: DevServer) -> ClientConnection:
         return await connect(server)
 
-    backend.script = answers(OPEN=opening)
+    backend.script = replies(OPEN=opening)
     async with asyncio.TaskGroup() as tasks:
         connecting = tasks.create_task(opened(server))
         await asked.wait()
-        whose = backend.told[-1].connection_id
-        calling = tasks.create_task(control(poll(whose, 25_000), text(whose, "you are in")))
-        assert (await control(poll(whose, 60), text(whose, "too early"))).status == 200
+        connection_id = backend.posts[-1].connection_id
+        calling = tasks.create_task(control(poll(connection_id, 25_000), text(connection_id, "you are in")))
+        assert (await control(poll(connection_id, 60), text(connection_id, "too early"))).status == 200
         assert warnings() == [
-            f"POLL_FOR_CONNECTION skipped: connection {whose!r} did not open in time",
-            f"TEXT skipped: connection {whose!r} is not connected",
+            f"POLL_FOR_CONNECTION skipped: connection {connection_id!r} did not open in time",
+            f"TEXT skipped: connection {connection_id!r} is not connected",
         ]
         assert not calling.done()
         admitted.set()

@@ -1,4 +1,4 @@
-"""Section 7: limits count UTF-8 bytes and are inclusive, in control bodies and backend answers alike."""
+"""Section 7: limits count UTF-8 bytes and are inclusive, in control bodies and replies alike."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .wire import (
     Event,
     Warnings,
     accept,
-    answers,
     close_channel,
     joined,
     publish,
+    replies,
     report,
     set_metadata,
     subscribe,
@@ -79,7 +79,7 @@ def ids(value: object) -> str:
 
 
 @pytest.mark.parametrize(("event", "field", "problem"), BROKEN, ids=ids)
-async def test_broken_limit_refuses_control_body_and_answer_alike(
+async def test_broken_limit_refuses_control_body_and_reply_alike(
     server: DevServer,
     backend: ScriptedBackend,
     control: Control,
@@ -94,46 +94,46 @@ async def test_broken_limit_refuses_control_body_and_answer_alike(
         assert refused.status == 400
         assert refused.json == {"message": "invalid commands", "error": error, "index": 1, "field": field}
 
-        backend.script = answers(TEXT=lambda _: [publish("lobby", "never"), event])
+        backend.script = replies(TEXT=lambda _: [publish("lobby", "never"), event])
         await member.client.send("x")
-        await backend.next_told("TEXT")
+        await backend.next_post("TEXT")
         assert await member.received(control) == []
-        whose = f"TEXT of connection {member.connection_id}: backend {backend.url} answered 200"
-        assert warnings()[1:] == [f"{whose} with a body that is not valid: {error}"]
+        subject = f"TEXT of connection {member.connection_id}: backend {backend.url}"
+        assert warnings()[1:] == [f"{subject} responded with 200 and a body that is not valid: {error}"]
 
 
 async def test_values_at_their_limits_are_fine(server: DevServer, backend: ScriptedBackend, control: Control) -> None:
-    def everything(whose: str) -> Events:
+    def everything(connection_id: str) -> Events:
         return [
-            unsubscribe(whose, LONGEST_CHANNEL),
-            subscribe(whose, LONGEST_CHANNEL),
+            unsubscribe(connection_id, LONGEST_CHANNEL),
+            subscribe(connection_id, LONGEST_CHANNEL),
             publish(LONGEST_CHANNEL, LONGEST_TEXT, id="\u00e9" * 64),
-            text(whose, "a" * MAX_TEXT),
+            text(connection_id, "a" * MAX_TEXT),
             publish("\u00e9" * 512, ""),
-            subscribe(whose, "$connection"),
+            subscribe(connection_id, "$connection"),
             publish("$connection", ""),
-            set_metadata(whose, LONGEST_METADATA),
-            subscribe(whose, "$"),
+            set_metadata(connection_id, LONGEST_METADATA),
+            subscribe(connection_id, "$"),
         ]
 
     async with joined(server, backend) as member:
         assert (await control(*everything(member.connection_id))).status == 200
         assert await member.received(control) == [LONGEST_TEXT, "a" * MAX_TEXT, ""]
-        backend.script = answers(
-            TEXT=lambda told: [*everything(told.connection_id)[3:], close_channel(LONGEST_CHANNEL)]
+        backend.script = replies(
+            TEXT=lambda post: [*everything(post.connection_id)[3:], close_channel(LONGEST_CHANNEL)]
         )
         await member.client.send("x")
         assert [await member.recv(), await member.recv()] == ["a" * MAX_TEXT, ""]
         assert await member.close_code() == 1000
-    assert (await backend.next_told("CLOSE")).body["metadata"] == LONGEST_METADATA
+    assert (await backend.next_post("CLOSE")).body["metadata"] == LONGEST_METADATA
 
 
 async def test_batch_of_10000_is_done_and_of_one_more_refused(
     server: DevServer, backend: ScriptedBackend, control: Control
 ) -> None:
     async with joined(server, backend, "lobby") as member:
-        whose = member.connection_id
-        most = [subscribe(whose, "more"), *([unsubscribe(whose, "x")] * 9_998), publish("more", "in")]
+        connection_id = member.connection_id
+        most = [subscribe(connection_id, "more"), *([unsubscribe(connection_id, "x")] * 9_998), publish("more", "in")]
         done = await control(*most)
         assert (done.status, len(done.json["events"])) == (200, 10_000)
         assert done.json["events"][-1] == report(1, 1)
@@ -144,24 +144,24 @@ async def test_batch_of_10000_is_done_and_of_one_more_refused(
             "error": "events: a batch has at most 10000 events, got 10001",
             "field": "events",
         }
-        backend.script = answers(TEXT=lambda _: [*most, publish("lobby", "never")])
+        backend.script = replies(TEXT=lambda _: [*most, publish("lobby", "never")])
         await member.client.send("x")
-        await backend.next_told("TEXT")
+        await backend.next_post("TEXT")
         assert await member.received(control) == ["in"]
-        backend.script = answers(TEXT=lambda _: most)
+        backend.script = replies(TEXT=lambda _: most)
         await member.client.send("x")
         assert await member.recv() == "in"
 
 
 @pytest.mark.parametrize(("size", "status"), [(10 * 1024 * 1024, 101), (10 * 1024 * 1024 + 1, 400)])
-async def test_answer_of_10_mib_is_read_and_more_is_invalid(
+async def test_response_of_10_mib_is_read_and_a_larger_one_is_invalid(
     server: DevServer, backend: ScriptedBackend, warnings: Warnings, size: int, status: int
 ) -> None:
-    backend.script = lambda told: web.Response(
-        body=json.dumps({"events": [accept(told.connection_id)]}).encode().ljust(size)
+    backend.script = lambda post: web.Response(
+        body=json.dumps({"events": [accept(post.connection_id)]}).encode().ljust(size)
     )
     async with raw_client(server) as client:
         assert (await client.handshake())[0] == status
-    whose = backend.told[0].connection_id
-    detail = f"backend {backend.url} answered with more than 10485760 bytes; refused with 400"
-    assert warnings()[:1] == ([f"OPEN of connection {whose}: {detail}"] if status == 400 else [])
+    connection_id = backend.posts[0].connection_id
+    detail = f"backend {backend.url} responded with more than 10485760 bytes; refused with 400"
+    assert warnings()[:1] == ([f"OPEN of connection {connection_id}: {detail}"] if status == 400 else [])

@@ -1,6 +1,6 @@
-"""What the development server says, at its default level, tells nothing that is secret or personal.
+"""The development server's log, at its default level, contains nothing that is secret or personal.
 
-`functions/test_logs.py` holds the functions to the same.
+`functions/test_logs.py` does the same for the functions.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import websockets
 
-from slip_sockets.tokens import mint
+from slip_sockets.protocol.tokens import mint
 
 from ..aws.raw_server import RawServer
 from ..cli.test_dev import line_of, program
@@ -25,7 +25,7 @@ ACCEPT = {"type": "ACCEPT", "connectionId": "ID"}
 
 
 class Place:
-    """Where the program listens."""
+    """The address at which the program listens."""
 
     def __init__(self, websocket_url: str) -> None:
         self.websocket_url = websocket_url
@@ -49,7 +49,7 @@ async def test_development_server_logs_nothing_that_is_secret_or_personal(tmp_pa
         "CLOSE": saying(),
     }
 
-    async def answered(kind: str) -> None:
+    async def replied(kind: str) -> None:
         await asyncio.to_thread(backend.wait_for, kind)
 
     with RawServer(backend) as raw:
@@ -77,16 +77,16 @@ async def test_development_server_logs_nothing_that_is_secret_or_personal(tmp_pa
 
             backend.responses = dict(well)
             async with client() as talking:
-                await answered("OPEN")
+                await replied("OPEN")
                 await talking.send(marks("a text"))
-                await answered("TEXT")
+                await replied("TEXT")
                 for fault in failing.values():
                     backend.responses["TEXT"] = fault
                     await talking.send(marks("a text"))
-                    await answered("TEXT")
+                    await replied("TEXT")
                 await try_control(f"http://127.0.0.1:{place.port}/control", secret, previous, marks)
                 await talking.close(4000, marks("a close reason"))
-            await answered("CLOSE")
+            await replied("CLOSE")
             for fault in failing.values():
                 backend.responses["OPEN"] = fault
                 with pytest.raises(websockets.InvalidStatus):
@@ -95,9 +95,9 @@ async def test_development_server_logs_nothing_that_is_secret_or_personal(tmp_pa
             backend.responses = dict(well)
             for fault in failing.values():
                 async with client():
-                    await answered("OPEN")
+                    await replied("OPEN")
                     backend.responses["CLOSE"] = fault
-                await answered("CLOSE")
+                await replied("CLOSE")
             await send_garbage(place, marks)
             process.send_signal(signal.SIGINT)
             async with asyncio.timeout(TIMEOUT_S):
@@ -105,20 +105,21 @@ async def test_development_server_logs_nothing_that_is_secret_or_personal(tmp_pa
     log = "\n".join([*lines, out.decode(), err.decode()])
     assert marks.seen_in(log) == []
     assert "Traceback" not in log
-    assert f"http://{place_of_backend}" in log  # so that it can be found out what is wrong
+    assert f"http://{place_of_backend}" in log  # so that the fault can be found
     assert len(log.splitlines()) > 3 * len(failing)
 
 
 async def try_control(url: str, secret: str, previous: str, marks: Marks) -> None:
-    """Use the control API well and badly, with marked values everywhere."""
+    """Call the control API rightly and wrongly, with marked values everywhere."""
+
     async with Control.open(f"{url}?key={marks('the query of a control request')}") as control:
         control.session.headers["X-Mark"] = marks("a header of a control request")
         good = f"Bearer {mint('ControlEvent', secret)}"
-        told = json.dumps(
+        batch = json.dumps(
             {"events": [publish("lobby", marks("a published text")), text("A" * 15 + "=", marks("a sent text"))]}
         )
         for token in (good, f"Bearer {mint('ControlEvent', previous)}"):
-            assert (await control.send_as(token, told.encode())).status == 200
+            assert (await control.send_as(token, batch.encode())).status == 200
         for body in refused_control_bodies(marks):
             assert (await control.send_as(good, body)).status == 400
         bad = [
@@ -127,7 +128,7 @@ async def try_control(url: str, secret: str, previous: str, marks: Marks) -> Non
             f"Bearer {mint('ControlEvent', marks('another secret'))}",
         ]
         for token in (*bad, f"Bearer {mint('WebSocketEvent', secret)}", f"{good}x", f"{good} {marks('a token')}"):
-            assert (await control.send_as(token, told.encode())).status == 403
+            assert (await control.send_as(token, batch.encode())).status == 403
         async with control.session.post(
             url.replace("/control", f"/@connections/{marks('a path')}"), data=marks("a management body")
         ) as refused:
@@ -135,8 +136,8 @@ async def try_control(url: str, secret: str, previous: str, marks: Marks) -> Non
 
 
 async def send_garbage(place: Place, marks: Marks) -> None:
-    """Send what is no request, and no frame."""
-    value = marks("a request that is none")
+    """Send bytes that are not a request, and not a frame."""
+    value = marks("a request that is not valid")
     heads = [
         f"{value}\r\n\r\n",
         f"GET /{value} HTTP/1.1\r\n{value}\r\n\r\n",
@@ -162,7 +163,7 @@ async def send_garbage(place: Place, marks: Marks) -> None:
         client.send(f"POST /control HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{value}".encode())
         await client.writer.drain()
         client.reset()
-    bad = marks("a frame that is none").encode()
+    bad = marks("a frame that is not valid").encode()
     for sent in (
         frame(TEXT, bad + b"\xff"),
         frame(TEXT, bad, masked=False),

@@ -1,90 +1,33 @@
-"""What a client sends is data: it acts on no connection but its own, and on that one only by being told to the backend.
+"""A client's bytes are data: they reach the backend, and do nothing to any connection by themselves.
 
-Whatever could be taken for something else is sent by one client while another looks on. Where the control API's token
-would be needed, the client has a true one: what is not heeded then is not heeded because of where it stands.
+One client sends whatever could be taken for something else, while another one looks on. Where the control API's token
+would be needed, the client has a valid one: if a request has no effect then, it is because of its place.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
 from urllib.parse import quote
 
-import aiohttp
 import pytest
 
-from slip_sockets.dev.server import DevServer
-from slip_sockets.tokens import bearer_token, mint, verify
+from slip_sockets.protocol.tokens import bearer_token, mint, verify
 
 from ..conftest import SECRET
-from ..scripted_backend import ScriptedBackend
 from .raw import HANDSHAKE, RawClient, raw_client
+from .scene import Scene, fill_in, scene
 from .wire import (
-    Control,
-    Event,
-    Member,
-    answers,
-    close,
-    close_channel,
     joined,
-    publish,
-    running,
-    set_metadata,
-    subscribe,
+    replies,
     text,
 )
 
+__all__ = ["scene"]
+
 NOTHING = b'{"events": []}'
 
-
-@dataclass(frozen=True)
-class Scene:
-    """A victim in its channel, and a server that has all there is to reach."""
-
-    server: DevServer
-    backend: ScriptedBackend
-    control: Control
-    victim: Member
-
-    def states(self) -> dict[str, tuple[bytes | None, list[str]]]:
-        """Metadata and channels of everybody."""
-        return {whose: self.server.store.look(whose) for whose in self.server.edge.connection_ids}
-
-    def attacks(self) -> list[Event]:
-        """What a client must not bring about: each would be seen."""
-        whose = self.victim.connection_id
-        return [
-            text(whose, "from the attacker"),
-            publish("lobby", "from the attacker"),
-            subscribe(whose, "the attacker's"),
-            set_metadata(whose, "the attacker's"),
-            close_channel("lobby"),
-            close(whose),
-        ]
-
-    async def assert_untouched(self, before: dict[str, tuple[bytes | None, list[str]]]) -> None:
-        """Everybody who was there is there, as before, and the victim has been sent nothing."""
-        assert await self.victim.received(self.control) == []
-        assert {whose: state for whose, state in self.states().items() if whose in before} == before
-
-
-@pytest.fixture
-async def scene(backend: ScriptedBackend, http: aiohttp.ClientSession) -> AsyncIterator[Scene]:
-    async with running(backend.url, inspector=True) as server, joined(server, backend, "lobby") as victim:
-        yield Scene(server, backend, Control(http, server.control_api), victim)
-
-
-def fill_in(template: str, scene: Scene) -> str:
-    """Put the victim's id, a control body and a true token in the place of ID, BODY and TOKEN."""
-    body = json.dumps({"events": scene.attacks()})
-    token = mint("ControlEvent", SECRET)
-    return template.replace("BODY", body).replace("ID", scene.victim.connection_id).replace("TOKEN", token)
-
-
 # Text
-
 
 TEXTS = {
     "a control body": "BODY",
@@ -104,14 +47,14 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("template", TEXTS.values(), ids=TEXTS.keys())
-async def test_text_is_told_as_it_is_and_does_nothing(scene: Scene, template: str) -> None:
+async def test_text_is_posted_as_it_is_and_does_nothing(scene: Scene, template: str) -> None:
     sent = fill_in(template, scene)
     async with joined(scene.server, scene.backend) as attacker:
         before = scene.states()
         metadata = json.loads(before[attacker.connection_id][0] or b"")
         await attacker.client.send(sent)
-        told = await scene.backend.next_told("TEXT")
-        assert told.body == {
+        post = await scene.backend.next_post("TEXT")
+        assert post.body == {
             "connectionId": attacker.connection_id,
             "metadata": metadata,
             "events": [{"type": "TEXT", "connectionId": attacker.connection_id, "data": sent}],
@@ -121,8 +64,8 @@ async def test_text_is_told_as_it_is_and_does_nothing(scene: Scene, template: st
 
 
 async def test_text_that_a_backend_repeats_is_data_there_too(scene: Scene) -> None:
-    """What comes back in an answer's `data` ends as a text, whatever it looks like."""
-    scene.backend.script = answers(TEXT=lambda told: [text(told.connection_id, told.event["data"])])
+    """The `data` in a reply is sent as a text, whatever it looks like."""
+    scene.backend.script = replies(TEXT=lambda post: [text(post.connection_id, post.event["data"])])
     async with joined(scene.server, scene.backend) as attacker:
         before = scene.states()
         for template in TEXTS.values():
@@ -132,14 +75,14 @@ async def test_text_that_a_backend_repeats_is_data_there_too(scene: Scene) -> No
         await scene.assert_untouched(before)
 
 
-async def test_reason_of_a_close_is_told_as_it_is_and_does_nothing(scene: Scene) -> None:
+async def test_reason_of_a_close_is_posted_as_it_is_and_does_nothing(scene: Scene) -> None:
     before = scene.states()
     reason = '"}, {"type": "CLOSE_CHANNEL", "channelId": "lobby"}]}\r\n'
     async with joined(scene.server, scene.backend) as attacker:
         await attacker.client.close(4000, reason)
-    told = await scene.backend.next_told("CLOSE")
-    whose = attacker.connection_id
-    assert told.body["events"] == [{"type": "CLOSE", "connectionId": whose, "code": 4000, "reason": reason}]
+    post = await scene.backend.next_post("CLOSE")
+    connection_id = attacker.connection_id
+    assert post.body["events"] == [{"type": "CLOSE", "connectionId": connection_id, "code": 4000, "reason": reason}]
     await scene.assert_untouched(before)
 
 
@@ -177,31 +120,31 @@ HOSTILE_HEADERS = (
 )
 
 
-async def test_headers_of_a_client_are_metadata_and_none_of_the_gateways_own(scene: Scene) -> None:
-    (plain,) = scene.backend.told
+async def test_headers_of_a_client_are_metadata_and_not_the_gateways_own(scene: Scene) -> None:
+    (plain,) = scene.backend.posts
     before = scene.states()
     hostile = tuple((name, fill_in(value, scene)) for name, value in HOSTILE_HEADERS)
     async with raw_client(scene.server) as attacker:
         status, head = await attacker.handshake("/", (*HANDSHAKE, *hostile))
         assert status == 101
         assert b"grip" not in head.lower()
-        told = await scene.backend.next_told("OPEN")
+        post = await scene.backend.next_post("OPEN")
 
-        assert told.headers.keys() == plain.headers.keys()
-        differing = {name for name in told.headers if told.headers[name] != plain.headers[name]}
+        assert post.headers.keys() == plain.headers.keys()
+        differing = {name for name in post.headers if post.headers[name] != plain.headers[name]}
         assert differing <= {"Authorization", "Content-Length"}
-        verify(bearer_token(told.headers["Authorization"]), "WebSocketEvent", [SECRET])
-        assert told.body.keys() == plain.body.keys()
-        assert told.connection_id != scene.victim.connection_id
-        assert told.event == {"type": "OPEN", "connectionId": told.connection_id}
-        assert told.body["metadata"].keys() == {"headers", "ip", "query"}
-        assert told.body["metadata"]["ip"] == "127.0.0.1"
-        assert told.body["metadata"]["headers"]["X-Forwarded-For"] == "127.0.0.1"
+        verify(bearer_token(post.headers["Authorization"]), "WebSocketEvent", [SECRET])
+        assert post.body.keys() == plain.body.keys()
+        assert post.connection_id != scene.victim.connection_id
+        assert post.event == {"type": "OPEN", "connectionId": post.connection_id}
+        assert post.body["metadata"].keys() == {"headers", "ip", "query"}
+        assert post.body["metadata"]["ip"] == "127.0.0.1"
+        assert post.body["metadata"]["headers"]["X-Forwarded-For"] == "127.0.0.1"
         for name, value in dict(hostile).items():
             if name != "X-Forwarded-For":
-                assert told.body["metadata"]["headers"][name] == value
-        assert scene.states().keys() - before.keys() == {told.connection_id}
-        assert scene.states()[told.connection_id][1] == []
+                assert post.body["metadata"]["headers"][name] == value
+        assert scene.states().keys() - before.keys() == {post.connection_id}
+        assert scene.states()[post.connection_id][1] == []
         await scene.assert_untouched(before)
 
 
@@ -222,16 +165,16 @@ async def test_query_of_a_client_is_metadata(scene: Scene, template: str, expect
     query = quote(fill_in(template, scene), safe="=&%;#")
     async with raw_client(scene.server) as attacker:
         assert (await attacker.handshake(f"/?{query}"))[0] == 101
-        told = await scene.backend.next_told("OPEN")
+        post = await scene.backend.next_post("OPEN")
         name, value = expected
-        assert told.body["metadata"]["query"][name] == [fill_in(value, scene)]
-        assert told.connection_id not in before
-        assert told.event == {"type": "OPEN", "connectionId": told.connection_id}
+        assert post.body["metadata"]["query"][name] == [fill_in(value, scene)]
+        assert post.connection_id not in before
+        assert post.event == {"type": "OPEN", "connectionId": post.connection_id}
         await scene.assert_untouched(before)
 
 
 @pytest.mark.parametrize("offered", ["grip", "ID", "BODY", "SUBSCRIBE, lobby", "x,,;,", "\xe9"])
-async def test_subprotocol_is_chosen_by_nobody_but_the_backend(scene: Scene, offered: str) -> None:
+async def test_subprotocol_is_chosen_by_the_backend_alone(scene: Scene, offered: str) -> None:
     before = scene.states()
     async with raw_client(scene.server) as attacker:
         header = ("Sec-WebSocket-Protocol", fill_in(offered, scene))
@@ -245,14 +188,14 @@ async def test_subprotocol_is_chosen_by_nobody_but_the_backend(scene: Scene, off
 
 
 def control_request(scene: Scene) -> bytes:
-    """A whole request, with a true token."""
+    """A whole request, with a valid token."""
     head = "POST /control HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nAuthorization: Bearer TOKEN\r\n"
     size = len(fill_in("BODY", scene))
     return fill_in(f"{head}Content-Length: {size}\r\n\r\nBODY", scene).encode()
 
 
-async def test_control_request_that_stands_alone_is_heeded(scene: Scene) -> None:
-    """What the others rely on: it does reach the victim."""
+async def test_control_request_that_stands_alone_takes_effect(scene: Scene) -> None:
+    """The other tests rely on it: such a request does reach the victim."""
     async with raw_client(scene.server) as publisher:
         publisher.send(control_request(scene))
         assert (await publisher.read_head())[0] == 200
@@ -291,7 +234,7 @@ BEHIND = {
 
 
 @pytest.mark.parametrize("head", BEHIND.values(), ids=BEHIND.keys())
-async def test_request_behind_a_handshake_is_not_heeded(scene: Scene, head: bytes) -> None:
+async def test_request_behind_a_handshake_has_no_effect(scene: Scene, head: bytes) -> None:
     await smuggle(scene, head)
 
 
@@ -306,7 +249,7 @@ async def test_request_behind_a_handshake_is_not_heeded(scene: Scene, head: byte
         "Transfer-Encoding : chunked",
     ],
 )
-async def test_request_behind_one_of_doubtful_length_is_not_heeded(scene: Scene, lengths: str) -> None:
+async def test_request_behind_one_of_doubtful_length_has_no_effect(scene: Scene, lengths: str) -> None:
     head = f"POST /control HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer TOKEN\r\n{lengths}\r\n\r\n"
     await smuggle(scene, fill_in(head, scene).encode())
 
@@ -377,18 +320,18 @@ async def test_socket_opens_at_the_root_and_nowhere_else(scene: Scene, target: s
         status, _ = await attacker.handshake(fill_in(target, scene), (*HANDSHAKE, token))
         assert status in (400, 403)
         await scene.assert_untouched(before)
-    assert [told.event["type"] for told in scene.backend.told] == ["OPEN"]  # the victim's
+    assert [post.event["type"] for post in scene.backend.posts] == ["OPEN"]  # the victim's
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
-async def test_control_api_does_nothing_for_who_has_the_backends_token(scene: Scene, method: str) -> None:
-    """A backend's token comes with each POST; whoever runs a backend could keep it."""
+async def test_control_api_does_nothing_for_a_holder_of_the_backends_token(scene: Scene, method: str) -> None:
+    """A token for the backend comes with each POST, so the backend could keep it."""
     before = scene.states()
     body = json.dumps({"events": scene.attacks()}).encode()
     headers = {"Authorization": f"Bearer {mint('WebSocketEvent', SECRET)}", "Content-Type": "application/json"}
     url = scene.server.control_api
-    async with scene.control.session.request(method, url, data=body, headers=headers) as answer:
-        assert answer.status in (400, 403, 404, 405)
+    async with scene.control.session.request(method, url, data=body, headers=headers) as response:
+        assert response.status in (400, 403, 404, 405)
     await scene.assert_untouched(before)
 
 

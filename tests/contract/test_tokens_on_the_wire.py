@@ -1,4 +1,4 @@
-"""Sections 3 and 7: who may use the control API."""
+"""Sections 3 and 7: tokens that open the control API, and tokens that do not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from slip_sockets.dev.server import DevServer
-from slip_sockets.tokens import mint
+from slip_sockets.protocol.tokens import mint
 
 from ..conftest import SECRET
 from ..scripted_backend import ScriptedBackend
@@ -34,7 +34,7 @@ def ago(seconds: float) -> int:
 
 
 def tampered() -> str:
-    """Another's claims under a true signature."""
+    """Other claims under a valid signature."""
     head, _, signature = token().split(".")
     return ".".join([head, token(sub="me").split(".")[1], signature])
 
@@ -47,7 +47,7 @@ REFUSED: dict[str, tuple[Callable[[], str | None], str]] = {
     "no scheme": (token, NO_HEADER),
     "another scheme": (lambda: f"Basic {token()}", NO_HEADER),
     "no token": (lambda: "Bearer ", NO_HEADER),
-    "no JWT": (lambda: "Bearer abc", "the token is not a valid JWT"),
+    "not a JWT": (lambda: "Bearer abc", "the token is not a valid JWT"),
     "two tokens": (lambda: f"Bearer {token()} {token()}", "the token is not a valid JWT"),
     "not ASCII": (lambda: "Bearer \u00e9\u00e9.\u00e9.\u00e9", "the token is not a valid JWT"),
     "not signed": (lambda: f"Bearer {token(algorithm='none')}", "the token's algorithm is not HS256"),
@@ -132,5 +132,5 @@ async def test_previous_secret_is_still_accepted_and_never_signs(
             assert (await control.send_as(f"Bearer {token(key)}", NOTHING)).status == 200
         assert (await control.send_as(f"Bearer {token(LONG_KEY + 'x')}", NOTHING)).status == 403
         async with joined(server, backend):
-            signed = backend.told[0].headers["Authorization"].removeprefix("Bearer ")
+            signed = backend.posts[0].headers["Authorization"].removeprefix("Bearer ")
         jwt.decode(signed, SECRET, algorithms=["HS256"], audience="WebSocketEvent")

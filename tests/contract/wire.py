@@ -16,10 +16,10 @@ from websockets.asyncio.client import ClientConnection
 
 from slip_sockets.dev.edge import Limits
 from slip_sockets.dev.server import DevServer, DevSettings
-from slip_sockets.tokens import mint
+from slip_sockets.protocol.tokens import mint
 
 from ..conftest import SECRET
-from ..scripted_backend import Events, Script, ScriptedBackend, Told
+from ..scripted_backend import Events, Post, Script, ScriptedBackend
 
 TIMEOUT_S = 20.0
 UNKNOWN_ID = "A" * 15 + "="
@@ -31,28 +31,28 @@ Warnings = Callable[[], list[str]]
 Event = dict[str, Any]
 
 
-def accept(whose: str, **fields: object) -> Event:
-    return {"type": "ACCEPT", "connectionId": whose, **fields}
+def accept(connection_id: str, **fields: object) -> Event:
+    return {"type": "ACCEPT", "connectionId": connection_id, **fields}
 
 
-def text(whose: str, data: str) -> Event:
-    return {"type": "TEXT", "connectionId": whose, "data": data}
+def text(connection_id: str, data: str) -> Event:
+    return {"type": "TEXT", "connectionId": connection_id, "data": data}
 
 
-def close(whose: str) -> Event:
-    return {"type": "CLOSE", "connectionId": whose}
+def close(connection_id: str) -> Event:
+    return {"type": "CLOSE", "connectionId": connection_id}
 
 
-def subscribe(whose: str, channel: str) -> Event:
-    return {"type": "SUBSCRIBE", "connectionId": whose, "channel": channel}
+def subscribe(connection_id: str, channel: str) -> Event:
+    return {"type": "SUBSCRIBE", "connectionId": connection_id, "channel": channel}
 
 
-def unsubscribe(whose: str, channel: str) -> Event:
-    return {"type": "UNSUBSCRIBE", "connectionId": whose, "channel": channel}
+def unsubscribe(connection_id: str, channel: str) -> Event:
+    return {"type": "UNSUBSCRIBE", "connectionId": connection_id, "channel": channel}
 
 
-def set_metadata(whose: str, metadata: object) -> Event:
-    return {"type": "SET_METADATA", "connectionId": whose, "metadata": metadata}
+def set_metadata(connection_id: str, metadata: object) -> Event:
+    return {"type": "SET_METADATA", "connectionId": connection_id, "metadata": metadata}
 
 
 def publish(channel: str, data: str, **fields: object) -> Event:
@@ -63,30 +63,30 @@ def close_channel(channel: str) -> Event:
     return {"type": "CLOSE_CHANNEL", "channelId": channel}
 
 
-def poll(whose: str, timeout: object) -> Event:
-    return {"type": "POLL_FOR_CONNECTION", "connectionId": whose, "timeout": timeout}
+def poll(connection_id: str, timeout: object) -> Event:
+    return {"type": "POLL_FOR_CONNECTION", "connectionId": connection_id, "timeout": timeout}
 
 
 def report(matched: int, sent: int, gone: int = 0, queued: int = 0) -> dict[str, int]:
     return {"matched": matched, "sent": sent, "gone": gone, "queued": queued}
 
 
-def subscribe_as_asked(told: Told) -> Events:
-    """A backend that lets everybody in and subscribes them to each `channel` of the query."""
-    if told.event["type"] != "OPEN":
+def subscribe_as_asked(post: Post) -> Events:
+    """A backend that lets all clients in and subscribes each to the `channel`s of its query."""
+    if post.event["type"] != "OPEN":
         return []
-    whose = told.connection_id
-    channels = told.body["metadata"]["query"].get("channel", [])
-    return [accept(whose), *(subscribe(whose, channel) for channel in channels)]
+    connection_id = post.connection_id
+    channels = post.body["metadata"]["query"].get("channel", [])
+    return [accept(connection_id), *(subscribe(connection_id, channel) for channel in channels)]
 
 
-def answers(**by_type: Script) -> Script:
-    """A backend with a script of its own for some event types; to the others it does as `subscribe_as_asked`."""
-    return lambda told: by_type.get(told.event["type"], subscribe_as_asked)(told)
+def replies(**by_type: Script) -> Script:
+    """A backend with a script of its own for some event types; for the others it is `subscribe_as_asked`."""
+    return lambda post: by_type.get(post.event["type"], subscribe_as_asked)(post)
 
 
 class Listening(Protocol):
-    """Where clients connect to."""
+    """A server that clients connect to."""
 
     @property
     def websocket_url(self) -> str: ...
@@ -96,7 +96,7 @@ class Listening(Protocol):
 
 
 def connect(server: Listening, query: str = "", **options: Any) -> websockets.connect:
-    """A client without any cleverness of its own: no proxy, no compression, no pings."""
+    """A client that does nothing by itself: no proxy, no compression, no pings."""
     defaults = {"proxy": None, "compression": None, "ping_interval": None, "max_size": None}
     return websockets.connect(server.websocket_url + query, **{**defaults, **options})
 
@@ -121,8 +121,8 @@ class Member:
         return self.client.close_code
 
     async def received(self, control: Control) -> list[str]:
-        """Return all that has been sent to it and not read yet: what comes before something sent once the server has
-        done all that it was about to do."""
+        """Return all that has been sent to it and not read yet: everything before a last text, which is sent once the
+        server has nothing more to do."""
         await self.server.edge.settle(TIMEOUT_S)
         assert (await control(text(self.connection_id, END))).status == 200
         messages = []
@@ -136,12 +136,12 @@ async def joined(server: DevServer, backend: ScriptedBackend, *channels: str, **
     """A client that is let in and subscribed to `channels`. Its OPEN counts as seen."""
     query = "?" + "&".join(f"channel={channel}" for channel in channels)
     async with connect(server, query, **options) as client:
-        opened = await backend.next_told("OPEN")
+        opened = await backend.next_post("OPEN")
         yield Member(server, client, opened.connection_id)
 
 
 async def refusal(server: Listening, query: str = "", **options: Any) -> int:
-    """Return the HTTP status that refuses a client which asks to connect."""
+    """Return the HTTP status with which a client that asks to connect is refused."""
     try:
         async with connect(server, query, **options):
             raise AssertionError("the client was let in")
@@ -158,7 +158,7 @@ async def running(target_url: str, limits: Limits | None = None, **settings: Any
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     status: int
     headers: Mapping[str, str]
     body: bytes
@@ -181,18 +181,18 @@ class Control:
         async with aiohttp.ClientSession() as session:
             yield cls(session, url)
 
-    async def __call__(self, *events: object) -> Answer:
+    async def __call__(self, *events: object) -> Response:
         return await self.send(json.dumps({"events": events}).encode())
 
-    async def send(self, body: bytes, *, content_type: str = "application/json", path: str = "") -> Answer:
+    async def send(self, body: bytes, *, content_type: str = "application/json", path: str = "") -> Response:
         token = mint("ControlEvent", SECRET)
         return await self.send_as(f"Bearer {token}", body, content_type=content_type, path=path)
 
     async def send_as(
         self, authorization: str | None, body: bytes, *, content_type: str = "application/json", path: str = ""
-    ) -> Answer:
+    ) -> Response:
         headers = {"Content-Type": content_type}
         if authorization is not None:
             headers["Authorization"] = authorization
         async with self.session.post(self.url + path, data=io.BytesIO(body), headers=headers) as response:
-            return Answer(response.status, response.headers, await response.read())
+            return Response(response.status, response.headers, await response.read())

@@ -41,7 +41,7 @@ def test_a_write_is_metered_per_kb(size: int, units: int) -> None:
         ([], False, 0.5),
         ([4 * KIB], True, 1),
         ([4 * KIB + 1], True, 2),
-        ([2_000] * 8, False, 2),  # AWS's own example: 16,000 bytes are 4 units, half of it where reads may lag
+        ([2_000] * 8, False, 2),  # AWS's own example: 16,000 bytes are 4 units, half of that if reads may lag
         ([100] * 1_000, False, 12.5),
     ],
 )

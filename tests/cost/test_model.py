@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
+from slip_sockets.cost import events
 from slip_sockets.cost.model import Estimate, FreeTier, estimate
-from slip_sockets.cost.patterns import Original, Ours
 from slip_sockets.cost.prices import Meter, read_prices
 from slip_sockets.cost.workload import Workload
-from slip_sockets.errors import InvalidSettings
+from slip_sockets.protocol.errors import InvalidSettings
 
 QUIET: dict[str, Any] = {"connections": 0, "publishes_per_s": 0}
 
@@ -23,11 +23,10 @@ def usd(result: Estimate, meter: Meter) -> float:
     return next((line.usd for line in result.lines if line.meter == meter.key), 0)
 
 
-def test_nobody_there_costs_what_looking_at_the_queue_does() -> None:
+def test_no_traffic_costs_the_polls_of_the_queue() -> None:
     result = month(**QUIET)
     assert [line.meter for line in result.lines] == ["sqsRequests"]
     assert result.usd == pytest.approx(648_000 * 0.5e-6)
-    assert result.original_usd == 0
     assert month("always", **QUIET).usd == 0
 
 
@@ -46,21 +45,21 @@ def test_silent_sockets_cost_their_minutes_connects_and_disconnects() -> None:
     assert usd(result, Meter.WEBSOCKET_MESSAGES) == 0
 
 
-def test_a_frame_is_a_message_a_read_and_an_invocation() -> None:
-    result = month(connections=100, connection_min=120, sent_per_min=2, publishes_per_s=0, answered=0.5)
-    frames = 100 * 43_200 * 2
-    assert usd(result, Meter.WEBSOCKET_MESSAGES) == pytest.approx(frames * 1.5e-6)
-    (frame,) = [line for line in result.events if line.event == "frame"]
-    assert (frame.count, frame.billed_ms, frame.aws_calls) == (frames, 77, 2)
+def test_a_text_is_a_message_a_read_and_an_invocation() -> None:
+    result = month(connections=100, connection_min=120, sent_per_min=2, publishes_per_s=0, replied=0.5)
+    texts = 100 * 43_200 * 2
+    assert usd(result, Meter.WEBSOCKET_MESSAGES) == pytest.approx(texts * 1.5e-6)
+    (text,) = [line for line in result.events if line.event == "text"]
+    assert (text.count, text.billed_ms, text.aws_calls) == (texts, 77, 2)
 
 
-def test_a_publish_to_few_is_sent_by_the_function_that_was_asked() -> None:
+def test_a_publish_to_few_is_sent_by_the_function_of_the_control_api() -> None:
     result = month(connections=0, publishes_per_s=1, subscribers=100, text_bytes=200)
     publishes = 30 * 86_400
     assert usd(result, Meter.WEBSOCKET_MESSAGES) == pytest.approx(publishes * 100 * 1e-6)
     assert usd(result, Meter.HTTP_REQUESTS) == pytest.approx(publishes * 1e-6)
-    # Its id is claimed and confirmed, in the table and in the index.
-    assert usd(result, Meter.WRITE_UNITS) == pytest.approx(publishes * 4 * 0.625e-6)
+    # Its id is claimed and confirmed, in a table without an index.
+    assert usd(result, Meter.WRITE_UNITS) == pytest.approx(publishes * 2 * 0.625e-6)
     # The channel's state, and 100 rows of 60 bytes: two units of 4 KB, half price.
     assert usd(result, Meter.READ_UNITS) == pytest.approx(publishes * (1 + 1) * 0.125e-6)
     assert usd(result, Meter.LAMBDA_REQUESTS) == pytest.approx(publishes * 0.2e-6)
@@ -72,47 +71,36 @@ def test_the_second_billion_of_messages_is_cheaper_and_a_text_of_33_kb_is_two() 
     assert usd(result, Meter.WEBSOCKET_MESSAGES) == pytest.approx(1_000 + (messages - 1e9) * 0.8e-6)
 
 
-def test_a_publish_in_an_answer_needs_no_call_no_id_and_no_invocation_of_its_own() -> None:
-    result = month(connections=0, publishes_per_s=1, subscribers=10, in_answers=True)
+def test_a_publish_in_a_reply_needs_no_call_no_id_and_no_invocation_of_its_own() -> None:
+    result = month(connections=0, publishes_per_s=1, subscribers=10, in_replies=True)
     for meter in (Meter.HTTP_REQUESTS, Meter.WRITE_UNITS, Meter.LAMBDA_REQUESTS):
         assert usd(result, meter) == 0
     assert usd(result, Meter.LAMBDA_ARM64) > 0
 
 
 def test_a_million_subscribers_take_what_the_benchmark_counted() -> None:
-    """docs/fan-out-benchmarks.md, `million`, whose channel has a name of 4 bytes; it sends none of the chunks."""
+    """docs/fan-out-benchmarks.md, `million`: its channel has a name of 4 bytes, and no chunk is sent."""
     w = Workload(subscribers=1_000_000, channel_bytes=4)
-    tally = Ours().publish(w)
+    usage = events.publish(w)
     chunks = 1_000
-    assert tally.units[Meter.READ_UNITS] - chunks == pytest.approx(5_882 + 5_854, abs=1)
+    assert usage.units[Meter.READ_UNITS] - chunks == pytest.approx(5_882 + 5_854, abs=1)
     # The benchmark claims no id, and has one page more, which is empty.
-    assert tally.units[Meter.WRITE_UNITS] - 4 - 2 * chunks == pytest.approx(253, abs=2)
-    assert tally.units[Meter.WEBSOCKET_MESSAGES] == 1_000_000
-    assert tally.units[Meter.LAMBDA_REQUESTS] == 1 + 1 + chunks
+    assert usage.units[Meter.WRITE_UNITS] - 2 - chunks == pytest.approx(127, abs=1)
+    assert usage.units[Meter.WEBSOCKET_MESSAGES] == 1_000_000
+    assert usage.units[Meter.LAMBDA_REQUESTS] == 1 + 1 + chunks
 
 
 def test_a_large_channel_goes_by_the_queue_from_one_more_than_the_limit_on() -> None:
-    at, beyond = (Ours().publish(Workload(subscribers=count, inline_limit=100)) for count in (100, 101))
+    at, beyond = (events.publish(Workload(subscribers=count, inline_limit=100)) for count in (100, 101))
     assert (at.units[Meter.SQS_REQUESTS], at.units[Meter.LAMBDA_REQUESTS]) == (0, 1)
     # The FanOut: sent, received, deleted; 8 chunks: sent in one call, each received and deleted.
     assert beyond.units[Meter.SQS_REQUESTS] == 3 + 1 + 16
     assert beyond.units[Meter.LAMBDA_REQUESTS] == 1 + 1 + 8
 
 
-def test_the_original_makes_the_calls_that_are_known_of_it() -> None:
+def test_a_connect_is_one_call_and_a_disconnect_two() -> None:
     w = Workload(channels=1)
-    assert (Original().connect(w).aws_calls, Ours().connect(w).aws_calls) == (4, 1)
-    assert Original().connect(w).units[Meter.LAMBDA_REQUESTS] == 2
-    assert (Original().disconnect(w).aws_calls, Ours().disconnect(w).aws_calls) == (4, 2)
-
-
-def test_the_original_loses_who_is_left_after_ten_seconds() -> None:
-    result = month(connections=0, publishes_per_s=0.01, subscribers=20_000)
-    assert result.original_usd < result.usd
-    assert result.findings[1] == (
-        "The original would reach 5,000 of the 20,000 subscribers before its 10 seconds are up: "
-        "it is the cheaper for what it loses."
-    )
+    assert (events.connect(w).aws_calls, events.disconnect(w).aws_calls) == (1, 2)
 
 
 def test_free_units_are_taken_off_before_the_tiers() -> None:
@@ -132,36 +120,35 @@ def test_functions_that_are_kept_warm_cost_each_second() -> None:
 
 
 def test_events_and_lines_add_up_to_the_same() -> None:
-    result = month("first-year", connections=2_000, answered=0.3, subscribers=1_500, provisioned=1)
+    result = month("first-year", connections=2_000, replied=0.3, subscribers=1_500, provisioned=1)
     assert sum(line.usd for line in result.lines) == pytest.approx(result.usd)
     assert sum(event.usd for event in result.events) == pytest.approx(result.usd)
-    assert sum(event.original_usd for event in result.events) == pytest.approx(result.original_usd)
     assert sum(line.share for line in result.lines) == pytest.approx(1)
     assert [line.usd for line in result.lines] == sorted((line.usd for line in result.lines), reverse=True)
 
 
-def test_it_says_what_dominates_and_which_quotas_are_too_small() -> None:
+def test_findings_name_what_dominates_and_which_quotas_are_too_small() -> None:
     result = month(connections=0, publishes_per_s=1, subscribers=20_000)
     assert result.findings[0] == (
         "97% of it is for WebSocket messages. 100% of the texts are publishes. "
-        "Gather texts where you can: one of 32 KB costs as much as one of a byte."
+        "Combine texts where you can: one of 32 KB costs as much as one of a byte."
     )
     assert "20,000 calls of API Gateway a second" in result.findings[-1]
     crowd = month(connections=60_000, connection_min=1, sent_per_min=0, publishes_per_s=0)
     assert crowd.findings[-1].startswith("1,000 connect a second")
     slow = month(connections=100, sent_per_min=1, publishes_per_s=0, backend_ms=9_950)
     assert slow.findings[0].startswith(
-        "97% of it is for Lambda time, arm64. 100% of that time your backend is waited for"
+        "97% of it is for Lambda time, arm64. 100% of that time functions wait for your backend"
     )
 
 
 def test_impossible_numbers_are_refused_all_at_once() -> None:
     with pytest.raises(InvalidSettings) as error:
-        Workload(connections=-1, connection_min=121, answered=2, text_bytes=131_073)
+        Workload(connections=-1, connection_min=121, replied=2, text_bytes=131_073)
     assert error.value.problems == [
         "connections is -1. It must be 0 or more",
         "connection minutes is 121. It must be 0 to 120",
-        "answered is 2. It must be 0 to 1",
+        "replied is 2. It must be 0 to 1",
         "text bytes is 131073. It must be 0 to 131,072",
     ]
     with pytest.raises(InvalidSettings):

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slip_sockets.cost.prices import PRICES_FILE, Meter, Price, read_prices
-from slip_sockets.errors import InvalidSettings
+from slip_sockets.protocol.errors import InvalidSettings
 
 REGIONS = ["ap-northeast-1", "ap-southeast-1", "ap-southeast-2", "eu-central-1", "eu-west-1", "us-east-1", "us-west-2"]
 
@@ -46,7 +46,7 @@ def problems(path: Path) -> list[str]:
 
 
 def changed(tmp_path: Path, **prices: Any) -> Path:
-    """The file with other prices for us-east-1, None for none."""
+    """The file with other prices for us-east-1; None removes one."""
     book = json.loads(PRICES_FILE.read_text())
     of_region = book["regions"]["us-east-1"]["prices"] | prices
     book["regions"] = {"us-east-1": {"name": "x", "prices": {k: v for k, v in of_region.items() if v is not None}}}
@@ -64,10 +64,10 @@ def test_a_bad_file_says_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     assert problems(path) == [f"cannot read {path}: No such file or directory"]
     path.write_text("{")
-    assert problems(path) == [f"{path} is no file of prices: Input data was truncated"]
+    assert problems(path) == [f"{path} is not a price file: Input data was truncated"]
     assert problems(changed(tmp_path, logs=None)) == [f"{path}: us-east-1 has no price 'logs'"]
     assert problems(changed(tmp_path, logs={"usd": 1, "source": "x"})) == [
-        f"{path}: us-east-1: logs names the source 'x', which the file has not"
+        f"{path}: us-east-1: logs names the source 'x', which the file does not have"
     ]
     for tiers in ([], [[1, 1]], [[2, 1], [1, 1], [None, 1]], [[None, 1], [None, 1]]):
         assert problems(changed(tmp_path, logs={"usd": tiers})) == [
@@ -75,7 +75,7 @@ def test_a_bad_file_says_what_is_wrong(tmp_path: Path) -> None:
         ]
 
 
-def test_an_unknown_region_says_which_there_are() -> None:
+def test_an_unknown_region_names_the_known_ones() -> None:
     with pytest.raises(InvalidSettings) as error:
         read_prices().region("mars-1")
     assert error.value.problems == [f"there are no prices for the region 'mars-1'. There are for: {', '.join(REGIONS)}"]

@@ -1,1 +1,1 @@
-"""Functions killed at each of their calls."""
+"""Functions that are killed at each of their calls."""

@@ -1,8 +1,8 @@
-"""What runs a function so that it can be killed: `python -m tests.crash.lambda_process`.
+"""Runs functions that can be killed: `python -m tests.crash.lambda_process`.
 
-It imports the three functions once, and says that it is ready. For each line that it reads, `[function, event]` in
-JSON, it forks: the child says its process id, then what the function answered; when the child has ended, the parent
-says so. A fork is what a warm environment is, and costs milliseconds.
+For each line that it reads, `[function, event]` in JSON, it forks: the child prints its process id, then the function's
+response; when the child has ended, the parent prints "ended". Each event is a cold start. The parent has imported the
+package before, so that it takes milliseconds; it starts no function, since an event loop does not survive a fork.
 """
 
 from __future__ import annotations
@@ -13,36 +13,40 @@ import os
 import sys
 from typing import Any, NoReturn
 
+import slip_sockets.aws.lambda_function  # noqa: F401 - for the children
+
 LEFT_S = 30
 
 
 class Context:
+    aws_request_id = ""
+
     def get_remaining_time_in_millis(self) -> int:
         return LEFT_S * 1000
 
 
 def main() -> None:
-    modules = {name: importlib.import_module(f"functions.{name}") for name in ("websocket", "control", "deliver")}
-    _say("ready")
+    _print("ready")
     for line in sys.stdin:
         name, event = json.loads(line)
         child = os.fork()
         if not child:
-            _run(modules[name].handler, event)
+            _run(name, event)
         os.waitpid(child, 0)
-        _say("ended")
+        _print("ended")
 
 
-def _run(handler: Any, event: Any) -> NoReturn:
-    _say(os.getpid())
+def _run(name: str, event: Any) -> NoReturn:
+    _print(os.getpid())
     try:
-        _say(handler(event, Context()))
+        handler = importlib.import_module(f"functions.{name}").handler
+        _print(handler(event, Context()))
     finally:
         os._exit(0)
 
 
-def _say(told: object) -> None:
-    print(json.dumps(told), flush=True)
+def _print(value: object) -> None:
+    print(json.dumps(value), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""A function is killed (SIGKILL) before its first call, its second, and so on to the last, for each thing that it does.
+"""A function is killed (SIGKILL) before its first call, its second, and so on to the last, for each kind of event.
 
-Then its event comes again, as from a client, a publisher or the queue that tries again, and everything must be as if
-nothing had happened but repetitions. Before that already, no row may outlive its time.
+Then its event comes again, as from a client, a publisher or the queue that tries again. In the end everything must be
+as without the crash, but for repetitions. Before that already, no row may outlive its time.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slip_sockets.events import AnswerEvent, PublishText, SendText
-from slip_sockets.gateway.ports import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.values import Publication
+from slip_sockets.protocol.events import Action, PublishText, SendText
 
-from ..aws.moto_server import client, dynamodb, moto_url, sqs
+from ..aws.moto_server import boto3_client, dynamodb, moto_url, sqs
+from ..aws.moto_server import channels_table as new_channels
+from ..aws.moto_server import connections_table as new_connections
 from ..aws.moto_server import queue_url as new_queue
-from ..aws.moto_server import table_name as new_table
 from ..functions.conftest import event
 from ..functions.test_functions import control_event
 from .world import SECRET, World, world
@@ -37,18 +39,19 @@ OTHERS = [f"BBBB1234BBBB12{number}=" for number in range(4)]
 
 @pytest.fixture(scope="module")
 def shared_world(moto_url: str, dynamodb: DynamoDBClient, sqs: SQSClient) -> Iterator[World]:
-    made_table: Callable[..., str] = new_table.__wrapped__  # type: ignore[attr-defined]
-    made_queue: Callable[..., str] = new_queue.__wrapped__  # type: ignore[attr-defined]
+    fixtures: Any = (new_connections, new_channels, new_queue)
+    make_connections, make_channels, make_queue = (fixture.__wrapped__ for fixture in fixtures)
     parameter = f"/{uuid.uuid4().hex}"
-    client("ssm", moto_url).put_parameter(Name=parameter, Value=json.dumps([SECRET]), Type="SecureString")
-    with world(moto_url, dynamodb, sqs, made_table(dynamodb), made_queue(sqs), parameter) as shared:
+    boto3_client("ssm", moto_url).put_parameter(Name=parameter, Value=json.dumps([SECRET]), Type="SecureString")
+    tables = make_connections(dynamodb), make_channels(dynamodb)
+    with world(moto_url, dynamodb, sqs, *tables, make_queue(sqs), parameter) as shared:
         yield shared
 
 
 @pytest.fixture
 def crashing(shared_world: World, caplog: pytest.LogCaptureFixture) -> Iterator[World]:
-    caplog.set_level(logging.WARNING, "werkzeug")  # moto's server has a line for each call
-    shared_world.answers = {}
+    caplog.set_level(logging.WARNING, "werkzeug")  # of moto's server: a line for each call
+    shared_world.replies = {}
     shared_world.clear()
     yield shared_world
     shared_world.clear()
@@ -57,9 +60,9 @@ def crashing(shared_world: World, caplog: pytest.LogCaptureFixture) -> Iterator[
 def at_each_call(
     crashing: World, prepare: Callable[[], None], run: Callable[[int | None], Any], check: Callable[[str], None]
 ) -> list[str]:
-    """Run whole once, for the calls that it makes; then again for each of them, killed before it, and then `check`.
+    """Run once without a crash to learn the calls, then once for each call, with a crash before it; `check` each time.
 
-    Return the calls, but for those of a cold start.
+    Return the calls, without those of a cold start.
     """
     prepare()
     assert run(None) is not None
@@ -92,8 +95,8 @@ def ours(name: str, connection_id: str = ME) -> Any:
     return payload
 
 
-def text(whose: str, data: str) -> dict[str, Any]:
-    return {"type": "TEXT", "connectionId": whose, "data": data}
+def text(connection_id: str, data: str) -> dict[str, Any]:
+    return {"type": "TEXT", "connectionId": connection_id, "data": data}
 
 
 def publish(data: str, **more: Any) -> dict[str, Any]:
@@ -103,41 +106,41 @@ def publish(data: str, **more: Any) -> dict[str, Any]:
 def test_open(crashing: World) -> None:
     other = OTHERS[0]
 
-    def opening(whose: str) -> dict[str, list[dict[str, Any]]]:
+    def opening(id_: str) -> dict[str, list[dict[str, Any]]]:
         return {
             "OPEN": [
-                {"type": "ACCEPT", "connectionId": whose},
-                {"type": "SUBSCRIBE", "connectionId": whose, "channel": "lobby"},
+                {"type": "ACCEPT", "connectionId": id_},
+                {"type": "SUBSCRIBE", "connectionId": id_, "channel": "lobby"},
                 {"type": "SUBSCRIBE", "connectionId": other, "channel": "aside"},
-                text(whose, "welcome"),
-                publish("somebody has come"),
+                text(id_, "welcome"),
+                publish("a client has come"),
             ]
         }
 
     def prepare() -> None:
         crashing.connected(other, "lobby")
-        crashing.answers = opening(ME)
+        crashing.replies = opening(ME)
 
     def check(where: str) -> None:
-        """The client was not let in, and comes again as another connection. Nobody tells that the first is none."""
+        """The client was not let in, and connects again. No CLOSE comes for the first connection."""
         crashing.closed.add(ME)
-        crashing.answers = opening(ME_AGAIN)
+        crashing.replies = opening(ME_AGAIN)
         assert crashing.run("websocket", ours("websocket_connect", ME_AGAIN))["statusCode"] == 200, where
         assert crashing.channels_of(ME_AGAIN) == {f"$connection:{ME_AGAIN}", "lobby"}, where
         crashing.half_a_minute_later()
         crashing.drain()
-        assert {"welcome", "somebody has come"} <= set(crashing.got(ME_AGAIN)), where
-        assert "somebody has come" in crashing.got(other), where
-        assert repeated_at_most_once(crashing.got(other)), where
+        assert {"welcome", "a client has come"} <= set(crashing.received(ME_AGAIN)), where
+        assert "a client has come" in crashing.received(other), where
+        assert repeated_at_most_once(crashing.received(other)), where
         assert crashing.run("control", control_event(publish("later")))["statusCode"] == 200, where
         crashing.drain()
-        assert crashing.got(other)[-1] == crashing.got(ME_AGAIN)[-1] == "later", where
+        assert crashing.received(other)[-1] == crashing.received(ME_AGAIN)[-1] == "later", where
         assert crashing.channels_of(ME) <= {f"$connection:{ME}"}, f"{where}: its subscriptions are gone"
 
     calls = at_each_call(
         crashing, prepare, lambda dies_at: crashing.run("websocket", ours("websocket_connect"), dies_at=dies_at), check
     )
-    assert calls == ["the backend is told OPEN", "BatchWriteItem", "TransactWriteItems", "SendMessageBatch"]
+    assert calls == ["OPEN to the backend", "BatchWriteItem", "TransactWriteItems", "SendMessageBatch"]
 
 
 def test_text(crashing: World) -> None:
@@ -146,7 +149,7 @@ def test_text(crashing: World) -> None:
     def prepare() -> None:
         crashing.connected(ME, "lobby")
         crashing.connected(other, "lobby")
-        crashing.answers = {
+        crashing.replies = {
             "TEXT": [
                 {"type": "SUBSCRIBE", "connectionId": ME, "channel": "aside"},
                 {"type": "SET_METADATA", "connectionId": ME, "metadata": "Zoë"},
@@ -156,38 +159,38 @@ def test_text(crashing: World) -> None:
         }
 
     def check(where: str) -> None:
-        """The client has been told that its text failed, and says it again."""
+        """The client knows that its text failed, and sends it again."""
         assert crashing.run("websocket", ours("websocket_message"))["statusCode"] == 200, where
         assert crashing.channels_of(ME) == {f"$connection:{ME}", "lobby", "aside"}, where
-        assert firsts(crashing.got(ME)) == ["said", "done"], where
-        assert firsts(crashing.got(other)) == ["said"], where
-        assert repeated_at_most_once(crashing.got(ME)), where
-        assert repeated_at_most_once(crashing.got(other)), where
+        assert firsts(crashing.received(ME)) == ["said", "done"], where
+        assert firsts(crashing.received(other)) == ["said"], where
+        assert repeated_at_most_once(crashing.received(ME)), where
+        assert repeated_at_most_once(crashing.received(other)), where
 
     calls = at_each_call(
         crashing, prepare, lambda dies_at: crashing.run("websocket", ours("websocket_message"), dies_at=dies_at), check
     )
-    assert calls[:2] == ["GetItem", "the backend is told TEXT"]
+    assert calls[:2] == ["GetItem", "TEXT to the backend"]
     assert calls[-1] == f"POST to {ME}"
 
 
 def test_close(crashing: World) -> None:
-    """API Gateway does not say it again; if somebody did, the rest would be done. The metadata goes with the rows."""
+    """API Gateway does not repeat $disconnect; if it did, the rest would be done. The metadata goes with the rows."""
     other = OTHERS[0]
 
     def prepare() -> None:
         crashing.connected(ME, "lobby", "aside", metadata='"Zoë"')
         crashing.connected(other, "lobby")
-        crashing.answers = {"CLOSE": [publish("somebody has left")]}
+        crashing.replies = {"CLOSE": [publish("a client has left")]}
 
     def check(where: str) -> None:
         assert crashing.run("websocket", ours("websocket_disconnect"))["statusCode"] == 200, where
         assert crashing.channels_of(ME) == set(), where
-        assert {told["events"][0]["type"] for told in crashing.told} == {"CLOSE"}, where
-        expected = None if "the backend is told" in where else "Zoë"
-        assert crashing.told[0]["metadata"] == expected, where
-        assert firsts(crashing.got(other)) == ["somebody has left"], where
-        assert repeated_at_most_once(crashing.got(other)), where
+        assert {request["events"][0]["type"] for request in crashing.requests} == {"CLOSE"}, where
+        expected = None if "to the backend" in where else "Zoë"
+        assert crashing.requests[0]["metadata"] == expected, where
+        assert firsts(crashing.received(other)) == ["a client has left"], where
+        assert repeated_at_most_once(crashing.received(other)), where
 
     calls = at_each_call(
         crashing,
@@ -195,7 +198,7 @@ def test_close(crashing: World) -> None:
         lambda dies_at: crashing.run("websocket", ours("websocket_disconnect"), dies_at=dies_at),
         check,
     )
-    assert calls[:3] == ["Query", "BatchWriteItem", "the backend is told CLOSE"]
+    assert calls[:3] == ["Query", "BatchWriteItem", "CLOSE to the backend"]
 
 
 def test_publish_to_few(crashing: World) -> None:
@@ -204,16 +207,16 @@ def test_publish_to_few(crashing: World) -> None:
 
     def prepare() -> None:
         nonlocal batch
-        for whose in few:
-            crashing.connected(whose, "lobby")
+        for id_ in few:
+            crashing.connected(id_, "lobby")
         batch = control_event(publish("first", id=uuid.uuid4().hex), publish("second", id=uuid.uuid4().hex))
 
     def check(where: str) -> None:
         crashing.half_a_minute_later()
         assert crashing.run("control", batch)["statusCode"] == 200, where
-        for whose in few:
-            assert firsts(crashing.got(whose)) == ["first", "second"], where
-            assert repeated_at_most_once(crashing.got(whose)), where
+        for id_ in few:
+            assert firsts(crashing.received(id_)) == ["first", "second"], where
+            assert repeated_at_most_once(crashing.received(id_)), where
 
     calls = at_each_call(crashing, prepare, lambda dies_at: crashing.run("control", batch, dies_at=dies_at), check)
     assert calls[0] == "PutItem"
@@ -226,27 +229,27 @@ def test_publish_to_many(crashing: World) -> None:
 
     def prepare() -> None:
         nonlocal batch
-        for whose in OTHERS:
-            crashing.connected(whose, "lobby")
+        for id_ in OTHERS:
+            crashing.connected(id_, "lobby")
         batch = control_event(publish("hi", id=uuid.uuid4().hex))
 
     def check(where: str) -> None:
         crashing.half_a_minute_later()
         assert crashing.run("control", batch)["statusCode"] == 200, where
         crashing.drain()
-        for whose in OTHERS:
-            assert crashing.got(whose) == ["hi"], f"{where}: the queue knows a repetition"
+        for id_ in OTHERS:
+            assert crashing.received(id_) == ["hi"], f"{where}: the queue drops a repetition"
 
     calls = at_each_call(crashing, prepare, lambda dies_at: crashing.run("control", batch, dies_at=dies_at), check)
     assert "SendMessageBatch" in calls
 
 
 def delivered(crashing: World, message: Callable[[], Deferred], check: Callable[[str], None], *rows: str) -> list[str]:
-    """Kill the worker at each call while it handles a message, and hand out what is in the queue until all is done."""
+    """Kill the function at each call for a message; then deliver the messages of the queue until it is empty."""
 
     def prepare() -> None:
-        for whose in OTHERS:
-            crashing.connected(whose, "lobby", *rows, metadata='"Zoë"')
+        for id_ in OTHERS:
+            crashing.connected(id_, "lobby", *rows, metadata='"Zoë"')
         crashing.put(message())
 
     def check_all(where: str) -> None:
@@ -256,45 +259,45 @@ def delivered(crashing: World, message: Callable[[], Deferred], check: Callable[
     return at_each_call(crashing, prepare, lambda dies_at: crashing.deliver(dies_at=dies_at), check_all)
 
 
-def test_what_waits_for_the_socket_to_open(crashing: World) -> None:
+def test_continuation(crashing: World) -> None:
     me = OTHERS[0]
 
     def check(where: str) -> None:
-        assert firsts(crashing.got(me)) == ["first", "second", "to all"], where
-        assert repeated_at_most_once(crashing.got(me)), where
+        assert firsts(crashing.received(me)) == ["first", "second", "to all"], where
+        assert repeated_at_most_once(crashing.received(me)), where
 
-    events: list[AnswerEvent] = [SendText(me, "first"), SendText(me, "second"), PublishText("lobby", "to all")]
-    delivered(crashing, lambda: Continuation(me, events), check)
+    actions: list[Action] = [SendText(me, "first"), SendText(me, "second"), PublishText("lobby", "to all")]
+    delivered(crashing, lambda: Continuation(me, actions), check)
 
 
-def test_close_that_waits_in_the_queue(crashing: World) -> None:
-    """Its metadata is told whenever the worker dies: it is noted before the rows go."""
+def test_close_notice(crashing: World) -> None:
+    """Whenever the function dies, the backend has the metadata: it is saved before the rows go."""
     me = OTHERS[0]
-    crashing.answers = {"CLOSE": [publish("somebody has left")]}
+    crashing.replies = {"CLOSE": [publish("a client has left")]}
 
     def check(where: str) -> None:
         assert crashing.channels_of(me) == set(), where
-        assert [told["metadata"] for told in crashing.told] in (["Zoë"], ["Zoë", "Zoë"]), where
-        for whose in OTHERS[1:]:
-            assert firsts(crashing.got(whose)) == ["somebody has left"], where
+        assert [request["metadata"] for request in crashing.requests] in (["Zoë"], ["Zoë", "Zoë"]), where
+        for id_ in OTHERS[1:]:
+            assert firsts(crashing.received(id_)) == ["a client has left"], where
 
     calls = delivered(crashing, lambda: CloseNotice(me, 1001, "bye", None), check, "aside")
-    assert calls[:5] == ["GetItem", "PutItem", "Query", "BatchWriteItem", "the backend is told CLOSE"]
+    assert calls[:5] == ["GetItem", "PutItem", "Query", "BatchWriteItem", "CLOSE to the backend"]
 
 
 def test_split(crashing: World) -> None:
     def check(where: str) -> None:
-        for whose in OTHERS:
-            assert crashing.got(whose) == ["hi"], f"{where}: the queue knows a chunk that comes twice"
+        for id_ in OTHERS:
+            assert crashing.received(id_) == ["hi"], f"{where}: the queue drops a chunk that is put twice"
 
-    delivered(crashing, lambda: FanOut(PublishText("lobby", "hi"), uuid.uuid4().hex), check)
+    delivered(crashing, lambda: FanOut(Publication("lobby", "hi"), uuid.uuid4().hex), check)
 
 
 def test_chunk(crashing: World) -> None:
     def check(where: str) -> None:
-        for whose in OTHERS:
-            assert firsts(crashing.got(whose)) == ["hi"], where
-            assert repeated_at_most_once(crashing.got(whose)), where
+        for id_ in OTHERS:
+            assert firsts(crashing.received(id_)) == ["hi"], where
+            assert repeated_at_most_once(crashing.received(id_)), where
 
-    hi = PublishText("lobby", "hi")
+    hi = Publication("lobby", "hi")
     delivered(crashing, lambda: FanOutChunk(hi, uuid.uuid4().hex, list(OTHERS), shard=0), check)

@@ -1,6 +1,6 @@
-"""A function in a process of its own, and around it everything that it calls: moto, a backend, the management API.
+"""The functions in a process of their own, and everything that they call: moto, a backend, the management API.
 
-All calls go through here, so that the function can be killed at each.
+All calls pass through here, so that a function can be killed at each.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from slip_sockets.aws.progress import PROGRESS_TTL_S
+from slip_sockets.apigateway.limits import ROW_LIFETIME_S
+from slip_sockets.aws import channels, connections
+from slip_sockets.aws.checkpoints import CHECKPOINT_LIFETIME_S
 from slip_sockets.aws.queue import encode
+from slip_sockets.gateway.deferred import Deferred
 from slip_sockets.gateway.fan_out import FAILING_FOR_S
-from slip_sockets.gateway.ports import CLAIM_TTL_S, ROW_TTL_S, Deferred
+from slip_sockets.gateway.ports import CLAIM_LIFETIME_S
 
 from ..aws.http_stub import RESET, Answer, HttpStub, Request, forward_to
 from ..aws.moto_server import ENVIRONMENT
@@ -35,27 +38,36 @@ SECRET = "a-secret-of-more-than-thirty-two-bytes"
 INLINE_LIMIT = 2
 LONG_AGO_S = 600
 MAX_ROUNDS = 30
-LIFETIMES_S = {"$published:": CLAIM_TTL_S, "$channel:": FAILING_FOR_S, "$progress:": PROGRESS_TTL_S}
+LIFETIMES_S = {"claim": CLAIM_LIFETIME_S, "mark": FAILING_FOR_S, "checkpoint": CHECKPOINT_LIFETIME_S}
+"""Of rows of Channels, by what their keys begin with."""
 
-Answers = dict[str, list[dict[str, Any]]]
+Replies = dict[str, list[dict[str, Any]]]
 
 
 class World:
-    """`answers` is what the backend answers, by event type; `told` and `posted` what has arrived there and at clients.
+    """`replies` are the backend's, by event type. `requests` has what the backend received, `posted` what clients did.
 
-    `calls` are those of the present event. Before the call with the number `dies_at` the function is killed.
+    `calls` are those for the current event. Before the call with the number `dies_at` the function is killed.
     """
 
     def __init__(
-        self, moto_url: str, dynamodb: DynamoDBClient, sqs: SQSClient, table_name: str, queue_url: str, parameter: str
+        self,
+        moto_url: str,
+        dynamodb: DynamoDBClient,
+        sqs: SQSClient,
+        connections_table: str,
+        channels_table: str,
+        queue_url: str,
+        parameter: str,
     ) -> None:
-        self.answers: Answers = {}
+        self.replies: Replies = {}
         self.calls: list[str] = []
         self.dies_at: int | None = None
-        self.told: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
         self.posted: list[tuple[str, str]] = []
         self.closed: set[str] = set()
-        self.dynamodb, self.sqs, self.table_name, self.queue_url = dynamodb, sqs, table_name, queue_url
+        self.dynamodb, self.sqs, self.queue_url = dynamodb, sqs, queue_url
+        self.connections_table, self.channels_table = connections_table, channels_table
         self._lock = threading.Lock()
         self._killed = False
         self._pids: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -70,7 +82,8 @@ class World:
             | {
                 "AWS_ENDPOINT_URL": aws,
                 "TARGET_URL": f"{backend}/slip",
-                "TABLE_NAME": table_name,
+                "CONNECTIONS_TABLE": connections_table,
+                "CHANNELS_TABLE": channels_table,
                 "QUEUE_URL": queue_url,
                 "MANAGEMENT_URL": f"{management}/live",
                 "JWT_SECRET_PARAMETER": parameter,
@@ -80,7 +93,7 @@ class World:
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert self._hear() == "ready"
+        assert self._read() == "ready"
 
     def close(self) -> None:
         _pipe(self._process.stdin).close()
@@ -92,26 +105,26 @@ class World:
     # The function
 
     def run(self, function: str, event: Any, *, dies_at: int | None = None) -> Any:
-        """Return what the function answers, None where it was killed."""
+        """Return the function's response, None where it was killed."""
         self.calls, self.dies_at, self._killed = [], dies_at, False
         _pipe(self._process.stdin).write(json.dumps([function, event]) + "\n")
         _pipe(self._process.stdin).flush()
-        self._pids.put(self._hear())
-        answer = self._hear()
-        if answer == "ended":
-            assert self._killed, f"{function} ended without an answer"
+        self._pids.put(self._read())
+        response = self._read()
+        if response == "ended":
+            assert self._killed, f"{function} ended without a response"
             return None
-        assert self._hear() == "ended"
+        assert self._read() == "ended"
         self._pids.get()
-        return answer
+        return response
 
-    def _hear(self) -> Any:
+    def _read(self) -> Any:
         line = _pipe(self._process.stdout).readline()
         assert line, "the process of the functions has ended"
         return json.loads(line)
 
     def deliver(self, *, dies_at: int | None = None) -> bool:
-        """Hand the queue's messages to `deliver`; return whether there were any. What failed is visible at once."""
+        """Hand the queue's messages to `deliver`; return whether there were any. Failed ones are visible at once."""
         received = self.sqs.receive_message(
             QueueUrl=self.queue_url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
         ).get("Messages", [])
@@ -126,10 +139,10 @@ class World:
             }
             for message in received
         ]
-        answer = self.run("deliver", {"Records": records}, dies_at=dies_at)
+        response = self.run("deliver", {"Records": records}, dies_at=dies_at)
         failed = {message["MessageId"] for message in received}
-        if answer is not None:
-            failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        if response is not None:
+            failed = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
         for message in received:
             handle = message["ReceiptHandle"]
             if message["MessageId"] in failed:  # as if its time had passed
@@ -144,29 +157,31 @@ class World:
                 return
         raise AssertionError("the queue does not become empty")
 
-    # What a test puts there, and finds
+    # The state that a test prepares, and checks
 
     def clear(self) -> None:
-        """Forget everything."""
-        self.told.clear()
+        """Delete everything."""
+        self.requests.clear()
         self.posted.clear()
         self.closed.clear()
-        for row in self.rows():
-            self.dynamodb.delete_item(
-                TableName=self.table_name, Key={name: row[name] for name in ("connectionId", "channel")}
-            )
+        for table, keys in (
+            (self.connections_table, (connections.PARTITION_KEY, connections.SORT_KEY)),
+            (self.channels_table, (channels.PARTITION_KEY, channels.SORT_KEY)),
+        ):
+            for row in self._rows(table):
+                self.dynamodb.delete_item(TableName=table, Key={name: row[name] for name in keys})
         while messages := self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages"):
             for message in messages:
                 self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
 
     def connected(self, connection_id: str, *channels: str, metadata: str = "null") -> None:
-        """Have somebody connected for a while already."""
+        """Write the rows of a connection that was accepted some time ago."""
         then = time.time() - LONG_AGO_S
         own = {"metadata": {"S": metadata}, "connectedAt": {"N": str(int(then * 1000))}}
         for channel, more in ((f"$connection:{connection_id}", own), *((channel, {}) for channel in channels)):
             key = {"connectionId": {"S": connection_id}, "channel": {"S": channel}}
             self.dynamodb.put_item(
-                TableName=self.table_name, Item={**key, **more, "ttl": {"N": str(int(then) + ROW_TTL_S)}}
+                TableName=self.connections_table, Item={**key, **more, "ttl": {"N": str(int(then + ROW_LIFETIME_S))}}
             )
 
     def put(self, message: Deferred) -> None:
@@ -178,69 +193,72 @@ class World:
         )
 
     def half_a_minute_later(self) -> None:
-        """Claims of whoever broke off are free then, and what was accepted is old."""
-        for row in self.rows():
-            for name in ("leaseUntil", "connectedAt"):
-                if name in row:
-                    row[name] = {"N": "1"}
-            self.dynamodb.put_item(TableName=self.table_name, Item=row)
+        """Claims that were not confirmed have lapsed by then, and connections are no longer young."""
+        for table in (self.connections_table, self.channels_table):
+            for row in self._rows(table):
+                for name in ("leaseUntil", "connectedAt"):
+                    if name in row:
+                        row[name] = {"N": "1"}
+                self.dynamodb.put_item(TableName=table, Item=row)
 
-    def rows(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.dynamodb.scan(TableName=self.table_name, ConsistentRead=True)["Items"]
+    def _rows(self, table: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.dynamodb.scan(TableName=table, ConsistentRead=True)["Items"]
         return rows
 
     def channels_of(self, connection_id: str) -> set[str]:
-        return {row["channel"]["S"] for row in self.rows() if row["connectionId"]["S"] == connection_id}
+        rows = self._rows(self.connections_table)
+        return {row["channel"]["S"] for row in rows if row["connectionId"]["S"] == connection_id}
 
     def check_lifetimes(self) -> None:
         """Each row has a TTL, and none lives longer than its kind may."""
-        for row in self.rows():
-            whose = row["connectionId"]["S"]
-            longest = next((life for kind, life in LIFETIMES_S.items() if whose.startswith(kind)), ROW_TTL_S)
+        connections_, channels_ = self._rows(self.connections_table), self._rows(self.channels_table)
+        kinds = (row["key"]["S"].partition(":")[0] for row in channels_)
+        longest_s = [*(ROW_LIFETIME_S for _ in connections_), *(LIFETIMES_S[kind] for kind in kinds)]
+        for row, longest in zip([*connections_, *channels_], longest_s, strict=True):
             left_s = int(row["ttl"]["N"]) - time.time()
             assert 0 < left_s <= longest + 1, row
 
-    def got(self, connection_id: str) -> list[str]:
-        """What a client has got, in order."""
-        return [text for whose, text in self.posted if whose == connection_id]
+    def received(self, connection_id: str) -> list[str]:
+        """The texts that a client has received, in order."""
+        return [text for id_, text in self.posted if id_ == connection_id]
 
-    # What the function calls
+    # What the function calls: each returns None to reset the connection
 
     def _aws(self, request: Request) -> Answer | None:
-        def answer() -> Answer:
+        def respond() -> Answer:
             return self._to_moto(request) or Answer(500)
 
-        return self._call(request.operation, answer)
+        return self._call(request.operation, respond)
 
     def _backend(self, request: Request) -> Answer | None:
-        def answer() -> Answer:
-            self.told.append(request.json)
-            return Answer.of({"events": self.answers.get(kind, [])})
+        def respond() -> Answer:
+            self.requests.append(request.json)
+            return Answer.of({"events": self.replies.get(kind, [])})
 
         kind = request.json["events"][0]["type"]
-        return self._call(f"the backend is told {kind}", answer)
+        return self._call(f"{kind} to the backend", respond)
 
     def _management(self, request: Request) -> Answer | None:
-        whose = urllib.parse.unquote(request.path.rpartition("/")[2])
+        connection_id = urllib.parse.unquote(request.path.rpartition("/")[2])
 
-        def answer() -> Answer:
-            if whose in self.closed:
+        def respond() -> Answer:
+            if connection_id in self.closed:
                 return Answer(410)
-            self.posted.append((whose, request.body.decode()))
+            self.posted.append((connection_id, request.body.decode()))
             return Answer(200, b"")
 
-        return self._call(f"{request.method} to {whose}", answer)
+        return self._call(f"{request.method} to {connection_id}", respond)
 
-    def _call(self, name: str, answer: Callable[[], Answer]) -> Answer | None:
+    def _call(self, name: str, respond: Callable[[], Answer]) -> Answer | None:
         with self._lock:
             if self._killed:
                 return RESET
             if len(self.calls) == self.dies_at:
+                self._killed = True  # before the parent can say that it has ended
                 os.kill(self._pids.get(), signal.SIGKILL)
-                self._killed = True
                 return RESET
             self.calls.append(name)
-            return answer()
+            return respond()
 
 
 @contextlib.contextmanager
@@ -251,5 +269,5 @@ def world(*args: Any) -> Iterator[World]:
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:
     if pipe is None:
-        raise AssertionError("it is a pipe")
+        raise AssertionError("the process was started with pipes")
     return pipe

@@ -7,24 +7,23 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from slip_sockets.apigateway.requests import ApiIdentity, ProxyEvent, ProxyResponse
 from slip_sockets.dev.edge import Edge, Limits
-from slip_sockets.dev.proxy_events import ApiIdentity
-from slip_sockets.gateway.proxy import ProxyEvent, ProxyResponse
 
 from ..contract.wire import TIMEOUT_S
 
 Responder = Callable[[ProxyEvent], Awaitable[ProxyResponse]]
 
 
-def answering(status: int, **headers: str) -> Responder:
+def responding(status: int, **headers: str) -> Responder:
     async def respond(event: ProxyEvent) -> ProxyResponse:
-        return {"statusCode": status, "headers": headers, "body": "nobody reads this"}
+        return {"statusCode": status, "headers": headers, "body": "not read"}
 
     return respond
 
 
 class RecordingFunction:
-    """A Lambda function that remembers its events and answers as a test says, by event type; 200 where it does not."""
+    """A Lambda function that remembers its events. It responds as a test says, by event type; otherwise with 200."""
 
     def __init__(self, **responders: Responder) -> None:
         self.responders = responders
@@ -34,7 +33,7 @@ class RecordingFunction:
     async def __call__(self, event: ProxyEvent) -> ProxyResponse:
         self.events.append(event)
         self._arrivals.put_nowait(event)
-        return await self.responders.get(event["requestContext"]["eventType"], answering(200))(event)
+        return await self.responders.get(event["requestContext"]["eventType"], responding(200))(event)
 
     async def next_event(self, kind: str) -> ProxyEvent:
         """Wait for the next event of this type; others that come before it are passed over."""
@@ -45,7 +44,7 @@ class RecordingFunction:
                     return event
 
 
-async def told(function: RecordingFunction) -> str:
+async def next_text(function: RecordingFunction) -> str:
     """Wait for the next text of a client and return it."""
     body: str = (await function.next_event("MESSAGE"))["body"]
     return body

@@ -1,4 +1,4 @@
-"""The edge does what API Gateway does: what becomes of the function's answers, and its limits."""
+"""The edge does what API Gateway does: with the function's responses, and at its limits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from slip_sockets.dev.edge import MAX_CONCURRENT_FRAMES, Limits, ManagementError
-from slip_sockets.gateway.proxy import ProxyEvent, ProxyResponse
+from slip_sockets.apigateway.requests import ProxyEvent, ProxyResponse
+from slip_sockets.dev.edge import MAX_CONCURRENT_TEXTS, Limits, ManagementError
 
 from ..contract.raw import TEXT, frame, raw_client, raw_socket
 from ..contract.wire import TIMEOUT_S, Warnings, connect, refusal
-from .edges import RecordingFunction, answering, edge_with
+from .edges import RecordingFunction, edge_with, responding
 
 
 async def received(client: ClientConnection) -> str | bytes:
@@ -25,7 +25,7 @@ async def received(client: ClientConnection) -> str | bytes:
         return await client.recv()
 
 
-async def test_connect_answer_decides_before_the_upgrade() -> None:
+async def test_connect_response_decides_before_the_upgrade() -> None:
     admitted = asyncio.Event()
 
     async def wait(event: ProxyEvent) -> ProxyResponse:
@@ -34,23 +34,27 @@ async def test_connect_answer_decides_before_the_upgrade() -> None:
 
     function = RecordingFunction(CONNECT=wait)
     async with edge_with(function) as server, asyncio.TaskGroup() as tasks, raw_client(server) as client:
-        answer = tasks.create_task(client.handshake())
+        response = tasks.create_task(client.handshake())
         event = await function.next_event("CONNECT")
-        whose = event["requestContext"]["connectionId"]
-        for call in (server.edge.get, server.edge.delete, lambda whose: server.edge.post(whose, b"\x81\x00")):
+        connection_id = event["requestContext"]["connectionId"]
+        for call in (
+            server.edge.get,
+            server.edge.delete,
+            lambda connection_id: server.edge.post(connection_id, b"\x81\x00"),
+        ):
             with pytest.raises(ManagementError) as refused:
-                call(whose)
+                call(connection_id)
             assert (refused.value.status, refused.value.name) == (410, "GoneException")
-        assert not answer.done()
+        assert not response.done()
         assert server.edge.connection_ids == []
         admitted.set()
-        assert (await answer)[0] == 101
-        assert server.edge.connection_ids == [whose]
+        assert (await response)[0] == 101
+        assert server.edge.connection_ids == [connection_id]
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 429, 500, 503])
 async def test_refusal_reaches_the_client_and_ends_there(status: int) -> None:
-    function = RecordingFunction(CONNECT=answering(status))
+    function = RecordingFunction(CONNECT=responding(status))
     async with edge_with(function) as server:
         assert await refusal(server) == status
         assert server.edge.connection_ids == []
@@ -59,13 +63,13 @@ async def test_refusal_reaches_the_client_and_ends_there(status: int) -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 204])
 async def test_any_2xx_opens_the_socket(status: int) -> None:
-    async with edge_with(RecordingFunction(CONNECT=answering(status))) as server, connect(server) as client:
+    async with edge_with(RecordingFunction(CONNECT=responding(status))) as server, connect(server) as client:
         assert client.response is not None
         assert client.response.status_code == 101
 
 
-async def test_only_the_subprotocol_of_the_connect_answers_headers_is_heeded() -> None:
-    function = RecordingFunction(CONNECT=answering(200, **{"Sec-WebSocket-Protocol": "b", "X-Mine": "1"}))
+async def test_only_the_subprotocol_of_the_connect_responses_headers_counts() -> None:
+    function = RecordingFunction(CONNECT=responding(200, **{"Sec-WebSocket-Protocol": "b", "X-Mine": "1"}))
     async with (
         edge_with(function) as server,
         connect(server, subprotocols=[websockets.Subprotocol("a"), websockets.Subprotocol("b")]) as client,
@@ -104,14 +108,14 @@ async def test_function_that_fails_on_connect_refuses(responder: Any, status: in
 
 
 @pytest.mark.parametrize("responder", [fail, hang])
-async def test_function_that_fails_on_a_frame_makes_the_edge_say_so(responder: Any) -> None:
+async def test_function_that_fails_on_a_text_makes_the_edge_send_an_error(responder: Any) -> None:
     function = RecordingFunction(MESSAGE=responder)
     async with edge_with(function, BRIEF) as server, connect(server) as client:
         await client.send("x")
-        told = json.loads(await received(client))
+        message = json.loads(await received(client))
         context = function.events[1]["requestContext"]
         ids = {"connectionId": context["connectionId"], "requestId": context["requestId"]}
-        assert told == {"message": "Internal server error", **ids}
+        assert message == {"message": "Internal server error", **ids}
         function.responders.clear()
         await client.send("the socket is still open")
         assert (await function.next_event("MESSAGE"))["body"] == "x"
@@ -119,8 +123,8 @@ async def test_function_that_fails_on_a_frame_makes_the_edge_say_so(responder: A
 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 500, 502])
-async def test_function_that_answers_any_status_on_a_frame_sends_the_client_nothing(status: int) -> None:
-    function = RecordingFunction(MESSAGE=answering(status))
+async def test_function_that_responds_to_a_text_with_any_status_sends_the_client_nothing(status: int) -> None:
+    function = RecordingFunction(MESSAGE=responding(status))
     async with edge_with(function) as server, connect(server) as client:
         await client.send("x")
         event = await function.next_event("MESSAGE")
@@ -129,7 +133,7 @@ async def test_function_that_answers_any_status_on_a_frame_sends_the_client_noth
 
 
 @pytest.mark.parametrize("responder", [fail, hang])
-async def test_function_that_fails_on_disconnect_disturbs_nobody(responder: Any, warnings: Warnings) -> None:
+async def test_function_that_fails_on_disconnect_disturbs_no_client(responder: Any, warnings: Warnings) -> None:
     function = RecordingFunction(DISCONNECT=responder)
     async with edge_with(function, BRIEF) as server, connect(server) as staying:
         async with connect(server):
@@ -141,7 +145,7 @@ async def test_function_that_fails_on_disconnect_disturbs_nobody(responder: Any,
     assert len(warnings()) == 1
 
 
-async def test_flood_is_taken_sixteen_frames_at_a_time_and_nothing_is_lost() -> None:
+async def test_flood_is_taken_sixteen_texts_at_a_time_and_nothing_is_lost() -> None:
     gate = asyncio.Event()
     active = most = 0
 
@@ -158,16 +162,16 @@ async def test_flood_is_taken_sixteen_frames_at_a_time_and_nothing_is_lost() -> 
     function = RecordingFunction(MESSAGE=slow)
     async with edge_with(function) as server, raw_socket(server) as flooding, connect(server) as quick:
         flooding.send(*(frame(TEXT, str(number).encode()) for number in range(20_000)))
-        for _ in range(MAX_CONCURRENT_FRAMES):
+        for _ in range(MAX_CONCURRENT_TEXTS):
             await function.next_event("MESSAGE")
         await quick.send("quick")
         assert (await function.next_event("MESSAGE"))["body"] == "quick"
-        assert (active, most) == (MAX_CONCURRENT_FRAMES, MAX_CONCURRENT_FRAMES)
+        assert (active, most) == (MAX_CONCURRENT_TEXTS, MAX_CONCURRENT_TEXTS)
         flooding.send(frame(0x8, b"\x03\xe8"))
         gate.set()
         event = await function.next_event("DISCONNECT")
         assert event["requestContext"]["disconnectStatusCode"] == 1000
-    assert most == MAX_CONCURRENT_FRAMES
+    assert most == MAX_CONCURRENT_TEXTS
     bodies = [event["body"] for event in function.events if event["requestContext"]["eventType"] == "MESSAGE"]
     assert sorted(map(int, bodies[:16] + bodies[17:])) == list(range(20_000))
 
@@ -180,7 +184,7 @@ async def pinged_to_the_end(client: ClientConnection) -> None:
 
 async def test_idle_limit_counts_data_and_not_pings() -> None:
     async with edge_with(RecordingFunction(), Limits(idle_timeout_s=0.2)) as server:
-        since = time.monotonic()  # the edge counts from the upgrade, which the client learns of later
+        since = time.monotonic()  # the edge counts from the upgrade, and the client sees it later
         async with connect(server) as client:
             with pytest.raises(websockets.ConnectionClosed) as closed:
                 await pinged_to_the_end(client)
@@ -194,14 +198,14 @@ async def test_data_either_way_puts_off_the_idle_limit_and_not_the_total_one(spe
     async with edge_with(RecordingFunction(), limits) as server:
         since = time.monotonic()
         async with connect(server) as client:
-            (whose,) = server.edge.connection_ids
+            (connection_id,) = server.edge.connection_ids
             while server.edge.connection_ids:
                 if speaks == "client":
                     with suppress(websockets.ConnectionClosed):  # in the end
                         await client.send("x")
                         await (await client.ping())
                 else:
-                    server.edge.post(whose, b"\x81\x01x")
+                    server.edge.post(connection_id, b"\x81\x01x")
                     assert await received(client) == "x"
         assert 1.9 < time.monotonic() - since < 10
 

@@ -13,12 +13,12 @@ import pytest
 
 from slip_sockets import SlipSocketsPublisher
 from slip_sockets.dev.server import DevServer, DevSettings
-from slip_sockets.errors import InvalidSettings
-from slip_sockets.tokens import mint
+from slip_sockets.protocol.errors import InvalidSettings
+from slip_sockets.protocol.tokens import mint
 
 from ..conftest import SECRET
 from ..contract.raw import HANDSHAKE, raw_client
-from ..contract.wire import Control, Warnings, answers, connect, joined, publish, report, running, text
+from ..contract.wire import Control, Warnings, connect, joined, publish, replies, report, running, text
 from ..scripted_backend import ScriptedBackend
 
 
@@ -39,7 +39,7 @@ async def test_two_servers_in_one_process_share_nothing(backend: ScriptedBackend
 
 async def test_outputs_file_has_the_shape_of_cdk_outputs(backend: ScriptedBackend, tmp_path: Path) -> None:
     path = tmp_path / "cdk-outputs.json"
-    path.write_text("what stood there before")
+    path.write_text("earlier content")
     async with running(backend.url, stack_name="my-stack", outputs_path=path) as server:
         place = f"127.0.0.1:{server.port}"
         assert json.loads(path.read_text()) == {
@@ -62,7 +62,7 @@ async def test_published_with_the_outputs_file_alone(backend: ScriptedBackend, t
         assert await member.recv() == "hi"
 
 
-async def test_outputs_file_that_cannot_be_written_is_said_and_the_port_is_free_again(
+async def test_outputs_file_that_cannot_be_written_is_an_error_and_the_port_is_free_again(
     backend: ScriptedBackend, tmp_path: Path
 ) -> None:
     path = tmp_path / "no" / "such" / "outputs.json"
@@ -76,7 +76,7 @@ async def test_outputs_file_that_cannot_be_written_is_said_and_the_port_is_free_
         assert another.port > 0
 
 
-async def test_port_in_use_is_said(backend: ScriptedBackend) -> None:
+async def test_port_in_use_is_an_error(backend: ScriptedBackend) -> None:
     async with running(backend.url) as server:
         second = DevServer(DevSettings(backend.url, SECRET, port=server.port))
         with pytest.raises(InvalidSettings) as error:
@@ -92,7 +92,7 @@ async def test_ipv6_address_stands_in_brackets(backend: ScriptedBackend, http: a
         async with joined(server, backend, "lobby") as member:
             assert (await Control(http, server.control_api)(publish("lobby", "hi"))).status == 200
             assert await member.recv() == "hi"
-            assert backend.told[0].body["metadata"]["ip"] == "::1"
+            assert backend.posts[0].body["metadata"]["ip"] == "::1"
 
 
 @pytest.mark.parametrize(
@@ -127,14 +127,14 @@ async def test_upgrade_header_in_any_case_reaches_the_socket_edge(server: DevSer
         assert (await client.handshake("/", headers))[0] == 101
 
 
-async def test_garbage_is_answered_with_400(server: DevServer) -> None:
+async def test_garbage_is_refused_with_400(server: DevServer) -> None:
     async with raw_client(server) as client:
         client.send(b"garbage\r\n\r\n")
         assert (await client.read_head())[0] == 400
 
 
 @pytest.mark.parametrize("length", ["Content-Length: 100", "Transfer-Encoding: chunked"])
-async def test_client_that_breaks_off_in_a_body_is_no_fault_to_log(
+async def test_client_that_breaks_off_in_a_body_is_not_logged(
     backend: ScriptedBackend, warnings: Warnings, length: str
 ) -> None:
     async with running(backend.url) as server, raw_client(server) as client:
@@ -147,44 +147,44 @@ async def test_client_that_breaks_off_in_a_body_is_no_fault_to_log(
 async def test_body_is_not_unpacked_as_on_aws(control: Control, warnings: Warnings) -> None:
     packed = gzip.compress(json.dumps({"events": []}).encode())
     headers = {"Authorization": f"Bearer {mint('ControlEvent', SECRET)}", "Content-Encoding": "gzip"}
-    for body in (packed, b"no gzip"):
+    for body in (packed, b"not gzip"):
         async with control.session.post(control.url, data=body, headers=headers) as refused:
             assert refused.status == 400
     assert len(warnings()) == 2
 
 
-async def test_rows_are_gone_once_everybody_has_left(
+async def test_rows_are_gone_once_all_clients_have_left(
     server: DevServer, backend: ScriptedBackend, control: Control
 ) -> None:
     for _ in range(20):
         async with joined(server, backend, "lobby", "other"):
             pass
-        await backend.next_told("CLOSE")
-    assert len(server.store) == 0
+        await backend.next_post("CLOSE")
+    assert len(server.connections) == 0
     assert server.edge.connection_ids == []
 
 
-async def test_stopping_waits_until_the_backend_knows(backend: ScriptedBackend) -> None:
-    told: list[str] = []
+async def test_stopping_waits_until_the_backend_has_each_close(backend: ScriptedBackend) -> None:
+    arrived: list[str] = []
 
     async def slow(event: object) -> list[dict[str, object]]:
-        await asyncio.to_thread(told.append, "CLOSE")
+        await asyncio.to_thread(arrived.append, "CLOSE")
         return []
 
-    backend.script = answers(CLOSE=slow)
+    backend.script = replies(CLOSE=slow)
     async with running(backend.url) as server:
         clients = [await connect(server) for _ in range(3)]
-    assert told == ["CLOSE"] * 3
+    assert arrived == ["CLOSE"] * 3
     for client in clients:
         await client.wait_closed()
 
 
-async def test_stopping_with_a_dead_backend_says_what_is_lost(
+async def test_stopping_with_a_dead_backend_logs_what_is_lost(
     backend: ScriptedBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(backend.url) as server:
         client = await connect(server)
-        await backend.next_told("OPEN")
+        await backend.next_post("OPEN")
         await backend.aclose()
     await client.wait_closed()
     assert caplog.messages[-1] == "1 deferred messages are lost with this server"

@@ -1,4 +1,4 @@
-"""A socket at the edge: its limits, and clients that stall or cut. `test_conformance` holds it against RFC 6455."""
+"""A socket at the edge: its limits, and clients that stall or cut. `test_conformance` compares it with RFC 6455."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slip_sockets.dev.edge import Limits
 
 from ..contract.raw import BINARY, CONT, HANDSHAKE, TEXT, RawClient, frame, raw_client, raw_socket
 from ..contract.wire import TIMEOUT_S
-from .edges import EdgeServer, RecordingFunction, edge_with, end, told
+from .edges import EdgeServer, RecordingFunction, edge_with, end, next_text
 
 KIB = 1024
 GREETING = "gr\u00fc\u00dfe \U0001f44b".encode()
@@ -30,7 +30,7 @@ async def test_bytes_may_come_one_by_one() -> None:
         for byte in frame(TEXT, GREETING):
             client.send(bytes([byte]))
             await client.writer.drain()
-        assert await told(function) == GREETING.decode()
+        assert await next_text(function) == GREETING.decode()
 
 
 async def test_largest_frame_and_message_are_taken() -> None:
@@ -38,9 +38,9 @@ async def test_largest_frame_and_message_are_taken() -> None:
     quarter = b"x" * (32 * KIB)
     async with edge_with(function) as server, raw_socket(server) as client:
         client.send(frame(TEXT, quarter))
-        assert await told(function) == "x" * 32 * KIB
+        assert await next_text(function) == "x" * 32 * KIB
         client.send(frame(TEXT, quarter, fin=False), *[frame(CONT, quarter, fin=False)] * 2, frame(CONT, quarter))
-        assert await told(function) == "x" * 128 * KIB
+        assert await next_text(function) == "x" * 128 * KIB
 
 
 async def keep_sending(client: RawClient) -> None:
@@ -55,7 +55,7 @@ async def test_client_that_ignores_the_close_is_cut_off_however_much_it_sends(
 ) -> None:
     function = RecordingFunction()
     async with edge_with(function) as server, raw_socket(server) as client:
-        monkeypatch.setattr(websocket, "STALLED_AFTER_S", 0.2)  # not before: the handshake has as long
+        monkeypatch.setattr(websocket, "STALLED_AFTER_S", 0.2)  # not earlier: it limits the handshake too
         server.edge.delete(server.edge.connection_ids[0])
         assert await client.read_close() == 1000
         assert await end(function) == (1000, "")
@@ -89,11 +89,11 @@ async def test_limits_are_options() -> None:
             == 1009
         )
         assert await code_after(server, frame(TEXT, part), frame(BINARY)) == 1003
-    assert await told(function) == "x" * 10
+    assert await next_text(function) == "x" * 10
 
 
 class CutTransport(asyncio.Transport):
-    """Of a client that has reset the connection: asyncio tells so with an error, then with connection_lost."""
+    """Of a client that has reset the connection: asyncio raises an error, and calls connection_lost later."""
 
     def write(self, data: object) -> None: ...
 
@@ -131,8 +131,8 @@ class RecordingListener:
     def on_lost(self, socket: websocket.WebSocket) -> None: ...
 
 
-async def test_client_that_cuts_while_it_is_answered_is_closed_at_once() -> None:
-    """Until connection_lost comes, others would send to it and fail with it."""
+async def test_client_that_cuts_during_the_response_is_closed_at_once() -> None:
+    """Until connection_lost is called, publishes would send to it, and fail."""
     listener = RecordingListener()
     socket = websocket.WebSocket(listener, max_message_bytes=KIB, max_frame_bytes=KIB)
     socket.connection_made(CutTransport())

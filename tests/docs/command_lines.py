@@ -21,7 +21,7 @@ MAKE_VARIABLES = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE)) | {"
 EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
 
 OF_OTHERS = {"PATH", "AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
-"""Variables that pages name and that are not ours."""
+"""Variables in pages that other programs read."""
 
 UsageError: Any = typer.BadParameter.__base__
 
@@ -29,7 +29,7 @@ COMMANDS: Any = typer.main.get_command(app)
 
 
 def is_command(line: str) -> bool:
-    """Tell whether a line looks as if it were for a shell, right or wrong."""
+    """Return whether a line looks like a shell command, right or wrong."""
     return (
         re.match(r"(?:[A-Z_]+=\S* )*(?:make|slip-sockets|export|unset|pip|python3?|curl|cdktf|terraform)\b", line)
         is not None
@@ -42,9 +42,9 @@ def all_options() -> set[str]:
 
 
 def problem_with(line: str, *, in_text: bool = False) -> str | None:
-    """Return what is wrong with a line, None where nothing is, or where it is of a kind that has no rules here.
+    """Return what is wrong with a line, None if nothing is, or if there is no rule for its kind.
 
-    In text a command need not be whole: its arguments may be missing.
+    In text a command may lack its arguments.
     """
     if assigned := re.match(r"(export|unset) ([A-Z_]+)\b", line):
         return _problem_with_variable(assigned[2])
@@ -71,7 +71,7 @@ def problem_with(line: str, *, in_text: bool = False) -> str | None:
 
 def _problem_with_variable(name: str) -> str | None:
     known = OF_STACKS | OF_DEV | OF_OTHERS
-    return None if without_stage(name) in known else f"{name} is no setting"
+    return None if without_stage(name) in known else f"{name} is not a setting"
 
 
 def _problem_with_make(words: list[str]) -> str | None:
@@ -89,7 +89,7 @@ def _problem_with_packages(packages: list[str]) -> str | None:
         name, _, extras = package.removesuffix("]").partition("[")
         unknown = set(filter(None, extras.split(","))) - EXTRAS
         if name == "slip-sockets":
-            return "slip-sockets is on no index: it is path/to/slip-sockets"
+            return "slip-sockets is not on an index: it is path/to/slip-sockets"
         if name == "path/to/slip-sockets" and unknown:
             return f"slip-sockets has no extra {', '.join(sorted(unknown))}"
     return None

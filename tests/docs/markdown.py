@@ -1,4 +1,4 @@
-"""A page of the documentation as tests read it, by the reader that people's tools use."""
+"""A page of the documentation, parsed as CommonMark with tables."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Block:
 
     @property
     def parts(self) -> list[list[str]]:
-        """The lines, apart where an empty one is."""
+        """The lines, in parts that empty lines separate."""
         return [part.splitlines() for part in re.split(r"\n\s*\n", self.text.strip("\n"))]
 
 
@@ -54,7 +54,7 @@ class Page:
         return [_plain(content) for opening, content in self._pairs() if opening.type == "heading_open"]
 
     def headings_under(self, heading: str) -> list[str]:
-        """Return those of the level below it, up to the next of its own level."""
+        """Return the headings one level below it, up to the next of its own level."""
         found: list[str] = []
         level = 0
         for opening, content in self._pairs():
@@ -70,7 +70,7 @@ class Page:
 
     @cached_property
     def anchors(self) -> set[str]:
-        """What a link may name after #, as GitHub makes it of headings."""
+        """The names that a link may have after #, as GitHub derives them from headings."""
         seen: dict[str, int] = {}
         found = set()
         for heading in self.headings:
@@ -81,13 +81,13 @@ class Page:
 
     @cached_property
     def links(self) -> list[str]:
-        """Where links and pictures lead."""
+        """The targets of links and pictures."""
         targets = [child.attrGet("href") or child.attrGet("src") for child in self._inline()]
         return [str(target) for target in targets if target is not None]
 
     @cached_property
     def code(self) -> list[str]:
-        """What stands between backticks, in text."""
+        """The code between backticks, in text."""
         return [child.content for child in self._inline() if child.type == "code_inline"]
 
     @cached_property
@@ -115,7 +115,7 @@ class Page:
         return found
 
     def rows(self, heading: str) -> list[list[Cell]]:
-        """The rows of the tables under a heading, without those that head them."""
+        """The rows of the tables under a heading, without their heads."""
         found: list[list[Cell]] = []
         tables = iter(self.tables)
         under = ""

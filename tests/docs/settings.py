@@ -1,4 +1,4 @@
-"""The settings that there are, asked of what reads them."""
+"""All settings, found by calling the code that reads them."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 import typer
 
-from slip_sockets.adapter import PREFIX, AdapterSettings
 from slip_sockets.cli.app import app
-from slip_sockets.errors import InvalidSettings
+from slip_sockets.client.adapter import PREFIX, AdapterSettings
+from slip_sockets.protocol.errors import InvalidSettings
 from stacks.settings import read_settings
 
 DEV: Any = typer.main.get_command(app).commands["dev"]  # type: ignore[attr-defined]
 
 
-class _Asked(Mapping[str, str]):
-    """An environment that remembers what it was asked for."""
+class _Recording(Mapping[str, str]):
+    """An environment that records the names that are read."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -40,17 +40,17 @@ def without_stage(name: str) -> str:
 
 
 def _of_stacks() -> set[str]:
-    asked = _Asked({"DOMAIN_NAME": "ws.example.com"})  # without one nobody asks for its zone
+    environ = _Recording({"DOMAIN_NAME": "ws.example.com"})  # without one, the zone's name is not read
     with contextlib.suppress(InvalidSettings):
-        read_settings(asked)
-    return {without_stage(name) for name in asked.names}
+        read_settings(environ)
+    return {without_stage(name) for name in environ.names}
 
 
 def _of_adapters() -> set[str]:
-    asked = _Asked({})
+    environ = _Recording({})
     with contextlib.suppress(InvalidSettings):
-        AdapterSettings.read(asked.get, "here")
-    return asked.names
+        AdapterSettings.read(environ.get, "here")
+    return environ.names
 
 
 OF_STACKS = _of_stacks()

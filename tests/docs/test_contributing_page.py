@@ -22,7 +22,9 @@ def part_of(module: str) -> str:
     first, _, rest = module.partition(".")
     if first == "slip_sockets":
         return rest.partition(".")[0]
-    return "main.py" if first == "main" else first
+    if first == "main":
+        return "main.py"
+    return first if first in PROGRAMS else ""
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -38,7 +40,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def arrows() -> set[tuple[str, str]]:
-    """Return who imports whom. What the package itself offers comes from any module of the client library."""
+    """Return which part imports which. What the package itself offers comes from any module of the client library."""
     found = set()
     for folder in ("slip_sockets", "functions", "local_aws", "stacks", "tools"):
         for path in (ROOT / folder).rglob("*.py"):
@@ -81,6 +83,21 @@ def test_imports_go_the_way_of_the_table() -> None:
 
 def test_aws_and_dev_do_not_know_each_other() -> None:
     assert not {("aws", "dev"), ("dev", "aws")} & arrows()
+
+
+OF_AWS = re.compile(
+    r"AWS|API Gateway|HTTP API|DynamoDB|SQS|SSM|Lambda|CloudWatch|boto|requestContext|@connections|\b(410|429)\b"
+)
+
+
+def test_the_gateway_names_nothing_of_aws() -> None:
+    named = [
+        f"{path.name}:{number}: {line.strip()}"
+        for path in sorted((ROOT / "slip_sockets" / "gateway").glob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if OF_AWS.search(line)
+    ]
+    assert named == []
 
 
 def test_every_file_that_is_named_exists() -> None:

@@ -1,7 +1,7 @@
-"""docs/getting-started.md, done as it says: its commands run as programs, and what they print is what the page shows.
+"""docs/getting-started.md, step by step: its commands run as programs, and they print what the page shows.
 
-The package is installed from the checkout into a new environment; what it needs is taken from this one, for tests ask
-no index. The page's ports become free ones.
+The package is installed from the checkout into a new environment. Its dependencies are taken from this environment,
+because tests use no index. The page's ports are replaced by free ones.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ VARIABLE = {"10:00:00": r"\d\d:\d\d:\d\d", "Wocw57a8PaFooIE=": r"[A-Za-z0-9_-]{1
 
 
 def shown(heading: str) -> list[str]:
-    """Return what is printed, as the page shows it under a heading."""
+    """Return the output that the page shows under a heading."""
     return [block.text for block in PAGE.blocks if block.language == "text" and block.heading == heading]
 
 
@@ -75,14 +75,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Running:
-    """A program, and what it has printed so far on either stream."""
+    """A program, and its output so far on both streams."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.output = ""
 
     async def prints(self, pattern: str) -> str:
-        """Read until the whole of what it printed matches, and return that."""
+        """Read until all output so far matches, and return it."""
         assert self.process.stdout is not None
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -97,7 +97,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Evening:
-    """A folder in which somebody follows the page, and the ports in the place of the page's."""
+    """A folder for the page's steps, and the ports in the place of the page's."""
 
     folder: Path
     programs: Path
@@ -107,7 +107,7 @@ class Evening:
         return re.sub("|".join(self.ports), lambda found: self.ports[found[0]], text)
 
     def pattern(self, text: str) -> str:
-        """Return a regular expression for something printed."""
+        """Return a regular expression for a piece of output."""
         parts = re.split("(" + "|".join(map(re.escape, VARIABLE)) + ")", self.localised(text))
         return "".join(VARIABLE.get(part) or re.escape(part) for part in parts)
 
@@ -120,7 +120,7 @@ class Evening:
             given[name] = value
         ours = ("SLIP_SOCKETS_", "FLASK_", "WERKZEUG_", "JWT_", "TARGET_URL", "STACK_NAME")
         bare = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        # What the package needs, but not this checkout: that is a .pth there, which PYTHONPATH does not heed.
+        # The package's dependencies but not this checkout, which is a .pth there: PYTHONPATH ignores those.
         needed = {"PYTHONPATH": os.pathsep.join(site.getsitepackages()), "PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
         if not (self.programs / words[0]).exists():
             words = ["python", "-m", *words]
@@ -140,7 +140,7 @@ class Evening:
             await process.communicate()
 
     async def run(self, command: str) -> tuple[int | None, str]:
-        """Run a command to its end, and return its exit code and what it printed."""
+        """Run a command to its end, and return its exit code and output."""
         async with asyncio.timeout(PATIENCE_S), self.running(command) as program:
             output, _ = await program.process.communicate()
         return program.process.returncode, output.decode()
@@ -214,10 +214,10 @@ async def test_two_see_each_other_and_what_is_published_from_elsewhere(evening: 
 
 
 async def test_the_backend_is_not_started(evening: Evening) -> None:
-    (said,) = shown("The backend is not started")
+    (output,) = shown("The backend is not started")
     async with evening.dev() as dev:
         await evening.is_refused()
-        await dev.prints(f".*{evening.pattern(said)}")
+        await dev.prints(f".*{evening.pattern(output)}")
 
 
 async def test_the_wrong_secret(evening: Evening) -> None:
@@ -234,26 +234,26 @@ async def test_the_wrong_secret(evening: Evening) -> None:
 async def test_the_wrong_url(evening: Evening, unused_tcp_port_factory: Callable[[], int]) -> None:
     *refused, unstarted = shown("The wrong URL")
 
-    async def connects_in_vain(said: str) -> None:
-        found = re.search(r"backend (\S+) ", said)
+    async def connects_in_vain(output: str) -> None:
+        found = re.search(r"backend (\S+) ", output)
         assert found is not None
         port = unused_tcp_port_factory()
         async with evening.dev(found[1], port) as dev:
             await evening.is_refused(port)
-            await dev.prints(f".*{evening.pattern(said)}")
+            await dev.prints(f".*{evening.pattern(output)}")
 
     async with evening.backend():
         await asyncio.gather(*map(connects_in_vain, refused))
     found = re.search(r"'(.+)'", unstarted)
     assert found is not None
-    literally = replace(evening, ports={"8000": "8000"})  # its message ends in an example, whose port is the page's
+    literally = replace(evening, ports={"8000": "8000"})  # the port in the message's example is the page's
     assert await literally.run(f"JWT_SECRET=change-me slip-sockets dev --target-url {found[1]}") == (2, unstarted)
 
 
 async def test_the_port_is_taken(evening: Evening) -> None:
-    (said,) = shown("The port is taken")
+    (output,) = shown("The port is taken")
     with socket.create_server(("127.0.0.1", int(evening.ports["8787"]))):
-        assert await evening.run(f"{DEV} --port 8787") == (2, evening.localised(said))
+        assert await evening.run(f"{DEV} --port 8787") == (2, evening.localised(output))
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def without_node(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("target", ["synth", "deploy-staging"])
 def test_no_node_js(without_node: tuple[Path, Path], target: str) -> None:
-    (said,) = shown("No Node.js")
+    (output,) = shown("No Node.js")
     checkout, programs = without_node
     done = subprocess.run(
         [programs / "make", target],
@@ -286,7 +286,7 @@ def test_no_node_js(without_node: tuple[Path, Path], target: str) -> None:
         check=False,
     )
     first, _, rest = done.stderr.partition("\n")
-    assert (done.returncode, done.stdout, f"{first}\n") == (2, "", said)
+    assert (done.returncode, done.stdout, f"{first}\n") == (2, "", output)
     assert rest.startswith("make: *** ")
 
 

@@ -8,13 +8,20 @@ from collections.abc import Sequence
 import pytest
 from websockets.http11 import MAX_LINE_LENGTH
 
-from slip_sockets import tokens
-from slip_sockets.aws.queue import MAX_BATCH_BYTES
-from slip_sockets.control_call import ANSWER_TIMEOUT_S
+from slip_sockets.apigateway.limits import BACKEND_TIMEOUT_S
+from slip_sockets.aws.connections import PAGE_SIZE
+from slip_sockets.aws.queue import MAX_BATCH_BYTES, SHARDS
+from slip_sockets.client.control_client import RESPONSE_TIMEOUT_S
 from slip_sockets.cost.model import CALLS_PER_S, CONNECTS_PER_S
 from slip_sockets.dev import edge, front_door, http_server, server, websocket
-from slip_sockets.dev.inspector import recorder
-from slip_sockets.events import (
+from slip_sockets.dev.inspector import recorder, records
+from slip_sockets.gateway import backend, fan_out, plan_publish
+from slip_sockets.gateway.deferred import RETRY_FOR_S
+from slip_sockets.gateway.ports import CLAIM_LIFETIME_S
+from slip_sockets.gateway.worker import MAX_RETRY_PAUSE_S, retry_pause_s
+from slip_sockets.http import reader
+from slip_sockets.protocol import tokens
+from slip_sockets.protocol.events import (
     MAX_CHANNEL_BYTES,
     MAX_EVENTS,
     MAX_MESSAGE_ID_BYTES,
@@ -23,8 +30,6 @@ from slip_sockets.events import (
     MAX_POLL_TIMEOUT_MS,
     MAX_TEXT_BYTES,
 )
-from slip_sockets.gateway import backend, fan_out, ports
-from slip_sockets.gateway.plan import MAX_RETRY_PAUSE_S, RETRY_FOR_S, retry_pause_s
 from stacks import control_api, deferred_queue, settings, slip_sockets_stack, websocket_api
 
 from .markdown import Page
@@ -32,7 +37,7 @@ from .markdown import Page
 PAGE = Page("docs/limits.md")
 
 UNITS = {"KB": 1024, "MB": 1024 * 1024, "minute": 60, "hour": 60 * 60, "day": 24 * 60 * 60, "ms": 1 / 1000}
-"""What a number before it counts in bytes or seconds. Others are what they count themselves."""
+"""The value of a unit in bytes or seconds. A number without one of these counts by itself."""
 
 EDGE = edge.Limits()
 STAGING, PRODUCTION = settings.read_settings({"TARGET_URL": "https://app.example/", "JWT_SECRET": "x" * 32})[0]
@@ -42,7 +47,7 @@ KB, MB = UNITS["KB"], UNITS["MB"]
 
 ROWS: dict[str, dict[str, Sequence[float]]] = {
     "Clients": {
-        "frames": [1003],
+        "kinds of messages": [1003],
         "a frame from a client": [EDGE.max_frame_bytes, 1009],
         "a message from a client": [EDGE.max_message_bytes, 1009],
         "a socket without a text": [EDGE.idle_timeout_s, 1001],
@@ -59,16 +64,17 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "a channel's name": [1, MAX_CHANNEL_BYTES],
         "a text": [MAX_TEXT_BYTES],
         "a connection's metadata": [MAX_METADATA_BYTES, 400 * KB],
-        "arrays and objects within each other in it": [MAX_METADATA_DEPTH],
+        "nesting of arrays and objects in it": [MAX_METADATA_DEPTH],
         "the id of a message": [1, MAX_MESSAGE_ID_BYTES],
-        "how long an id is remembered": [ports.CLAIM_TTL_S],
+        "how long an id is remembered": [CLAIM_LIFETIME_S],
         "events in a batch": [MAX_EVENTS],
         "the timeout of POLL_FOR_CONNECTION": [MAX_POLL_TIMEOUT_MS / 1000, server.CONTROL_TIMEOUT_S],
         "channels of a connection": [],
     },
     "Your backend": {
-        "its time": [backend.TIMEOUT_S, 504, EDGE.integration_timeout_s],
-        "its answer": [backend.MAX_ANSWER_BYTES, 400],
+        "its time to respond": [BACKEND_TIMEOUT_S, 504, EDGE.integration_timeout_s],
+        "its response": [backend.MAX_RESPONSE_BYTES, 400],
+        "its response's head": [reader.MAX_LINE_BYTES, reader.MAX_HEAD_BYTES],
         "how long CLOSE": [RETRY_FOR_S],
         "pauses": [retry_pause_s(1), MAX_RETRY_PAUSE_S],
     },
@@ -76,7 +82,7 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "a call": [server.MAX_CONTROL_EVENT_BYTES],
         "a call, for API Gateway": [server.MAX_CONTROL_BYTES, 413],
         "the request line": [10_240],
-        "the time": [server.CONTROL_TIMEOUT_S, 503],
+        "the time to respond": [server.CONTROL_TIMEOUT_S, 503],
         "calls of a stage": [*STAGES, 429],
     },
     "Tokens and secrets": {
@@ -88,17 +94,17 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
     "Fan-out": {
         "calls to all APIs": [CALLS_PER_S, 5000, 2500, 1250, 429],
         "Lambda functions": [1000],
-        "who joins or leaves": [1000],
-        "subscribers that are sent to": [fan_out.INLINE_LIMIT, 0, settings.MAX_INLINE_LIMIT],
+        "subscribes and unsubscribes": [1000],
+        "subscribers of a publish": [fan_out.INLINE_LIMIT, 0, settings.MAX_INLINE_LIMIT],
         "the time for that": [fan_out.INLINE_FOR_S],
         "the time for counting": [fan_out.COUNT_FOR_S],
-        "subscribers of a page": [ports.PAGE_SIZE, ports.SHARDS],
+        "subscribers of a page": [PAGE_SIZE, SHARDS],
         "functions that work": [
             settings.DELIVER_CONCURRENCY,
             settings.MIN_DELIVER_CONCURRENCY,
             settings.MAX_DELIVER_CONCURRENCY,
         ],
-        "connections of a chunk": [fan_out.MAX_SLOW],
+        "connections of a chunk": [plan_publish.MAX_SLOW],
         "a queue message": [MAX_BATCH_BYTES, MB],
         "how long a message": [RETRY_FOR_S],
         "how long a dead letter": [deferred_queue.DEAD_LETTER_RETENTION_S],
@@ -111,10 +117,11 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
     "The development server": {
         "a request's head": [MAX_LINE_LENGTH, front_door.MAX_HEAD_BYTES, 431, 414],
         "the time for it, and for a body": [front_door.HEAD_TIMEOUT_S, http_server.BODY_TIMEOUT_S, 408],
-        "connections whose head": [front_door.MAX_WAITING],
-        "texts of one client": [edge.MAX_CONCURRENT_FRAMES],
-        "what a client leaves unread": [websocket.WRITE_BUFFER_BYTES, websocket.STALLED_AFTER_S],
-        "what the inspector keeps": [recorder.MAX_RECORDS, recorder.MAX_KEPT_BYTES],
+        "connections without a whole head": [front_door.MAX_WAITING],
+        "texts of one client": [edge.MAX_CONCURRENT_TEXTS],
+        "requests to the backend": [server.MAX_BACKEND_CALLS],
+        "unread data of a client": [websocket.WRITE_BUFFER_BYTES, websocket.STALLED_AFTER_S],
+        "the inspector's memory": [recorder.MAX_RECORDS, records.MAX_KEPT_BYTES],
     },
 }
 """The numbers of each row after its first cell, in bytes and seconds, by heading and by how the row begins."""
@@ -146,8 +153,8 @@ def test_a_body_in_base64_is_a_quarter_smaller() -> None:
     assert numbers(text.partition("base64")[2]) == [server.MAX_CONTROL_EVENT_BYTES * 3 / 4]
 
 
-def test_what_is_said_once_of_both_sides_is_the_same_on_both() -> None:
+def test_a_limit_of_both_sides_is_the_same_on_both() -> None:
     assert EDGE.max_message_bytes == MAX_TEXT_BYTES
     assert EDGE.integration_timeout_s == slip_sockets_stack.INTEGRATION_TIMEOUT_S
     assert EDGE.integration_timeout_s == websocket_api.INTEGRATION_TIMEOUT_MS / 1000
-    assert server.CONTROL_TIMEOUT_S == control_api.INTEGRATION_TIMEOUT_MS / 1000 == ANSWER_TIMEOUT_S
+    assert server.CONTROL_TIMEOUT_S == control_api.INTEGRATION_TIMEOUT_MS / 1000 == RESPONSE_TIMEOUT_S

@@ -31,7 +31,7 @@ def run(program: str) -> dict[str, Any]:
 async def test_a_publish_reaches_clients_of_both_gateways(
     backend: ScriptedBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend.script = lambda told: [*accept_all(told), subscribe(told.connection_id, "lobby")]
+    backend.script = lambda request: [*accept_all(request), subscribe(request.connection_id, "lobby")]
     files = [tmp_path / name for name in ("cdk-outputs.original.json", "cdk-outputs.json")]
     settings = [DevSettings(backend.url, SECRET, port=0, outputs_path=file) for file in files]
     monkeypatch.chdir(tmp_path)
@@ -46,25 +46,25 @@ async def test_a_publish_reaches_clients_of_both_gateways(
         assert await one.recv() == await other.recv() == "hello ☕"
 
 
-def test_before_it_answers_a_grip_proxy() -> None:
+def test_before_it_responds_to_a_grip_proxy() -> None:
     client = run(BEFORE)["app"].test_client()
 
-    def told(body: bytes) -> bytes:
-        answer = client.post("/rooms?room=tea", data=body, content_type="application/websocket-events")
-        assert answer.content_type == "application/websocket-events"
-        assert answer.headers["Sec-WebSocket-Extensions"] == "grip"
-        return bytes(answer.data)
+    def post(body: bytes) -> bytes:
+        response = client.post("/rooms?room=tea", data=body, content_type="application/websocket-events")
+        assert response.content_type == "application/websocket-events"
+        assert response.headers["Sec-WebSocket-Extensions"] == "grip"
+        return bytes(response.data)
 
-    head, size_and_content = told(b"OPEN\r\n").split(b"TEXT ")
+    head, size_and_content = post(b"OPEN\r\n").split(b"TEXT ")
     size, _, content = size_and_content.partition(b"\r\n")
     assert head == b"OPEN\r\n"
     assert len(content) == int(size, 16) + 2
     assert json.loads(content.removeprefix(b"c:")) == {"type": "subscribe", "channel": "room:tea"}
-    assert told(b"TEXT 5\r\nmilk?\r\nTEXT 2\r\n\r\n\r\nTEXT\r\n") == (
+    assert post(b"TEXT 5\r\nmilk?\r\nTEXT 2\r\n\r\n\r\nTEXT\r\n") == (
         b"TEXT 10\r\nm:you said milk?\r\nTEXT d\r\nm:you said \r\n\r\nTEXT b\r\nm:you said \r\n"
     )
-    assert told(b"CLOSE 2\r\n\x03\xe8\r\n") == b"CLOSE\r\n"
-    assert told(b"DISCONNECT\r\n") == b""
+    assert post(b"CLOSE 2\r\n\x03\xe8\r\n") == b"CLOSE\r\n"
+    assert post(b"DISCONNECT\r\n") == b""
 
 
 def test_after_it_does_the_same_here() -> None:

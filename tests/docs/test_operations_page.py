@@ -1,5 +1,5 @@
-"""What the page on operations says of commands, metrics, prices and logs. Its alarms are held by
-`tests/stacks/test_alarms.py`, the fields of its queries by `tests/e2e/test_deployment.py`."""
+"""The page on operations is right about commands, metrics, prices and log lines. `tests/stacks/test_alarms.py` checks
+its alarms, `tests/e2e/test_deployment.py` the fields of its queries."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from slip_sockets.aws.watch import BY_EVENT_TYPE, BY_STACK, EVENT_TYPES, NAMESPACE, Watch
+from slip_sockets.aws.metrics import BY_EVENT_TYPE, BY_STACK, EVENT_TYPES, NAMESPACE, MetricsLog
+from slip_sockets.gateway.observer import EventType
 
 from .markdown import Page
 
 PAGE = Page("docs/operations.md")
 OF_THE_COMMAND_LINE = {("logs", "tail"): {"--since", "--filter-pattern"}}
-"""Commands that are no call of AWS's API but a convenience of its command line's.
+"""Commands of the AWS command line that are not a single API call.
 https://docs.aws.amazon.com/cli/latest/reference/logs/tail.html"""
 
 
@@ -28,7 +29,7 @@ def commands() -> list[list[str]]:
 
 
 def test_aws_has_each_command() -> None:
-    assert len(commands()) == 10
+    assert len(commands()) == 11
     session = botocore.session.get_session()
     for service, command, *arguments in commands():
         options = {word for word in arguments if word.startswith("--")}
@@ -44,31 +45,31 @@ def test_aws_has_each_command() -> None:
 
 def test_the_table_of_metrics_is_whole() -> None:
     rows = PAGE.rows("Our metrics")
-    told = {name: row[1].code for row in rows for name in row[0].code}
+    documented = {name: row[1].code for row in rows for name in row[0].code}
     by_event_type = dict.fromkeys(BY_EVENT_TYPE, ("stack", "eventType"))
-    assert told == by_event_type | dict.fromkeys(BY_STACK, ("stack",))
+    assert documented == by_event_type | dict.fromkeys(BY_STACK, ("stack",))
     assert f"the namespace `{NAMESPACE}`" in PAGE.path.read_text()
 
 
 def test_the_table_of_fields_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
-    watch = Watch("chat")
+    log = MetricsLog("chat")
 
     class Context:
         aws_request_id = "c6af9ac6"
 
-    def handler(event: Any, context: Any) -> None:
-        for metric in (*BY_EVENT_TYPE, *BY_STACK):
-            watch.tally.count(metric)  # type: ignore[arg-type]
+        def get_remaining_time_in_millis(self) -> int:
+            return 1000
 
-    watch.websocket(handler)({"requestContext": {"eventType": "CONNECT", "connectionId": "AAAA="}}, Context)
+    with log.event(EventType.OPEN, Context(), "AAAA="):
+        log.metrics.counts.update([*BY_EVENT_TYPE, *BY_STACK])
     line = json.loads(capsys.readouterr().out)
     assert {name for row in PAGE.rows("Logs") for name in row[0].code} == line.keys()
     (types,) = (row[1].code for row in PAGE.rows("Logs") if row[0].code == ("eventType",))
     assert types == EVENT_TYPES
 
 
-def test_the_most_metrics_are_as_many_as_it_says() -> None:
-    """CONTROL has no backend."""
+def test_the_largest_number_of_metrics_is_right() -> None:
+    """CONTROL does not call the backend."""
     most = len(EVENT_TYPES) + len(EVENT_TYPES) - 1 + len(BY_STACK)
     assert list(BY_EVENT_TYPE) == ["Failures", "BackendLatency"]
     assert re.search(

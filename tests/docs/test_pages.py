@@ -1,7 +1,6 @@
-"""The pages say what is true: links lead somewhere, commands can be typed, settings exist, programs are run by tests.
+"""All pages are true: links lead somewhere, commands can be typed, settings exist, programs are run by tests.
 
-Over all pages there are. What a rule cannot know stands in the tables here: which test runs a program or a command, or
-why none does.
+The tables here name the test that runs each program or command, or the reason why there is none.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from .settings import DEV_OPTIONS, OF_ADAPTERS, OF_DEV, OF_STACKS, without_stage
 
 
 class NotRun(NamedTuple):
-    """Why no test runs it."""
+    """A program or command that no test runs."""
 
     reason: str
 
@@ -35,8 +34,8 @@ GETTING_STARTED = "tests/docs/test_getting_started.py"
 PROGRAMS: dict[str, dict[str, list[By]]] = {
     "README.md": {
         "The smallest backend": [
-            "tests/examples/test_minimal.py::test_what_one_client_says_both_hear",
-            "tests/examples/test_minimal.py::test_the_readmes_publisher_prints_what_it_says",
+            "tests/examples/test_minimal.py::test_a_text_of_one_client_reaches_both",
+            "tests/examples/test_minimal.py::test_the_readmes_publisher_prints_what_the_readme_shows",
         ]
     },
     "docs/browser.md": {"In the browser": [NotRun("a part of a program; the route is the example chat's")]},
@@ -56,7 +55,7 @@ PROGRAMS: dict[str, dict[str, list[By]]] = {
     "docs/moving.md": {
         "Step by step": ["tests/docs/test_moving_page.py::test_a_publish_reaches_clients_of_both_gateways"],
         "A backend, before and after": [
-            "tests/docs/test_moving_page.py::test_before_it_answers_a_grip_proxy",
+            "tests/docs/test_moving_page.py::test_before_it_responds_to_a_grip_proxy",
             "tests/docs/test_moving_page.py::test_after_it_does_the_same_here",
         ],
     },
@@ -69,12 +68,12 @@ PROGRAMS: dict[str, dict[str, list[By]]] = {
     "examples/fastapi/README.md": {"SLIP Sockets on FastAPI": [FRAMEWORK]},
     "examples/flask/README.md": {"SLIP Sockets on Flask": [FRAMEWORK]},
 }
-"""The Python programs of each page by the heading they stand under, in order."""
+"""The Python programs of each page, by heading, in order."""
 
 LINES: dict[str, By] = {
     r"\. \.venv/bin/activate": NotRun("the environment that this test runs in"),
     r"flask --app examples/minimal/app\.py run --port 8000": (
-        "tests/examples/test_minimal.py::test_what_one_client_says_both_hear"
+        "tests/examples/test_minimal.py::test_a_text_of_one_client_reaches_both"
     ),
     r"flask --app first\.py run --port 8000": FRAMEWORK,
     r"uvicorn first:app --port 8000": FRAMEWORK,
@@ -103,7 +102,7 @@ LINES: dict[str, By] = {
         "tests/tools/test_terraform_mirror.py::test_a_mirror_below_the_home_directory_is_used"
     ),
 }
-"""What may stand in a page as a command. A line that is none of these, or of PRINTED, fails the test."""
+"""Commands that pages may have. A line that matches neither these nor PRINTED fails the test."""
 
 PRINTED: dict[str, list[str]] = {
     "README.md": [r'\{"slip-sockets": \{"controlApi"'],
@@ -112,15 +111,15 @@ PRINTED: dict[str, list[str]] = {
     "docs/security.md": [r"SlipSocketsPublisher\.from_outputs\("],
     "docs/fan-out.md": [r"2026-"],
 }
-"""Indented code that is for no shell, by how it begins: files, output, a line of a program."""
+"""Beginnings of indented code that is not for a shell: files, output, a line of a program."""
 
 AFTER_ITS_COMMAND = {"docs/cost.md": "tests/cli/test_cost.py::test_the_page_shows_what_it_prints"}
-"""Pages in which output follows its command in one piece of code, and the test that holds it."""
+"""Pages with output behind its command in one block of code, and the test of it."""
 
 OPTIONS_OF_OTHERS = {"--auto-approve", "--no-cov", "--regenerate"}
 
 SHELLS = {None, "sh", "bash", "shell", "console"}
-"""Languages of code that is for a shell; indented code has none."""
+"""Languages of code for a shell; indented code has none."""
 
 
 @pytest.fixture(params=PAGES)
@@ -129,7 +128,7 @@ def page(request: pytest.FixtureRequest) -> Page:
 
 
 def command_lines(page: Page) -> Iterator[str]:
-    """Yield the lines that are for a shell; what is printed is left out."""
+    """Yield the lines for a shell, without output."""
     for block in page.blocks:
         if block.language in SHELLS:
             parts = block.parts[:1] if page.name in AFTER_ITS_COMMAND else block.parts
@@ -139,7 +138,7 @@ def command_lines(page: Page) -> Iterator[str]:
 
 
 def is_printed(page: Page, first_line: str) -> bool:
-    """Figures, as benchmarks print them, are known by their columns."""
+    """Return whether a block is output. Figures of benchmarks are recognized by their columns."""
     beginnings = PRINTED.get(page.name, [])
     return (
         any(re.match(beginning, first_line) for beginning in beginnings)
@@ -152,7 +151,7 @@ def kind_of(line: str) -> By | None:
     return next((by for pattern, by in LINES.items() if re.fullmatch(pattern, command)), None)
 
 
-def test_it_begins_with_what_it_lets_you_do(page: Page) -> None:
+def test_it_begins_with_its_purpose(page: Page) -> None:
     title, first = page.beginning
     assert title
     assert re.search(r"\b(lets|holds)\b", first), first
@@ -185,12 +184,12 @@ def test_each_python_program_compiles_and_is_run_by_a_test(page: Page) -> None:
             compile(block.text, f"{page.name}, {block.heading}", "exec")
             found.setdefault(block.heading, []).append(block)
     accounted = {heading: len(by) for heading, by in PROGRAMS.get(page.name, {}).items()}
-    assert {heading: len(blocks) for heading, blocks in found.items()} == accounted, "say in PROGRAMS what runs them"
+    assert {heading: len(blocks) for heading, blocks in found.items()} == accounted, "name their tests in PROGRAMS"
 
 
-def test_every_line_for_a_shell_is_of_a_kind_that_is_known(page: Page) -> None:
+def test_every_line_for_a_shell_is_of_a_known_kind(page: Page) -> None:
     unknown = [line for line in command_lines(page) if kind_of(line) is None]
-    assert unknown == [], "a slip of the pen; or say in LINES what runs it, in PRINTED that it is no command"
+    assert unknown == [], "a typing error; or name its test in LINES, or add it to PRINTED as output"
 
 
 def test_a_command_can_be_typed(page: Page) -> None:
@@ -200,7 +199,7 @@ def test_a_command_can_be_typed(page: Page) -> None:
     assert [(line, problem) for line, problem in problems if problem] == []
 
 
-def test_every_command_in_text_is_of_a_kind_that_is_known(page: Page) -> None:
+def test_every_command_in_text_is_of_a_known_kind(page: Page) -> None:
     named = [code for code in page.code if is_command(code) and " " in code]
     assert [code for code in named if kind_of(code) is None] == []
 
@@ -233,7 +232,12 @@ def test_the_readme_has_every_option_of_the_development_server() -> None:
     assert listed == DEV_OPTIONS
 
 
-def test_every_test_that_is_said_to_run_something_exists() -> None:
+def test_every_test_that_a_page_names_exists(page: Page) -> None:
+    named = {code for code in page.code if re.fullmatch(r"tests/[\w/]+(\.py)?", code)}
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_every_test_in_the_tables_exists() -> None:
     named = [by for sections in PROGRAMS.values() for bys in sections.values() for by in bys]
     named += [*LINES.values(), *AFTER_ITS_COMMAND.values()]
     missing = []
@@ -245,13 +249,13 @@ def test_every_test_that_is_said_to_run_something_exists() -> None:
     assert missing == []
 
 
-def test_every_kind_of_line_is_in_some_page() -> None:
+def test_every_kind_of_line_is_in_a_page() -> None:
     pages = [Page(name) for name in PAGES]
     shown = {re.sub(r"\s+#.*", "", line).strip() for page in pages for line in [*command_lines(page), *page.code]}
     assert [pattern for pattern in LINES if not any(re.fullmatch(pattern, line) for line in shown)] == []
 
 
-def test_nothing_is_accounted_for_that_no_page_has() -> None:
+def test_the_tables_have_nothing_that_pages_lack() -> None:
     pages = {name: Page(name) for name in PAGES}
     assert {*PROGRAMS, *PRINTED, *AFTER_ITS_COMMAND} - set(pages) == set()
     begun = {name: [part[0] for block in page.blocks for part in block.parts] for name, page in pages.items()}
@@ -293,21 +297,21 @@ def test_the_workflow_for_ci_is_yaml_and_its_commands_can_be_typed() -> None:
         ("slip-sockets dev --tagret-url http://x/", "dev: No such option: --tagret-url"),
         ("slip-sockets dev --port eight", "dev: "),
         ("slip-sockets publish lobby", "publish: Missing "),
-        ("JWT_SECERT=x slip-sockets cost", "JWT_SECERT is no setting"),
-        ("export TARGE_URL=https://app.example/slip", "TARGE_URL is no setting"),
+        ("JWT_SECERT=x slip-sockets cost", "JWT_SECERT is not a setting"),
+        ("export TARGE_URL=https://app.example/slip", "TARGE_URL is not a setting"),
         ('pip install "path/to/slip-sockets[devel]"', "slip-sockets has no extra devel"),
-        ('pip install flask "slip-sockets[dev]"', "slip-sockets is on no index"),
+        ('pip install flask "slip-sockets[dev]"', "slip-sockets is not on an index"),
         ("python -m bench.fanout", "there is no module bench.fanout"),
         ("python -m pytest tests/gatewy", "there is no tests/gatewy"),
     ],
 )
-def test_a_slip_of_the_pen_is_found(line: str, problem: str) -> None:
+def test_a_typing_error_is_found(line: str, problem: str) -> None:
     found = problem_with(line)
     assert found is not None
     assert found.startswith(problem)
 
 
-def test_in_text_a_command_may_lack_its_arguments_and_no_option_may_be_wrong() -> None:
+def test_in_text_a_command_may_lack_arguments_but_its_options_must_exist() -> None:
     assert problem_with("slip-sockets publish", in_text=True) is None
     assert problem_with("slip-sockets publish --lnes", in_text=True) == "publish has no option --lnes"
     assert is_command("slip-sockets publish")

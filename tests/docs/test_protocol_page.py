@@ -1,5 +1,8 @@
-"""The examples of docs/protocol.md, played against the development server: what the page shows of a client, a backend
-and a publisher is sent to the letter, and what it shows of the gateway is what the gateway sent."""
+"""The examples of docs/protocol.md, repeated with the development server.
+
+The bytes of a client, a backend and a publisher are sent as the page shows them; those of the gateway must be what the
+page shows.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ import msgspec
 import pytest
 
 from slip_sockets.dev.server import DevServer
-from slip_sockets.events import AnswerEvent, ControlEvent, SocketEvent
-from slip_sockets.tokens import mint, verify
+from slip_sockets.protocol.events import ControlEvent, ReplyEvent, SocketEvent
+from slip_sockets.protocol.tokens import mint, verify
 
 from ..conftest import SECRET
 from ..contract.raw import CLOSE, TEXT, RawClient, frame, raw_client
@@ -31,41 +34,40 @@ CONVERSATION = [block for block in BLOCKS if block.language in ("http", "text")]
 
 IDS = ("Wocw57a8PaFooIE=", "Jx3fQdLmAbCkYcE=")
 ID = r"[A-Za-z0-9_-]{15}="
-OTHER_EACH_TIME = {
+DIFFERENT_EACH_TIME = {
     "EVENT_TOKEN": r"(?P<token>[\w-]+\.[\w-]+\.[\w-]+)",
     "Root=1-6b06c26c-34048f42ad1faaff60d14e2f": r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}",
-    "gzip, deflate": r"gzip, deflate[a-z, ]*",
     "Python/3.11 aiohttp/3.14.5": r"Python/3\.\d+ aiohttp/[\d.]+",
     "Wed, 25 Nov 2026 11:11:40 GMT": r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT",
 }
 ADDRESSES = ("127.0.0.1:8787", "8787", "127.0.0.1:8000")
-VARIABLE = (*ADDRESSES, *IDS, *OTHER_EACH_TIME, "CONTROL_TOKEN")
+VARIABLE = (*ADDRESSES, *IDS, *DIFFERENT_EACH_TIME, "CONTROL_TOKEN")
 _SPLIT = re.compile("(" + "|".join(re.escape(name) for name in sorted(VARIABLE, key=len, reverse=True)) + ")")
 _LENGTH = re.compile(r"^Content-Length: (\d+)$", re.MULTILINE)
 
 
-class Heard:
-    """One request that the backend got, and the way to answer it."""
+class Received:
+    """One request that the backend received, and the way to respond to it."""
 
     def __init__(self, request: str, writer: asyncio.StreamWriter) -> None:
         self.request = request
         self._writer = writer
 
-    async def answer(self, response: bytes) -> None:
+    async def respond(self, response: bytes) -> None:
         self._writer.write(response)
         await self._writer.drain()
 
 
 @asynccontextmanager
-async def listening_backend() -> AsyncIterator[tuple[str, asyncio.Queue[Heard]]]:
-    """A backend that reads requests byte by byte and answers when it is told to."""
-    heard: asyncio.Queue[Heard] = asyncio.Queue()
+async def listening_backend() -> AsyncIterator[tuple[str, asyncio.Queue[Received]]]:
+    """A backend that reads requests byte by byte, and responds when the test does."""
+    received: asyncio.Queue[Received] = asyncio.Queue()
     handlers: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
             while True:
-                heard.put_nowait(Heard(await read_http(reader), writer))
+                received.put_nowait(Received(await read_http(reader), writer))
         writer.transport.abort()
 
     def start(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -73,7 +75,7 @@ async def listening_backend() -> AsyncIterator[tuple[str, asyncio.Queue[Heard]]]
 
     listener = await asyncio.start_server(start, "127.0.0.1", 0)
     try:
-        yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}", heard
+        yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}", received
     finally:
         listener.close()
         for handler in handlers:  # from Python 3.12 on, the listener waits for them
@@ -89,14 +91,16 @@ async def read_http(reader: asyncio.StreamReader) -> str:
 
 
 class Conversation:
-    """Plays the page's blocks one after another. A response answers the last request that has none yet."""
+    """Plays the page's blocks one after another. A response is that to the last request that has none yet."""
 
-    def __init__(self, server: DevServer, backend: str, heard: asyncio.Queue[Heard], stack: AsyncExitStack) -> None:
+    def __init__(
+        self, server: DevServer, backend: str, received: asyncio.Queue[Received], stack: AsyncExitStack
+    ) -> None:
         self._server = server
-        self._heard = heard
+        self._received = received
         self._stack = stack
         self._client: RawClient
-        self.unanswered: list[Heard | RawClient | asyncio.StreamReader] = []
+        self.open_requests: list[Received | RawClient | asyncio.StreamReader] = []
         self._known = {
             "127.0.0.1:8787": f"127.0.0.1:{server.port}",
             "8787": str(server.port),
@@ -110,24 +114,24 @@ class Conversation:
         elif block.text.startswith("GET "):
             self._client = await self._stack.enter_async_context(raw_client(self._server))
             self._client.send(self._to_send(block.text))
-            self.unanswered.append(self._client)
+            self.open_requests.append(self._client)
         elif block.text.startswith("POST /slip "):
-            heard = await self._heard.get()
-            self._compare(block.text, heard.request)
-            self.unanswered.append(heard)
+            received = await self._received.get()
+            self._compare(block.text, received.request)
+            self.open_requests.append(received)
         elif block.text.startswith("POST /control "):
             reader, writer = await asyncio.open_connection("127.0.0.1", self._server.port)
             self._stack.callback(writer.close)  # and keeps the writer: without it the connection would end
             writer.write(self._to_send(block.text))
-            self.unanswered.append(reader)
+            self.open_requests.append(reader)
         else:
             assert block.text.startswith("HTTP/1.1 "), block.text
             await self._play_response(block.text)
 
     async def _play_response(self, shown: str) -> None:
-        match self.unanswered.pop():
-            case Heard() as heard:
-                await heard.answer(self._to_send(shown))
+        match self.open_requests.pop():
+            case Received() as received:
+                await received.respond(self._to_send(shown))
             case RawClient() as client:
                 _, head = await client.read_head()
                 self._compare(shown, head.decode())
@@ -163,11 +167,11 @@ class Conversation:
         )
         found = re.fullmatch("".join(self._patterns(head)), sent_head)
         assert found, f"shown:\n{head}\nsent:\n{sent_head}"
-        told = re.fullmatch("".join(self._patterns(body)), sent_body)
-        assert told, f"shown:\n{body}\nsent:\n{sent_body}"
+        match = re.fullmatch("".join(self._patterns(body)), sent_body)
+        assert match, f"shown:\n{body}\nsent:\n{sent_body}"
         if "EVENT_TOKEN" in head:
             verify(found["token"], "WebSocketEvent", [SECRET])
-        for name, real in told.groupdict().items():
+        for name, real in match.groupdict().items():
             self._known[IDS[int(name.removeprefix("id"))]] = real
 
     def _patterns(self, shown: str) -> Iterable[str]:
@@ -181,7 +185,7 @@ class Conversation:
                 yield f"(?P={name})" if piece in learnt else f"(?P<{name}>{ID})"
                 learnt.add(piece)
             else:
-                yield OTHER_EACH_TIME.get(piece) or re.escape(piece)
+                yield DIFFERENT_EACH_TIME.get(piece) or re.escape(piece)
 
 
 def parts(message: str) -> tuple[str, str]:
@@ -193,15 +197,15 @@ def parts(message: str) -> tuple[str, str]:
 async def test_the_examples_are_what_goes_over_the_wire() -> None:
     async with (
         asyncio.timeout(3 * TIMEOUT_S),
-        listening_backend() as (backend, heard),
+        listening_backend() as (backend, received),
         running(f"http://{backend}/slip") as server,
         AsyncExitStack() as stack,
     ):
-        conversation = Conversation(server, backend, heard, stack)
+        conversation = Conversation(server, backend, received, stack)
         for block in CONVERSATION:
             await conversation.play(block)
-        assert heard.empty()
-        assert conversation.unanswered == []
+        assert received.empty()
+        assert conversation.open_requests == []
 
 
 def test_there_are_examples_of_every_kind() -> None:
@@ -216,7 +220,7 @@ def test_the_lengths_are_right(block: Block) -> None:
     assert _LENGTH.findall(head) == [str(len(body.encode()))]
 
 
-def test_the_page_names_what_is_other_each_time() -> None:
+def test_the_page_names_the_parts_that_differ_each_time() -> None:
     named = [code for row in PAGE.rows("The examples") for code in row[0].code]
     assert sorted(named) == sorted([*VARIABLE, "Content-Length"])
 
@@ -232,13 +236,13 @@ def test_the_token_is_one() -> None:
 @pytest.mark.parametrize(
     ("heading", "kinds"),
     [
-        ("What your backend is told", get_args(SocketEvent)),
-        ("What your backend answers", get_args(AnswerEvent)),
-        ("The control API", [kind for kind in get_args(ControlEvent) if kind not in get_args(AnswerEvent)]),
+        ("The request to your backend", get_args(SocketEvent)),
+        ("Your backend's response", get_args(ReplyEvent)),
+        ("The control API", [kind for kind in get_args(ControlEvent) if kind not in get_args(ReplyEvent)]),
     ],
 )
 def test_each_event_is_there_with_its_fields(heading: str, kinds: Iterable[type[msgspec.Struct]]) -> None:
-    """A field that may be left out has a question mark behind it, or its row says so."""
+    """A field that may be left out has a question mark after it, or its row says so."""
     shown = {}
     for first, fields, *_ in PAGE.rows(heading):
         if first.text == ", ".join(first.code) and all(re.fullmatch("[A-Z_]+", name) for name in first.code):

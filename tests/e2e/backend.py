@@ -1,60 +1,131 @@
-"""A real HTTP backend in a thread of its own: it lets everybody into a channel and repeats what they say."""
+"""A real HTTP backend in a thread of its own. Each client is in the room that it asks for: what it sends is published
+there. A test opens a room, so that it shares nothing with the next test but the process."""
 
 from __future__ import annotations
 
 import os
-import queue
 import socket
 import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
 
-from slip_sockets import BadToken, Close, Connection, Open, SlipSocketsPublisher, Text
-from slip_sockets.events import SocketEvent
+from slip_sockets import BadToken, Close, Connection, Open, Text, parse_request
+from slip_sockets.protocol.events import SocketEvent
 
-Fault = Callable[[SocketEvent, object], str | None]
-"""Says for an event and its metadata how the backend fails over it: a status, or one of `_Handler`'s ways."""
+Fault = Callable[[SocketEvent, Any], str | None]
+"""Returns for an event and its metadata how the backend fails: a status, or one of `_Handler`'s ways; None for not."""
 DRIP_S = 0.5
-NO_FAULT: Fault = lambda event, metadata: None  # noqa: E731
 
 
-class LobbyBackend:
-    """`told` holds each event, as it came, with the metadata; `failed` those over which it failed as `fault` said.
+def no_fault(event: SocketEvent, metadata: object) -> None:
+    """The backend works."""
 
-    The secrets and `fault` may be changed at any time.
+
+class Received(NamedTuple):
+    event: SocketEvent
+    metadata: Any
+
+
+@dataclass
+class Chat:
+    """What the backend knows of one room, and how it behaves there.
+
+    `received` are the events that it has responded to, in order, `failed` those at which it failed as `fault` says.
+    `fault` and `is_silent` (no text is published) may be set at any time.
+    """
+
+    room: str
+    fault: Fault = no_fault
+    is_silent: bool = False
+    received: list[Received] = field(default_factory=list)
+    failed: list[SocketEvent] = field(default_factory=list)
+    connection_ids: set[str] = field(default_factory=set)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def act(self, connection: Connection, event: SocketEvent) -> None:
+        match event:
+            case Open():
+                query = connection.metadata["query"]
+                connection.accept(
+                    subprotocol="v1" if "Sec-WebSocket-Protocol" in connection.metadata["headers"] else None
+                )
+                connection.subscribe(self.room)
+                connection.set_metadata(self.metadata(query.get("user", ["somebody"])[0]))
+                connection.send_text("welcome")
+                if "everything" in query:
+                    self._do_everything(connection)
+            case Text(data="everything"):
+                self._do_everything(connection)
+            case Text(data="leave"):
+                connection.close()
+            case Text(data=data):
+                self._publish(connection, f": {data}")
+            case Close():
+                self._publish(connection, " left")
+
+    @property
+    def ghosts_channel(self) -> str:
+        return f"{self.room}-ghosts"
+
+    def metadata(self, user: str) -> dict[str, str]:
+        return {"room": self.room, "user": user}
+
+    def _publish(self, connection: Connection, text: str) -> None:
+        if not self.is_silent:
+            connection.publish_text(self.room, connection.metadata["user"] + text)
+
+    def _do_everything(self, connection: Connection) -> None:
+        """Reply with all events that a backend may, `close` last."""
+        connection.subscribe(f"{self.room}-elsewhere")
+        connection.unsubscribe(f"{self.room}-elsewhere")
+        connection.set_metadata(self.metadata("nobody"))
+        connection.publish_text(self.ghosts_channel, "boo", message_id=uuid.uuid4().hex)
+        connection.close_channel(f"{self.room}-empty")
+        connection.close()
+
+
+class ChatBackend:
+    """`rooms` are open; a client that asks for another one is refused, and other late events change nothing.
+
+    The secrets may be changed at any time. `requests` counts all that came, `refused` those without a valid token.
     """
 
     def __init__(self, secret: str, previous_secrets: Sequence[str] = ()) -> None:
         self.secret = secret
         self.previous_secrets = previous_secrets
-        self.fault = NO_FAULT
-        self.failed: list[SocketEvent] = []
-        self.stopping = threading.Event()
-        self.told: queue.Queue[tuple[SocketEvent, object]] = queue.Queue()
+        self.rooms: dict[str, Chat] = {}
+        self.requests = 0
         self.refused = 0
         self._listen(0)
 
-    def __enter__(self) -> LobbyBackend:
+    def __enter__(self) -> ChatBackend:
         self._thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.stopping.set()
+        for chat in self.rooms.values():
+            chat.over.set()
         self._stop()
 
     @contextmanager
     def away(self) -> Iterator[None]:
-        """Nobody listens there for a while."""
-        port = self._server.server_address[1]
+        """For a while it refuses connections. Its port stays its own."""
+        port = self._server.server_port
         self._stop()
-        try:
-            yield
-        finally:
-            self._listen(port)
-            self._thread.start()
+        with socket.socket() as placeholder:
+            placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            placeholder.bind(("127.0.0.1", port))
+            try:
+                yield
+            finally:
+                placeholder.close()
+                self._listen(port)
+                self._thread.start()
 
     def _listen(self, port: int) -> None:
         self._server = _Server(self, port)
@@ -67,68 +138,63 @@ class LobbyBackend:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/slip"
+        return f"http://127.0.0.1:{self._server.server_port}/slip"
 
-    def answer(self, headers: dict[str, str], body: bytes) -> tuple[int, bytes] | str:
-        """Return status and body, or how to fail."""
-        sockets = SlipSocketsPublisher(
-            control_api="http://unused.example/", jwt_secret=self.secret, previous_secrets=self.previous_secrets
-        )
+    def respond(self, headers: dict[str, str], body: bytes) -> Response | Failure:
+        self.requests += 1
         try:
-            connection = sockets.parse_request(headers, body)
+            connection = parse_request(headers, body, secrets=[self.secret, *self.previous_secrets])
         except BadToken:
             self.refused += 1
-            return 403, b""
-        for event in connection.events:
-            fault = self.fault(event, connection.metadata)
-            if fault is not None:
-                self.failed.append(event)
-                return (int(fault), b"") if fault.isdigit() else fault
-            self._act(connection, event)
-            self.told.put((event, connection.metadata))
-        answer = connection.answer()
-        return answer.status, answer.body
-
-    def next_told(self, kind: type[SocketEvent]) -> tuple[SocketEvent, object]:
-        """Wait for the next event of a kind; others that come before it are passed over."""
-        while True:
-            event, metadata = self.told.get(timeout=60)
-            if isinstance(event, kind):
-                return event, metadata
-
-    def _act(self, connection: Connection, event: SocketEvent) -> None:
-        match event:
-            case Open():
-                connection.accept(
-                    subprotocol="v1" if "Sec-WebSocket-Protocol" in connection.metadata["headers"] else None
-                )
-                connection.subscribe("lobby")
-                connection.set_metadata({"user": connection.metadata["query"].get("user", ["somebody"])[0]})
-                connection.send_text("welcome")
-                if "everything" in connection.metadata["query"]:
-                    do_everything(connection)
-            case Text(data="everything"):
-                do_everything(connection)
-            case Text(data="leave"):
-                connection.close()
-            case Text(data=data):
-                connection.publish_text("lobby", f"{connection.metadata['user']}: {data}")
-            case Close():
-                connection.publish_text("lobby", f"{connection.metadata['user']} left")
+            return Response(403, b"")
+        chat = self.rooms.get(_room(connection))
+        if chat is not None:
+            chat.connection_ids.add(connection.connection_id)
+            for event in connection.events:
+                fault = chat.fault(event, connection.metadata)
+                if fault is not None:
+                    chat.failed.append(event)
+                    return Response(int(fault), b"") if fault.isdigit() else Failure(fault, chat)
+                chat.act(connection, event)
+                chat.received.append(Received(event, connection.metadata))
+        reply = connection.response()
+        return Response(reply.status, reply.body)
 
 
-def do_everything(connection: Connection) -> None:
-    """Answer with all that a backend may, `close` last."""
-    connection.subscribe("elsewhere")
-    connection.unsubscribe("elsewhere")
-    connection.set_metadata({"user": "nobody"})
-    connection.publish_text("ghosts", "boo", message_id=uuid.uuid4().hex)
-    connection.close_channel("nobody-listens")
-    connection.close()
+@contextmanager
+def open_chat(*backends: ChatBackend) -> Iterator[Chat]:
+    """Open a room at each of `backends`, and close it in the end."""
+    chat = Chat(f"room-{uuid.uuid4().hex[:12]}")
+    for backend in backends:
+        backend.rooms[chat.room] = chat
+    try:
+        yield chat
+    finally:
+        chat.over.set()
+        for backend in backends:
+            del backend.rooms[chat.room]
+
+
+class Response(NamedTuple):
+    status: int
+    body: bytes
+
+
+class Failure(NamedTuple):
+    """One of `_Handler`'s ways to fail, at an event of a room."""
+
+    way: str
+    chat: Chat
+
+
+def _room(connection: Connection) -> str:
+    if connection.is_opening:
+        return str(connection.metadata["query"].get("room", [""])[0])
+    return str((connection.metadata or {}).get("room"))
 
 
 class _Server(ThreadingHTTPServer):
-    def __init__(self, backend: LobbyBackend, port: int) -> None:
+    def __init__(self, backend: ChatBackend, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.backend = backend
 
@@ -138,46 +204,41 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        answer = self.server.backend.answer(dict(self.headers), body)
-        if isinstance(answer, str):
-            with suppress(OSError):
-                getattr(self, f"_{answer}")()
-            return
-        status, told = answer
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(told)))
-        self.end_headers()
-        self.wfile.write(told)
+        match self.server.backend.respond(dict(self.headers), body):
+            case Failure(way, chat):
+                with suppress(OSError):
+                    getattr(self, f"_{way}")(chat.over)
+            case Response(status, payload):
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(payload)))
+                self.end_headers()
+                self.wfile.write(payload)
 
     def log_message(self, *args: object) -> None:
-        """Silence."""
+        """Write nothing."""
 
-    # Ways to fail, each until the gateway has given up
+    # Ways to fail, each until the gateway has given up or the room is over
 
-    def _reset(self) -> None:
+    def _reset(self, over: threading.Event) -> None:
         self._begin(1_000)
         self.wfile.write(b'{"events": [')
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         os.close(self.connection.detach())  # at once: an RST, where http.server would begin with a FIN
 
-    def _endless(self) -> None:
+    def _endless(self, over: threading.Event) -> None:
         self._begin(None)
-        while not self._stopping.is_set():
+        while not over.is_set():
             self.wfile.write(b" " * 64 * 1024)
 
-    def _hanging(self) -> None:
+    def _hanging(self, over: threading.Event) -> None:
         self.connection.settimeout(None)
-        while not self._stopping.wait(DRIP_S) and not self._has_left():
+        while not over.wait(DRIP_S) and not self._has_left():
             pass
 
-    def _dripping(self) -> None:
+    def _dripping(self, over: threading.Event) -> None:
         self._begin(1_000)
-        while not self._stopping.wait(DRIP_S):
+        while not over.wait(DRIP_S):
             self.wfile.write(b" ")
-
-    @property
-    def _stopping(self) -> threading.Event:
-        return self.server.backend.stopping
 
     def _has_left(self) -> bool:
         try:

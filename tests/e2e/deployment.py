@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local_aws import LocalAws
+from slip_sockets import SlipSocketsPublisher
 from tools.terraform_mirror import terraform_environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +25,7 @@ INLINE_LIMIT = 20
 
 
 def copy_of_the_project(folder: Path) -> Path:
-    """Copy what git knows, or would, and what npm installed."""
+    """Copy the files that git tracks or would track, and link what npm installed."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -42,7 +43,7 @@ def copy_of_the_project(folder: Path) -> Path:
 
 @dataclass
 class Deployment:
-    """Runs commands in a copy of the project against a local AWS; `printed` is everything they said."""
+    """Runs commands in a copy of the project against a local AWS; `printed` is their output."""
 
     project: Path
     aws: LocalAws
@@ -110,7 +111,19 @@ class Deployment:
             )
         return self._clients[service]
 
-    def rows(self, stack: str) -> list[dict[str, Any]]:
-        """Return the rows of a stack's connections; the gateway's own notes stay for minutes or days."""
-        rows = self.client("dynamodb").scan(TableName=f"{stack}-Connections")["Items"]
-        return [row for row in rows if not row["connectionId"]["S"].startswith("$")]
+    def function_arn(self, name: str) -> str:
+        arn = self.client("lambda").get_function(FunctionName=name)["Configuration"]["FunctionArn"]
+        return str(arn)
+
+    def publisher(self, stack: str, secret: str = SECRET) -> SlipSocketsPublisher:
+        return SlipSocketsPublisher.from_outputs(self.project / "cdk-outputs.json", stack=stack, jwt_secret=secret)
+
+    def log_lines(self, function: str) -> list[dict[str, Any]]:
+        """Return what a function has logged so far; the local AWS writes it a little later."""
+        found = self.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{function}")["events"]
+        return [json.loads(event["message"]) for event in found]
+
+    def connections(self, stack: str) -> list[dict[str, Any]]:
+        """Return the rows of a stack's table `Connections`."""
+        rows: list[dict[str, Any]] = self.client("dynamodb").scan(TableName=f"{stack}-Connections")["Items"]
+        return rows

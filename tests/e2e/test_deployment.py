@@ -1,7 +1,7 @@
 """Both stages, deployed for real to the local AWS.
 
-A deployment takes long, so the tests share one: they run in the order in which they stand, here and then in
-`test_redeployment.py`, whose last test takes it away.
+A deployment takes long, so that all tests of this folder share one. Each has a room of its own in it, and restores what
+it changes; only `test_redeployment.py`, the last file, changes it for good.
 """
 
 from __future__ import annotations
@@ -11,22 +11,20 @@ import json
 import re
 import shutil
 import stat
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import websockets
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from slip_sockets import Close, ControlApiRefused, Open, Report, SlipSocketsPublisher, Text
+from slip_sockets import Close, ControlApiRefused, Open, Report, Text
 
 from ..docs.markdown import Page
 from ..stacks.test_stack import ADDRESSES
-from .backend import LobbyBackend
+from .backend import ChatBackend
 from .deployment import PRODUCTION, SECRET, STACKS, STAGING, Deployment
+from .patience import until
+from .room import Room, all_hear, open_room
 
 pytestmark = pytest.mark.e2e
 
@@ -52,17 +50,28 @@ def stack(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def publisher(deployment: Deployment, stack: str, secret: str = SECRET) -> SlipSocketsPublisher:
-    return SlipSocketsPublisher.from_outputs(deployment.project / "cdk-outputs.json", stack=stack, jwt_secret=secret)
+@pytest.fixture(scope="module")
+def refusals(deployment: Deployment, backend: ChatBackend) -> dict[str, ControlApiRefused]:
+    """In each stage a socket lives, and one publish is refused: the refusals, by stack."""
+
+    async def live(stack: str) -> ControlApiRefused:
+        async with open_room(deployment, backend) as room:
+            ada = await room.join("ada", stack=stack)
+            await ada.send("hello")
+            await ada.hear("ada: hello")
+            await room.publish("from anywhere", stack=stack)
+            await ada.hear("from anywhere")
+            with (
+                deployment.publisher(stack, "a-wrong-secret-of-more-than-32-bytes") as forger,
+                pytest.raises(ControlApiRefused) as refusal,
+            ):
+                forger.publish_text(room.name, "x")
+        return refusal.value
+
+    return {stack: asyncio.run(live(stack)) for stack in STACKS}
 
 
-def socket(deployment: Deployment, stack: str, query: str = "", **options: Any) -> ClientConnection:
-    url = deployment.outputs[stack]["websocketUrl"] + query
-    client: ClientConnection = connect(url, open_timeout=60, proxy=None, **options)
-    return client
-
-
-def test_the_outputs_file_has_the_originals_shape(deployment: Deployment, backend: LobbyBackend) -> None:
+def test_the_outputs_file_has_the_originals_shape(deployment: Deployment, backend: ChatBackend) -> None:
     assert deployment.outputs.keys() == set(STACKS)
     for outputs in deployment.outputs.values():
         assert outputs.keys() == {"controlApi", "targetUrl", "websocketUrl", "region"}
@@ -93,114 +102,110 @@ def test_a_plan_of_a_synth_in_another_folder_is_empty_too(deployment: Deployment
         assert "No changes." in planned
 
 
-def test_a_socket_lives_from_open_to_close(deployment: Deployment, stack: str, backend: LobbyBackend) -> None:
-    with socket(deployment, stack, "?user=ada", subprotocols=[Subprotocol("v1")]) as ada:
-        assert ada.subprotocol == "v1"
-        opened, metadata = backend.next_told(Open)
-        assert isinstance(metadata, dict)
-        assert (metadata["query"], metadata["ip"]) == ({"user": ["ada"]}, "127.0.0.1")
-        assert ada.recv(60) == "welcome"
-        with socket(deployment, stack, "?user=bob") as bob:
-            assert bob.recv(60) == "welcome"
-            ada.send("hello é😀")
-            assert ada.recv(60) == bob.recv(60) == "ada: hello é😀"
-            assert backend.next_told(Text) == (Text(opened.connection_id, "hello é😀"), {"user": "ada"})
-            report = publisher(deployment, stack).publish_text("lobby", "from anywhere")
-            assert report == Report(matched=2, sent=2, gone=0, queued=0)
-            assert ada.recv(60) == bob.recv(60) == "from anywhere"
-            bob.send("leave")
-            with pytest.raises(ConnectionClosed) as closed:
-                bob.recv(60)
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 1000
-        assert ada.recv(60) == "bob left"
-    close, metadata = backend.next_told(Close)
-    while close.connection_id != opened.connection_id:
-        close, metadata = backend.next_told(Close)
+async def test_a_socket_lives_from_open_to_close(room: Room, stack: str) -> None:
+    ada = await room.join("ada", stack=stack, subprotocols=[Subprotocol("v1")])
+    assert ada.socket.subprotocol == "v1"
+    opened, metadata = await room.received(Open, room.connection_id("ada"))
+    assert metadata["query"] == {"room": [room.name], "user": ["ada"]}
+    assert metadata["ip"] == "127.0.0.1"
+    bob = await room.join("bob", stack=stack)
+    await ada.send("hello é😀")
+    await all_hear([ada, bob], "ada: hello é😀")
+    assert await room.received(Text, opened.connection_id) == (
+        Text(opened.connection_id, "hello é😀"),
+        room.chat.metadata("ada"),
+    )
+    assert await room.publish("from anywhere", stack=stack) == Report(matched=2, sent=2, gone=0, queued=0)
+    await all_hear([ada, bob], "from anywhere")
+    await bob.send("leave")
+    assert await bob.closed() == 1000
+    await ada.hear("bob left")
+    assert bob.received == ["ada: hello é😀", "from anywhere"]
+    assert ada.received == [*bob.received, "bob left"]
+    await ada.socket.close()
+    close, metadata = await room.received(Close, opened.connection_id)
     assert close == Close(opened.connection_id, 1000, "")
-    assert metadata == {"user": "ada"}
-    assert deployment.rows(stack) == []
+    assert metadata == room.chat.metadata("ada")
+    assert room.rows(stack) == []
 
 
-def test_a_publish_reaches_everybody_of_one_stage_alone(deployment: Deployment) -> None:
-    async def listen() -> None:
-        async def join(stack: str) -> websockets.ClientConnection:
-            url = deployment.outputs[stack]["websocketUrl"]
-            client = await websockets.connect(url, open_timeout=60, proxy=None)
-            assert await client.recv() == "welcome"
-            return client
-
-        async with asyncio.timeout(120):
-            clients = await asyncio.gather(*(join(PRODUCTION) for _ in range(20)))
-            stranger = await join(STAGING)
-            report = await asyncio.to_thread(publisher(deployment, PRODUCTION).publish_text, "lobby", "to all")
-            assert report == Report(20, 20, 0, 0)
-            assert [await client.recv() for client in clients] == ["to all"] * 20
-            assert await asyncio.to_thread(publisher(deployment, STAGING).publish_text, "lobby", "x") == Report(
-                1, 1, 0, 0
-            )
-            assert await stranger.recv() == "x"
-            await asyncio.gather(*(client.close() for client in (*clients, stranger)))
-
-    asyncio.run(listen())
+async def test_a_publish_reaches_all_subscribers_of_one_stage_alone(room: Room) -> None:
+    clients = await room.join_many(20)
+    stranger = await room.join(stack=STAGING)
+    assert await room.publish("to all") == Report(20, 20, 0, 0)
+    await all_hear(clients, "to all")
+    assert await room.publish("x", stack=STAGING) == Report(1, 1, 0, 0)
+    await stranger.hear("x")
+    assert [client.received for client in clients] == [["to all"]] * 20
+    assert stranger.received == ["x"]
 
 
-def test_a_call_without_a_valid_token_is_refused(deployment: Deployment, stack: str) -> None:
-    with pytest.raises(ControlApiRefused) as refusal:
-        publisher(deployment, stack, "a-wrong-secret-of-more-than-32-bytes").publish_text("lobby", "x")
-    assert (refusal.value.status, refusal.value.body) == (403, "Invalid token")
-
-
-def lines_of(deployment: Deployment, function: str) -> list[dict[str, Any]]:
-    """Return what a function has logged so far; the local AWS writes it a little later."""
-    found = deployment.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{function}")["events"]
-    return [json.loads(event["message"]) for event in found]
+def test_a_call_without_a_valid_token_is_refused(refusals: dict[str, ControlApiRefused], stack: str) -> None:
+    assert (refusals[stack].status, refusals[stack].body) == (403, "Invalid token")
 
 
 def is_of_an_event(line: dict[str, Any]) -> bool:
     return "durationMs" in line
 
 
-def test_the_log_says_what_happened_and_to_whom(deployment: Deployment, stack: str) -> None:
+@pytest.mark.usefixtures("refusals")
+async def test_the_log_says_what_happened_and_to_which_connection(deployment: Deployment, stack: str) -> None:
     expected = {"websocket": {"OPEN", "TEXT", "CLOSE"}, "control": {"CONTROL"}, "deliver": {"DEFERRED"}}
+
+    def events_of(function: str) -> list[dict[str, Any]]:
+        return [line for line in deployment.log_lines(f"{stack}-{function}") if is_of_an_event(line)]
+
     for function, event_types in expected.items():
-        told: list[dict[str, Any]] = []
-        give_up_at = time.monotonic() + 60
-        while {line["eventType"] for line in told} != event_types and time.monotonic() < give_up_at:
-            told = [line for line in lines_of(deployment, f"{stack}-{function}") if is_of_an_event(line)]
-        assert {line["eventType"] for line in told} == event_types
-        assert {line["stack"] for line in told} == {stack}
-        assert all(line["requestId"] and line["durationMs"] >= 0 for line in told)
-        assert all(("connectionId" in line) == (function == "websocket") for line in told)
+        await until(lambda: {line["eventType"] for line in events_of(function)} >= event_types)  # noqa: B023
+        lines = events_of(function)
+        assert {line["eventType"] for line in lines} == event_types
+        assert {line["stack"] for line in lines} == {stack}
+        assert all(line["requestId"] and line["durationMs"] >= 0 for line in lines)
+        assert all(("connectionId" in line) == (function == "websocket") for line in lines)
         # One line for each event.
-        assert len({line["requestId"] for line in told}) == len(told)
+        assert len({line["requestId"] for line in lines}) == len(lines)
 
 
-def test_a_refusal_is_logged_beside_its_event(deployment: Deployment, stack: str) -> None:
-    lines = lines_of(deployment, f"{stack}-control")
-    (refusal,) = (line for line in lines if "refused with 403" in line.get("message", ""))
+@pytest.mark.usefixtures("refusals")
+async def test_a_refusal_is_logged_beside_its_event(deployment: Deployment, stack: str) -> None:
+    def refusals_in_log() -> list[dict[str, Any]]:
+        return [line for line in lines() if "refused with 403" in line.get("message", "")]
+
+    def lines() -> list[dict[str, Any]]:
+        return deployment.log_lines(f"{stack}-control")
+
+    await until(lambda: refusals_in_log() != [])
+    (refusal,) = refusals_in_log()
     assert (refusal["level"], refusal["eventType"]) == ("WARNING", "CONTROL")
-    (event,) = (line for line in lines if is_of_an_event(line) and line["requestId"] == refusal["requestId"])
+
+    def events() -> list[dict[str, Any]]:
+        return [line for line in lines() if is_of_an_event(line) and line["requestId"] == refusal["requestId"]]
+
+    await until(lambda: events() != [])
+    (event,) = events()
     assert event["Failures"] == 1
 
 
-def test_the_fields_in_operations_queries_are_logged(deployment: Deployment) -> None:
-    """After the tests that cause lines of each kind."""
-    logged = {
-        name
-        for stack in STACKS
-        for function in ("websocket", "control", "deliver")
-        for line in lines_of(deployment, f"{stack}-{function}")
-        for name in line
-    }
+@pytest.mark.usefixtures("refusals")
+async def test_the_fields_in_operations_queries_are_logged(deployment: Deployment) -> None:
+    def logged() -> set[str]:
+        return {
+            name
+            for stack in STACKS
+            for function in ("websocket", "control", "deliver")
+            for line in deployment.log_lines(f"{stack}-{function}")
+            for name in line
+        }
+
     queries = [block.text for block in Page("docs/operations.md").blocks if block.language == "text"]
     named = {name for query in queries for name in re.findall(r"@?[A-Za-z_]+", re.sub(r'"[^"]*"', "", query))}
     results = {name for query in queries for name in re.findall(r" as (\w+)", query)}
     assert len(queries) == 5
-    assert named - WORDS_OF_INSIGHTS - results - {"as", "h", "@timestamp"} - logged == set()
+    fields = named - WORDS_OF_INSIGHTS - results - {"as", "h", "@timestamp"}
+    await until(lambda: fields <= logged())
 
 
-def test_who_is_paged_finds_alarms_and_a_dashboard(deployment: Deployment, stack: str) -> None:
+def test_an_operator_finds_alarms_and_a_dashboard(deployment: Deployment, stack: str) -> None:
     (topic,) = (
         subscription["TopicArn"]
         for subscription in deployment.client("sns").list_subscriptions()["Subscriptions"]
@@ -217,8 +222,9 @@ def test_who_is_paged_finds_alarms_and_a_dashboard(deployment: Deployment, stack
     assert sorted(statement["Condition"]["ArnEquals"]["aws:SourceArn"]) == sorted(*shown)
 
 
+@pytest.mark.usefixtures("refusals")
 def test_no_function_was_denied_anything(deployment: Deployment) -> None:
-    judgements = deployment.aws.judgements()
+    judgements = deployment.aws.access_decisions()
     assert {judgement.action for judgement in judgements} >= {
         "dynamodb:PutItem",
         "dynamodb:Query",

@@ -1,79 +1,115 @@
-"""Each role comes to do all that it may. `test_redeployment.py` holds the whole of the suite against the policies.
-On `test_deployment.py`'s deployment."""
+"""Each function comes to use all that its role allows: what it did is held against its policy. `tests/stacks` holds
+that both stages' policies are alike."""
 
 from __future__ import annotations
 
-import time
-import uuid
+import asyncio
 
 import pytest
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection
 
-from slip_sockets import Report
-from slip_sockets.gateway.ports import ROW_TTL_S
+from local_aws.api_request import ApiRequest
+from local_aws.permissions import matches
+from slip_sockets import Close, ControlApiUnavailable, Report
 
-from .deployment import PRODUCTION, Deployment
-from .test_deployment import publisher, socket
+from .deployment import INLINE_LIMIT, PRODUCTION, Deployment
+from .faults import FailingService, Faults
+from .patience import until
+from .queues import deferred
+from .room import Room
 
 pytestmark = pytest.mark.e2e
 
 
-def haunt(deployment: Deployment) -> None:
-    """Have a connection subscribe to `ghosts` that left long ago, unnoticed."""
-    whose = f"{uuid.uuid4().hex[:15]}="
-    long_ago = time.time() - 600
-    ttl = {"ttl": {"N": str(int(long_ago + ROW_TTL_S))}}
-    own = {"metadata": {"S": "null"}, "connectedAt": {"N": str(int(long_ago * 1000))}}
-    for channel, more in ((f"$connection:{whose}", own), ("ghosts", {})):
-        deployment.client("dynamodb").put_item(
-            TableName=f"{PRODUCTION}-Connections",
-            Item={"connectionId": {"S": whose}, "channel": {"S": channel}} | ttl | more,
-        )
+def unused(deployment: Deployment, function: str) -> list[tuple[str, str]]:
+    """Return actions and resources that a function's role allows, and that it has not used since the deploy."""
+    role = f"{PRODUCTION}-{function}"
+    policy = deployment.client("iam").get_role_policy(RoleName=role, PolicyName="function")["PolicyDocument"]
+    used = [asked for asked in deployment.aws.access_decisions() if f":assumed-role/{role}/" in asked.principal]
+    return [
+        (action, resource)
+        for statement in policy["Statement"]
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+        if not any(asked.action == action and matches(resource, asked.resource) for asked in used)
+    ]
 
 
-def ghosts(deployment: Deployment) -> list[str]:
-    return [row["connectionId"]["S"] for row in deployment.rows(PRODUCTION) if row["channel"]["S"] == "ghosts"]
+def index_fault(request: ApiRequest) -> tuple[int, str] | None:
+    """An ApiFault: a publish cannot find its subscribers, and releases the message id that it has claimed."""
+    return (500, "InternalServerError") if "IndexName" in request.parameters else None
 
 
-def read_until_closed(client: ClientConnection) -> list[str]:
-    """Return what a socket hears; that others left it passes over, among them those of an earlier test."""
-    texts = []
-    while True:
-        try:
-            texts.append(str(client.recv(60)))
-        except ConnectionClosed:
-            return [text for text in texts if not text.endswith(" left")]
+def has_released_an_id(deployment: Deployment, function: str) -> bool:
+    return not any(
+        action == "dynamodb:DeleteItem" and resource.endswith("-Channels")
+        for action, resource in unused(deployment, function)
+    )
 
 
-def test_a_frame_may_bring_about_everything(deployment: Deployment) -> None:
-    haunt(deployment)
-    with socket(deployment, PRODUCTION) as client:
-        client.send("everything")
-        assert set(read_until_closed(client)) <= {"welcome"}
-    assert ghosts(deployment) == []
+async def test_the_websocket_function_uses_all_that_it_may(deployment: Deployment, room: Room, faults: Faults) -> None:
+    with room.ghosts(room.chat.ghosts_channel):
+        client = await room.join()
+        await client.send("everything")
+        assert await client.closed() == 1000
+        assert client.received == []
+        assert room.subscribers(room.chat.ghosts_channel) == []
+
+    client = await room.join()
+    faults.api(index_fault)
+    await client.send("everything")
+    await until(lambda: has_released_an_id(deployment, "websocket"))
+    faults.clear()
+    assert await client.closed() == 1000
+    assert unused(deployment, "websocket") == []
 
 
-def test_a_connect_may_bring_about_everything_by_the_queue(deployment: Deployment) -> None:
-    haunt(deployment)
-    with socket(deployment, PRODUCTION, "?everything=") as client:
-        assert read_until_closed(client) == ["welcome"]
-    assert ghosts(deployment) == []
+async def test_the_control_function_uses_all_that_it_may(deployment: Deployment, room: Room, faults: Faults) -> None:
+    client = await room.join("ada")
+    ada, publisher = room.connection_id("ada"), room.publisher()
+    many = f"{room.name}-many"
+
+    def call() -> None:
+        publisher.poll_for_connection(ada, timeout_ms=1000)
+        publisher.subscribe(ada, f"{room.name}-elsewhere")
+        publisher.unsubscribe(ada, f"{room.name}-elsewhere")
+        publisher.set_metadata(ada, room.chat.metadata("nobody"))
+        publisher.send_text(ada, "to you")
+        assert publisher.publish_text(room.chat.ghosts_channel, "boo") == Report(matched=1, sent=0, gone=1, queued=0)
+        assert publisher.publish_text(many, "boo") == Report(INLINE_LIMIT + 1, 0, 0, INLINE_LIMIT + 1)
+        publisher.close(ada)
+
+    with room.ghosts(room.chat.ghosts_channel), room.ghosts(many, count=INLINE_LIMIT + 1):
+        await asyncio.to_thread(call)
+        assert await client.closed() == 1000
+        assert client.received == ["to you"]
+        assert room.subscribers(room.chat.ghosts_channel) == []
+        await until(lambda: room.subscribers(many) == [])
+
+    faults.api(index_fault)
+    with pytest.raises(ControlApiUnavailable):
+        await room.publish("nobody hears this")
+    assert unused(deployment, "control") == []
 
 
-def test_a_call_may_bring_about_everything(deployment: Deployment) -> None:
-    haunt(deployment)
-    with publisher(deployment, PRODUCTION) as sockets, socket(deployment, PRODUCTION, "?user=the-one") as client:
-        while client.recv(60) != "welcome":
-            pass
-        rows = deployment.rows(PRODUCTION)
-        (whose,) = {row["connectionId"]["S"] for row in rows if "the-one" in row.get("metadata", {}).get("S", "")}
-        sockets.poll_for_connection(whose, timeout_ms=1000)
-        sockets.subscribe(whose, "elsewhere")
-        sockets.unsubscribe(whose, "elsewhere")
-        sockets.set_metadata(whose, {"user": "nobody"})
-        sockets.send_text(whose, "to you")
-        assert sockets.publish_text("ghosts", "boo") == Report(matched=1, sent=0, gone=1, queued=0)
-        sockets.close(whose)
-        assert read_until_closed(client) == ["to you"]
-    assert ghosts(deployment) == []
+async def test_the_deliver_function_uses_all_that_it_may(deployment: Deployment, room: Room, faults: Faults) -> None:
+    with room.ghosts(room.chat.ghosts_channel):
+        client = await room.join(query="&everything=")
+        assert await client.closed() == 1000
+        assert client.received == []
+        assert room.subscribers(room.chat.ghosts_channel) == []
+
+    faults.api(index_fault)
+    client = await room.join(query="&everything=")
+    await until(lambda: has_released_an_id(deployment, "deliver"))
+    faults.clear()
+    assert await client.closed() == 1000
+
+    client, queue = await room.join("ada"), deferred(deployment)
+    await until(lambda: queue.waiting == 0)
+    faults.api(FailingService("dynamodb", (500, "InternalServerError")))
+    await client.socket.close()
+    await until(lambda: queue.waiting == 1)  # of a CLOSE with its metadata still in the table
+    faults.clear()
+    _, metadata = await room.received(Close, room.connection_id("ada"))
+    assert metadata == room.chat.metadata("ada")
+    assert unused(deployment, "deliver") == []

@@ -1,170 +1,194 @@
-"""What changes in place, and what is left at the end. After `test_deployment.py`, on its deployment."""
+"""A stage is deployed anew while it is used; in the end all is destroyed. The last file of this folder.
+
+Each test deploys to staging the version that it begins with, unless an earlier test has left it so.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
-import threading
-import uuid
-from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from websockets.sync.client import ClientConnection, connect
 
-from local_aws.permissions import matches
 from slip_sockets import ControlApiRefused, ControlApiUnavailable, SlipSocketsPublisher
 
-from .backend import LobbyBackend
+from .backend import ChatBackend, open_chat
 from .deployment import PRODUCTION, ROOT, SECRET, STACKS, STAGING, Deployment
+from .patience import PATIENCE_S
+from .traffic import Traffic, connected
 
 pytestmark = pytest.mark.e2e
 
 NEW_SECRET = "another-e2e-secret-of-more-than-32-bytes"
+TAKEN = (f"{STAGING}-control", "dynamodb:Query")
+"""The role and the action that a test takes from it."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """What staging may be deployed as."""
+
+    jwt_secret: str
+    previous_secrets: str = ""
+    has_moved: bool = True
+    worker_starts: bool = True
+
+
+FIRST = Version(SECRET, has_moved=False)
+BOTH_SECRETS = Version(NEW_SECRET, previous_secrets=SECRET)
+BROKEN = Version(NEW_SECRET, worker_starts=False)
+MENDED = Version(NEW_SECRET)
+
+
+class Staging:
+    """The stage, and the backends before and after its move."""
+
+    def __init__(self, deployment: Deployment, first: ChatBackend, moved: ChatBackend) -> None:
+        self.first = first
+        self.moved = moved
+        self._deployment = deployment
+        self._version: Version | None = FIRST
+
+    def become(self, version: Version) -> None:
+        if self._version != version:
+            self.deploy(version)
+
+    def deploy(self, version: Version) -> None:
+        """By the make target's command. It keeps the other stage's entry, and leaves no file with the secret."""
+        self._version = None
+        deployment = self._deployment
+        deployment.target_url = (self.moved if version.has_moved else self.first).url
+        deployment.jwt_secret = version.jwt_secret
+        self._write_worker(starts=version.worker_starts)
+        command = ("python", "-m", "tools.stages", "deploy", "staging", "--auto-approve")
+        printed = deployment.run(*command, JWT_PREVIOUS_SECRETS=version.previous_secrets)
+        self._version = version
+        files = [path for path in deployment.project.rglob("*") if path.is_file() and path.suffix != ".py"]
+        assert deployment.project / f"terraform.{STAGING}.tfstate" in files
+        assert [path for path in files if NEW_SECRET.encode() in path.read_bytes()] == []
+        assert NEW_SECRET not in printed
+
+    def publisher(self, secret: str) -> SlipSocketsPublisher:
+        return self._deployment.publisher(STAGING, secret)
+
+    def traffic(self, secret: str) -> Traffic:
+        return Traffic(self.websocket_url, self.publisher(secret), self.first, self.moved)
+
+    @property
+    def websocket_url(self) -> str:
+        return self._deployment.outputs[STAGING]["websocketUrl"]
+
+    def invoke_worker(self) -> Any:
+        """Run the worker with no message."""
+        return self._deployment.client("lambda").invoke(FunctionName=f"{STAGING}-deliver", Payload=b'{"Records": []}')
+
+    def _write_worker(self, *, starts: bool) -> None:
+        worker = self._deployment.project / "functions" / "deliver.py"
+        shutil.copy2(ROOT / "functions" / "deliver.py", worker)
+        if starts:
+            return
+        worker.write_text(f'{worker.read_text()}\nraise RuntimeError("a defect")\n')
+        queue = self._deployment.project / "stacks" / "deferred_queue.py"
+        patient = "VISIBILITY_TIMEOUT_S = 2 * DELIVER_TIMEOUT_S"
+        source = (ROOT / "stacks" / "deferred_queue.py").read_text()
+        assert patient in source
+        queue.write_text(source.replace(patient, "VISIBILITY_TIMEOUT_S = 15"))  # less to wait for what it leaves
 
 
 @pytest.fixture(scope="module")
-def moved(deployment: Deployment, backend: LobbyBackend) -> Iterator[LobbyBackend]:
-    """Where staging's backend is from now on."""
-    with LobbyBackend(NEW_SECRET, [SECRET]) as other:
-        yield other
-        deployment.target_url, deployment.jwt_secret = backend.url, SECRET
+def staging(deployment: Deployment, backend: ChatBackend) -> Iterator[Staging]:
+    with ChatBackend(NEW_SECRET) as moved:
+        yield Staging(deployment, backend, moved)
 
 
-def deploy_staging(deployment: Deployment, previous_secrets: str = "") -> None:
-    """With the make target's command: it keeps the other stage's entry, and leaves no file that holds the secret."""
-    command = ("python", "-m", "tools.stages", "deploy", "staging", "--auto-approve")
-    printed = deployment.run(*command, JWT_PREVIOUS_SECRETS=previous_secrets)
-    files = [path for path in deployment.project.rglob("*") if path.is_file() and path.suffix != ".py"]
-    assert deployment.project / f"terraform.{STAGING}.tfstate" in files
-    assert [path for path in files if NEW_SECRET.encode() in path.read_bytes()] == []
-    assert NEW_SECRET not in printed
-
-
-def staging(deployment: Deployment, secret: str) -> SlipSocketsPublisher:
-    return SlipSocketsPublisher.from_outputs(deployment.project / "cdk-outputs.json", stack=STAGING, jwt_secret=secret)
-
-
-class Traffic:
-    """Goes on until the `with` ends: one socket that speaks, visitors that come, speak and leave, a publisher.
-
-    Each waits for what it asked for; whatever is refused, or does not come, is raised at the end.
-    """
-
-    def __init__(self, url: str, publisher: SlipSocketsPublisher) -> None:
-        self.done: Counter[str] = Counter()
-        self._url = url
-        self._publisher = publisher
-        self._stop = threading.Event()
-        self._threads = ThreadPoolExecutor(3, "traffic")
-
-    def __enter__(self) -> Traffic:
-        self._running = [self._threads.submit(self._repeat, act) for act in (self._visit, self._publish)]
-        self._running.append(self._threads.submit(self._stay))
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop.set()
-        self._threads.shutdown()
-        for running in self._running:
-            running.result()
-
-    def _repeat(self, act: Callable[[], None]) -> None:
-        while not self._stop.is_set():
-            act()
-            self.done[act.__name__] += 1
-
-    def _publish(self) -> None:
-        report = self._publisher.publish_text("lobby", "from outside")
-        assert report is not None
-        assert report.queued == 0
-
-    def _visit(self) -> None:
-        with self._connected() as client:
-            self._say(client)
-
-    def _stay(self) -> None:
-        with self._connected() as client:
-            self._repeat(lambda: self._say(client))
-
-    def _connected(self) -> ClientConnection:
-        return connect(self._url, open_timeout=60, proxy=None)
-
-    def _say(self, client: ClientConnection) -> None:
-        word = uuid.uuid4().hex
-        client.send(word)
-        while client.recv(60) != f"somebody: {word}":
-            pass
-
-
-def test_a_new_secret_and_a_new_target_refuse_nobody(
-    deployment: Deployment, backend: LobbyBackend, moved: LobbyBackend
+def test_a_new_secret_and_a_new_target_refuse_no_client(
+    deployment: Deployment, staging: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The steps of docs/security.md: the backends accept both secrets; then the deploy; then publishers change."""
-    backend.previous_secrets = [NEW_SECRET]
-    before, refused = deployment.outputs, backend.refused
-    deployment.target_url, deployment.jwt_secret = moved.url, NEW_SECRET
-    with Traffic(before[STAGING]["websocketUrl"], staging(deployment, SECRET)) as traffic:
-        deploy_staging(deployment, previous_secrets=SECRET)
+    staging.become(FIRST)
+    monkeypatch.setattr(staging.first, "previous_secrets", [NEW_SECRET])
+    monkeypatch.setattr(staging.moved, "previous_secrets", [SECRET])
+    before, refused, requests = deployment.outputs, staging.first.refused, staging.moved.requests
+    with staging.traffic(SECRET) as traffic:
+        staging.deploy(BOTH_SECRETS)
         # By now new functions sign. A publisher that changes meets one that knows both, and so does one that has not.
-        assert staging(deployment, NEW_SECRET).publish_text("lobby", "x") is not None
-    assert min(traffic.done["_visit"], traffic.done["_publish"], traffic.done["<lambda>"]) >= 3
-    assert moved.told.qsize() > 0
-    assert (backend.refused - refused, moved.refused) == (0, 0)
-    backend.previous_secrets = []
+        with staging.publisher(NEW_SECRET) as publisher:
+            assert publisher.publish_text("a-channel", "x") is not None
+    assert min(traffic.done[name] for name in ("visits", "texts", "publishes")) >= 3
+    assert staging.moved.requests > requests
+    assert (staging.first.refused - refused, staging.moved.refused) == (0, 0)
     after = deployment.outputs
-    assert after[STAGING] == before[STAGING] | {"targetUrl": moved.url}
+    assert after[STAGING] == before[STAGING] | {"targetUrl": staging.moved.url}
     assert after[PRODUCTION] == before[PRODUCTION]
 
 
-def test_the_old_secret_goes_and_a_broken_worker_comes(deployment: Deployment, moved: LobbyBackend) -> None:
+def test_the_old_secret_goes_and_a_broken_worker_comes(staging: Staging) -> None:
     """A deploy with a defect: the worker does not start. Sockets and publishers do not notice."""
-    moved.previous_secrets = []
-    queue = deployment.project / "stacks" / "deferred_queue.py"
-    patient = "VISIBILITY_TIMEOUT_S = 2 * DELIVER_TIMEOUT_S"
-    assert patient in queue.read_text()
-    queue.write_text(queue.read_text().replace(patient, "VISIBILITY_TIMEOUT_S = 15"))  # of what rests, less to wait for
-    worker = deployment.project / "functions" / "deliver.py"
-    worker.write_text(f'{worker.read_text()}\nraise RuntimeError("a defect")\n')
-    with Traffic(deployment.outputs[STAGING]["websocketUrl"], staging(deployment, NEW_SECRET)) as traffic:
-        deploy_staging(deployment)
-    assert min(traffic.done["_visit"], traffic.done["_publish"], traffic.done["<lambda>"]) >= 3
-    assert moved.refused == 0
-    with pytest.raises(ControlApiRefused):
-        staging(deployment, SECRET).publish_text("lobby", "x")
-    answer = invoke_worker(deployment)
-    assert "a defect" in answer["Payload"].read().decode()
+    staging.become(BOTH_SECRETS)
+    refused = staging.moved.refused
+    with staging.traffic(NEW_SECRET) as traffic:
+        staging.deploy(BROKEN)
+    assert min(traffic.done[name] for name in ("visits", "texts", "publishes")) >= 3
+    assert staging.moved.refused == refused
+    with staging.publisher(SECRET) as publisher, pytest.raises(ControlApiRefused):
+        publisher.publish_text("a-channel", "x")
+    assert "a defect" in staging.invoke_worker()["Payload"].read().decode()
 
 
-def test_a_function_is_denied_what_its_role_does_not_allow(deployment: Deployment) -> None:
-    """Until the next deploy, which mends the role."""
-    iam, role = deployment.client("iam"), f"{STAGING}-control"
+def test_rolling_back_does_what_the_broken_worker_left(staging: Staging) -> None:
+    staging.become(BROKEN)
+    with open_chat(staging.moved) as chat, connected(staging.websocket_url, chat) as client:
+        staging.deploy(MENDED)
+        assert "FunctionError" not in staging.invoke_worker()
+        assert client.recv(PATIENCE_S) == "welcome"
+
+
+def test_a_function_is_denied_what_its_role_does_not_allow(deployment: Deployment, staging: Staging) -> None:
+    staging.become(MENDED)
+    before = denied(deployment)
+    with (
+        taken_from(deployment, *TAKEN),
+        staging.publisher(NEW_SECRET) as publisher,
+        pytest.raises(ControlApiUnavailable) as refusal,
+    ):
+        publisher.publish_text("a-channel", "x")
+    assert "AccessDeniedException" in str(refusal.value.body)
+    assert denied(deployment) - before == {TAKEN}
+
+
+@contextmanager
+def taken_from(deployment: Deployment, role: str, action: str) -> Iterator[None]:
+    """For a while the role does not allow the action."""
+    iam = deployment.client("iam")
     (policy,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
     document = iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
-    for statement in document["Statement"]:
-        statement["Action"] = [action for action in statement["Action"] if action != "dynamodb:Query"] or "sts:Nothing"
-    iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
-    sockets = staging(deployment, NEW_SECRET)
-    with pytest.raises(ControlApiUnavailable) as refusal:
-        sockets.publish_text("lobby", "x")
-    assert "AccessDeniedException" in str(refusal.value.body)
-    denied = {judgement.action for judgement in deployment.aws.judgements() if not judgement.allowed}
-    assert denied == {"dynamodb:Query"}
+    statements = [
+        statement | {"Action": [allowed for allowed in statement["Action"] if allowed != action] or "sts:Nothing"}
+        for statement in document["Statement"]
+    ]
+    less = json.dumps(document | {"Statement": statements})
+    iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=less)
+    try:
+        yield
+    finally:
+        iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
 
 
-def test_rolling_back_does_what_the_broken_worker_left(deployment: Deployment, moved: LobbyBackend) -> None:
-    with connect(deployment.outputs[STAGING]["websocketUrl"], open_timeout=60, proxy=None) as client:
-        shutil.copy2(ROOT / "functions" / "deliver.py", deployment.project / "functions" / "deliver.py")
-        deploy_staging(deployment)
-        assert "FunctionError" not in invoke_worker(deployment)
-        assert client.recv(60) == "welcome"
+def denied(deployment: Deployment) -> set[tuple[str, str]]:
+    """Return each role with each action that it was denied."""
+    return {
+        (asked.principal.split("/")[1], asked.action)
+        for asked in deployment.aws.access_decisions()
+        if not asked.allowed
+    }
 
 
-def invoke_worker(deployment: Deployment) -> Any:
-    """Run the worker with no message."""
-    return deployment.client("lambda").invoke(FunctionName=f"{STAGING}-deliver", Payload=b'{"Records": []}')
+def test_no_function_was_denied_anything_else(deployment: Deployment) -> None:
+    assert denied(deployment) <= {TAKEN}
 
 
 def test_a_failed_deploy_leaves_the_outputs_file_whole(deployment: Deployment) -> None:
@@ -176,35 +200,21 @@ def test_a_failed_deploy_leaves_the_outputs_file_whole(deployment: Deployment) -
     assert (deployment.project / "cdk-outputs.json").read_bytes() == before
 
 
-def test_the_outputs_file_can_be_rebuilt_from_the_states(deployment: Deployment) -> None:
+def test_the_outputs_file_can_be_rebuilt_from_the_states(deployment: Deployment, staging: Staging) -> None:
+    staging.become(MENDED)
     outputs = deployment.project / "cdk-outputs.json"
-    before = deployment.outputs
-    outputs.write_text("{}")
-    assert "cdk-outputs.json: " in deployment.run("python", "-m", "tools.stages", "outputs")
-    assert deployment.outputs == before
-
-
-def test_the_roles_allow_what_was_used_and_nothing_else(deployment: Deployment) -> None:
-    """By the whole suite: where a part of it is run, this fails. `tests/stacks` holds that both stages' are alike."""
-    judgements = deployment.aws.judgements()
-    denied = {(asked.principal.split("/")[1], asked.action) for asked in judgements if not asked.allowed}
-    assert denied == {(f"{STAGING}-control", "dynamodb:Query")}  # which a test took from it
-    for function in ("websocket", "control", "deliver"):
-        role = f"{PRODUCTION}-{function}"
-        policy = deployment.client("iam").get_role_policy(RoleName=role, PolicyName="function")["PolicyDocument"]
-        used = [asked for asked in judgements if f":assumed-role/{role}/" in asked.principal]
-        unused = [
-            (action, resource)
-            for statement in policy["Statement"]
-            for action in statement["Action"]
-            for resource in statement["Resource"]
-            if not any(asked.action == action and matches(resource, asked.resource) for asked in used)
-        ]
-        assert unused == [], role
+    before, text = deployment.outputs, outputs.read_text()
+    try:
+        outputs.write_text("{}")
+        assert "cdk-outputs.json: " in deployment.run("python", "-m", "tools.stages", "outputs")
+        assert deployment.outputs == before
+    finally:
+        outputs.write_text(text)
 
 
 def test_destroy_leaves_nothing(deployment: Deployment) -> None:
-    deployment.client("dynamodb").update_table(TableName=f"{PRODUCTION}-Connections", DeletionProtectionEnabled=False)
+    for table in ("Connections", "Channels"):
+        deployment.client("dynamodb").update_table(TableName=f"{PRODUCTION}-{table}", DeletionProtectionEnabled=False)
     deployment.run("python", "-m", "tools.stages", "destroy", "staging", "--auto-approve")
     assert deployment.outputs.keys() == {PRODUCTION}
     deployment.cdktf("destroy", "--auto-approve")

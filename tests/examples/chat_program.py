@@ -26,7 +26,7 @@ class Ended:
 
 
 class ChatProgram:
-    """Starts the program in a process group of its own and reads what it says, up to where the page is."""
+    """Starts the program in a process group of its own, and reads its output up to the page's URL."""
 
     def __init__(self, outputs: Path, *, port: int = 0, backend_port: int = 0) -> None:
         self._outputs = outputs
@@ -42,8 +42,8 @@ class ChatProgram:
         assert self._process.stdout is not None
         self.page = ""
         for line in self._process.stdout:
-            if told := re.fullmatch(r"Open (http://127\.0\.0\.1:\d+/) in two tabs\n", line):
-                self.page = told[1]
+            if url := re.fullmatch(r"Open (http://127\.0\.0\.1:\d+/) in two tabs\n", line):
+                self.page = url[1]
                 break
 
     @property
@@ -57,11 +57,11 @@ class ChatProgram:
 
     @property
     def websocket_url(self) -> str:
-        return self._told("websocketUrl")
+        return self._output("websocketUrl")
 
     @property
     def control_api(self) -> str:
-        return self._told("controlApi")
+        return self._output("controlApi")
 
     def end(self, number: int = signal.SIGINT) -> Ended:
         """Signal the whole process group, as Ctrl-C in a terminal does, and wait."""
@@ -70,12 +70,12 @@ class ChatProgram:
         return self.wait()
 
     def wait(self) -> Ended:
-        """Also for everything that it started: the pipes end when the last process that has them does."""
+        """Wait also for all that the program started: a pipe ends with the last process that has it."""
         said, complained = self._process.communicate(timeout=PATIENCE_S)
         return Ended(self._process.returncode, said, complained)
 
-    def _told(self, output: str) -> str:
-        return str(json.loads(self._outputs.read_text())["slip-sockets"][output])
+    def _output(self, name: str) -> str:
+        return str(json.loads(self._outputs.read_text())["slip-sockets"][name])
 
 
 @contextlib.contextmanager

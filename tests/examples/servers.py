@@ -17,7 +17,7 @@ PATIENCE_S = 60
 async def running(
     arguments: Sequence[str], *, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[str]:
-    """Run `python ARGUMENTS` in `cwd` until the end of the block; yield the URL that it says it listens at."""
+    """Run `python ARGUMENTS` in `cwd` until the end of the block; yield the URL that it prints."""
     ours = ("FLASK_", "WERKZEUG_", "DJANGO_", "CONTROL_API", "JWT_SECRET")
     bare = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     process = await asyncio.create_subprocess_exec(
@@ -29,15 +29,15 @@ async def running(
         stderr=asyncio.subprocess.STDOUT,
     )
     assert process.stdout is not None
-    said = b""
+    printed = b""
     try:
         async with asyncio.timeout(PATIENCE_S):
-            while not (told := re.search(r"(?:unning on|development server at) (http://[^\s/]+)", said.decode())):
+            while not (url := re.search(r"(?:unning on|development server at) (http://[^\s/]+)", printed.decode())):
                 line = await process.stdout.readline()
-                said += line
-                assert line, f"{arguments} has ended: {said.decode()}"
+                printed += line
+                assert line, f"{arguments} has ended: {printed.decode()}"
         rest = asyncio.create_task(process.stdout.read())
-        yield told[1]
+        yield url[1]
         process.terminate()
         await rest
     finally:

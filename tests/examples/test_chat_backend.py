@@ -1,4 +1,4 @@
-"""The chat's backend behind a real development server: who hears what."""
+"""The chat's backend behind a real development server: which client receives what."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ async def url(server: DevServer, chat: Backend) -> AsyncIterator[str]:
     """The WebSocket URL of a chat that runs."""
     with chat.running():
         yield server.websocket_url
-        await server.edge.aclose(5)  # while the backend is there to hear who leaves
+        await server.edge.aclose(5)  # while the backend can still receive each CLOSE
 
 
-async def test_what_one_says_all_in_the_room_hear(url: str) -> None:
+async def test_a_text_reaches_all_in_the_room(url: str) -> None:
     async with visit(url, name="Ada", room="tea") as ada, visit(url, name="Grace", room="tea") as grace:
         await ada.say("Hello", message="m1")
 
@@ -79,7 +79,7 @@ async def test_what_one_says_all_in_the_room_hear(url: str) -> None:
             assert (said["id"], said["name"], said["text"], said["message"]) == (ada.id, "Ada", "Hello", "m1")
 
 
-async def test_a_frame_tells_the_time_in_milliseconds(url: str) -> None:
+async def test_a_message_has_the_time_in_milliseconds(url: str) -> None:
     async with visit(url, name="Ada") as ada:
         await ada.say("Hello")
         assert 1_700_000_000_000 < (await ada.hear("said"))["at"] < 10_000_000_000_000
@@ -93,7 +93,7 @@ async def test_another_room_hears_nothing(url: str) -> None:
         assert (await grace.next())["text"] == "About coffee"
 
 
-async def test_those_who_are_here_and_the_newcomer_learn_of_each_other(url: str) -> None:
+async def test_a_newcomer_and_a_visitor_learn_of_each_other(url: str) -> None:
     async with visit(url, name="Ada") as ada, visit(url, name="Grace") as grace:
         joined = await ada.hear("joined")
         assert (joined["id"], joined["name"]) == (grace.id, "Grace")
@@ -104,7 +104,7 @@ async def test_those_who_are_here_and_the_newcomer_learn_of_each_other(url: str)
         assert (here["type"], here["id"], here["name"]) == ("here", ada.id, "Ada")
 
 
-async def test_who_closes_the_tab_has_left(url: str) -> None:
+async def test_a_visitor_that_closes_the_tab_has_left(url: str) -> None:
     async with visit(url, name="Ada") as ada:
         async with visit(url, name="Grace") as grace:
             pass
@@ -112,13 +112,13 @@ async def test_who_closes_the_tab_has_left(url: str) -> None:
         assert (left["id"], left["name"]) == (grace.id, "Grace")
 
 
-async def test_who_crashes_has_left(url: str) -> None:
+async def test_a_visitor_that_crashes_has_left(url: str) -> None:
     async with visit(url, name="Ada") as ada, visit(url, name="Grace") as grace:
         grace.vanish()
         assert (await ada.hear("left"))["id"] == grace.id
 
 
-async def test_a_restarted_backend_has_forgotten_nobody(server: DevServer, chat: Backend) -> None:
+async def test_a_restarted_backend_has_lost_nobody(server: DevServer, chat: Backend) -> None:
     async with contextlib.AsyncExitStack() as visitors:
         with chat.running():
             ada = await visitors.enter_async_context(visit(server.websocket_url, name="Ada", room="tea"))
@@ -177,7 +177,7 @@ async def test_without_name_and_room_one_is_somebody_in_the_lobby(url: str) -> N
     ],
     ids=lambda frame: frame[:50] or "empty",
 )
-async def test_a_frame_that_is_none_of_ours_does_nothing(url: str, frame: str) -> None:
+async def test_a_text_that_is_not_of_the_page_does_nothing(url: str, frame: str) -> None:
     async with visit(url, name="Ada") as ada:
         for part in _fragments(frame):
             await ada.socket.send(part)

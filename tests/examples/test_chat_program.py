@@ -32,7 +32,7 @@ def is_free(url: str) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_it_runs_until_a_signal_then_tells_all_and_leaves_nothing(tmp_path: Path, number: int) -> None:
+async def test_it_runs_until_a_signal_then_closes_all_sockets_and_leaves_nothing(tmp_path: Path, number: int) -> None:
     with running_chat(tmp_path / "outputs.json") as chat:
         page = await asyncio.to_thread(requests.get, chat.page, timeout=PATIENCE_S)
         assert page.ok
@@ -43,7 +43,7 @@ async def test_it_runs_until_a_signal_then_tells_all_and_leaves_nothing(tmp_path
 
             ended = chat.end(number)
 
-            # Nothing on stderr: the backend was still there to be told of both who left.
+            # Nothing on stderr: the backend still received the CLOSE of both.
             assert (ended.status, ended.said, ended.complained) == (0, "", "")
             with pytest.raises(websockets.ConnectionClosed) as closed:
                 await ada.hear("never")
@@ -67,7 +67,7 @@ def test_a_port_in_use_ends_it_with_one_line(tmp_path: Path, variable: str) -> N
 
 
 @pytest.mark.parametrize("text", ["http", "-1", "65536", "٣"])
-def test_a_port_that_is_none_ends_it_with_one_line(tmp_path: Path, text: str) -> None:
+def test_an_invalid_port_ends_it_with_one_line(tmp_path: Path, text: str) -> None:
     ended = run(tmp_path, BACKEND_PORT=text)
     assert ended.returncode == 2
     assert ended.stderr == f"chat: BACKEND_PORT is {text!r}. Set it to a port, 0 to 65535; 0 takes a free one.\n"

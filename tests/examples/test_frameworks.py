@@ -98,16 +98,16 @@ async def test_the_example_has_rooms_and_announces_by_an_ordinary_request(framew
             async with websockets.connect(tea, proxy=None) as other, aiohttp.ClientSession() as http:
                 await one.send("milk?")
                 assert await one.recv() == await other.recv() == "milk?"
-                async with http.post(f"{url}/announce/tea", data="closing soon") as answer:
-                    assert await answer.json() == {"listeners": 2}
+                async with http.post(f"{url}/announce/tea", data="closing soon") as response:
+                    assert await response.json() == {"listeners": 2}
                 assert await one.recv() == await other.recv() == "closing soon"
             assert await one.recv() == "somebody left"
             await stranger.send("alone")
             assert await stranger.recv() == "alone"
         async with aiohttp.ClientSession() as http:
-            async with http.post(f"{url}/slip", data="not of the gateway") as answer:
-                assert answer.status == 403
-            async with http.get(f"{url}/slip") as answer:
-                assert answer.status == 405
+            async with http.post(f"{url}/slip", data="not of the gateway") as response:
+                assert response.status == 403
+            async with http.get(f"{url}/slip") as response:
+                assert response.status == 405
         checked = [result async for result in play(CheckSettings(f"{url}/slip", "change-me", slow_s=60))]
         assert {result.name: result.verdict for result in checked if result.verdict.level is not Level.RIGHT} == {}

@@ -31,7 +31,7 @@ async def server() -> AsyncIterator[DevServer]:
         yield server
 
 
-async def test_what_one_client_says_both_hear(server: DevServer) -> None:
+async def test_a_text_of_one_client_reaches_both(server: DevServer) -> None:
     async with (
         asyncio.timeout(20),
         websockets.connect(server.websocket_url, proxy=None) as one,
@@ -43,7 +43,7 @@ async def test_what_one_client_says_both_hear(server: DevServer) -> None:
         assert await one.recv() == await other.recv() == "Hello, one! ☕"
 
 
-async def test_the_readmes_publisher_prints_what_it_says(server: DevServer) -> None:
+async def test_the_readmes_publisher_prints_what_the_readme_shows(server: DevServer) -> None:
     (program,) = re.findall(r"```python\n((?:(?!```).)*cron job.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     promised = program.rpartition("  # ")[2]
     async with (

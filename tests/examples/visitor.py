@@ -13,7 +13,7 @@ import websockets
 
 PATIENCE_S = 20
 
-Frame = dict[str, Any]
+Message = dict[str, Any]
 
 
 class Visitor:
@@ -26,18 +26,18 @@ class Visitor:
     async def say(self, text: str, message: str = "m1") -> None:
         await self.send({"type": "say", "text": text, "message": message})
 
-    async def send(self, frame: object) -> None:
-        await self.socket.send(json.dumps(frame))
+    async def send(self, message: object) -> None:
+        await self.socket.send(json.dumps(message))
 
-    async def next(self) -> Frame:
+    async def next(self) -> Message:
         async with asyncio.timeout(PATIENCE_S):
             return dict(json.loads(await self.socket.recv()))
 
-    async def hear(self, kind: str) -> Frame:
-        """Return the next frame of type `kind`; others before it are passed over."""
-        while (frame := await self.next())["type"] != kind:
+    async def hear(self, kind: str) -> Message:
+        """Return the next message of type `kind`; skip others before it."""
+        while (message := await self.next())["type"] != kind:
             pass
-        return frame
+        return message
 
     def vanish(self) -> None:
         """Break the connection without a word, as a crash does."""

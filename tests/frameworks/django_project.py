@@ -1,4 +1,4 @@
-"""A Django project in this process: its settings, and the views that the tests ask."""
+"""A Django project in this process: its settings, and the views that the tests call."""
 
 from __future__ import annotations
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+from django.conf import settings
+from django.test import override_settings
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
 from flask import Flask
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from slip_sockets import Close, Connection, Open, PublishText, Subscribe, Text
-from slip_sockets.events import Accept
+from slip_sockets import Accept, Close, Connection, Open, PublishText, Subscribe, Text
 from slip_sockets.flask import SlipSockets as FlaskSlipSockets
 from slip_sockets.starlette import SlipSockets
 from slip_sockets.testing import (
@@ -21,7 +22,7 @@ from slip_sockets.testing import (
     Post,
     django_client,
     flask_client,
-    read_answer,
+    read_reply,
     signed_request,
     starlette_client,
 )
@@ -33,10 +34,10 @@ from .django_project import SECRET
 NOWHERE = "http://127.0.0.1:1/control"
 
 
-def of_flask(*, is_async: bool) -> Post:
+def of_flask(control_api: str | None, *, is_async: bool) -> Post:
     app = Flask(__name__)
     app.config.from_mapping(
-        SLIP_SOCKETS_CONTROL_API=NOWHERE, SLIP_SOCKETS_JWT_SECRET=SECRET, SLIP_SOCKETS_PREVIOUS_SECRETS=["previous"]
+        SLIP_SOCKETS_CONTROL_API=control_api, SLIP_SOCKETS_JWT_SECRET=SECRET, SLIP_SOCKETS_PREVIOUS_SECRETS=["previous"]
     )
     sockets = FlaskSlipSockets()
     sockets.init_app(app)
@@ -54,16 +55,17 @@ def of_flask(*, is_async: bool) -> Post:
     return flask_client(app.test_client(), "/async/tea" if is_async else "/sync/tea")
 
 
-def of_django(*, is_async: bool) -> Post:
+def of_django(control_api: str | None, *, is_async: bool) -> Post:
+    assert control_api == settings.SLIP_SOCKETS_CONTROL_API
     return django_client(django_project.client(), "/async/tea" if is_async else "/sync/tea")
 
 
-def slip_sockets() -> SlipSockets:
-    return SlipSockets(control_api=NOWHERE, jwt_secret=SECRET, previous_secrets=["previous"])
+def slip_sockets(control_api: str | None = None) -> SlipSockets:
+    return SlipSockets(control_api=control_api, jwt_secret=SECRET, previous_secrets=["previous"])
 
 
-def of_fastapi(*, is_async: bool) -> Post:
-    sockets = slip_sockets()
+def of_fastapi(control_api: str | None, *, is_async: bool) -> Post:
+    sockets = slip_sockets(control_api)
     app = FastAPI(lifespan=sockets.lifespan)
 
     @app.post("/sync/{room}")
@@ -83,11 +85,11 @@ def of_fastapi(*, is_async: bool) -> Post:
     return starlette_client(client, "/async/tea" if is_async else "/sync/tea")
 
 
-def of_starlette(*, is_async: bool) -> Post:
-    sockets = slip_sockets()
+def of_starlette(control_api: str | None, *, is_async: bool) -> Post:
+    sockets = slip_sockets(control_api)
 
     @sockets.handler
-    def slip(connection: "ForTypeCheckersAlone") -> None:  # type: ignore[name-defined] # noqa: F821, UP037
+    def slip(connection: "ForTypeCheckersOnly") -> None:  # type: ignore[name-defined] # noqa: F821, UP037
         act(connection, "tea")
 
     async def wrapped(connection: Connection) -> None:
@@ -107,16 +109,22 @@ def make(request: pytest.FixtureRequest) -> Callable[..., Post]:
     return made
 
 
+@pytest.fixture(params=[NOWHERE, None], ids=["control-api", "secret-alone"])
+def control_api(request: pytest.FixtureRequest) -> Iterator[str | None]:
+    with override_settings(SLIP_SOCKETS_CONTROL_API=request.param):
+        yield request.param
+
+
 @pytest.fixture(params=[False, True], ids=["sync", "async"])
-def post(request: pytest.FixtureRequest, make: Callable[..., Post]) -> Post:
-    return make(is_async=request.param)
+def post(request: pytest.FixtureRequest, make: Callable[..., Post], control_api: str | None) -> Post:
+    return make(control_api, is_async=request.param)
 
 
-def test_what_the_connection_recorded_is_answered(post: Post) -> None:
+def test_the_response_has_what_the_connection_recorded(post: Post) -> None:
     opened = signed_request(Open(CONNECTION_ID), jwt_secret=SECRET)
-    assert read_answer(*post(*opened)) == [Accept(CONNECTION_ID), Subscribe(CONNECTION_ID, "tea")]
-    said = signed_request(Text(CONNECTION_ID, "é\0☕"), jwt_secret="previous", metadata={"a": [1]})
-    assert read_answer(*post(*said)) == [PublishText("tea", "é\0☕")]
+    assert read_reply(*post(*opened)) == [Accept(CONNECTION_ID), Subscribe(CONNECTION_ID, "tea")]
+    sent = signed_request(Text(CONNECTION_ID, "é\0☕"), jwt_secret="previous", metadata={"a": [1]})
+    assert read_reply(*post(*sent)) == [PublishText("tea", "é\0☕")]
     assert post(*signed_request(Close(CONNECTION_ID), jwt_secret=SECRET)) == (200, b'{"events":[]}')
 
 
@@ -127,7 +135,7 @@ def test_what_the_connection_recorded_is_answered(post: Post) -> None:
         (SECRET, 1_000_000_000, "the token has expired"),
     ],
 )
-def test_a_bad_token_is_answered_with_403_and_told_in_the_log(
+def test_a_bad_token_gets_403_and_a_line_in_the_log(
     post: Post, secret: str, now: float | None, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     forged = signed_request(Open(CONNECTION_ID), jwt_secret=secret, now=now)
@@ -138,22 +146,22 @@ def test_a_bad_token_is_answered_with_403_and_told_in_the_log(
     assert record.getMessage() == f"a POST to the backend was refused with 403: {problem}"
 
 
-def test_no_token_is_answered_with_403(post: Post) -> None:
+def test_no_token_gets_403(post: Post) -> None:
     problem = b"the request has no header 'Authorization: Bearer <token>'\n"
     assert post({"Content-Type": "application/websocket-events"}, b"") == (403, problem)
 
 
-def test_a_bad_body_is_answered_with_400(post: Post) -> None:
+def test_a_bad_body_gets_400(post: Post) -> None:
     headers, _ = signed_request(Open(CONNECTION_ID), jwt_secret=SECRET)
     problem = b"events: the body needs an array, got int\n"
     assert post(headers, b'{"connectionId": "x", "metadata": null, "events": 1}') == (400, problem)
 
 
-def test_a_mistake_of_the_application_is_none_of_the_gateway(post: Post) -> None:
+def test_an_error_of_the_application_gets_500(post: Post) -> None:
     assert post(*signed_request(Text(CONNECTION_ID, "fail"), jwt_secret=SECRET)).status == 500
 
 
-def test_fastapi_documents_the_other_parameters_alone() -> None:
+def test_fastapi_documents_the_other_parameters_only() -> None:
     sockets, app = slip_sockets(), FastAPI()
 
     @app.post("/{room}")

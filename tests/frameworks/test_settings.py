@@ -1,4 +1,4 @@
-"""Where the adapters take their settings from, and what they say of wrong ones."""
+"""Where the adapters take their settings from, and the errors for wrong ones."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from django.test import override_settings
 from flask import Flask
 
 from slip_sockets import AsyncSlipSocketsPublisher, InvalidSettings, PublishText, SlipSocketsPublisher
-from slip_sockets.adapter import AdapterSettings
+from slip_sockets.client.adapter import AdapterSettings
 from slip_sockets.django import async_publisher, publisher
 from slip_sockets.flask import SlipSockets as FlaskSlipSockets
+from slip_sockets.protocol.tokens import secret_problem
 from slip_sockets.starlette import SlipSockets
 from slip_sockets.testing import record
 
+from ..conftest import KEY_OF_A_PAIR
 from . import django_project
 
+NO_CONTROL_API = (
+    "a publisher needs SLIP_SOCKETS_CONTROL_API. Set it in {} to the control API's URL, "
+    "or SLIP_SOCKETS_OUTPUTS to the path of cdk-outputs.json"
+)
 HERE = {"SLIP_SOCKETS_CONTROL_API": "http://127.0.0.1:8787/control", "SLIP_SOCKETS_JWT_SECRET": "change-me"}
 
 
@@ -37,8 +43,6 @@ def outputs(tmp_path: Path) -> Path:
             {},
             [
                 "SLIP_SOCKETS_JWT_SECRET is not set. Set it in app.config to the deployment's JWT_SECRET",
-                "SLIP_SOCKETS_CONTROL_API is not set. Set it in app.config to the control API's URL, "
-                "or SLIP_SOCKETS_OUTPUTS to the path of cdk-outputs.json",
             ],
         ),
         (
@@ -48,6 +52,13 @@ def outputs(tmp_path: Path) -> Path:
         (
             HERE | {"SLIP_SOCKETS_JWT_SECRET": b"change-me"},
             ["SLIP_SOCKETS_JWT_SECRET needs a string, got bytes. Set it in app.config"],
+        ),
+        (
+            HERE | {"SLIP_SOCKETS_JWT_SECRET": KEY_OF_A_PAIR, "SLIP_SOCKETS_PREVIOUS_SECRETS": ["x", KEY_OF_A_PAIR]},
+            [
+                f"SLIP_SOCKETS_JWT_SECRET {secret_problem(KEY_OF_A_PAIR)}",
+                f"SLIP_SOCKETS_PREVIOUS_SECRETS has a secret that {secret_problem(KEY_OF_A_PAIR)}",
+            ],
         ),
         (
             HERE | {"SLIP_SOCKETS_PREVIOUS_SECRETS": "previous"},
@@ -63,7 +74,7 @@ def test_wrong_settings_are_a_line_each(settings: Mapping[str, object], problems
 
 @pytest.mark.parametrize(("stack", "control_api"), [({}, "slip-sockets"), ({"SLIP_SOCKETS_STACK": "shop"}, "shop")])
 @pytest.mark.parametrize("kind", [str, Path])
-def test_the_outputs_file_stands_for_the_control_api(
+def test_the_outputs_file_takes_the_place_of_the_control_api(
     outputs: Path, stack: dict[str, Any], control_api: str, kind: type[Any]
 ) -> None:
     app = Flask(__name__)
@@ -75,10 +86,50 @@ def test_the_outputs_file_stands_for_the_control_api(
     assert found.publisher.control_api == f"https://{control_api}.example/"
 
 
-def test_an_application_of_flask_without_slip_sockets_is_told_so() -> None:
+def test_a_flask_application_without_slip_sockets_is_an_error() -> None:
     with Flask(__name__).app_context(), pytest.raises(RuntimeError) as refusal:
         _ = FlaskSlipSockets().publisher
     assert str(refusal.value) == "this application has no SLIP Sockets: call SlipSockets.init_app(app)"
+
+
+def test_flask_without_a_control_api_raises_at_the_first_publish() -> None:
+    app = Flask(__name__)
+    app.config["SLIP_SOCKETS_JWT_SECRET"] = "change-me"
+    sockets = FlaskSlipSockets(app)
+    with app.app_context(), pytest.raises(InvalidSettings) as refusal:
+        _ = sockets.publisher
+    assert str(refusal.value) == NO_CONTROL_API.format("app.config")
+
+
+def test_django_without_a_control_api_raises_at_the_first_publish() -> None:
+    with override_settings(SLIP_SOCKETS_CONTROL_API=None):
+        for make in (publisher, async_publisher):
+            with pytest.raises(InvalidSettings) as refusal:
+                make()
+            assert str(refusal.value) == NO_CONTROL_API.format("your Django settings")
+
+
+async def test_starlette_without_a_control_api_raises_at_the_first_publish() -> None:
+    sockets = SlipSockets(jwt_secret="change-me")
+    async with sockets.lifespan(None):
+        with pytest.raises(InvalidSettings) as refusal:
+            _ = sockets.publisher
+    assert str(refusal.value) == (
+        "a publisher needs control_api. "
+        "Give SlipSockets the control API's URL, or make it with SlipSockets.from_outputs"
+    )
+
+
+@pytest.mark.parametrize("control_api", [None, "http://127.0.0.1:8787/control"])
+def test_starlette_refuses_a_secret_that_is_not_a_good_one(control_api: str | None) -> None:
+    for parameters, problem in (
+        ({"jwt_secret": ""}, "jwt_secret is empty"),
+        ({"jwt_secret": "change-me", "previous_secrets": [""]}, "previous_secrets is empty"),
+    ):
+        with pytest.raises(ValueError, match=f"^{problem}$"):
+            SlipSockets(control_api=control_api, **parameters)
+    with pytest.raises(ValueError, match="control_api needs an http or https URL, got ''"):
+        SlipSockets(jwt_secret="change-me", control_api="")
 
 
 async def test_django_has_a_publisher_of_each_kind_and_follows_overridden_settings() -> None:

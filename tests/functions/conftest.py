@@ -1,4 +1,4 @@
-"""The three functions in this process: their environment is moto's AWS, a real backend and a stub management API."""
+"""The three functions in this process, over moto's AWS, a real backend and a stub of the management API."""
 
 from __future__ import annotations
 
@@ -8,24 +8,44 @@ import json
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slip_sockets.aws.watch import line_fields
+from slip_sockets.aws.lambda_function import Handler
+from slip_sockets.aws.log_fields import LogFields
 
 from ..aws.http_stub import HttpStub, stub
-from ..aws.moto_server import ENVIRONMENT, client, dynamodb, moto_url, queue_url, sqs, table_name
+from ..aws.moto_server import (
+    ENVIRONMENT,
+    boto3_client,
+    channels_table,
+    connections_table,
+    dynamodb,
+    moto_url,
+    queue_url,
+    sqs,
+)
+from ..aws.service_models import calls_are_as_modelled
 from ..scripted_backend import ScriptedBackend
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
     from types_boto3_sqs.client import SQSClient
 
-__all__ = ["dynamodb", "moto_url", "queue_url", "sqs", "stub", "table_name"]
+__all__ = [
+    "calls_are_as_modelled",
+    "channels_table",
+    "connections_table",
+    "dynamodb",
+    "moto_url",
+    "queue_url",
+    "sqs",
+    "stub",
+]
 
 STACK_NAME = "slip-sockets"
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
@@ -39,11 +59,11 @@ def event(name: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """The functions change what outlives them here: a logger, and the handlers, which are pytest's."""
+    """The functions change a logger, and the root logger's handlers, which are pytest's."""
     yield
     logging.getLogger("slip_sockets").setLevel(logging.NOTSET)
     for handler in logging.getLogger().handlers:
-        handler.removeFilter(line_fields)
+        handler.filters[:] = [each for each in handler.filters if not isinstance(each, LogFields)]
 
 
 @pytest.fixture
@@ -61,8 +81,33 @@ def backend() -> Iterator[ScriptedBackend]:
     loop.close()
 
 
+class Functions:
+    """The functions in this process. Each has a cold start: at `start`, or at its first event."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[str, Handler] = {}
+
+    def start(self, name: str) -> None:
+        sys.modules.pop(f"functions.{name}", None)
+        self._handlers[name] = importlib.import_module(f"functions.{name}").handler
+
+    def is_started(self, name: str) -> bool:
+        return name in self._handlers
+
+    def call(self, name: str, payload: Any, *, left_s: float = 30) -> Any:
+        """Run a function on an event, with `left_s` seconds until its timeout."""
+        if not self.is_started(name):
+            self.start(name)
+        return self._handlers[name](payload, Context(left_s))
+
+    def close(self) -> None:
+        for name, handler in self._handlers.items():
+            handler.close()
+            del sys.modules[f"functions.{name}"]
+
+
 class Context:
-    """What Lambda hands to a function beside the event."""
+    """What Lambda passes to a function beside the event."""
 
     aws_request_id = "c6af9ac6-7b61-11e6-9a41-93e8deadbeef"
 
@@ -75,25 +120,31 @@ class Context:
 
 @dataclass(frozen=True)
 class Deployment:
-    """`start` runs the function of that name on an event, with so many seconds left."""
+    """The functions, and everything that they call."""
 
-    start: Callable[[str, Any, float], Any]
+    functions: Functions
     backend: ScriptedBackend
     management: HttpStub
     dynamodb: DynamoDBClient
     sqs: SQSClient
-    table_name: str
+    connections_table: str
+    channels_table: str
     queue_url: str
 
     def call(self, name: str, payload: Any, *, left_s: float = 30) -> Any:
-        return self.start(name, payload, left_s)
+        return self.functions.call(name, payload, left_s=left_s)
 
     def channels(self) -> list[str]:
-        """The sort keys of all rows."""
-        return sorted(item["channel"]["S"] for item in self.dynamodb.scan(TableName=self.table_name)["Items"])
+        """The sort keys of all rows of Connections."""
+        return sorted(item["channel"]["S"] for item in self.dynamodb.scan(TableName=self.connections_table)["Items"])
+
+    def remembered(self) -> list[tuple[str, str]]:
+        """The keys of all rows of Channels."""
+        rows = self.dynamodb.scan(TableName=self.channels_table)["Items"]
+        return sorted((row["channel"]["S"], row["key"]["S"]) for row in rows)
 
     def sqs_event(self) -> Any:
-        """What Lambda would hand to `deliver` now."""
+        """The event with which Lambda would call `deliver` now."""
         received = self.sqs.receive_message(
             QueueUrl=self.queue_url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
         )
@@ -118,33 +169,26 @@ def deployment(
     moto_url: str,
     dynamodb: DynamoDBClient,
     sqs: SQSClient,
-    table_name: str,
+    connections_table: str,
+    channels_table: str,
     queue_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Deployment]:
     secrets = json.dumps([SECRET])
-    client("ssm", moto_url).put_parameter(Name=f"/{table_name}", Value=secrets, Type="SecureString")
+    boto3_client("ssm", moto_url).put_parameter(Name=f"/{connections_table}", Value=secrets, Type="SecureString")
     variables = {
         **ENVIRONMENT,
         "AWS_ENDPOINT_URL": moto_url,
         "TARGET_URL": backend.url,
-        "TABLE_NAME": table_name,
+        "CONNECTIONS_TABLE": connections_table,
+        "CHANNELS_TABLE": channels_table,
         "QUEUE_URL": queue_url,
         "MANAGEMENT_URL": f"{stub.url}/live",
-        "JWT_SECRET_PARAMETER": f"/{table_name}",
+        "JWT_SECRET_PARAMETER": f"/{connections_table}",
         "STACK_NAME": STACK_NAME,
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    modules: dict[str, Any] = {}
-
-    def start(name: str, payload: Any, left_s: float) -> Any:
-        if name not in modules:  # a cold start
-            sys.modules.pop(f"functions.{name}", None)
-            modules[name] = importlib.import_module(f"functions.{name}")
-        return modules[name].handler(payload, Context(left_s))
-
-    yield Deployment(start, backend, stub, dynamodb, sqs, table_name, queue_url)
-    for name, module in modules.items():
-        module.runner.close()
-        del sys.modules[f"functions.{name}"]
+    functions = Functions()
+    yield Deployment(functions, backend, stub, dynamodb, sqs, connections_table, channels_table, queue_url)
+    functions.close()

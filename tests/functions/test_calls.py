@@ -1,9 +1,7 @@
-"""What one event of each kind asks of AWS: calls, and DynamoDB's units. One more changes what everything costs."""
+"""The calls of AWS for one event of each kind, and DynamoDB's units: they are what everything costs."""
 
 from __future__ import annotations
 
-import importlib
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,24 +9,24 @@ from typing import Any
 
 import pytest
 
-from bench.fan_out.cloud import CREDENTIALS
-from bench.fan_out.lambda_calls import QUEUE_URL, sqs_event
-from bench.fan_out.programs import Stub
-from bench.fan_out.subscribers import connection_id
+from bench.stubs.cloud import CREDENTIALS
+from bench.stubs.connection_ids import connection_id
+from bench.stubs.lambda_calls import QUEUE_URL, sqs_event
+from bench.stubs.programs import Stub
 from slip_sockets.gateway.ports import SystemClock
 
 from ..aws.http_stub import HttpStub
-from ..aws.moto_server import client
+from ..aws.moto_server import boto3_client
 from ..scripted_backend import ScriptedBackend
-from .conftest import SECRET, Context, event
-from .test_functions import answers, control_event
+from .conftest import SECRET, Functions, event
+from .test_functions import control_event, replies
 
 INLINE_LIMIT = 3
 
 
 @dataclass(frozen=True)
 class Used:
-    """Calls of DynamoDB by operation, units (those of the index among the written ones), calls of the others."""
+    """Calls of DynamoDB by operation, its units (the written ones with those of the index), and calls of the others."""
 
     dynamodb: dict[str, int] = field(default_factory=dict)
     read_units: float = 0
@@ -39,7 +37,7 @@ class Used:
 
 
 class Account:
-    """The functions over stubs that count. `ME` is a connection that nobody has used before."""
+    """The functions over stubs that count. `me` is the id of a connection that no other test uses."""
 
     def __init__(self, dynamodb: Stub, sqs: Stub, management: HttpStub, backend: ScriptedBackend, number: int) -> None:
         self.me = connection_id(2**20, number)
@@ -48,27 +46,23 @@ class Account:
         self._dynamodb = dynamodb
         self._sqs = sqs
         self._management = management
-        self._modules: dict[str, Any] = {}
-
-    def start(self, name: str) -> None:
-        sys.modules.pop(f"functions.{name}", None)
-        self._modules[name] = importlib.import_module(f"functions.{name}")
+        self.functions = Functions()
 
     def call(self, name: str, payload: Any) -> Used:
         """Run a warm function on an event, and return what it used."""
-        if name not in self._modules:
-            self.start(name)
+        if not self.functions.is_started(name):
+            self.functions.start(name)
         self.reset()
-        answer = self._modules[name].handler(payload, Context(30))
-        assert answer.get("statusCode", 200) == 200, answer
-        assert answer.get("batchItemFailures", []) == [], answer
+        response = self.functions.call(name, payload)
+        assert response.get("statusCode", 200) == 200, response
+        assert response.get("batchItemFailures", []) == [], response
         return self.used()
 
     def reset(self) -> None:
         self._dynamodb.post("/reset")
         self._sqs.post("/reset")
         self._management.requests.clear()
-        self.backend.told.clear()
+        self.backend.posts.clear()
 
     def used(self) -> Used:
         """Return what was used since `reset`."""
@@ -79,7 +73,7 @@ class Account:
             sum(used["write_units"] + used["index_write_units"] for used in stats.values()),
             {name: calls for name, calls in self._sqs.get("/stats")["calls"].items() if name != "ReceiveMessage"},
             len(self._management.requests),
-            len(self.backend.told),
+            len(self.backend.posts),
         )
 
     def event(self, name: str) -> Any:
@@ -88,22 +82,22 @@ class Account:
         return payload
 
     def of(self, type_: str, **more: Any) -> dict[str, Any]:
-        """An event about ME."""
+        """An event about `me`."""
         return {"type": type_, "connectionId": self.me, **more}
 
     def subscribe(self, channel: str) -> dict[str, Any]:
         return self.of("SUBSCRIBE", channel=channel)
 
     def connect(self, *events: dict[str, Any]) -> Used:
-        self.backend.script = answers(OPEN=[self.of("ACCEPT"), *events])
+        self.backend.script = replies(OPEN=[self.of("ACCEPT"), *events])
         return self.call("websocket", self.event("websocket_connect"))
 
-    def frame(self, *events: dict[str, Any]) -> Used:
-        self.backend.script = answers(TEXT=list(events))
+    def text(self, *events: dict[str, Any]) -> Used:
+        self.backend.script = replies(TEXT=list(events))
         return self.call("websocket", self.event("websocket_message"))
 
     def disconnect(self) -> Used:
-        self.backend.script = answers()
+        self.backend.script = replies()
         return self.call("websocket", self.event("websocket_disconnect"))
 
     def publish(self, **more: str) -> Used:
@@ -117,15 +111,10 @@ class Account:
 
     def deliver(self) -> Used:
         """Handle the message that the queue holds."""
-        sqs = client("sqs", self._sqs.url)
+        sqs = boto3_client("sqs", self._sqs.url)
         (message,) = sqs.receive_message(QueueUrl=QUEUE_URL, WaitTimeSeconds=5)["Messages"]
         sqs.delete_message(QueueUrl=QUEUE_URL, ReceiptHandle=message["ReceiptHandle"])
         return self.call("deliver", sqs_event(message))
-
-    def close(self) -> None:
-        for name, module in self._modules.items():
-            module.runner.close()
-            del sys.modules[f"functions.{name}"]
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +139,8 @@ def account(
         "AWS_ENDPOINT_URL_SQS": sqs.url,
         "TARGET_URL": backend.url,
         "STACK_NAME": "slip-sockets",
-        "TABLE_NAME": "Connections",
+        "CONNECTIONS_TABLE": "Connections",
+        "CHANNELS_TABLE": "Channels",
         "QUEUE_URL": QUEUE_URL,
         "MANAGEMENT_URL": f"{stub.url}/live",
         "JWT_SECRET_PARAMETER": "/secret",
@@ -158,21 +148,21 @@ def account(
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    number = dynamodb.post("/fill", channel="nobody", subscribers=0)["filling"]
+    number = dynamodb.post("/fill", channel="empty", subscribers=0)["filling"]
     began_at = time.time()
-    # A row whose time changes within an event is a write of the index more: time stands still.
+    # Time stands still: a row with a new time of expiry would be one more write of the index.
     monkeypatch.setattr(SystemClock, "now", lambda _: began_at)
     made = Account(dynamodb, sqs, stub, backend, number)
     made.reset()
     yield made
-    made.close()
+    made.functions.close()
 
 
 # Connects
 
 
 def test_connect_is_one_write(account: Account) -> None:
-    """Of a row: a unit for it, and one for the index, as for each that is written or deleted."""
+    """Each row that is written or deleted is a unit, and one more for the index."""
     once = Used({"BatchWriteItem": 1}, write_units=2, backend=1)
     assert account.connect() == once
     account.disconnect()
@@ -197,37 +187,37 @@ def test_rows_are_written_and_deleted_by_25(account: Account, channels: int, cal
     assert account.disconnect() == Used({"Query": 1, "BatchWriteItem": calls}, 1, units, backend=1)
 
 
-# Frames
+# Texts
 
 
-def test_frame_is_a_read_and_its_answer_a_post(account: Account) -> None:
+def test_text_is_a_read_and_its_reply_a_post(account: Account) -> None:
     account.connect()
-    assert account.frame() == Used({"GetItem": 1}, read_units=1, backend=1)
-    assert account.frame(account.of("TEXT", data="hi")) == Used({"GetItem": 1}, 1, management=1, backend=1)
+    assert account.text() == Used({"GetItem": 1}, read_units=1, backend=1)
+    assert account.text(account.of("TEXT", data="hi")) == Used({"GetItem": 1}, 1, management=1, backend=1)
 
 
-def test_publish_of_a_frame_is_two_reads_more(account: Account) -> None:
-    """Whether something waits in the queue, and who listens."""
+def test_publish_in_the_reply_to_a_text_is_two_reads_more(account: Account) -> None:
+    """One of the channel's marks, and one of its subscribers."""
     account.connect(account.subscribe(account.channel))
     reads = {"GetItem": 1, "Query": 1, "Query channel-index": 1}
-    assert account.frame(account.publication()) == Used(reads, 2.5, management=1, backend=1)
+    assert account.text(account.publication()) == Used(reads, 2.5, management=1, backend=1)
 
 
-def test_what_a_frame_changes_is_one_write_for_each(account: Account) -> None:
-    """A subscription is a transaction, at twice the price: of someone who is leaving nothing must stay."""
+def test_each_change_in_the_reply_to_a_text_is_one_write(account: Account) -> None:
+    """A subscription is a transaction, at twice the price: a connection that is leaving must not gain a row."""
     account.connect()
-    assert account.frame(account.subscribe("lobby")) == Used({"GetItem": 1, "TransactWriteItems": 1}, 1, 5, backend=1)
-    assert account.frame(account.of("UNSUBSCRIBE", channel="lobby")) == Used(
+    assert account.text(account.subscribe("lobby")) == Used({"GetItem": 1, "TransactWriteItems": 1}, 1, 5, backend=1)
+    assert account.text(account.of("UNSUBSCRIBE", channel="lobby")) == Used(
         {"GetItem": 1, "DeleteItem": 1}, 1, 2, backend=1
     )
-    assert account.frame(account.of("SET_METADATA", metadata=1)) == Used(
+    assert account.text(account.of("SET_METADATA", metadata=1)) == Used(
         {"GetItem": 1, "UpdateItem": 1}, 1, 1, backend=1
     )
 
 
 def test_close_reads_and_deletes_the_subscriptions(account: Account) -> None:
     account.connect(account.subscribe("lobby"))
-    assert account.frame(account.of("CLOSE")) == Used(
+    assert account.text(account.of("CLOSE")) == Used(
         {"GetItem": 1, "Query": 1, "BatchWriteItem": 1}, 2, 2, management=1, backend=1
     )
 
@@ -240,21 +230,21 @@ def test_disconnect_is_a_query_and_a_write(account: Account) -> None:
     assert account.disconnect() == Used({"Query": 1, "BatchWriteItem": 1}, 1, 2, backend=1)
 
 
-# Publishes from anywhere
+# Publishes by the control API
 
 
 def test_publish_is_two_reads_and_with_an_id_two_writes(account: Account) -> None:
     account.connect(account.subscribe(account.channel))
     reads = {"Query": 1, "Query channel-index": 1}
     assert account.publish() == Used(reads, 1.5, management=1)
-    assert account.publish(id="1") == Used({**reads, "PutItem": 1, "UpdateItem": 1}, 1.5, 3, management=1)
+    assert account.publish(id="1") == Used({**reads, "PutItem": 1, "UpdateItem": 1}, 1.5, 2, management=1)
     assert account.publish(id="1") == Used({"PutItem": 1}, 0, 1)
 
 
 def test_publish_to_many_is_one_message_and_a_count(account: Account) -> None:
     account.fill(INLINE_LIMIT + 7)
     reads = {"Query": 1, "Query channel-index": 1, "Query channel-index COUNT": 1}
-    assert account.publish() == Used({**reads, "PutItem": 1}, 2, 2, {"SendMessageBatch": 1})
+    assert account.publish() == Used({**reads, "PutItem": 1}, 2, 1, {"SendMessageBatch": 1})
     assert account.deliver() == Used({"Query channel-index": 1, "PutItem": 1}, 0.5, 1, {"SendMessageBatch": 1})
 
 
@@ -267,7 +257,7 @@ def test_send_to_one_is_one_post(account: Account) -> None:
 
 
 @pytest.mark.parametrize("name", ["websocket", "control", "deliver"])
-def test_cold_start_asks_for_nothing_but_the_secret(account: Account, name: str) -> None:
-    """Which the stub has, and does not count."""
-    account.start(name)
+def test_cold_start_reads_only_the_secret(account: Account, name: str) -> None:
+    """The stub has it, and does not count that call."""
+    account.functions.start(name)
     assert account.used() == Used()

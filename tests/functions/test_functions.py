@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from slip_sockets.cost.patterns import EVENT_LOG_BYTES
-from slip_sockets.errors import InvalidSettings
-from slip_sockets.tokens import bearer_token, mint, verify
+from slip_sockets.aws.queue import MAX_RECEIVE_COUNT
+from slip_sockets.cost.usage import EVENT_LOG_BYTES
+from slip_sockets.protocol.errors import InvalidSettings
+from slip_sockets.protocol.tokens import bearer_token, mint, verify
 
 from ..aws.http_stub import Answer
-from ..scripted_backend import Events, Told
+from ..scripted_backend import Events, Post
 from .conftest import SECRET, STACK_NAME, Context, Deployment, event
 
 ME = "AAAA1234AAAA123="
@@ -22,9 +23,9 @@ ACCEPT = {"type": "ACCEPT", "connectionId": ME}
 POST_TO_ME = f"/live/@connections/{ME.replace('=', '%3D')}"
 
 
-def answers(**by_type: list[dict[str, Any]]) -> Any:
-    def script(told: Told) -> Events:
-        return by_type.get(told.event["type"], [])
+def replies(**by_type: list[dict[str, Any]]) -> Any:
+    def script(request: Post) -> Events:
+        return by_type.get(request.event["type"], [])
 
     return script
 
@@ -38,7 +39,7 @@ def control_event(*events: dict[str, Any], secret: str = SECRET) -> Any:
 
 
 def connect(deployment: Deployment, *events: dict[str, Any]) -> None:
-    deployment.backend.script = answers(OPEN=[ACCEPT, *events])
+    deployment.backend.script = replies(OPEN=[ACCEPT, *events])
     assert deployment.call("websocket", event("websocket_connect"))["statusCode"] == 200
 
 
@@ -46,30 +47,30 @@ def test_accepted_client_is_stored_with_its_subscriptions(deployment: Deployment
     connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
     assert deployment.channels() == [f"$connection:{ME}", "lobby"]
     assert deployment.sqs_event() == {"Records": []}
-    (told,) = deployment.backend.told
-    assert told.event == {"type": "OPEN", "connectionId": ME}
-    assert told.body["metadata"]["ip"] == "192.0.2.1"
-    assert told.body["metadata"]["query"] == {"room": ["3", "7"], "quiet": [""]}
-    assert told.headers["Content-Type"] == "application/websocket-events"
-    verify(bearer_token(told.headers["Authorization"]), "WebSocketEvent", [SECRET])
+    (request,) = deployment.backend.posts
+    assert request.event == {"type": "OPEN", "connectionId": ME}
+    assert request.body["metadata"]["ip"] == "192.0.2.1"
+    assert request.body["metadata"]["query"] == {"room": ["3", "7"], "quiet": [""]}
+    assert request.headers["Content-Type"] == "application/websocket-events"
+    verify(bearer_token(request.headers["Authorization"]), "WebSocketEvent", [SECRET])
 
 
 def test_chosen_subprotocol_is_returned(deployment: Deployment) -> None:
-    deployment.backend.script = answers(OPEN=[ACCEPT | {"subprotocol": "v1.chat"}])
-    answer = deployment.call("websocket", event("websocket_connect"))
-    assert answer == {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": "v1.chat"}, "body": ""}
+    deployment.backend.script = replies(OPEN=[ACCEPT | {"subprotocol": "v1.chat"}])
+    response = deployment.call("websocket", event("websocket_connect"))
+    assert response == {"statusCode": 200, "headers": {"Sec-WebSocket-Protocol": "v1.chat"}, "body": ""}
 
 
 @pytest.mark.parametrize(
     ("response", "status"), [(list, 400), (lambda: web.Response(status=503), 500)], ids=["no ACCEPT", "503"]
 )
-def test_refused_client_leaves_nothing_behind(deployment: Deployment, response: Any, status: int) -> None:
+def test_refused_client_leaves_no_rows(deployment: Deployment, response: Any, status: int) -> None:
     deployment.backend.script = lambda _: response()
     assert deployment.call("websocket", event("websocket_connect"))["statusCode"] == status
     assert deployment.channels() == []
 
 
-def test_what_needs_an_open_socket_waits_in_the_queue_and_is_delivered(deployment: Deployment) -> None:
+def test_text_in_the_reply_to_open_waits_in_the_queue_and_is_delivered(deployment: Deployment) -> None:
     text = {"type": "TEXT", "connectionId": ME, "data": "Zoë \x00\uffff"}
     connect(deployment, text, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
     assert deployment.channels() == [f"$connection:{ME}"]
@@ -83,9 +84,9 @@ def test_what_needs_an_open_socket_waits_in_the_queue_and_is_delivered(deploymen
     assert deployment.channels() == [f"$connection:{ME}", "lobby"]
 
 
-def test_frame_reaches_the_backend_and_its_answer_the_client(deployment: Deployment) -> None:
+def test_text_reaches_the_backend_and_its_reply_the_client(deployment: Deployment) -> None:
     connect(deployment, {"type": "SET_METADATA", "connectionId": ME, "metadata": {"name": "Zoë"}})
-    deployment.backend.script = answers(
+    deployment.backend.script = replies(
         TEXT=[
             {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"},
             {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "to all"},
@@ -93,23 +94,23 @@ def test_frame_reaches_the_backend_and_its_answer_the_client(deployment: Deploym
         ]
     )
     assert deployment.call("websocket", event("websocket_message"))["statusCode"] == 200
-    told = deployment.backend.told[-1]
-    assert told.event == {"type": "TEXT", "connectionId": ME, "data": "Zoë says hi 😀"}
-    assert told.body["metadata"] == {"name": "Zoë"}
+    request = deployment.backend.posts[-1]
+    assert request.event == {"type": "TEXT", "connectionId": ME, "data": "Zoë says hi 😀"}
+    assert request.body["metadata"] == {"name": "Zoë"}
     assert [request.body for request in deployment.management.requests] == [b"to all", b"to you"]
 
 
-def test_client_that_leaves_is_forgotten_and_the_backend_told(deployment: Deployment) -> None:
+def test_client_that_leaves_loses_its_rows_and_the_backend_has_a_close(deployment: Deployment) -> None:
     connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
     assert deployment.call("websocket", event("websocket_disconnect"))["statusCode"] == 200
     assert deployment.channels() == []
-    told = deployment.backend.told[-1]
+    request = deployment.backend.posts[-1]
     reason = "Client-side close frame status not set"
-    assert told.event == {"type": "CLOSE", "connectionId": ME, "code": 1005, "reason": reason}
-    assert told.body["metadata"]["ip"] == "192.0.2.1"
+    assert request.event == {"type": "CLOSE", "connectionId": ME, "code": 1005, "reason": reason}
+    assert request.body["metadata"]["ip"] == "192.0.2.1"
 
 
-def test_close_that_cannot_be_told_waits_in_the_queue_until_it_can(deployment: Deployment) -> None:
+def test_close_that_the_backend_does_not_take_waits_in_the_queue(deployment: Deployment) -> None:
     connect(deployment, {"type": "SET_METADATA", "connectionId": ME, "metadata": {"name": "Zoë"}})
     deployment.backend.script = lambda _: web.Response(status=503)
     assert deployment.call("websocket", event("websocket_disconnect"))["statusCode"] == 200
@@ -117,34 +118,34 @@ def test_close_that_cannot_be_told_waits_in_the_queue_until_it_can(deployment: D
     (record,) = payload["Records"]
     failures = {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
     assert deployment.call("deliver", payload) == failures
-    told_before = len(deployment.backend.told)
-    deployment.backend.script = answers()
+    calls_before = len(deployment.backend.posts)
+    deployment.backend.script = replies()
     assert deployment.call("deliver", payload) == {"batchItemFailures": []}
-    (told,) = deployment.backend.told[told_before:]
-    assert told.event["code"] == 1005
-    assert told.body["metadata"] == {"name": "Zoë"}
+    (request,) = deployment.backend.posts[calls_before:]
+    assert request.event["code"] == 1005
+    assert request.body["metadata"] == {"name": "Zoë"}
 
 
-def test_publish_reaches_subscribers_and_forgets_who_has_left(deployment: Deployment) -> None:
+def test_publish_reaches_subscribers_and_prunes_those_that_have_left(deployment: Deployment) -> None:
     connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
     publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "hi"}
-    answer = deployment.call("control", control_event(publish))
-    assert answer["statusCode"] == 200
-    assert json.loads(answer["body"])["events"] == [{"matched": 1, "sent": 1, "gone": 0, "queued": 0}]
+    response = deployment.call("control", control_event(publish))
+    assert response["statusCode"] == 200
+    assert json.loads(response["body"])["events"] == [{"matched": 1, "sent": 1, "gone": 0, "queued": 0}]
     (request,) = deployment.management.requests
     assert (request.method, request.path, request.body) == ("POST", POST_TO_ME, b"hi")
 
     # Older than the moment in which 410 means "not open yet".
     key = {"connectionId": {"S": ME}, "channel": {"S": f"$connection:{ME}"}}
     deployment.dynamodb.update_item(
-        TableName=deployment.table_name,
+        TableName=deployment.connections_table,
         Key=key,
         UpdateExpression="SET connectedAt = :then",
         ExpressionAttributeValues={":then": {"N": "1000"}},
     )
     deployment.management.script = lambda _: Answer(410, b'{"message": "gone"}', {"x-amzn-ErrorType": "GoneException"})
-    answer = deployment.call("control", control_event(publish))
-    assert json.loads(answer["body"])["events"] == [{"matched": 1, "sent": 0, "gone": 1, "queued": 0}]
+    response = deployment.call("control", control_event(publish))
+    assert json.loads(response["body"])["events"] == [{"matched": 1, "sent": 0, "gone": 1, "queued": 0}]
     assert deployment.channels() == [f"$connection:{ME}"]
 
 
@@ -156,15 +157,15 @@ def test_same_message_id_is_published_once(deployment: Deployment) -> None:
     assert len(deployment.management.requests) == 1
 
 
-def test_control_function_that_runs_out_of_time_says_what_it_did_not_do(deployment: Deployment) -> None:
+def test_control_function_that_runs_out_of_time_reports_the_first_event_not_done(deployment: Deployment) -> None:
     text = {"type": "TEXT", "connectionId": ME, "data": "hi"}
-    answer = deployment.call("control", control_event(text), left_s=1)
-    assert answer["statusCode"] == 503
-    assert json.loads(answer["body"])["error"] == "events[0]: TEXT failed: no time is left for it"
+    response = deployment.call("control", control_event(text), left_s=1)
+    assert response["statusCode"] == 503
+    assert json.loads(response["body"])["error"] == "events[0]: TEXT failed: no time is left for it"
     assert deployment.management.requests == []
 
 
-def test_delivery_that_fails_half_way_goes_on_with_what_is_left(deployment: Deployment) -> None:
+def test_delivery_that_fails_half_way_goes_on_with_what_remains(deployment: Deployment) -> None:
     texts = [{"type": "TEXT", "connectionId": ME, "data": data} for data in ("1", "2")]
     connect(deployment, *texts)
     payload = deployment.sqs_event()
@@ -172,7 +173,7 @@ def test_delivery_that_fails_half_way_goes_on_with_what_is_left(deployment: Depl
     deployment.management.script = lambda request: Answer() if request.body == b"1" else Answer(500)
     again = {"batchItemFailures": [{"itemIdentifier": record["messageId"]}]}
     assert deployment.call("deliver", payload) == again
-    assert f"$connection:$progress:{record['messageId']}" in deployment.channels()
+    assert deployment.remembered() == [(record["messageId"], "checkpoint")]
 
     deployment.management.script = lambda _: Answer()
     deployment.management.requests.clear()
@@ -183,49 +184,49 @@ def test_delivery_that_fails_half_way_goes_on_with_what_is_left(deployment: Depl
     assert [request.body for request in deployment.management.requests] == [b"2"]
 
 
-def told(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    """Return what the one line of the last event says, without times."""
+def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """Return the one line of the last event, without times."""
     (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert line.pop("durationMs") >= 0
     assert line.pop("BackendLatency", 0) >= 0
     return {name: value for name, value in line.items() if name not in ("_aws", "coldStart")}
 
 
-def test_each_event_is_told_in_one_line(
+def test_each_event_is_one_line_of_the_log(
     deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     everywhere = {"stack": STACK_NAME, "requestId": Context.aws_request_id}
     of_a_socket = everywhere | {"connectionId": ME}
     connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
-    assert told(capsys) == of_a_socket | {"eventType": "OPEN"}
+    assert logged(capsys) == of_a_socket | {"eventType": "OPEN"}
 
     publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "hi"}
-    deployment.backend.script = answers(TEXT=[publish, publish])
+    deployment.backend.script = replies(TEXT=[publish, publish])
     deployment.call("websocket", event("websocket_message"))
-    assert told(capsys) == of_a_socket | {"eventType": "TEXT", "Matched": [1, 1], "Sent": 2}
+    assert logged(capsys) == of_a_socket | {"eventType": "TEXT", "Matched": [1, 1], "Sent": 2}
 
     monkeypatch.setenv("INLINE_LIMIT", "0")
     assert deployment.call("control", control_event(publish))["statusCode"] == 200
-    assert told(capsys) == everywhere | {"eventType": "CONTROL", "Matched": 1, "Queued": 1}
+    assert logged(capsys) == everywhere | {"eventType": "CONTROL", "Matched": 1, "Queued": 1}
     deployment.call("deliver", deployment.sqs_event())
-    assert told(capsys) == everywhere | {"eventType": "DEFERRED"}
+    assert logged(capsys) == everywhere | {"eventType": "DEFERRED"}
     chunk = deployment.sqs_event()
     deployment.call("deliver", chunk, left_s=1)
-    assert told(capsys) == everywhere | {"eventType": "DEFERRED", "Failures": 1}
+    assert logged(capsys) == everywhere | {"eventType": "DEFERRED", "Failures": 1}
     deployment.call("deliver", chunk)
-    assert told(capsys) == everywhere | {"eventType": "DEFERRED", "Sent": 1}
+    assert logged(capsys) == everywhere | {"eventType": "DEFERRED", "Sent": 1}
 
     deployment.backend.script = lambda _: web.Response(status=503)
     deployment.call("websocket", event("websocket_disconnect"))
-    assert told(capsys) == of_a_socket | {"eventType": "CLOSE", "Failures": 1, "BackendFailures": 1}
+    assert logged(capsys) == of_a_socket | {"eventType": "CLOSE", "Failures": 1, "BackendFailures": 1}
 
 
-def test_the_line_for_an_event_is_as_long_as_its_cost_is_reckoned(
+def test_line_of_an_event_has_the_length_that_its_cost_is_estimated_by(
     deployment: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": "hi"}
     connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
-    deployment.backend.script = answers()
+    deployment.backend.script = replies()
     deployment.call("websocket", event("websocket_message"))
     deployment.call("websocket", event("websocket_message"))
     deployment.call("control", control_event(publish))
@@ -235,16 +236,25 @@ def test_the_line_for_an_event_is_as_long_as_its_cost_is_reckoned(
     assert EVENT_LOG_BYTES * 0.85 < sum(sizes) / len(sizes) < EVENT_LOG_BYTES
 
 
-def test_lines_of_the_log_say_whom_they_are_about(deployment: Deployment, caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_of_the_log_have_the_event_that_they_are_about(
+    deployment: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
     connect(deployment, {"type": "TEXT", "connectionId": ME, "data": "hi"})
-    deployment.call("deliver", deployment.sqs_event(), left_s=1)
+    payload = deployment.sqs_event()
+    (record,) = payload["Records"]
+    deployment.call("deliver", payload, left_s=1)
+    record["attributes"]["ApproximateReceiveCount"] = str(MAX_RECEIVE_COUNT)
+    deployment.call("deliver", payload, left_s=1)
+    record["body"] = "not JSON"
+    deployment.call("deliver", payload)
     deployment.call("control", event("control"))
     about = [
         (vars(line)["eventType"], vars(line)["connectionId"])
         for line in caplog.records
         if line.name.startswith("slip_sockets.")
     ]
-    assert about == [("DEFERRED", ME), ("CONTROL", None)]
+    tried, failed_for_good, cannot_be_read = [("DEFERRED", ME)], [("DEFERRED", ME)] * 2, [("DEFERRED", None)] * 2
+    assert about == [*tried, *failed_for_good, *cannot_be_read, ("CONTROL", None)]
 
 
 def test_call_without_the_secret_is_refused(deployment: Deployment) -> None:
@@ -253,20 +263,20 @@ def test_call_without_the_secret_is_refused(deployment: Deployment) -> None:
     assert deployment.call("control", control_event(publish, secret="another"))["statusCode"] == 403
 
 
-def test_table_that_is_away_is_told_and_not_raised(deployment: Deployment) -> None:
-    deployment.dynamodb.delete_table(TableName=deployment.table_name)
+def test_table_that_is_away_is_a_status_and_not_an_exception(deployment: Deployment) -> None:
+    deployment.dynamodb.delete_table(TableName=deployment.connections_table)
     subscribe = {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"}
-    answer = deployment.call("control", control_event(subscribe))
-    assert answer["statusCode"] == 503
-    assert json.loads(answer["body"])["index"] == 0
-    deployment.backend.script = answers(OPEN=[ACCEPT])
+    response = deployment.call("control", control_event(subscribe))
+    assert response["statusCode"] == 503
+    assert json.loads(response["body"])["index"] == 0
+    deployment.backend.script = replies(OPEN=[ACCEPT])
     assert deployment.call("websocket", event("websocket_connect"))["statusCode"] == 500
 
 
 @pytest.mark.parametrize("name", ["websocket", "control", "deliver"])
-def test_function_without_its_settings_says_which(
+def test_function_without_a_setting_names_it(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.delenv("TABLE_NAME")
-    with pytest.raises(InvalidSettings, match=r"^TABLE_NAME is not set\. "):
+    monkeypatch.delenv("CHANNELS_TABLE")
+    with pytest.raises(InvalidSettings, match=r"^CHANNELS_TABLE is not set\. "):
         deployment.call(name, {})

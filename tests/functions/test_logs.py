@@ -1,7 +1,7 @@
-"""What the functions say, at the level that they set, tells nothing that is secret or personal.
+"""What the functions log, at the level that they set, has nothing secret or personal in it.
 
-They run in this process; what stands in the log then is what their loggers are handed, and what they print. What form
-the lines have does not matter here. `contract/test_logs.py` holds the development server to the same.
+They run in this process: their log is what they print, and the records of their loggers, whatever a formatter makes of
+these. `contract/test_logs.py` is the same test for the development server.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from slip_sockets.tokens import mint
+from slip_sockets.protocol.tokens import mint
 
 from ..aws.http_stub import Answer
-from ..aws.moto_server import client
+from ..aws.moto_server import boto3_client
 from ..aws.raw_server import RawServer
 from ..contract.marks import MarkedBackend, Marks, faults, refused_control_bodies, saying
 from .conftest import Deployment, event
@@ -28,7 +28,7 @@ ACCEPT = {"type": "ACCEPT", "connectionId": "ID"}
 
 
 class _Everything(logging.Handler):
-    """Keeps whatever of a record a formatter could put into a line."""
+    """Keeps everything of a record that a formatter could put into a line."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Everything(logging.Handler):
 
 @pytest.fixture
 def log() -> Iterator[_Everything]:
-    """All loggers' records, each at its own level; the root's is Lambda's default, WARNING."""
+    """The records of all loggers, each at its own level; that of the root logger is Lambda's default, WARNING."""
     handler = _Everything()
     root = logging.getLogger()
     root.addHandler(handler)
@@ -92,8 +92,11 @@ def test_functions_log_nothing_that_is_secret_or_personal(
 ) -> None:
     marks = Marks()
     secret, previous = marks("JWT_SECRET"), marks("JWT_PREVIOUS_SECRETS")
-    client("ssm", moto_url).put_parameter(
-        Name=f"/{deployment.table_name}", Value=json.dumps([secret, previous]), Type="SecureString", Overwrite=True
+    boto3_client("ssm", moto_url).put_parameter(
+        Name=f"/{deployment.connections_table}",
+        Value=json.dumps([secret, previous]),
+        Type="SecureString",
+        Overwrite=True,
     )
     failing = faults(marks)
     greeting = (
@@ -129,27 +132,27 @@ def test_functions_log_nothing_that_is_secret_or_personal(
         backend.responses["CLOSE"] = failing["500"]
         deployment.sqs.delete_queue(QueueUrl=deployment.queue_url)
         assert 500 in come_and_go(deployment, marks)
-        deployment.dynamodb.delete_table(TableName=deployment.table_name)
+        deployment.dynamodb.delete_table(TableName=deployment.connections_table)
         assert 500 in come_and_go(deployment, marks)
         use_control_api(deployment, marks, secret, previous)
-    deployment.call("websocket", connect_event(marks))  # nobody listens any more
+    deployment.call("websocket", connect_event(marks))  # no backend listens any more
 
-    said = "\n".join([*log.records, *capfd.readouterr()])
-    assert marks.seen_in(said) == []
-    assert "Traceback" not in said
-    assert f"http://{place_of_backend}" in said  # so that it can be found out what is wrong
+    logged = "\n".join([*log.records, *capfd.readouterr()])
+    assert marks.seen_in(logged) == []
+    assert "Traceback" not in logged
+    assert f"http://{place_of_backend}" in logged  # an operator needs to know which backend it is
     assert len(log.records) > 3 * len(failing)
 
 
 def come_and_go(deployment: Deployment, marks: Marks) -> set[int]:
-    """Connect, speak and leave; return the statuses that API Gateway is told."""
+    """Connect, send a text and leave; return the statuses for API Gateway."""
     payloads = (connect_event(marks), message_event(marks), disconnect_event(marks))
     return {deployment.call("websocket", payload)["statusCode"] for payload in payloads}
 
 
 def management_fails(deployment: Deployment, marks: Marks) -> None:
-    """From here on the management API fails in several ways, one after another."""
-    body = json.dumps({marks("an answer of the management API's"): 1}).encode()
+    """From now on the management API fails, in several ways one after another."""
+    body = json.dumps({marks("a response of the management API"): 1}).encode()
     answers = [Answer(500, body), None, Answer(400, body), Answer(200, body, {"X-Mark": marks("a header of AWS's")})]
 
     def script(request: object) -> Answer | None:
@@ -160,7 +163,7 @@ def management_fails(deployment: Deployment, marks: Marks) -> None:
 
 
 def drain(deployment: Deployment) -> None:
-    """Deliver what waits, as SQS would: often, and with bodies that nobody can read among it."""
+    """Deliver the messages of the queue at several attempts, and with bodies that cannot be read."""
     payload = deployment.sqs_event()
     for record in payload["Records"]:
         for attempt in ("1", "2", "30"):
@@ -172,7 +175,7 @@ def drain(deployment: Deployment) -> None:
 
 def use_control_api(deployment: Deployment, marks: Marks, secret: str, previous: str) -> None:
     good, other = f"Bearer {mint('ControlEvent', secret)}", f"Bearer {mint('ControlEvent', previous)}"
-    told = json.dumps(
+    batch = json.dumps(
         {
             "events": [
                 {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": marks("a published text"), "id": "1"},
@@ -186,8 +189,8 @@ def use_control_api(deployment: Deployment, marks: Marks, secret: str, previous:
         code: int = deployment.call("control", control_event(marks, authorization, body))["statusCode"]
         return code
 
-    assert {status(good, told), status(other, told)} <= {200, 503}
+    assert {status(good, batch), status(other, batch)} <= {200, 503}
     assert {status(good, body) for body in refused_control_bodies(marks)} == {400}
     bad = [marks("a token"), f"Bearer {marks('a token')}", f"Bearer {mint('ControlEvent', marks('another secret'))}"]
     bad += [f"Bearer {mint('WebSocketEvent', secret)}", f"{good}x", f"{good} {marks('a token')}"]
-    assert {status(authorization, told) for authorization in bad} == {403}
+    assert {status(authorization, batch) for authorization in bad} == {403}

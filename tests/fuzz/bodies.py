@@ -7,9 +7,9 @@ from typing import Any
 from ..gateway.doubles import ME, YOU
 from .mutator import Mutator
 
-NOBODY = "CCCCCCCCCCCCCCC="
-WHO = (ME, YOU, ME, YOU, NOBODY, "not-an-id")
-CHANNELS = ("hall", "room", "r\u00e4ume/\U0001f600", "connection:", "$channel:x", "a" * 1024)
+ABSENT = "CCCCCCCCCCCCCCC="
+IDS = (ME, YOU, ME, YOU, ABSENT, "not-an-id")
+CHANNELS = ("hall", "room", "r\u00e4ume/\U0001f600", "connection:", "mark:queued", "a" * 1024)
 
 
 def an_event(mutator: Mutator, kinds: tuple[str, ...]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def an_event(mutator: Mutator, kinds: tuple[str, ...]) -> dict[str, Any]:
     if kind in ("PUBLISH_TEXT", "CLOSE_CHANNEL"):
         event["channelId"] = mutator.one_of(CHANNELS)
     else:
-        event["connectionId"] = mutator.one_of(WHO)
+        event["connectionId"] = mutator.one_of(IDS)
     if kind in ("SUBSCRIBE", "UNSUBSCRIBE"):
         event["channel"] = mutator.one_of(CHANNELS)
     if kind in ("TEXT", "PUBLISH_TEXT"):
@@ -33,7 +33,7 @@ def an_event(mutator: Mutator, kinds: tuple[str, ...]) -> dict[str, Any]:
 
 
 def a_body(mutator: Mutator, events: list[dict[str, Any]], faults: int) -> bytes:
-    """Write the events, that many times spoilt: as values, the last time of many as text."""
+    """Write the events with that number of faults: in the values, and at times the last of several in the text."""
     body: Any = {"events": events}
     of_text = 1 if faults > 1 and mutator.chance() < 0.5 else 0
     for _ in range(faults - of_text):

@@ -1,4 +1,4 @@
-"""Spoils what is valid: JSON values, their text, bytes. All comes out of one seed."""
+"""Puts faults into valid JSON values, their text and bytes. All randomness comes from one seed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CHARACTERS = (
     "\ufeff", "\uffff", "\U0001f600", "\U0010ffff", "\ud800", "\udfff", "\udc00\ud800", "e\u0301", "\u0130", "\u00df",
     '"', "\\", "\\u0000", "'", "<", "&", "]]>", "%00", "%s", "{}", "${x}", "../", ",", ";", ":", "=", "#", "*", "/",
 )  # fmt: skip
-"""What somebody on the way refuses, or takes for his own: XML and so SQS, UTF-8, terminals, JSON, URLs, format."""
+"""What a layer on the way refuses, or takes for its own: XML and so SQS, UTF-8, terminals, JSON, URLs, format."""
 
 WORDS = (
     "", "type", "events", "connectionId", "connection_id", "channel", "channelId", "data", "metadata", "id", "ttl",
-    "connectedAt", "claimant", "leaseUntil", "rest", "S", "N", "M", "NULL", "#ttl", ":now", "$connection:",
-    "$published:", "$channel:", "$progress:", "$connection:AAAAAAAAAAAAAAA=", "$connect", "$default", "headers", "ip",
+    "connectedAt", "claimant", "leaseUntil", "remaining", "S", "N", "M", "NULL", "#ttl", ":now", "$connection:",
+    "claim", "mark:queued", "checkpoint", "$connection:AAAAAAAAAAAAAAA=", "$connect", "$default", "headers", "ip",
     "query", "Authorization", "requestContext", "eventType", "constructor", "__proto__", "__class__", "toString",
     "continuation", "fan_out", "zlib:", "zlib:eJwDAAAAAAE=", "null", "NaN", "OPEN", "ACCEPT", "TEXT", "CLOSE",
     "PUBLISH_TEXT",
@@ -47,7 +47,7 @@ class Mutator:
     # New values
 
     def text(self) -> str:
-        """Mostly plain, at times hostile but for surrogates."""
+        """Mostly plain, at times hostile; without surrogates."""
         kind = self.chance()
         if kind < 0.6:
             return f"text {self.random.getrandbits(16)}"
@@ -58,7 +58,7 @@ class Mutator:
         return self.one_of("ab\u00e9\u20ac\U0001f600") * self.one_of(SIZES)
 
     def json(self, depth: int = 3) -> Any:
-        """A JSON value that UTF-8 can say."""
+        """A JSON value that UTF-8 can represent."""
         kind = self.chance()
         if kind < 0.35 or depth == 0:
             return self.text()
@@ -144,7 +144,7 @@ class Mutator:
         return self.json()
 
     def json_bytes(self, value: Any) -> bytes:
-        """Write JSON one way or the other; surrogates as escapes, or as what is no UTF-8."""
+        """Write JSON one way or the other; surrogates as escapes, or as bytes that are not UTF-8."""
         is_ascii = self.chance() < 0.5
         separators = (",", ":") if self.chance() < 0.7 else (" ,\n", "\t: ")
         try:

@@ -1,4 +1,4 @@
-"""What docs/protocol.md says of a body, written a second time, and what valid events come to."""
+"""The rules of docs/protocol.md about bodies, written a second time, and the effects of valid events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from slip_sockets.events import MAX_CHANNEL_BYTES, MAX_METADATA_BYTES, MAX_METADATA_DEPTH, MAX_TEXT_BYTES
+from slip_sockets.protocol.events import MAX_CHANNEL_BYTES, MAX_METADATA_BYTES, MAX_METADATA_DEPTH, MAX_TEXT_BYTES
 
 Event = dict[str, Any]
 
@@ -22,11 +22,11 @@ COMMON = {
     "CLOSE_CHANNEL": ("channelId",),
 }
 CONTROL = COMMON | {"POLL_FOR_CONNECTION": ("connectionId", "timeout")}
-ANSWER = COMMON | {"ACCEPT": ("connectionId",)}
+REPLY = COMMON | {"ACCEPT": ("connectionId",)}
 
 
 class Unsure(Exception):
-    """JSON's specification leaves it open, and so does ours."""
+    """JSON's specification leaves the case open, and so does ours."""
 
 
 class _Refused(Exception):
@@ -47,7 +47,7 @@ def events_of(body: bytes, kinds: dict[str, tuple[str, ...]]) -> list[Event] | N
 
 
 def _is_lenient_about(body: bytes) -> bool:
-    """Names of unknown fields need not be UTF-8: nobody reads them."""
+    """Names of unknown fields need not be UTF-8: they are not read."""
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -111,7 +111,7 @@ def _check(event: Any, kinds: dict[str, tuple[str, ...]]) -> None:
 def _check_metadata(metadata: Any) -> None:
     try:
         text = json.dumps(metadata, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except ValueError as error:  # a number beyond the range of a float; where nobody reads it, it may stand
+    except ValueError as error:  # a number beyond the range of a float; in a field that is not read it may stand
         raise _Refused from error
     size = len(text.encode())
     if abs(size - MAX_METADATA_BYTES) < 1024:
@@ -132,18 +132,18 @@ def is_connection_id(text: str) -> bool:
 
 @dataclass
 class Model:
-    """What is stored, and what clients saw: by connection, those that are open at the start."""
+    """What is stored, and what clients saw, by connection: those that are open at the start."""
 
     metadata: dict[str, Any]
     channels: dict[str, set[str]]
     texts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     closed: list[str] = field(default_factory=list)
     closing: set[str] = field(default_factory=set)
-    """Whom this batch closes: what it publishes afterwards is not for them, whatever they subscribe to."""
+    """Connections that this batch closes: its later publishes do not reach them, whatever they subscribe to."""
     published: set[tuple[str, str]] = field(default_factory=set)
 
     def take(self, event: Event) -> None:
-        kind, whose = event["type"], event.get("connectionId", "")
+        kind, connection_id = event["type"], event.get("connectionId", "")
         if kind == "PUBLISH_TEXT":
             name = event.get("id")
             if name is not None and (event["channelId"], name) in self.published:
@@ -154,23 +154,23 @@ class Model:
                 self.texts[listener].append(event["data"])
         elif kind == "CLOSE_CHANNEL":
             self.closed += self._listeners(event["channelId"])
-        elif kind == "ACCEPT" or not is_connection_id(whose):
+        elif kind == "ACCEPT" or not is_connection_id(connection_id):
             pass
         elif kind == "TEXT":
-            self.texts[whose].append(event["data"])
+            self.texts[connection_id].append(event["data"])
         elif kind == "CLOSE":
-            self.closed.append(whose)
-            self.closing.add(whose)
-            self.channels.get(whose, set()).clear()
-        elif kind == "SUBSCRIBE" and whose in self.metadata:
-            self.channels[whose].add(event["channel"])
-        elif kind == "UNSUBSCRIBE" and whose in self.metadata:
-            self.channels[whose].discard(event["channel"])
-        elif kind == "SET_METADATA" and whose in self.metadata:
-            self.metadata[whose] = event["metadata"]
+            self.closed.append(connection_id)
+            self.closing.add(connection_id)
+            self.channels.get(connection_id, set()).clear()
+        elif kind == "SUBSCRIBE" and connection_id in self.metadata:
+            self.channels[connection_id].add(event["channel"])
+        elif kind == "UNSUBSCRIBE" and connection_id in self.metadata:
+            self.channels[connection_id].discard(event["channel"])
+        elif kind == "SET_METADATA" and connection_id in self.metadata:
+            self.metadata[connection_id] = event["metadata"]
 
     def _listeners(self, channel: str) -> list[str]:
-        return [whose for whose, channels in self.channels.items() if channel in channels and whose not in self.closing]
+        return [id_ for id_, channels in self.channels.items() if channel in channels and id_ not in self.closing]
 
     def end_batch(self) -> None:
         self.texts.clear()

@@ -1,7 +1,9 @@
-"""Plays inputs at a target: hypothesis draws batches, a Mutator makes the inputs of a batch."""
+"""Plays inputs against a target: hypothesis draws batches, a Mutator makes the inputs of a batch."""
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
 import math
 import os
@@ -18,37 +20,37 @@ from .mutator import Mutator
 
 LEAST_INPUTS = 200_000
 INPUTS = int(os.environ.get("FUZZ_INPUTS", LEAST_INPUTS))
-"""Of a session, over all targets."""
+"""In a session, over all targets."""
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 BATCH = 200
 
 SHARES = {
     "control": 0.22,
-    "answers": 0.30,
+    "replies": 0.30,
     "socket_events": 0.10,
     "queue": 0.12,
     "tokens": 0.10,
     "library": 0.12,
     "table": 0.04,
 }
-"""What part of the inputs a target gets. Each has a module, `test_<target>.py`, with a test that plays it."""
+"""The share of the inputs of each target. It has a module, `test_<target>.py`, with a test that plays it."""
 
 Input = TypeVar("Input")
 T = TypeVar("T")
 
 
 class Target(Protocol[Input]):
-    """Made anew for each batch."""
+    """It is made anew for each batch."""
 
     def draw(self, mutator: Mutator, faults: int) -> Input:
-        """Return an input: a valid one, that many times spoilt."""
+        """Return an input: a valid one, with that number of faults put into it."""
 
     def play(self, given: Input) -> bool:
-        """Return whether it was accepted. Raises AssertionError, or whatever goes wrong."""
+        """Return whether it was accepted. Raises AssertionError, or any other error where something goes wrong."""
 
 
 class _Lines(logging.Handler):
-    """Holds what is logged to one line for each event, and to no secret."""
+    """Checks the log: one line for each event, and no secrets."""
 
     def __init__(self, secrets: tuple[str, ...], is_strict: bool) -> None:
         super().__init__()
@@ -83,7 +85,7 @@ def _watched_log(secrets: tuple[str, ...], is_strict: bool) -> Iterator[_Lines]:
 
 @contextmanager
 def _untraced() -> Iterator[None]:
-    """Coverage is not measured meanwhile: it would take longer than all the rest, and has nothing to gain."""
+    """Do not measure coverage meanwhile: it would take longer than all the rest, for no gain."""
     trace = sys.gettrace()
     sys.settrace(None)
     try:
@@ -100,10 +102,10 @@ def play(
     secrets: tuple[str, ...] = (),
     is_log_strict: bool = True,
 ) -> Counter[bool]:
-    """Play a target's share of the inputs, and assert that it was played whole and how much of it was `accepted`.
+    """Play a target's share of the inputs, and assert that all were played, and that the accepted share is in a range.
 
-    The log has no `secrets` and no tracebacks, and no line that is more than one; for what only the gateway itself can
-    have written that need not be so.
+    The log must have no `secrets`, no tracebacks, and no message of several lines. Without `is_log_strict` it is not
+    checked: for inputs that only the gateway itself can have written.
     """
     inputs = math.ceil(INPUTS * SHARES[name])
     played: Counter[bool] = Counter()
@@ -128,8 +130,8 @@ def play(
             except Exception as error:
                 lines.faults.clear()
                 place = f"{name}, FUZZ_SEED={SEED}, batch {batch}, {faults} faults"
-                told = f"{type(error).__name__}: {error}"
-                raise AssertionError(f"{place}: {told:.3000}\nThe input: {given_input!r:.5000}") from error
+                problem = f"{type(error).__name__}: {error}"
+                raise AssertionError(f"{place}: {problem:.3000}\nThe input: {given_input!r:.5000}") from error
 
     with _watched_log(secrets, is_log_strict) as lines, _untraced():
         play_batch()
@@ -139,8 +141,17 @@ def play(
     return played
 
 
+_loop = asyncio.new_event_loop()
+atexit.register(_loop.close)
+
+
+def run_in_loop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that has tasks of its own."""
+    return _loop.run_until_complete(coroutine)
+
+
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run what never waits, as nothing does over doubles: an event loop would take most of the time."""
+    """Run a coroutine that never waits, as over doubles: an event loop would take most of the time."""
     try:
         coroutine.send(None)
     except StopIteration as end:

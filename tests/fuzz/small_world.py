@@ -1,4 +1,4 @@
-"""A gateway over doubles with two open connections, and what can be seen of it."""
+"""A gateway over doubles with two open connections, and everything that can be seen of it."""
 
 from __future__ import annotations
 
@@ -16,48 +16,48 @@ OPEN = {ME: ["hall"], YOU: ["hall", "room"]}
 class SmallWorld(World):
     def __init__(self) -> None:
         super().__init__()
-        for whose, channels in OPEN.items():
-            run(self.connected(whose, channels=channels))
+        for connection_id, channels in OPEN.items():
+            run(self.connected(connection_id, channels=channels))
 
     def model(self) -> Model:
-        return Model(dict.fromkeys(OPEN), {whose: set(channels) for whose, channels in OPEN.items()})
+        return Model(dict.fromkeys(OPEN), {id_: set(channels) for id_, channels in OPEN.items()})
 
     def seen(self) -> tuple[Any, ...]:
-        """All that input can change: rows, claims, marks, and what was sent, closed or queued."""
+        """Everything that input can change: rows, claims, marks, and what was sent, closed or queued."""
         store = self.store
         return (
-            {whose: (row.stored, row.expires_at) for whose, row in store._connections.items()},
-            {whose: set(channels) for whose, channels in store._subscriptions.items() if channels},
+            {id_: (row.stored, row.expires_at) for id_, row in store._connections.items()},
+            {id_: set(channels) for id_, channels in store._subscriptions.items() if channels},
             dict(store._claims),
             {channel: dict(marks) for channel, marks in store._marks.items()},
-            len(self.management.posted),
-            len(self.management.deleted),
+            len(self.sender.sent),
+            len(self.sender.closed),
             len(self.queue.messages),
         )
 
     def leave_out(self, connection_ids: Collection[str], model: Model) -> None:
-        """Forget what these saw."""
-        management = self.management
-        management.posted = [(whose, text) for whose, text in management.posted if whose not in connection_ids]
-        management.deleted = [whose for whose in management.deleted if whose not in connection_ids]
-        model.closed = [whose for whose in model.closed if whose not in connection_ids]
-        for whose in connection_ids:
-            model.texts.pop(whose, None)
+        """Forget the texts and closes of these."""
+        sender = self.sender
+        sender.sent = [(id_, text) for id_, text in sender.sent if id_ not in connection_ids]
+        sender.closed = [id_ for id_ in sender.closed if id_ not in connection_ids]
+        model.closed = [id_ for id_ in model.closed if id_ not in connection_ids]
+        for connection_id in connection_ids:
+            model.texts.pop(connection_id, None)
 
     def matches(self, model: Model) -> None:
-        """Assert that what is stored and was seen by clients is what the model says, and forget what was seen."""
+        """Assert that rows, and what clients saw, are as in the model; then forget what they saw."""
         texts: dict[str, list[str]] = {}
-        for whose, text in self.management.posted:
-            texts.setdefault(whose, []).append(text)
+        for connection_id, text in self.sender.sent:
+            texts.setdefault(connection_id, []).append(text)
         assert texts == dict(model.texts)
-        assert sorted(self.management.deleted) == sorted(model.closed)
-        for whose, metadata in model.metadata.items():
-            stored, channels = self.store.look(whose)
+        assert sorted(self.sender.closed) == sorted(model.closed)
+        for connection_id, metadata in model.metadata.items():
+            stored, channels = self.store.peek(connection_id)
             assert stored is not None
             assert json.loads(stored) == metadata
-            assert set(channels) == model.channels[whose]
-        self.management.posted.clear()
-        self.management.deleted.clear()
-        self.management.calls.clear()
-        self.management.untils.clear()
+            assert set(channels) == model.channels[connection_id]
+        self.sender.sent.clear()
+        self.sender.closed.clear()
+        self.sender.calls.clear()
+        self.sender.untils.clear()
         model.end_batch()

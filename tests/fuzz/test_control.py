@@ -1,4 +1,4 @@
-"""The control API: a batch is done as a whole, or refused as a whole with a 4xx that says why."""
+"""The control API: a batch is performed as a whole, or refused as a whole with a 4xx and the reason."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from slip_sockets.events import decode_control, encode_events
-from slip_sockets.tokens import mint
+from slip_sockets.protocol.events import decode_control, encode_events
+from slip_sockets.protocol.tokens import mint
 
 from ..gateway.doubles import SECRET
 from .bodies import a_body, an_event
@@ -52,43 +52,43 @@ class Control:
 
     def play(self, given: dict[str, Any]) -> bool:
         before = self.world.seen()
-        answer = run(self.world.gateway.on_control_event(given))
-        status, told = answer["statusCode"], answer["body"]
+        response = run(self.world.control(given))
+        status, body = response["statusCode"], response["body"]
         assert status in (200, 400, 403)
         if status == 403:
-            assert told == "Invalid token"
+            assert body == "Invalid token"
             assert not self._is_permitted(given)
         elif status == 400:
-            self._holds_refusal(json.loads(told))
+            self._holds_refusal(json.loads(body))
         if status != 200:
             assert self.world.seen() == before, "a refused batch had an effect"
             self._must_be(given, accepted=False)
             return False
         assert self._is_permitted(given)
-        self._holds_acceptance(given, json.loads(told))
+        self._holds_acceptance(given, json.loads(body))
         return True
 
     def _is_permitted(self, given: dict[str, Any]) -> bool:
         values = [value for name, value in (given["headers"] or {}).items() if name.lower() == "authorization"]
         return values in ([f"Bearer {TOKEN}"], [f"bearer {TOKEN}"])
 
-    def _holds_refusal(self, told: dict[str, Any]) -> None:
-        assert told["message"] == "invalid commands"
-        assert told["error"].isprintable()
-        assert 0 < len(told["error"]) < 500
-        assert told.keys() <= {"message", "error", "index", "field"}
-        if "index" in told:
-            assert told["error"].startswith(f"events[{told['index']}]")
+    def _holds_refusal(self, body: dict[str, Any]) -> None:
+        assert body["message"] == "invalid commands"
+        assert body["error"].isprintable()
+        assert 0 < len(body["error"]) < 500
+        assert body.keys() <= {"message", "error", "index", "field"}
+        if "index" in body:
+            assert body["error"].startswith(f"events[{body['index']}]")
 
-    def _holds_acceptance(self, given: dict[str, Any], told: dict[str, Any]) -> None:
+    def _holds_acceptance(self, given: dict[str, Any], report: dict[str, Any]) -> None:
         body = _body(given)
         assert body is not None
         decoded = decode_control(body)
         assert decode_control(encode_events(decoded)) == decoded
-        assert told["message"] == "processed successfully"
-        assert len(told["events"]) == len(decoded)
+        assert report["message"] == "processed successfully"
+        assert len(report["events"]) == len(decoded)
         events = self._must_be(given, accepted=True)
-        if events is None:  # what the oracle does not know is taken from the gateway
+        if events is None:  # the oracle does not know: take the gateway's reading
             events = json.loads(encode_events(decoded))["events"]
         for event in events:
             self.model.take(event)
@@ -116,5 +116,5 @@ def _body(given: dict[str, Any]) -> bytes | None:
         return None
 
 
-def test_control_batches_are_done_or_refused_whole() -> None:
+def test_control_batches_are_performed_or_refused_as_a_whole() -> None:
     play("control", Control, accepted=(0.25, 0.75), secrets=(TOKEN, SECRET))

@@ -1,4 +1,4 @@
-"""The client library: what it lets through the gateway takes, and what it reads it understands or refuses."""
+"""The client library: the gateway takes what it lets through; what it reads, it understands or refuses."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from slip_sockets.connection import Connection, parse_request, refusal
-from slip_sockets.control_call import control_call, read_answer
-from slip_sockets.errors import ControlApiError, InvalidEvents
-from slip_sockets.events import (
+from slip_sockets.client.connection import Connection, error_response, parse_request
+from slip_sockets.client.control_client import control_call, read_response
+from slip_sockets.protocol.errors import ControlApiError, InvalidEvents
+from slip_sockets.protocol.events import (
     Action,
     BackendRequest,
     CloseChannel,
@@ -25,14 +25,14 @@ from slip_sockets.events import (
     Subscribe,
     Text,
     Unsubscribe,
-    decode_answer,
     decode_control,
+    decode_reply,
     encode_request,
 )
-from slip_sockets.tokens import mint
+from slip_sockets.protocol.tokens import mint
 
 from ..gateway.doubles import ME, SECRET, YOU
-from .bodies import CHANNELS, WHO
+from .bodies import CHANNELS, IDS
 from .mutator import Mutator
 from .play import play
 
@@ -50,7 +50,7 @@ STRANGE: tuple[Any, ...] = (
     b"bytes", {1: 2}, {None: 1}, {1, 2}, (1, 2), object(), 1j, Point, Point(1), math.nan, math.inf, {"a": math.nan},
     2**70, range(3), "\ud800", {"\ud800": 1}, ["\udfff"], Open(ME), iter([]), Exception("x"), NotImplemented,
 )  # fmt: skip
-"""What Python has and JSON has not, or says otherwise."""
+"""Values of Python that JSON does not have, or writes otherwise."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Library:
         text: Any = mutator.text()
         channel: Any = mutator.one_of(CHANNELS)
         metadata: Any = mutator.json()
-        whose = mutator.one_of(WHO)
+        connection_id = mutator.one_of(IDS)
         for _ in range(faults):
             kind = mutator.chance()
             if kind < 0.2:
@@ -105,14 +105,14 @@ class Library:
             elif kind < 0.8:
                 channel = mutator.one_of(STRANGE)
         events: tuple[ControlEvent, ...] = (
-            SendText(whose, text),
+            SendText(connection_id, text),
             PublishText(channel, text),
             PublishText(channel, text, mutator.one_of((None, "1", channel))),
-            Subscribe(whose, channel),
+            Subscribe(connection_id, channel),
             Unsubscribe(YOU, channel),
             SetMetadata(ME, metadata),
             CloseChannel(channel),
-            CloseConnection(whose),
+            CloseConnection(connection_id),
         )
         return mutator.one_of(events)
 
@@ -132,12 +132,12 @@ class Library:
             assert type(event) is type(understood)
             _is_same(event, understood)
         answer = _recorded(given.events)
-        assert decode_answer(answer)
+        assert decode_reply(answer)
         return True
 
     def _holds_refusal(self, given: Written, error: InvalidEvents) -> None:
         assert error.index is not None
-        assert refusal(error).status == 400
+        assert error_response(error).status == 400
         with pytest.raises(InvalidEvents):
             _recorded([given.events[error.index]])
 
@@ -145,13 +145,13 @@ class Library:
         try:
             connection = parse_request(TOKEN, given.body, secrets=[SECRET])
         except InvalidEvents as error:
-            body, status, _ = refusal(error)
+            body, status, _ = error_response(error)
             self._holds_told(status, body.decode())
             return False
         assert isinstance(connection.connection_id, str)
         assert all(isinstance(text, str) for text in connection.texts)
         connection.accept()
-        assert decode_answer(connection.answer().body)
+        assert decode_reply(connection.response().body)
         return True
 
     def _holds_told(self, status: int, told: str) -> None:
@@ -161,10 +161,10 @@ class Library:
     def _plays_answer(self, given: Received) -> bool:
         call = control_call([PublishText("hall", "x"), CloseConnection(ME)])
         if given.status == 200:
-            assert len(read_answer(call, given.status, given.body)) == 2
+            assert len(read_response(call, given.status, given.body)) == 2
             return True
         with pytest.raises(ControlApiError) as refused:
-            read_answer(call, given.status, given.body)
+            read_response(call, given.status, given.body)
         assert refused.value.status == given.status
         return False
 
@@ -189,7 +189,7 @@ def _recorded(events: Any) -> bytes:
                 connection.close_channel(event.channel)
             case CloseConnection():
                 connection.close()
-    return connection.answer().body
+    return connection.response().body
 
 
 def _is_same(event: Action, understood: Action) -> None:

@@ -1,4 +1,4 @@
-"""That the inputs of a session add up, and that a fault is found and told."""
+"""The inputs of a session add up, and a fault is found and reported."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Fragile:
 
 
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("how", "text"),
     [("raise", "KeyError: 'seven'"), ("two\nlines", "the log has a line"), ("a secret", "the log has a secret")],
 )
-def test_a_fault_is_told_with_its_input(monkeypatch: pytest.MonkeyPatch, how: str, told: str) -> None:
+def test_a_fault_is_reported_with_its_input(monkeypatch: pytest.MonkeyPatch, how: str, text: str) -> None:
     monkeypatch.setattr(engine, "INPUTS", 2_000)
     with pytest.raises(AssertionError, match=r"batch 0, 0 faults[^\n]*") as failure:
         play("control", lambda: Fragile(how), accepted=(0, 1), secrets=("secret",))
-    assert told in str(failure.value)
+    assert text in str(failure.value)
     assert "The input: 7" in str(failure.value)
 
 

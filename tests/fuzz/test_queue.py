@@ -1,4 +1,4 @@
-"""The queue: what is put in comes out again, and what cannot be read takes nobody else along."""
+"""The queue: messages come out as they were put in, and one that cannot be read does not stop other groups."""
 
 from __future__ import annotations
 
@@ -12,69 +12,73 @@ import msgspec
 import pytest
 
 from slip_sockets.aws.consumer import handle_batch
-from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, SqsQueue, _batches, decode, encode
-from slip_sockets.events import CloseChannel, PublishText, decode_answer
-from slip_sockets.gateway.plan import plan_chunks
-from slip_sockets.gateway.ports import CloseNotice, Continuation, Deferred, FanOut
+from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, SHARDS, SqsQueue, _batches, decode, encode
+from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, plan_chunks
+from slip_sockets.gateway.values import Broadcast, ChannelClose, Publication
+from slip_sockets.protocol.events import decode_reply
 
 from ..gateway.doubles import ME, START, YOU
-from .bodies import CHANNELS, NOBODY, an_event
+from .bodies import ABSENT, CHANNELS, an_event
 from .mutator import Mutator
-from .oracle import ANSWER
-from .play import play, run
+from .oracle import REPLY
+from .play import play, run_in_loop
 from .small_world import SmallWorld
-from .test_answers import WHAT_SQS_TAKES
+from .test_replies import WHAT_SQS_TAKES
 
 pytestmark = pytest.mark.fuzz
 
-KINDS = tuple(ANSWER)
+KINDS = tuple(REPLY)
 
 
 def a_message(mutator: Mutator) -> Deferred:
     kind = mutator.chance()
     if kind < 0.4:
         events = [an_event(mutator, KINDS) for _ in range(1 + int(mutator.chance() * 3))]
-        return Continuation(mutator.one_of((ME, YOU)), list(decode_answer(json.dumps({"events": events}).encode())))
+        return Continuation(mutator.one_of((ME, YOU)), list(decode_reply(json.dumps({"events": events}).encode())))
     if kind < 0.6:
         metadata = mutator.one_of((None, b"null", json.dumps(mutator.json()).encode()))
         return CloseNotice(ME, mutator.one_of((None, 1000, 4999)), mutator.one_of((None, mutator.text())), metadata)
     channel = mutator.one_of(CHANNELS)
-    event = CloseChannel(channel) if kind < 0.7 else PublishText(channel, mutator.text(), mutator.one_of((None, "1")))
+    broadcast: Broadcast = ChannelClose(channel)
+    if kind >= 0.7:
+        broadcast = Publication(channel, mutator.text(), mutator.one_of((None, "1")))
     if kind < 0.85:
-        return FanOut(event, "p", after=mutator.one_of((None, "0")), joined=[ME], left=[YOU], recent_until=START)
-    return mutator.one_of(plan_chunks(event, "p", [ME, YOU, NOBODY]))
+        return FanOut(broadcast, "p", after=mutator.one_of((None, "0")), joined=[ME], left=[YOU], recent_until=START)
+    return mutator.one_of(plan_chunks(broadcast, "p", [ME, YOU, ABSENT], shards=SHARDS))
 
 
 @dataclass
-class Letters:
-    """Records as Lambda gets them, and what an earlier attempt has left of one."""
+class Records:
+    """Records as Lambda gets them, and a checkpoint of an earlier attempt."""
 
     messages: list[Deferred]
     records: list[dict[str, Any]]
-    left: str | None
+    remaining: str | None
 
 
 @dataclass
-class Rested:
-    pauses_s: dict[str, float] = field(default_factory=dict)
+class RecordingQueue:
+    timeouts_s: dict[str, float] = field(default_factory=dict)
 
-    def rest(self, pauses_s: Mapping[str, float]) -> None:
-        self.pauses_s |= pauses_s
+    async def change_visibility(self, timeouts_s: Mapping[str, float]) -> None:
+        self.timeouts_s |= timeouts_s
 
 
 @dataclass
-class Progress:
-    left: str | None
+class OneCheckpoint:
+    """Checkpoints: the same one for all messages."""
 
-    async def keep(self, message_id: str, rest: str) -> None:
-        self.left = rest
+    remaining: str | None
 
-    async def kept(self, message_id: str) -> str | None:
-        return self.left
+    async def save(self, message_id: str, remaining: str) -> None:
+        self.remaining = remaining
+
+    async def load(self, message_id: str) -> str | None:
+        return self.remaining
 
 
 class Queue:
-    def draw(self, mutator: Mutator, faults: int) -> Letters:
+    def draw(self, mutator: Mutator, faults: int) -> Records:
         messages = [a_message(mutator) for _ in range(1 + int(mutator.chance() * 3))]
         records = []
         for number, message in enumerate(messages):
@@ -88,43 +92,43 @@ class Queue:
             records.append(
                 {"messageId": str(number), "receiptHandle": str(number), "body": body, "attributes": attributes}
             )
-        left = self._spoilt(mutator, encode(messages[0])) if mutator.chance() < 0.2 else None
-        return Letters(messages, records, left)
+        remaining = self._spoilt(mutator, encode(messages[0])) if mutator.chance() < 0.2 else None
+        return Records(messages, records, remaining)
 
     def _spoilt(self, mutator: Mutator, body: str) -> str:
         try:
             body = json.dumps(mutator.spoilt(json.loads(body)), ensure_ascii=False)
-        except (ValueError, RecursionError):  # it was spoilt before
+        except (ValueError, RecursionError):  # it has a fault already
             body = mutator.spoilt_bytes(body.encode(errors="surrogatepass")).decode(errors="replace")
         if mutator.chance() < 0.2:
             body = mutator.spoilt_bytes(body.encode(errors="surrogatepass")).decode(errors="replace")
         return body
 
-    def play(self, given: Letters) -> bool:
+    def play(self, given: Records) -> bool:
         self._holds_serialisation(given.messages)
-        world, queue = SmallWorld(), Rested()
+        world, queue = SmallWorld(), RecordingQueue()
         before = world.seen()
-        batch = run(
+        batch = run_in_loop(
             handle_batch(
                 {"Records": given.records},
-                world.gateway.on_deferred,
+                world.gateway.worker,
                 cast(SqsQueue, queue),
-                Progress(given.left),
+                OneCheckpoint(given.remaining),
                 deadline=math.inf,
             )
         )
         failed = [failure["itemIdentifier"] for failure in batch["batchItemFailures"]]
-        assert sorted(queue.pauses_s) == sorted(failed)
+        assert sorted(queue.timeouts_s) == sorted(failed)
         unreadable = [record for record in given.records if not _is_readable(record["body"])]
         assert {record["messageId"] for record in unreadable} <= set(failed)
-        if given.left is None:
+        if given.remaining is None:
             self._holds_others_done(given, failed)
         if len(unreadable) == len(given.records):
             assert world.seen() == before
         return not unreadable
 
-    def _holds_others_done(self, given: Letters, failed: Sequence[str]) -> None:
-        """What is as it was put in is done, unless one before it in its group is not."""
+    def _holds_others_done(self, given: Records, failed: Sequence[str]) -> None:
+        """A message without a fault is done, unless one before it in its group is not."""
         blocked: set[str] = set()
         for record in given.records:
             group = record["attributes"]["MessageGroupId"]

@@ -1,4 +1,4 @@
-"""What clients write into a handshake, a text and a close frame reaches the backend as it is, and nothing else."""
+"""The bytes of clients in a handshake, a text and a close frame reach the backend as they are, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from slip_sockets.connection import Connection, parse_request
-from slip_sockets.events import Close, Open, Text
+from slip_sockets.apigateway.functions import websocket_function
+from slip_sockets.client.connection import Connection, parse_request
 from slip_sockets.gateway.backend import Backend
-from slip_sockets.gateway.gateway import Gateway
-from slip_sockets.gateway.ports import HttpAnswer, SystemClock
+from slip_sockets.gateway.ports import SystemClock
+from slip_sockets.gateway.values import HttpResponse
+from slip_sockets.protocol.events import Close, Open, Text
+from slip_sockets.slip.backend import SlipBackend
 
 from ..gateway.doubles import SECRET
 from .mutator import Mutator
@@ -28,7 +31,7 @@ EVENTS = Path(__file__).parents[1] / "events"
 CONNECT, MESSAGE, DISCONNECT = (
     json.loads((EVENTS / f"websocket_{name}.json").read_text()) for name in ("connect", "message", "disconnect")
 )
-WHOSE = CONNECT["requestContext"]["connectionId"]
+CONNECTION_ID = CONNECT["requestContext"]["connectionId"]
 NAMES = (
     "X-Connection-Id", "connectionId", "Authorization", "Content-Type", "Sec-WebSocket-Protocol", "X-Forwarded-For",
     "requestContext", "ip", "query", "headers", "metadata", "", "__proto__",
@@ -39,35 +42,29 @@ CODES = (None, 1000, 1001, 1005, 1006, 3000, 4999)
 
 @dataclass
 class Raw:
-    """A backend that keeps what it was told, and lets everybody in."""
+    """A backend that keeps the last POST, and responds with `reply`."""
 
-    told: tuple[dict[str, str], bytes] = ({}, b"")
-    answer: bytes = b""
+    posted: tuple[dict[str, str], bytes] = ({}, b"")
+    reply: bytes = b""
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpAnswer:
-        self.told = (dict(headers), body)
-        return HttpAnswer(200, self.answer)
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpResponse:
+        self.posted = (dict(headers), body)
+        return HttpResponse(200, body=self.reply)
 
     def connection(self) -> Connection:
-        """Understand it as a backend does."""
-        return parse_request(*self.told, secrets=[SECRET])
+        """Return the POST as a backend reads it."""
+        return parse_request(*self.posted, secrets=[SECRET])
 
 
 class SocketEvents:
     def __init__(self) -> None:
         self.world = SmallWorld()
         self.backend = Raw()
-        self.gateway = Gateway(
-            backend=Backend("https://app.example/", self.world.secrets, self.backend, SystemClock()),
-            store=self.world.store,
-            management=self.world.management,
-            queue=self.world.queue,
-            clock=self.world.clock,
-            secrets=self.world.secrets,
-        )
+        backend = Backend("https://app.example/", SlipBackend(), self.world.secrets, self.backend, SystemClock())
+        self.sockets = msgspec.structs.replace(self.world.gateway.sockets, backend=backend)
 
     def draw(self, mutator: Mutator, faults: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """A connect, a text and a disconnect of one client. API Gateway's own part of them stays as it is."""
+        """A connect, a text and a disconnect of one client. API Gateway's own fields stay as they are."""
         connect, message = dict(CONNECT), dict(MESSAGE)
         message["body"], reason = mutator.text(), mutator.text()
         for _ in range(faults):
@@ -86,7 +83,7 @@ class SocketEvents:
         return connect, message, DISCONNECT | {"requestContext": DISCONNECT["requestContext"] | left}
 
     def _spoilt(self, mutator: Mutator, values: dict[str, list[str]]) -> dict[str, list[str]]:
-        """Headers or a query, with one fault. API Gateway sees to it that there are no others than lists of texts."""
+        """Headers or a query, with one fault. API Gateway delivers nothing but lists of texts."""
         kind = mutator.chance()
         if kind < 0.3:
             return values | {mutator.one_of(NAMES): [mutator.spoilt_text("value"), mutator.text()]}
@@ -106,44 +103,44 @@ class SocketEvents:
             for name in value.split(",")
             if name.strip()
         ]
-        chosen = next((name for name in offered if _said(name) == name), None)
-        accept = {"type": "ACCEPT", "connectionId": WHOSE, "subprotocol": chosen}
-        self.backend.answer = json.dumps({"events": [accept]}).encode()
-        answer = run(self.gateway.on_websocket_event(connect))
-        assert answer["statusCode"] == 200
-        assert answer["headers"] == ({} if chosen is None else {"Sec-WebSocket-Protocol": chosen})
+        chosen = next((name for name in offered if _as_utf8(name) == name), None)
+        accept = {"type": "ACCEPT", "connectionId": CONNECTION_ID, "subprotocol": chosen}
+        self.backend.reply = json.dumps({"events": [accept]}).encode()
+        response = run(websocket_function(self.sockets, connect))
+        assert response["statusCode"] == 200
+        assert response["headers"] == ({} if chosen is None else {"Sec-WebSocket-Protocol": chosen})
         metadata = {
             "headers": connect["headers"] or {},
             "ip": "192.0.2.1",
             "query": connect["multiValueQueryStringParameters"] or {},
         }
-        self._was_told(metadata, Open(WHOSE))
-        self.backend.answer = b""
-        assert run(self.gateway.on_websocket_event(message))["statusCode"] == 200
-        self._was_told(metadata, Text(WHOSE, _said(message["body"])))
-        assert run(self.gateway.on_websocket_event(disconnect))["statusCode"] == 200
+        self._was_posted(metadata, Open(CONNECTION_ID))
+        self.backend.reply = b""
+        assert run(websocket_function(self.sockets, message))["statusCode"] == 200
+        self._was_posted(metadata, Text(CONNECTION_ID, _as_utf8(message["body"])))
+        assert run(websocket_function(self.sockets, disconnect))["statusCode"] == 200
         context = disconnect["requestContext"]
-        reason = _said(context["disconnectReason"])
-        self._was_told(metadata, Close(WHOSE, context["disconnectStatusCode"], reason))
-        assert self.world.seen() == others, "somebody else is concerned"
+        reason = _as_utf8(context["disconnectReason"])
+        self._was_posted(metadata, Close(CONNECTION_ID, context["disconnectStatusCode"], reason))
+        assert self.world.seen() == others, "another connection has changed"
         written = [metadata, message["body"], context["disconnectReason"]]
-        return bool(_said(written) == written)
+        return bool(_as_utf8(written) == written)
 
-    def _was_told(self, metadata: Any, event: Open | Text | Close) -> None:
+    def _was_posted(self, metadata: Any, event: Open | Text | Close) -> None:
         connection = self.backend.connection()
-        assert connection.connection_id == WHOSE
-        assert connection.metadata == _said(metadata)
+        assert connection.connection_id == CONNECTION_ID
+        assert connection.metadata == _as_utf8(metadata)
         assert connection.events == (event,)
 
 
-def _said(value: Any) -> Any:
-    """Return a value as UTF-8 can say it."""
+def _as_utf8(value: Any) -> Any:
+    """Return a value as UTF-8 can represent it."""
     if isinstance(value, dict):
-        return {_said(name): _said(each) for name, each in value.items()}
+        return {_as_utf8(name): _as_utf8(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_said(each) for each in value]
+        return [_as_utf8(each) for each in value]
     return SURROGATE.sub("?", value) if isinstance(value, str) else value
 
 
-def test_what_clients_write_reaches_the_backend_and_nothing_else() -> None:
+def test_the_bytes_of_clients_reach_the_backend_and_nothing_else() -> None:
     play("socket_events", SocketEvents, accepted=(0.4, 0.9), secrets=(SECRET,))

@@ -1,4 +1,4 @@
-"""What events put into DynamoDB: rows that it takes, whose names do not collide, and that come back as they were."""
+"""The rows that events put into DynamoDB: it takes them, their keys do not collide, and they come back as they were."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from slip_sockets.aws.connections import DynamoDbConnectionStore
-from slip_sockets.errors import InvalidEvents
-from slip_sockets.events import PublishText, SetMetadata, Subscribe, check, encode_metadata
+from slip_sockets.aws.channels import DynamoDbChannels
+from slip_sockets.aws.connections import DynamoDbConnections
+from slip_sockets.protocol.errors import InvalidEvents
+from slip_sockets.protocol.events import PublishText, SetMetadata, Subscribe, check, encode_metadata
 
 from ..gateway.doubles import ME, FakeClock
 from .bodies import CHANNELS
@@ -19,43 +20,52 @@ from .mutator import Mutator
 from .play import play, run
 
 if TYPE_CHECKING:
-    from types_boto3_dynamodb.client import DynamoDBClient
+    from types_aiobotocore_dynamodb.client import DynamoDBClient
 
 pytestmark = pytest.mark.fuzz
 
 OWN = f"$connection:{ME}"
+MARKS = {"mark:queued", f"mark:slow:{ME}"}
 MAX_PARTITION_BYTES, MAX_SORT_BYTES, MAX_ITEM_BYTES = 2048, 1024, 400_000
 """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
 
 
+KEYS = {"Connections": ("connectionId", "channel"), "Channels": ("channel", "key")}
+"""Partition and sort key of each table."""
+
+
 @dataclass
-class Table:
-    """A DynamoDB that keeps the rows that are put, as they were on the wire."""
+class Tables:
+    """A DynamoDB that keeps the rows that are put, by table and key, as they were on the wire."""
 
-    rows: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    rows: dict[str, dict[tuple[str, str], dict[str, Any]]] = field(default_factory=lambda: {name: {} for name in KEYS})
 
-    def _put(self, item: dict[str, Any]) -> None:
+    def _key(self, table: str, item: dict[str, Any]) -> tuple[str, str]:
+        partition_key, sort_key = KEYS[table]
+        return item[partition_key]["S"], item[sort_key]["S"]
+
+    def _put(self, table: str, item: dict[str, Any]) -> None:
         wire = msgspec.json.encode(item)
         assert len(wire) <= MAX_ITEM_BYTES
         row = json.loads(wire)
-        partition, sort = row["connectionId"]["S"], row["channel"]["S"]
+        partition, sort = self._key(table, row)
         assert 0 < len(partition.encode()) <= MAX_PARTITION_BYTES
         assert 0 < len(sort.encode()) <= MAX_SORT_BYTES
-        assert (partition, sort) not in self.rows, "two rows have one key"
-        self.rows[partition, sort] = row
+        assert (partition, sort) not in self.rows[table], "two rows have one key"
+        self.rows[table][partition, sort] = row
 
-    def batch_write_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - DynamoDB's name
-        for requests in RequestItems.values():
+    async def batch_write_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803 - DynamoDB's name
+        for table, requests in RequestItems.items():
             for request in requests:
-                self._put(request["PutRequest"]["Item"])
+                self._put(table, request["PutRequest"]["Item"])
         return {"UnprocessedItems": {}}
 
-    def put_item(self, **call: Any) -> dict[str, Any]:
-        self._put(call["Item"])
+    async def put_item(self, **call: Any) -> dict[str, Any]:
+        self._put(call["TableName"], call["Item"])
         return {}
 
-    def get_item(self, **call: Any) -> dict[str, Any]:
-        return {"Item": self.rows[call["Key"]["connectionId"]["S"], call["Key"]["channel"]["S"]]}
+    async def get_item(self, **call: Any) -> dict[str, Any]:
+        return {"Item": self.rows[call["TableName"]][self._key(call["TableName"], call["Key"])]}
 
 
 @dataclass(frozen=True)
@@ -87,21 +97,27 @@ class Rows:
                     check(PublishText(channel, "", message_id))
         except InvalidEvents:
             return False
-        table = Table()
-        store = DynamoDbConnectionStore(cast("DynamoDBClient", table), "Connections", FakeClock())
+        tables, clock = Tables(), FakeClock()
+        client = cast("DynamoDBClient", tables)
+        connections = DynamoDbConnections(client, "Connections", clock)
         metadata = encode_metadata(given.metadata)
-        run(store.open(ME, metadata, list(channels)))
+        run(connections.open(ME, metadata, list(channels)))
+        memory = DynamoDbChannels(client, "Channels", clock)
         for channel in channels:
-            run(store.mark_queued(channel, for_s=60))
-            run(store.mark_slow(channel, [ME], for_s=60))
+            run(memory.mark_queued(channel, for_s=60))
+            run(memory.mark_slow(channel, [ME], for_s=60))
             for message_id in message_ids:
-                run(store.claim(channel, message_id, "claimant", lease_s=60))
-        assert len(table.rows) == 1 + len(channels) * (3 + len(message_ids))
-        assert {channel for whose, channel in table.rows if whose == ME} == {OWN, *channels}
-        assert table.rows[ME, OWN].keys() == {"connectionId", "channel", "metadata", "connectedAt", "ttl"}
-        stored = run(store.get(ME))
+                run(memory.claim(channel, message_id, "claimant", lease_s=60))
+        rows = tables.rows["Connections"]
+        assert rows.keys() == {(ME, sort) for sort in (OWN, *channels)}
+        assert rows[ME, OWN].keys() == {"connectionId", "channel", "metadata", "connectedAt", "ttl"}
+        stored = run(connections.get(ME))
         assert stored is not None
         assert stored.metadata == metadata
+        remembered = tables.rows["Channels"]
+        assert len(remembered) == len(channels) * (2 + len(message_ids))
+        for channel in channels:
+            assert {sort for partition, sort in remembered if partition == channel} == MARKS
         return True
 
 

@@ -1,4 +1,4 @@
-"""Tokens: who has the secret is let in until his token expires, everybody else is told why not."""
+"""Tokens: one signed with the secret is accepted until it expires, any other is refused with a reason."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from slip_sockets.connection import parse_request
-from slip_sockets.errors import InvalidEvents, InvalidToken
-from slip_sockets.tokens import LEEWAY_S, bearer_token, verify
+from slip_sockets.client.connection import parse_request
+from slip_sockets.protocol.errors import InvalidEvents, InvalidToken
+from slip_sockets.protocol.tokens import LEEWAY_S, bearer_token, verify
 
 from ..gateway.doubles import SECRET
 from .mutator import Mutator
@@ -49,7 +49,7 @@ CLAIMS: tuple[dict[str, Any], ...] = (
 class Presented:
     authorization: str
     is_due: bool | None
-    """Whether it must be accepted; None where a JWT library may be of either opinion."""
+    """Whether it must be accepted; None where a JWT library may decide either way."""
 
 
 class Tokens:
@@ -95,9 +95,9 @@ class Tokens:
         return refusal is None
 
     def _holds_other_audience(self, authorization: str, *, is_for_control: bool) -> None:
-        """A backend is told by the other audience alone; that both are named is the signer's affair."""
+        """A backend takes the other audience alone; a signer may name both."""
         try:
-            parse_request({"Authorization": authorization}, b"no JSON", secrets=[SECRET, PREVIOUS])
+            parse_request({"Authorization": authorization}, b"not JSON", secrets=[SECRET, PREVIOUS])
         except InvalidToken:
             return
         except InvalidEvents:
@@ -146,7 +146,7 @@ def _is_not_utf8(value: Any) -> bool:
 
 
 def _is_signed(authorization: str) -> bool:
-    """An accepted token was signed with a secret, whatever became of it on the way."""
+    """Return whether the token was signed with a secret, whatever happened to it on the way."""
     signed, _, signature = authorization.strip().partition(" ")[2].strip().rpartition(".")
     right = [hmac.new(each.encode(), signed.encode(), hashlib.sha256).digest() for each in (SECRET, PREVIOUS)]
     return base64.urlsafe_b64decode(signature + "==") in right

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from slip_sockets.dev.memory import MemoryConnectionStore
-from slip_sockets.gateway.backend import Backend
+from slip_sockets.apigateway.connection_ids import is_connection_id
+from slip_sockets.apigateway.functions import control_function, websocket_function
+from slip_sockets.apigateway.limits import OPENING_WINDOW_S
+from slip_sockets.apigateway.requests import ProxyEvent, ProxyResponse
+from slip_sockets.dev.channels import MemoryChannels
+from slip_sockets.dev.connections import MemoryConnections
+from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.delivery import Deliverer
+from slip_sockets.gateway.errors import BackendFailed, HttpError, Unavailable
 from slip_sockets.gateway.fan_out import Broadcaster
-from slip_sockets.gateway.gateway import Gateway
-from slip_sockets.gateway.plan import ACCEPT_WINDOW_S
-from slip_sockets.gateway.ports import Deferred, HttpAnswer, HttpError, Outcome, Page, Unavailable
-from slip_sockets.tokens import mint
+from slip_sockets.gateway.gateway import Ports, build_gateway
+from slip_sockets.gateway.observer import EventType, HandledEvent, current_event, handling
+from slip_sockets.gateway.values import HttpResponse, Outcome, Page
+from slip_sockets.protocol.errors import SlipSocketsError
+from slip_sockets.protocol.events import Report
+from slip_sockets.protocol.tokens import mint
+from slip_sockets.slip.backend import SlipBackend
+from slip_sockets.slip.publish import SlipPublish
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 ME = "AAAAAAAAAAAAAAA="
@@ -25,7 +37,7 @@ START = 1_700_000_000.0
 
 
 class FakeClock:
-    """Time that passes only while somebody sleeps, or a test says so."""
+    """Time that passes only during a sleep, or when a test moves it."""
 
     def __init__(self) -> None:
         self.time = START
@@ -40,11 +52,11 @@ class FakeClock:
 
 
 @dataclass
-class RecordingManagement:
-    """Delivers to everybody but those of whom a test says otherwise; `fate` may change with each call."""
+class RecordingSender:
+    """The port Sender. It reaches all connections but those for which a test says otherwise."""
 
-    posted: list[tuple[str, str]] = field(default_factory=list)
-    deleted: list[str] = field(default_factory=list)
+    sent: list[tuple[str, str]] = field(default_factory=list)
+    closed: list[str] = field(default_factory=list)
     calls: list[list[str]] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
@@ -55,11 +67,16 @@ class RecordingManagement:
     """How many of the connections of a call are sent to in time."""
     opens_after_polls: int = 0
 
-    async def post(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
-        return self._each(connection_ids, lambda whose: self.posted.append((whose, data)), until)
+    opening_window_s = OPENING_WINDOW_S
 
-    async def delete(self, connection_ids: Sequence[str], *, until: float) -> Outcome:
-        return self._each(connection_ids, self.deleted.append, until)
+    def is_connection_id(self, text: str) -> bool:
+        return is_connection_id(text)
+
+    async def send(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
+        return self._each(connection_ids, lambda id_: self.sent.append((id_, data)), until)
+
+    async def close(self, connection_ids: Sequence[str], *, until: float) -> Outcome:
+        return self._each(connection_ids, self.closed.append, until)
 
     async def is_open(self, connection_id: str) -> bool:
         self.opens_after_polls -= 1
@@ -69,24 +86,27 @@ class RecordingManagement:
         self.calls.append(list(connection_ids))
         self.untils.append(until)
         outcome = Outcome()
-        for number, whose in enumerate(connection_ids):
+        for number, id_ in enumerate(connection_ids):
             if number >= self.has_time_for:
-                outcome.unsent.append(whose)
-            elif whose in self.gone:
-                outcome.gone.append(whose)
-            elif whose in self.refused:
-                outcome.refused[whose] = "Invalid connectionId"
-            elif self.failing.get(whose, 0) > 0:
-                self.failing[whose] -= 1
-                outcome.failed[whose] = "the client's buffer is full"
+                outcome.unsent.append(id_)
+            elif id_ in self.gone:
+                outcome.gone.append(id_)
+            elif id_ in self.refused:
+                outcome.refused[id_] = "Invalid connectionId"
+            elif self.failing.get(id_, 0) > 0:
+                self.failing[id_] -= 1
+                outcome.failed[id_] = "the client's buffer is full"
             else:
-                do(whose)
+                do(id_)
                 outcome.done += 1
         return outcome
 
 
 @dataclass
 class RecordingQueue:
+    """The port Queue."""
+
+    shards = 8
     messages: list[Deferred] = field(default_factory=list)
     is_away: bool = False
 
@@ -97,29 +117,63 @@ class RecordingQueue:
 
 
 @dataclass
-class ScriptedClient:
-    """An HttpClient that answers with what the test put there: an answer, or an error to raise."""
+class RecordingObserver:
+    """The port Observer. Failures are counted by the type of the current event."""
 
-    answer: HttpAnswer | HttpError = field(default_factory=lambda: HttpAnswer(200, b'{"events":[]}'))
-    told: list[dict[str, Any]] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+    backend_errors: list[BackendFailed | None] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    sent: int = 0
+    gone: int = 0
+
+    def backend_called(self, *, seconds: float, error: BackendFailed | None) -> None:
+        assert seconds >= 0
+        self.backend_errors.append(error)
+
+    def failed(self, error: SlipSocketsError) -> None:
+        event = current_event.get()
+        assert event is not None
+        self.failures[event.type.value] += 1
+
+    def published(self, report: Report) -> None:
+        self.reports.append(report)
+
+    def delivered(self, *, sent: int, gone: int) -> None:
+        self.sent += sent
+        self.gone += gone
+
+
+@dataclass
+class ScriptedClient:
+    """The port HttpClient. It returns what the test put there: a response, or an error to raise."""
+
+    response: HttpResponse | HttpError = field(default_factory=lambda: HttpResponse(200, body=b'{"events":[]}'))
+    requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpAnswer:
-        self.told.append(msgspec.json.decode(body))
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpResponse:
+        self.requests.append(msgspec.json.decode(body))
         self.headers.append(dict(headers))
-        if isinstance(self.answer, HttpError):
-            raise self.answer
-        return self.answer
+        if isinstance(self.response, HttpError):
+            raise self.response
+        return self.response
 
-    def will_answer(self, *events: dict[str, Any]) -> None:
-        self.answer = HttpAnswer(200, msgspec.json.encode({"events": events}))
+    def will_reply(self, *events: dict[str, Any]) -> None:
+        self.response = HttpResponse(200, body=msgspec.json.encode({"events": events}))
 
 
-class FaultyStore(MemoryConnectionStore):
-    """Raises Unavailable from the methods that a test names. The index lacks the `unseen`, and shows `ghosts`."""
+class FaultyStore(MemoryConnections, MemoryChannels):
+    """All ports of the store. It raises Unavailable from the methods that a test names.
+
+    Its index lags: it lacks the `unseen`, and shows `ghosts`.
+    """
+
+    index_lag_s = 10.0
 
     def __init__(self, clock: FakeClock) -> None:
-        super().__init__(clock)
+        MemoryConnections.__init__(self, clock)
+        MemoryChannels.__init__(self, clock)
+        self.page_size = PAGE_SIZE
         self.away: set[str] = set()
         self.unseen: set[str] = set()
         self.ghosts: list[str] = []
@@ -129,7 +183,7 @@ class FaultyStore(MemoryConnectionStore):
     ) -> AsyncIterator[Page]:
         shown_first = self.ghosts if after is None else []
         async for page in super().subscribers(channel, after=after, page_size=page_size):
-            shown = [whose for whose in page.connection_ids if whose not in self.unseen]
+            shown = [id_ for id_ in page.connection_ids if id_ not in self.unseen]
             yield Page([*shown_first, *shown], page.cursor)
             shown_first = []
 
@@ -144,48 +198,89 @@ PAGE_SIZE = 3
 """As a test can count."""
 
 
+class Saved:
+    """The port Checkpoint."""
+
+    def __init__(self) -> None:
+        self.saved: list[Deferred] = []
+
+    async def save(self, remaining: Deferred) -> None:
+        self.saved.append(remaining)
+
+    async def load(self) -> Deferred | None:
+        return self.saved[-1] if self.saved else None
+
+
 class World:
-    """A gateway and everything around it. `broadcaster` does as the gateway's own."""
+    """A gateway and everything around it. `broadcaster` and `performer` do as the gateway's own."""
 
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.store = FaultyStore(self.clock)
-        self.management = RecordingManagement()
+        self.sender = RecordingSender()
         self.queue = RecordingQueue()
-        self.kept: list[Deferred] = []
-        self.broadcaster = Broadcaster(self.store, self.management, self.queue, self.clock, INLINE_LIMIT, PAGE_SIZE)
+        self.checkpoint = Saved()
         self.client = ScriptedClient()
+        self.observer = RecordingObserver()
         self.secrets_are_away = False
-        self.gateway = Gateway(
-            backend=Backend("https://ada:pw@app.example/slip?key=k", self.secrets, self.client, self.clock),
-            store=self.store,
-            management=self.management,
-            queue=self.queue,
-            clock=self.clock,
+        store = self.store
+        self.gateway = build_gateway(
+            Ports(store, store, store, store, self.sender, self.queue, self.client, self.clock),
+            target_url="https://ada:pw@app.example/slip?key=k",
             secrets=self.secrets,
+            backend_protocol=SlipBackend(),
+            publish_protocol=SlipPublish(),
             inline_limit=INLINE_LIMIT,
+            observer=self.observer,
         )
+        self.performer = self.gateway.control.performer
+        self.broadcaster = self.broadcaster_with(INLINE_LIMIT)
 
-    def secrets(self) -> Sequence[str]:
+    def broadcaster_with(self, inline_limit: int) -> Broadcaster:
+        deliverer = Deliverer(self.store, self.sender, self.clock)
+        return Broadcaster(self.store, self.store, deliverer, self.queue, self.clock, inline_limit)
+
+    async def secrets(self) -> Sequence[str]:
         if self.secrets_are_away:
             raise Unavailable("SSM is away")
         return [SECRET]
 
+    async def websocket(self, event: ProxyEvent, *, deadline: float = math.inf) -> ProxyResponse:
+        return await websocket_function(self.gateway.sockets, event, deadline=deadline)
+
+    async def control(self, event: ProxyEvent) -> ProxyResponse:
+        return await control_function(self.gateway.control, event)
+
     async def defer(self, message: Deferred, *, deadline: float = math.inf) -> None:
-        """Handle a message of the queue; `kept` gets what the gateway wants remembered on the way."""
-
-        async def keep(rest: Deferred) -> None:
-            self.kept.append(rest)
-
-        await self.gateway.on_deferred(message, keep, deadline=deadline)
+        """Handle a message of the queue, as its handler does. Raises Incomplete."""
+        sockets = self.gateway.sockets
+        match message:
+            case FanOut():
+                await self.broadcaster.split(message, self.checkpoint, deadline=deadline)
+            case FanOutChunk():
+                await self.broadcaster.deliver_chunk(message, self.checkpoint, deadline=deadline)
+            case CloseNotice():
+                with handling(HandledEvent(EventType.CLOSE, message.connection_id)):
+                    await sockets.on_close_notice(message, self.checkpoint, deadline=deadline)
+            case Continuation():
+                await sockets.on_continuation(message, self.checkpoint, deadline=deadline)
 
     async def connected(self, *connection_ids: str, channels: Sequence[str] = (), metadata: bytes = b"null") -> None:
         """Have these connected for a while already."""
         for connection_id in connection_ids:
             await self.store.open(connection_id, metadata, channels)
-        self.clock.time += ACCEPT_WINDOW_S + 1
+        self.clock.time += OPENING_WINDOW_S + 1
 
 
 def control_event(events: Any, *, secret: str = SECRET, **more: Any) -> dict[str, Any]:
     token = mint("ControlEvent", secret)
     return {"headers": {"authorization": f"bearer {token}"}, "body": json.dumps({"events": events})} | more
+
+
+ACCEPT = {"type": "ACCEPT", "connectionId": ME}
+
+
+def socket_event(kind: str, **more: Any) -> dict[str, Any]:
+    """Return an event of the WebSocket API about ME, with what is there at least."""
+    context = {"connectionId": ME, "eventType": kind, "identity": {"sourceIp": "203.0.113.7"}}
+    return {"requestContext": context | more.pop("context", {}), "isBase64Encoded": False} | more

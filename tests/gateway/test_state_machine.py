@@ -16,12 +16,10 @@ import hypothesis.strategies as st
 from hypothesis import Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from slip_sockets.gateway.plan import ACCEPT_WINDOW_S
-from slip_sockets.gateway.ports import ROW_TTL_S
+from slip_sockets.apigateway.limits import OPENING_WINDOW_S, ROW_LIFETIME_S
 
-from .doubles import World, control_event
-from .test_fan_out import drain
-from .test_gateway import socket_event
+from .doubles import World, control_event, socket_event
+from .fan_out import drain
 
 CHANNELS = ("hall", "room")
 FAULTS = ("channel_state", "subscribers", "claim", "remove", "get", "the queue")
@@ -64,43 +62,43 @@ class GatewayMachine(RuleBasedStateMachine):
             self.open_one(listening)
 
     def open_one(self, listening: set[str]) -> None:
-        whose = f"{self.count:015d}="
+        id_ = f"{self.count:015d}="
         self.count += 1
         self.mend()
-        subscribe = [{"type": "SUBSCRIBE", "connectionId": whose, "channel": channel} for channel in sorted(listening)]
-        self.world.client.will_answer({"type": "ACCEPT", "connectionId": whose}, *subscribe)
-        assert self.event("CONNECT", whose) == 200
-        self.subscribed[whose] = set()
+        subscribe = [{"type": "SUBSCRIBE", "connectionId": id_, "channel": channel} for channel in sorted(listening)]
+        self.world.client.will_reply({"type": "ACCEPT", "connectionId": id_}, *subscribe)
+        assert self.event("CONNECT", id_) == 200
+        self.subscribed[id_] = set()
         for channel in listening:
-            self.joins(whose, channel)
+            self.joins(id_, channel)
 
     @precondition(lambda self: self.subscribed)
     @rule(data=st.data(), channel=channels)
     def text(self, data: st.DataObject, channel: str) -> None:
         """Subscribe, or unsubscribe who is."""
-        whose = self.one_of_those_there(data)
+        id_ = self.one_of_those_there(data)
         self.mend()
-        is_in = channel in self.subscribed[whose]
+        is_in = channel in self.subscribed[id_]
         kind = "UNSUBSCRIBE" if is_in else "SUBSCRIBE"
-        self.world.client.will_answer({"type": kind, "connectionId": whose, "channel": channel})
-        assert self.event("MESSAGE", whose, body="please") == 200
+        self.world.client.will_reply({"type": kind, "connectionId": id_, "channel": channel})
+        assert self.event("MESSAGE", id_, body="please") == 200
         if is_in:
-            self.subscribed[whose].discard(channel)
+            self.subscribed[id_].discard(channel)
             # What still waits in the queue may or may not come.
-            self.must_hear[whose] = [text for text in self.must_hear[whose] if not text.startswith(channel)]
+            self.must_hear[id_] = [text for text in self.must_hear[id_] if not text.startswith(channel)]
         else:
-            self.joins(whose, channel)
+            self.joins(id_, channel)
 
     @precondition(lambda self: self.subscribed)
     @rule(data=st.data(), what=faults)
     def leave(self, data: st.DataObject, what: set[str]) -> None:
         """Whatever fails but the queue, the backend is told in the end."""
-        whose = self.one_of_those_there(data)
-        self.world.client.will_answer()
+        id_ = self.one_of_those_there(data)
+        self.world.client.will_reply()
         self.fail(what - {"the queue"})
-        self.goes(whose)
-        self.left.add(whose)
-        assert self.event("DISCONNECT", whose) == 200
+        self.goes(id_)
+        self.left.add(id_)
+        assert self.event("DISCONNECT", id_) == 200
         self.mend()
 
     @precondition(lambda self: self.subscribed)
@@ -114,9 +112,9 @@ class GatewayMachine(RuleBasedStateMachine):
         """Repeat until it is answered; then it is due at all who are subscribed."""
         text = f"{channel} {self.published:04d}"
         self.published += 1
-        for whose, listening in self.subscribed.items():
+        for id_, listening in self.subscribed.items():
             if channel in listening:
-                self.must_hear[whose].append(text)
+                self.must_hear[id_].append(text)
         event = {"type": "PUBLISH_TEXT", "channelId": channel, "data": text, "id": text}
         self.fail(what)
         while self.control(event) != 200:
@@ -134,8 +132,8 @@ class GatewayMachine(RuleBasedStateMachine):
     @rule(seed=seeds)
     def throttle(self, seed: int) -> None:
         chance = random.Random(seed)
-        there = [whose for whose in self.subscribed if chance.random() < 0.3]
-        self.world.management.failing = {whose: chance.randrange(1, 4) for whose in there}
+        there = [id_ for id_ in self.subscribed if chance.random() < 0.3]
+        self.world.sender.failing = {id_: chance.randrange(1, 4) for id_ in there}
 
     @rule(seed=seeds, steps=st.integers(1, 5), what=faults)
     def work(self, seed: int, steps: int, what: set[str]) -> None:
@@ -151,8 +149,8 @@ class GatewayMachine(RuleBasedStateMachine):
         self.world.clock.time += seconds
 
     def catch_up(self) -> None:
-        self.world.clock.time += ACCEPT_WINDOW_S + 1  # or who has vanished would be waited for
-        self.world.management.failing.clear()
+        self.world.clock.time += OPENING_WINDOW_S + 1  # or who has vanished would be waited for
+        self.world.sender.failing.clear()
         self.run(drain(self.world, random.Random(self.published)))
 
     @precondition(lambda self: len(self.subscribed) > 8)
@@ -160,57 +158,57 @@ class GatewayMachine(RuleBasedStateMachine):
     def two_hours_pass(self) -> None:
         """The rows of who is there expire; API Gateway has closed the sockets by then."""
         self.catch_up()
-        for whose in list(self.subscribed):
-            self.goes(whose)
-        self.world.clock.time += ROW_TTL_S + 1
+        for id_ in list(self.subscribed):
+            self.goes(id_)
+        self.world.clock.time += ROW_LIFETIME_S + 1
 
     # What must be so
 
     def check(self) -> None:
         heard: dict[str, list[str]] = defaultdict(list)
-        for whose, text in self.world.management.posted:
-            heard[whose].append(text)
-        for whose, texts in heard.items():
+        for id_, text in self.world.sender.sent:
+            heard[id_].append(text)
+        for id_, texts in heard.items():
             for channel in CHANNELS:
                 firsts = [text for text in dict.fromkeys(texts) if text.startswith(channel)]
-                assert firsts == sorted(firsts), f"{whose} heard {firsts}"
-        for whose in self.subscribed:
-            missing = set(self.must_hear[whose]) - set(heard[whose])
-            assert not missing, f"{whose} never heard {missing}"
+                assert firsts == sorted(firsts), f"{id_} heard {firsts}"
+        for id_ in self.subscribed:
+            missing = set(self.must_hear[id_]) - set(heard[id_])
+            assert not missing, f"{id_} never heard {missing}"
         for channel in CHANNELS:
-            there = {whose for whose, listening in self.subscribed.items() if channel in listening}
+            there = {id_ for id_, listening in self.subscribed.items() if channel in listening}
             assert set(self.run(self.listed(channel))) == there
         told = {
-            request["connectionId"] for request in self.world.client.told if request["events"][0]["type"] == "CLOSE"
+            request["connectionId"] for request in self.world.client.requests if request["events"][0]["type"] == "CLOSE"
         }
         assert told == self.left
-        assert [whose for whose in self.left if self.run(self.world.store.get(whose)) is not None] == []
+        assert [id_ for id_ in self.left if self.run(self.world.store.get(id_)) is not None] == []
 
     async def listed(self, channel: str) -> list[str]:
-        return [whose async for page in self.world.store.subscribers(channel) for whose in page.connection_ids]
+        return [id_ async for page in self.world.store.subscribers(channel) for id_ in page.connection_ids]
 
     # Short ways
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(coroutine)
 
-    def event(self, kind: str, whose: str, **more: Any) -> int:
+    def event(self, kind: str, id_: str, **more: Any) -> int:
         event = socket_event(kind, **more)
-        event["requestContext"]["connectionId"] = whose
-        return int(self.run(self.world.gateway.on_websocket_event(event))["statusCode"])
+        event["requestContext"]["connectionId"] = id_
+        return int(self.run(self.world.websocket(event))["statusCode"])
 
     def control(self, event: dict[str, Any]) -> int:
-        return int(self.run(self.world.gateway.on_control_event(control_event([event])))["statusCode"])
+        return int(self.run(self.world.control(control_event([event])))["statusCode"])
 
     def one_of_those_there(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(sorted(self.subscribed)))
 
-    def joins(self, whose: str, channel: str) -> None:
-        self.subscribed[whose].add(channel)
+    def joins(self, id_: str, channel: str) -> None:
+        self.subscribed[id_].add(channel)
 
-    def goes(self, whose: str) -> None:
-        del self.subscribed[whose]
-        self.world.management.gone.add(whose)
+    def goes(self, id_: str) -> None:
+        del self.subscribed[id_]
+        self.world.sender.gone.add(id_)
 
 
 TestGateway = GatewayMachine.TestCase

@@ -1,4 +1,4 @@
-"""What a test deploys to the local AWS, with boto3: functions of a few lines, APIs and queues."""
+"""Deploys to the local AWS with boto3: functions of a few lines, APIs and queues."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import boto3
 from botocore.config import Config
 
 from local_aws import LocalAws, LocalAwsSettings
-from local_aws.runtime import RuntimePython
+from local_aws.runtime_python import RuntimePython
 
 TIMEOUT_S = 20
 RUNTIME_PYTHON = Path(
     os.environ.get("LOCAL_AWS_RUNTIME_PYTHON") or Path(__file__).parents[2] / ".venv-lambda" / "bin" / "python"
 )
-"""Made by `make`; a test that cannot find it fails."""
+"""`make` creates it; a test that cannot find it fails."""
 
 ASSUMED_BY_LAMBDA = json.dumps(
     {
@@ -36,7 +36,7 @@ ASSUMED_BY_LAMBDA = json.dumps(
 
 
 def settings(*, port: int = 0, max_environments: int = 4) -> LocalAwsSettings:
-    """Return settings for a local AWS with an account that no other has."""
+    """Return settings for a local AWS with an account of its own."""
     account_id = str(uuid.uuid4().int)[:12]
     return LocalAwsSettings(RUNTIME_PYTHON, port, account_id, max_environments=max_environments)
 
@@ -54,7 +54,7 @@ def zipped(source: str) -> bytes:
 
 @dataclass(frozen=True)
 class Deployed:
-    """A function. `call` invokes it and returns what it answers, `fail` how it fails."""
+    """A function. `call` invokes it and returns its response, `fail` its error."""
 
     cloud: Cloud
     name: str
@@ -62,15 +62,15 @@ class Deployed:
     role: str
 
     def call(self, event: object = None) -> Any:
-        answer = self._invoke(event)
-        assert "FunctionError" not in answer, answer["Payload"].read()
-        return json.load(answer["Payload"])
+        response = self._invoke(event)
+        assert "FunctionError" not in response, response["Payload"].read()
+        return json.load(response["Payload"])
 
     def fail(self, event: object = None) -> dict[str, Any]:
-        answer = self._invoke(event)
-        assert answer["FunctionError"] == "Unhandled"
-        told: dict[str, Any] = json.load(answer["Payload"])
-        return told
+        response = self._invoke(event)
+        assert response["FunctionError"] == "Unhandled"
+        error: dict[str, Any] = json.load(response["Payload"])
+        return error
 
     def let_invoke(self, source_arn: str) -> None:
         """Allow API Gateway to invoke it."""
@@ -83,7 +83,7 @@ class Deployed:
         )
 
     def allow(self, *statements: dict[str, Any]) -> None:
-        """Replace its role's policy; without statements, by one that allows nothing of use."""
+        """Replace its role's policy; without statements, with one that allows nothing useful."""
         self.cloud.client("iam").put_role_policy(
             RoleName=self.role,
             PolicyName="function",
@@ -107,7 +107,7 @@ class Api:
         return f"arn:aws:execute-api:us-east-1:{self.cloud.account_id}:{self.api_id}"
 
     def integrate(self, function: Deployed, *route_keys: str, timeout_ms: int = 10_000, permit: bool = True) -> None:
-        """Lead routes to a function, which may be invoked from them if `permit`."""
+        """Lead routes to a function; `permit` lets them invoke it."""
         client = self.cloud.client("apigatewayv2")
         arn = f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{function.arn}/invocations"
         integration = client.create_integration(
@@ -127,7 +127,7 @@ class Api:
 
 
 class Cloud:
-    """boto3 against one local AWS. `client` gives a client for a service."""
+    """boto3 against one local AWS. `client` returns a client for a service."""
 
     def __init__(self, aws: LocalAws) -> None:
         self.aws = aws
@@ -153,7 +153,7 @@ class Cloud:
             Handler="code.handler",
             Timeout=timeout_s,
             Environment={"Variables": environment or {}},
-            **(_what_runs_here() | more),
+            **(_runtime() | more),
         )
         function = Deployed(self, name, made["FunctionArn"], f"role-of-{name}")
         if statements:
@@ -203,13 +203,13 @@ class Cloud:
 
 
 @functools.cache
-def _what_runs_here() -> dict[str, Any]:
-    """What CreateFunction must say for a function that can run here."""
+def _runtime() -> dict[str, Any]:
+    """Return the parameters of CreateFunction for a function that can run here."""
     python = RuntimePython(RUNTIME_PYTHON)
     return {"Runtime": f"python{python.version}", "Architectures": [python.architecture]}
 
 
 @functools.cache
 def _session() -> boto3.session.Session:
-    """One for all, since it keeps the descriptions of the services, which take long to read."""
+    """Return one for all tests: it keeps the services' models, which are slow to load."""
     return boto3.session.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="us-east-1")

@@ -11,7 +11,7 @@ from .cloud import Cloud, settings
 
 @pytest.fixture(scope="session")
 def aws() -> Iterator[LocalAws]:
-    """One for all tests that need none of their own; what they deploy has names of its own."""
+    """One for all tests that need no local AWS of their own. Each deploys under names of its own."""
     with LocalAws(settings()) as aws:
         yield aws
 

@@ -1,4 +1,4 @@
-"""What a function's role does not allow is denied, with AWS's words; what it allows is done."""
+"""A call that a function's role does not allow is denied, in AWS's words; an allowed one is done."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from local_aws import Judgement
-from local_aws.permissions import Demand, demands, matches
-from local_aws.wire import ApiRequest
+from local_aws import AccessDecision
+from local_aws.api_request import ApiRequest
+from local_aws.permissions import Permission, matches, needed_permissions
 
 from .cloud import Cloud, Deployed, allow
 
@@ -22,34 +22,34 @@ def handler(event, context):
     service, operation, parameters, options = event
     client = boto3.client(service, **options)
     try:
-        answer = getattr(client, operation)(**parameters)
+        response = getattr(client, operation)(**parameters)
     except ClientError as error:
         return {"denied": error.response["Error"]["Code"], "message": error.response["Error"]["Message"]}
-    answer.pop("ResponseMetadata")
-    return {"done": str(answer)}
+    response.pop("ResponseMetadata")
+    return {"done": str(response)}
 """
 
 
 @pytest.fixture(scope="module")
 def caller(cloud: Cloud) -> Deployed:
-    """Calls AWS. Each test gives it the policy that it tests."""
+    """A function that calls AWS. Each test gives it a policy."""
     return cloud.function(CALLER)
 
 
 def call(caller: Deployed, service: str, operation: str, *, at: str = "", **parameters: Any) -> dict[str, str]:
-    answer: dict[str, str] = caller.call([service, operation, parameters, {"endpoint_url": at} if at else {}])
-    return answer
+    response: dict[str, str] = caller.call([service, operation, parameters, {"endpoint_url": at} if at else {}])
+    return response
 
 
-def assert_denied(caller: Deployed, answer: dict[str, str], action: str, resource: str) -> None:
+def assert_denied(caller: Deployed, response: dict[str, str], action: str, resource: str) -> None:
     principal = f"arn:aws:sts::{caller.cloud.account_id}:assumed-role/{caller.role}/{caller.name}"
-    assert answer == {
-        "denied": answer.get("denied", "nothing"),
+    assert response == {
+        "denied": response.get("denied", "nothing"),
         "message": f"User: {principal} is not authorized to perform: {action} on resource: {resource} "
         f"because no identity-based policy allows the {action} action",
     }
-    assert answer["denied"] in ("AccessDeniedException", "AccessDenied")
-    assert caller.cloud.aws.judgements()[Judgement(principal, action, resource, allowed=False)] > 0
+    assert response["denied"] in ("AccessDeniedException", "AccessDenied")
+    assert caller.cloud.aws.access_decisions()[AccessDecision(principal, action, resource, allowed=False)] > 0
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,8 @@ def test_dynamodb(
     name, arn = table
     others = [f"dynamodb:{other}" for other, _, _ in DYNAMODB_CALLS if other != action]
     caller.allow(allow(others, arn), allow(f"dynamodb:{action}", f"{arn}-other"))
-    answer = call(caller, "dynamodb", operation, TableName=name, **parameters)
-    assert_denied(caller, answer, f"dynamodb:{action}", arn)
+    response = call(caller, "dynamodb", operation, TableName=name, **parameters)
+    assert_denied(caller, response, f"dynamodb:{action}", arn)
     caller.allow(allow(f"dynamodb:{action}", arn))
     assert "done" in call(caller, "dynamodb", operation, TableName=name, **parameters)
 
@@ -106,8 +106,8 @@ def test_batch_write_is_an_action_of_its_own(caller: Deployed, table: tuple[str,
     name, arn = table
     items = {name: [{"PutRequest": {"Item": KEY}}]}
     caller.allow(allow(["dynamodb:PutItem", "dynamodb:DeleteItem"], arn))
-    answer = call(caller, "dynamodb", "batch_write_item", RequestItems=items)
-    assert_denied(caller, answer, "dynamodb:BatchWriteItem", arn)
+    response = call(caller, "dynamodb", "batch_write_item", RequestItems=items)
+    assert_denied(caller, response, "dynamodb:BatchWriteItem", arn)
     caller.allow(allow("dynamodb:BatchWriteItem", arn))
     assert "done" in call(caller, "dynamodb", "batch_write_item", RequestItems=items)
 
@@ -124,16 +124,16 @@ def test_batch_write_is_an_action_of_its_own(caller: Deployed, table: tuple[str,
         ("DeleteItem", {"Delete": {"Key": KEY}}),
     ],
 )
-def test_transaction_is_judged_by_its_elements(
+def test_transaction_needs_the_permissions_of_its_elements(
     caller: Deployed, table: tuple[str, str], action: str, element: dict[str, Any]
 ) -> None:
     name, arn = table
-    items = [{kind: {"TableName": name, **told} for kind, told in element.items()}]
+    items = [{kind: {"TableName": name, **parameters} for kind, parameters in element.items()}]
     items.append({"Put": {"TableName": name, "Item": {"id": {"S": "another"}}}})
     allowed = {"ConditionCheckItem", "PutItem", "UpdateItem", "DeleteItem", "TransactWriteItems"} - {action}
     caller.allow(allow([f"dynamodb:{name}" for name in allowed], arn))
-    answer = call(caller, "dynamodb", "transact_write_items", TransactItems=items)
-    assert_denied(caller, answer, f"dynamodb:{action}", arn)
+    response = call(caller, "dynamodb", "transact_write_items", TransactItems=items)
+    assert_denied(caller, response, f"dynamodb:{action}", arn)
     caller.allow(allow([f"dynamodb:{action}", "dynamodb:PutItem"], arn))
     assert "done" in call(caller, "dynamodb", "transact_write_items", TransactItems=items)
 
@@ -153,13 +153,13 @@ def test_transaction_is_judged_by_its_elements(
         ("GetQueueAttributes", "get_queue_attributes", {"AttributeNames": ["All"]}),
     ],
 )
-def test_sqs_judges_a_batch_as_its_single_action(
+def test_batch_of_sqs_needs_the_permission_of_its_single_action(
     caller: Deployed, queue: tuple[str, str], action: str, operation: str, parameters: dict[str, Any]
 ) -> None:
     url, arn = queue
     caller.allow(allow(f"sqs:{action}Batch", arn), allow(f"sqs:{action}", f"{arn}-other"))
-    answer = call(caller, "sqs", operation, QueueUrl=url, **parameters)
-    assert_denied(caller, answer, f"sqs:{action}", arn)
+    response = call(caller, "sqs", operation, QueueUrl=url, **parameters)
+    assert_denied(caller, response, f"sqs:{action}", arn)
     caller.allow(allow(f"sqs:{action}", arn))
     assert "done" in call(caller, "sqs", operation, QueueUrl=url, **parameters)
 
@@ -168,12 +168,12 @@ def test_ssm(cloud: Cloud, caller: Deployed) -> None:
     cloud.client("ssm").put_parameter(Name="/stack/secret", Value="hush", Type="SecureString")
     arn = f"arn:aws:ssm:us-east-1:{cloud.account_id}:parameter/stack"
     caller.allow(allow("ssm:GetParameter", f"{arn}/another"))
-    answer = call(caller, "ssm", "get_parameter", Name="/stack/secret", WithDecryption=True)
-    assert_denied(caller, answer, "ssm:GetParameter", f"{arn}/secret")
+    response = call(caller, "ssm", "get_parameter", Name="/stack/secret", WithDecryption=True)
+    assert_denied(caller, response, "ssm:GetParameter", f"{arn}/secret")
     caller.allow(allow("ssm:GetParameter", f"{arn}/secret"))
     assert "hush" in call(caller, "ssm", "get_parameter", Name="/stack/secret", WithDecryption=True)["done"]
-    answer = call(caller, "ssm", "get_parameters", Names=["/stack/secret"])
-    assert_denied(caller, answer, "ssm:GetParameters", f"{arn}/secret")
+    response = call(caller, "ssm", "get_parameters", Names=["/stack/secret"])
+    assert_denied(caller, response, "ssm:GetParameters", f"{arn}/secret")
 
 
 def test_management_api(cloud: Cloud, caller: Deployed) -> None:
@@ -183,23 +183,23 @@ def test_management_api(cloud: Cloud, caller: Deployed) -> None:
     gone = "A" * 15 + "="
     caller.allow(allow("execute-api:ManageConnections", f"{api.arn}/live/POST/@connections/*"))
     for operation, method in (("delete_connection", "DELETE"), ("get_connection", "GET")):
-        answer = call(caller, "apigatewaymanagementapi", operation, at=at, ConnectionId=gone)
+        response = call(caller, "apigatewaymanagementapi", operation, at=at, ConnectionId=gone)
         resource = f"{api.arn}/live/{method}/@connections/{gone}"
-        assert_denied(caller, answer, "execute-api:ManageConnections", resource)
-    answer = call(caller, "apigatewaymanagementapi", "post_to_connection", at=at, ConnectionId=gone, Data="x")
-    assert answer["denied"] == "GoneException"
+        assert_denied(caller, response, "execute-api:ManageConnections", resource)
+    response = call(caller, "apigatewaymanagementapi", "post_to_connection", at=at, ConnectionId=gone, Data="x")
+    assert response["denied"] == "GoneException"
 
 
 def test_lambda_and_sts(cloud: Cloud, caller: Deployed) -> None:
     other = cloud.function("def handler(event, context): return 'invoked'")
     caller.allow()
-    answer = call(caller, "lambda", "invoke", FunctionName=other.name)
-    assert_denied(caller, answer, "lambda:InvokeFunction", other.arn)
+    response = call(caller, "lambda", "invoke", FunctionName=other.name)
+    assert_denied(caller, response, "lambda:InvokeFunction", other.arn)
     caller.allow(allow("lambda:InvokeFunction", other.arn))
     assert "done" in call(caller, "lambda", "invoke", FunctionName=other.name)
     assert "done" in call(caller, "sts", "get_caller_identity")
-    answer = call(caller, "sts", "get_session_token")
-    assert_denied(caller, answer, "sts:GetSessionToken", "*")
+    response = call(caller, "sts", "get_session_token")
+    assert_denied(caller, response, "sts:GetSessionToken", "*")
 
 
 def test_any_other_action_needs_all_resources(cloud: Cloud, caller: Deployed) -> None:
@@ -212,8 +212,8 @@ def test_any_other_action_needs_all_resources(cloud: Cloud, caller: Deployed) ->
 def test_explicit_deny_wins(caller: Deployed, queue: tuple[str, str]) -> None:
     url, arn = queue
     caller.allow(allow("sqs:*", "*"), {"Effect": "Deny", "Action": "sqs:SendMessage", "Resource": "*"})
-    answer = call(caller, "sqs", "send_message", QueueUrl=url, MessageBody="x")
-    assert answer["message"].endswith(f"on resource: {arn} with an explicit deny in an identity-based policy")
+    response = call(caller, "sqs", "send_message", QueueUrl=url, MessageBody="x")
+    assert response["message"].endswith(f"on resource: {arn} with an explicit deny in an identity-based policy")
 
 
 def test_attached_policies_count(cloud: Cloud, caller: Deployed, queue: tuple[str, str]) -> None:
@@ -224,18 +224,18 @@ def test_attached_policies_count(cloud: Cloud, caller: Deployed, queue: tuple[st
     cloud.client("iam").attach_role_policy(RoleName=caller.role, PolicyArn=policy)
     assert "done" in call(caller, "sqs", "send_message", QueueUrl=url, MessageBody="x")
     cloud.client("iam").detach_role_policy(RoleName=caller.role, PolicyArn=policy)
-    answer = call(caller, "sqs", "send_message", QueueUrl=url, MessageBody="x")
-    assert_denied(caller, answer, "sqs:SendMessage", arn)
+    response = call(caller, "sqs", "send_message", QueueUrl=url, MessageBody="x")
+    assert_denied(caller, response, "sqs:SendMessage", arn)
 
 
 def test_allowed_calls_are_recorded(cloud: Cloud, caller: Deployed, queue: tuple[str, str]) -> None:
     url, arn = queue
     caller.allow(allow("sqs:SendMessage", "*"))
     principal = f"arn:aws:sts::{cloud.account_id}:assumed-role/{caller.role}/{caller.name}"
-    judgement = Judgement(principal, "sqs:SendMessage", arn, allowed=True)
-    before = cloud.aws.judgements()[judgement]
+    decision = AccessDecision(principal, "sqs:SendMessage", arn, allowed=True)
+    before = cloud.aws.access_decisions()[decision]
     call(caller, "sqs", "send_message", QueueUrl=url, MessageBody="x")
-    assert cloud.aws.judgements()[judgement] == before + 1
+    assert cloud.aws.access_decisions()[decision] == before + 1
 
 
 @pytest.mark.parametrize(
@@ -255,34 +255,34 @@ def test_patterns(pattern: str, text: str, fits: bool) -> None:
     assert matches(pattern, text) is fits
 
 
-def demanded(service: str, operation: str, **parameters: object) -> Iterator[Demand]:
+def needed(service: str, operation: str, **parameters: object) -> Iterator[Permission]:
     headers = {
         "authorization": f"AWS4-HMAC-SHA256 Credential=k/20260101/eu-west-1/{service}/aws4_request, SignedHeaders=x",
         "x-amz-target": f"{service}.{operation}",
     }
-    return demands(ApiRequest("POST", "/", headers, json.dumps(parameters).encode()), "123456789012")
+    return needed_permissions(ApiRequest("POST", "/", headers, json.dumps(parameters).encode()), "123456789012")
 
 
 def test_table_may_be_named_by_its_arn() -> None:
     arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/t"
-    assert list(demanded("dynamodb", "GetItem", TableName=arn)) == [Demand("dynamodb:GetItem", arn)]
+    assert list(needed("dynamodb", "GetItem", TableName=arn)) == [Permission("dynamodb:GetItem", arn)]
 
 
-def test_logs_are_judged_by_stream() -> None:
-    (demand,) = demanded("logs", "PutLogEvents", logGroupName="/aws/lambda/f", logStreamName="s")
+def test_logs_need_a_permission_for_the_stream() -> None:
+    (permission,) = needed("logs", "PutLogEvents", logGroupName="/aws/lambda/f", logStreamName="s")
     resource = "arn:aws:logs:eu-west-1:123456789012:log-group:/aws/lambda/f:log-stream:s"
-    assert demand == Demand("logs:PutLogEvents", resource)
+    assert permission == Permission("logs:PutLogEvents", resource)
 
 
-def test_a_fault_fails_functions_calls_alone(cloud: Cloud, caller: Deployed, table: tuple[str, str]) -> None:
+def test_a_fault_fails_only_calls_of_functions(cloud: Cloud, caller: Deployed, table: tuple[str, str]) -> None:
     name, arn = table
     caller.allow(allow("dynamodb:GetItem", arn))
-    asked: dict[str, Any] = {"TableName": name, "Key": KEY}
+    parameters: dict[str, Any] = {"TableName": name, "Key": KEY}
     cloud.aws.set_api_fault(lambda request: (400, "Broken") if request.operation == "GetItem" else None)
     try:
-        answer = call(caller, "dynamodb", "get_item", **asked)
-        assert answer == {"denied": "Broken", "message": "a fault of the local AWS"}
-        cloud.client("dynamodb").get_item(**asked)
+        response = call(caller, "dynamodb", "get_item", **parameters)
+        assert response == {"denied": "Broken", "message": "a fault of the local AWS"}
+        cloud.client("dynamodb").get_item(**parameters)
     finally:
         cloud.aws.set_api_fault(lambda request: None)
-    assert "done" in call(caller, "dynamodb", "get_item", **asked)
+    assert "done" in call(caller, "dynamodb", "get_item", **parameters)

@@ -1,4 +1,4 @@
-"""Queues feed functions: batches, what comes again, what is given up, and FIFO order."""
+"""Queues feed functions: batches, retries, dead letters, and FIFO order."""
 
 from __future__ import annotations
 
@@ -8,47 +8,49 @@ from typing import Any
 
 import pytest
 
-from .asking import ASK, Asked, Ear
 from .cloud import Cloud, allow
+from .waiting import ASK, WaitingFunction, WaitingRoom
 
 POLLS = ("sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes")
 SOURCE = (
     ASK
     + """
 def handler(event, context):
-    answer = ask(event["Records"])
-    if answer == "crash":
+    reply = ask(event["Records"])
+    if reply == "crash":
         os._exit(1)
     ids = {record["body"]: record["messageId"] for record in event["Records"]}
-    return {"batchItemFailures": [{"itemIdentifier": ids.get(body, body)} for body in answer]}
+    return {"batchItemFailures": [{"itemIdentifier": ids.get(body, body)} for body in reply]}
 """
 )
 
 
 class Batch:
-    """A batch that the function waits with."""
+    """A batch of a function that waits."""
 
-    def __init__(self, asked: Asked) -> None:
-        self.records: list[dict[str, Any]] = asked.event
+    def __init__(self, function: WaitingFunction) -> None:
+        self.records: list[dict[str, Any]] = function.event
         self.bodies: list[str] = [record["body"] for record in self.records]
-        self._asked = asked
+        self._function = function
 
     def end(self, *failed: str) -> None:
-        """Let the function say which messages failed, by body."""
-        self._asked.answer(failed)
+        """Let the function report the messages that failed, by body."""
+        self._function.reply(failed)
 
     def crash(self) -> None:
-        self._asked.answer("crash")
+        self._function.reply("crash")
 
 
 class Feed:
     """A queue and its function."""
 
     def __init__(self, cloud: Cloud, *, queue: tuple[str, str] | None = None, fifo: bool = False, **attributes: str):
-        self.ear = Ear()
+        self.waiting_room = WaitingRoom()
         self.cloud = cloud
         self.url, self.arn = queue or cloud.queue(fifo=fifo, **attributes)
-        self.function = cloud.function(SOURCE, allow([*POLLS], self.arn), environment={"TEST": self.ear.address})
+        self.function = cloud.function(
+            SOURCE, allow([*POLLS], self.arn), environment={"TEST": self.waiting_room.address}
+        )
 
     def start(self, **settings: Any) -> str:
         """Let the queue feed the function; return the mapping's id."""
@@ -61,11 +63,11 @@ class Feed:
 
     def next(self) -> Batch:
         """Wait for a batch."""
-        return Batch(self.ear.next())
+        return Batch(self.waiting_room.next())
 
 
 class Feeds:
-    """Makes them, and closes their ears."""
+    """Makes feeds, and closes their waiting rooms."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -76,7 +78,7 @@ class Feeds:
         return self._made[-1]
 
     def poll_once(self) -> None:
-        """Return when the poller has been round."""
+        """Return when the poller has polled all queues."""
         other = self()
         other.send("x")
         other.start()
@@ -84,7 +86,7 @@ class Feeds:
 
     def close(self) -> None:
         for feed in self._made:
-            feed.ear.__exit__(None, None, None)
+            feed.waiting_room.__exit__(None, None, None)
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def feeds(cloud: Cloud) -> Iterator[Feeds]:
     feeds.close()
 
 
-def test_record_is_as_lambda_tells_it(feeds: Feeds) -> None:
+def test_record_is_as_in_lambda(feeds: Feeds) -> None:
     feed = feeds(fifo=True)
     attribute = {"DataType": "String", "StringValue": "v"}
     feed.send("hello", MessageGroupId="g", MessageDeduplicationId="d", MessageAttributes={"name": attribute})
@@ -132,7 +134,7 @@ def test_batch_is_as_large_as_the_mapping_says(feeds: Feeds) -> None:
     assert sorted(len(batch.records) for batch in batches) == [1, 2]
 
 
-def test_only_what_failed_comes_again(feeds: Feeds) -> None:
+def test_only_failed_messages_come_again(feeds: Feeds) -> None:
     feed = feeds(VisibilityTimeout="1")
     feed.send("a", "b", "c")
     feed.start()
@@ -263,9 +265,9 @@ def test_role_that_may_not_receive_is_not_fed(
     feed.start()
     feeds.poll_once()
     assert cloud.aws.environments(feed.function.arn) == 0
-    (complaint,) = [record.getMessage() for record in caplog.records if feed.arn in record.getMessage()]
-    assert complaint.startswith(f"{feed.function.name} cannot be fed from {feed.arn}: User: arn:aws:sts::")
-    assert f"is not authorized to perform: {missing} on resource" in complaint
+    (problem,) = [record.getMessage() for record in caplog.records if feed.arn in record.getMessage()]
+    assert problem.startswith(f"{feed.function.name} cannot be fed from {feed.arn}: User: arn:aws:sts::")
+    assert f"is not authorized to perform: {missing} on resource" in problem
     feed.function.allow(allow([*POLLS], feed.arn))
     batch = feed.next()
     batch.end()

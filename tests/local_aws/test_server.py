@@ -1,4 +1,4 @@
-"""A local AWS as a whole: its start and end, several side by side, and what it mends of moto."""
+"""A local AWS as a whole: its start and end, several side by side, and its patches of moto."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import requests
 from botocore.exceptions import ClientError
 
 from local_aws import LocalAws, LocalAwsSettings
-from local_aws.wire import ApiRequest, error_answer
+from local_aws.api_request import ApiRequest, error_response
 
 from .cloud import RUNTIME_PYTHON, TIMEOUT_S, Cloud, settings
 
@@ -29,11 +29,11 @@ ECHO = "def handler(event, context): return event"
 def test_environment_leads_here_and_nowhere_else(aws: LocalAws) -> None:
     variables = os.environ | aws.environment
     source = "import boto3; print(boto3.client('sts').get_caller_identity()['Account'])"
-    told = subprocess.run([sys.executable, "-c", source], env=variables, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == aws.settings.account_id
+    done = subprocess.run([sys.executable, "-c", source], env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == aws.settings.account_id
 
 
-def test_two_at_once_know_nothing_of_each_other(cloud: Cloud) -> None:
+def test_two_at_once_are_independent(cloud: Cloud) -> None:
     with LocalAws(settings()) as another:
         other = Cloud(another)
         for here, word in ((cloud, "here"), (other, "there")):
@@ -52,24 +52,24 @@ def test_account_is_empty_at_the_next_start() -> None:
         assert "QueueUrls" not in Cloud(aws).client("sqs").list_queues()
 
 
-def test_port_in_use_is_told(aws: LocalAws) -> None:
+def test_port_in_use_is_reported(aws: LocalAws) -> None:
     with pytest.raises(OSError, match="address already in use"), LocalAws(settings(port=aws.port)):
         pass
 
 
-def test_python_that_is_not_there_is_told() -> None:
+def test_missing_python_is_reported() -> None:
     with pytest.raises(ValueError, match="cannot be started: No such file or directory") as raised:
         LocalAws(replace(settings(), runtime_python=Path("/nowhere/python"))).__enter__()
     assert str(raised.value).startswith("/nowhere/python ")
 
 
-def test_python_may_be_named_from_where_the_local_aws_is_started() -> None:
+def test_python_may_be_a_relative_path() -> None:
     relative = Path(os.path.relpath(RUNTIME_PYTHON))
     with LocalAws(replace(settings(), runtime_python=relative)) as aws:
         assert Cloud(aws).function(ECHO).call("hi") == "hi"
 
 
-def test_python_without_lambdas_packages_is_told(tmp_path: Path) -> None:
+def test_python_without_lambdas_packages_is_reported(tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho \"No module named 'awslambdaric'\" >&2; exit 1\n")
     python.chmod(0o755)
@@ -91,7 +91,7 @@ def program() -> Iterator[subprocess.Popen[str]]:
 
 
 def cloud_of(program: subprocess.Popen[str]) -> Cloud:
-    """Return a way to what the program says that it runs."""
+    """Return a Cloud at the address that the program prints."""
     assert program.stdout is not None
     match = re.match(r"A local AWS at (http://127\.0\.0\.1:(\d+))\. ", program.stdout.readline())
     assert match
@@ -103,10 +103,10 @@ def test_program_runs_until_it_is_stopped(program: subprocess.Popen[str]) -> Non
     assert cloud_of(program).function(ECHO).call("hello") == "hello"
     program.send_signal(signal.SIGTERM)
     assert program.stdout is not None
-    told = program.stdout.read()
+    output = program.stdout.read()
     assert program.wait(TIMEOUT_S) == 0
-    assert "an event took" in told
-    assert "Error" not in told
+    assert "an event took" in output
+    assert "Error" not in output
 
 
 def test_functions_end_with_a_program_that_is_killed(program: subprocess.Popen[str]) -> None:
@@ -118,33 +118,33 @@ def test_functions_end_with_a_program_that_is_killed(program: subprocess.Popen[s
     assert ended == [process]
 
 
-def test_program_says_why_it_does_not_start(aws: LocalAws) -> None:
+def test_program_reports_why_it_does_not_start(aws: LocalAws) -> None:
     command = [sys.executable, "-m", "local_aws", "--port", str(aws.port), "--runtime-python", str(RUNTIME_PYTHON)]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 1
-    assert told.stderr.startswith("local_aws: ")
-    assert "address already in use" in told.stderr
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("local_aws: ")
+    assert "address already in use" in done.stderr
 
 
 def test_logging_configuration_is_remembered(cloud: Cloud) -> None:
     client = cloud.client("lambda")
     function = cloud.function(ECHO)
-    of_old = {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{function.name}"}
-    assert client.get_function(FunctionName=function.name)["Configuration"]["LoggingConfig"] == of_old
-    of_new = {"LogFormat": "JSON", "LogGroup": "/own"}
-    client.update_function_configuration(FunctionName=function.name, LoggingConfig=of_new)
-    assert client.get_function_configuration(FunctionName=function.name)["LoggingConfig"] == of_new
+    default = {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{function.name}"}
+    assert client.get_function(FunctionName=function.name)["Configuration"]["LoggingConfig"] == default
+    own = {"LogFormat": "JSON", "LogGroup": "/own"}
+    client.update_function_configuration(FunctionName=function.name, LoggingConfig=own)
+    assert client.get_function_configuration(FunctionName=function.name)["LoggingConfig"] == own
 
 
 def test_redrive_policy_reads_as_terraform_writes_it(cloud: Cloud) -> None:
     _, dead = cloud.queue()
     policy = json.dumps({"deadLetterTargetArn": dead, "maxReceiveCount": 2}, separators=(",", ":"))
     url, _ = cloud.queue(RedrivePolicy=policy)
-    told = cloud.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
-    assert told["Attributes"]["RedrivePolicy"] == policy
+    response = cloud.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["All"])
+    assert response["Attributes"]["RedrivePolicy"] == policy
 
 
-def test_a_message_is_known_again_after_it_was_deleted_and_in_its_group_alone(cloud: Cloud) -> None:
+def test_a_duplicate_is_dropped_after_the_first_was_deleted_and_only_in_its_group(cloud: Cloud) -> None:
     by_group = {"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
     url, _ = cloud.queue(fifo=True, **by_group)
     client = cloud.client("sqs")
@@ -165,7 +165,7 @@ def test_a_message_is_known_again_after_it_was_deleted_and_in_its_group_alone(cl
     assert take() == ["third"]
 
 
-def test_waiting_for_messages_holds_nobody_up(cloud: Cloud) -> None:
+def test_waiting_for_messages_holds_up_no_other_call(cloud: Cloud) -> None:
     url, _ = cloud.queue()
     client = cloud.client("sqs")
     with ThreadPoolExecutor() as threads:
@@ -174,7 +174,7 @@ def test_waiting_for_messages_holds_nobody_up(cloud: Cloud) -> None:
         assert [message["Body"] for message in waiting.result(timeout=TIMEOUT_S - 5)["Messages"]] == ["hello"]
 
 
-def test_what_is_no_api_and_not_signed_is_motos(aws: LocalAws) -> None:
+def test_moto_gets_unsigned_requests_for_no_api(aws: LocalAws) -> None:
     assert requests.get(f"{aws.url}/moto-api/", timeout=TIMEOUT_S).status_code == 200
 
 
@@ -182,6 +182,6 @@ def test_error_in_the_query_protocol_is_xml() -> None:
     request = ApiRequest(
         "POST", "/", {"content-type": "application/x-www-form-urlencoded"}, b"Action=ListRoles&Version=1"
     )
-    answer = error_answer(request, 403, "AccessDeniedException", "<no>")
-    assert answer.headers["Content-Type"] == "text/xml"
-    assert b"<Code>AccessDenied</Code><Message>&lt;no&gt;</Message>" in answer.body
+    response = error_response(request, 403, "AccessDeniedException", "<no>")
+    assert response.headers["Content-Type"] == "text/xml"
+    assert b"<Code>AccessDenied</Code><Message>&lt;no&gt;</Message>" in response.body

@@ -1,4 +1,4 @@
-"""Each set of options is synthesized once a session; Node.js and the provider's bindings are started once."""
+"""Fixtures that synthesize each set of options once a session, since Node.js and the bindings start slowly."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def all_options(synth: Callable[..., Synthesis]) -> Synthesis:
 
 @pytest.fixture(params=[STAGING, PRODUCTION])
 def stack(defaults: Synthesis, request: pytest.FixtureRequest) -> Stack:
-    """Each stage's, with no options set."""
+    """The stack of each stage, with no options set."""
     return defaults.stack(request.param)
 
 

@@ -1,4 +1,4 @@
-"""What a synth writes, as tests ask for it."""
+"""Reads what a synth writes, for tests."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Stack:
         return self.config["resource"][f"aws_{type_}"][address]
 
     def addresses(self) -> list[str]:
-        """Return what `terraform state list` says once it is deployed."""
+        """Return the addresses that `terraform state list` prints after a deploy."""
         kinds = ((self.config.get("data", {}), "data."), (self.config["resource"], ""))
         return [
             f"{prefix}{type_}.{address}"
@@ -54,7 +54,7 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Synthesis:
-    """The whole of `cdktf.out`."""
+    """The contents of `cdktf.out`."""
 
     out: Path
 

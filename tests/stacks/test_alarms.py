@@ -34,7 +34,7 @@ def test_each_has_a_heading_in_operations_and_each_heading_an_alarm(stack: Stack
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_its_text_says_what_it_means_what_to_do_and_where_more_is(stack: Stack, name: str) -> None:
+def test_its_text_has_meaning_action_first_command_and_page(stack: Stack, name: str) -> None:
     description = alarms(stack)[name]["alarm_description"]
     meaning_and_action, command, more = re.split(r" First: | More: ", description)
     assert len(re.findall(r"[.:] [A-Z]", meaning_and_action)) >= 1
@@ -63,14 +63,14 @@ def test_the_log_groups_and_functions_in_their_commands_are_the_stacks_own(stack
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_tells_the_topic_that_it_goes_off_and_that_it_is_over(stack: Stack, name: str) -> None:
+def test_it_notifies_the_topic_when_it_goes_off_and_when_it_is_over(stack: Stack, name: str) -> None:
     alarm = alarms(stack)[name]
     assert (alarm["alarm_actions"], alarm["ok_actions"]) == ([TOPIC], [TOPIC])
     assert "insufficient_data_actions" not in alarm
 
 
 def test_a_quiet_stage_is_a_good_one(stack: Stack) -> None:
-    """Minutes without events have no data. Dead letters lie where they are while SQS tells nothing."""
+    """Minutes without events have no data. Dead letters stay in their queue while SQS sends no metrics of it."""
     missing = {name: alarm["treat_missing_data"] for name, alarm in alarms(stack).items()}
     assert missing == dict.fromkeys(NAMES, "notBreaching") | {"dead-letters": "ignore"}
 
@@ -96,12 +96,12 @@ def test_when_it_goes_off(stack: Stack, name: str, threshold: float, datapoints:
     )
 
 
-def value(alarm: Any, **told: float) -> float:
-    """Return what an alarm's expression makes of its metrics; those not given have no data."""
+def value(alarm: Any, **values: float) -> float:
+    """Return the result of an alarm's expression for `values` of its metrics; the others have no data."""
     expression = next(query["expression"] for query in alarm["metric_query"] if "expression" in query)
     ids = [query["id"] for query in alarm["metric_query"] if "metric" in query]
     assert set(re.findall(r"m\d+", expression)) == set(ids)
-    filled = re.sub(r"FILL\((m\d+), (\d+)\)", lambda fill: str(told.get(fill[1], fill[2])), expression)
+    filled = re.sub(r"FILL\((m\d+), (\d+)\)", lambda fill: str(values.get(fill[1], fill[2])), expression)
     return float(eval(filled, {"__builtins__": {}}))
 
 
@@ -109,15 +109,15 @@ def test_the_backends_failures_are_a_part_of_its_calls(stack: Stack) -> None:
     alarm = alarms(stack)["backend-failing"]
     assert value(alarm, m0=2, m1=10, m2=5, m3=4, m4=1) == 10
     assert value(alarm, m2=1) == 0
-    with pytest.raises(ZeroDivisionError):  # then CloudWatch has no data, and a quiet stage is a good one
+    with pytest.raises(ZeroDivisionError):  # CloudWatch then has no data, and a quiet stage is a good one
         value(alarm)
 
 
-def test_throttles_of_table_and_index_are_added(stack: Stack) -> None:
-    assert value(alarms(stack)["table-throttles"], m0=1, m1=2, m2=3, m3=4) == 10
+def test_throttles_of_both_tables_and_of_the_index_are_added(stack: Stack) -> None:
+    assert value(alarms(stack)["table-throttles"], m0=1, m1=2, m2=3, m3=4, m4=5, m5=6) == 21
 
 
-def test_one_query_of_an_alarm_is_the_watched_one(stack: Stack) -> None:
+def test_exactly_one_query_of_an_alarm_is_watched(stack: Stack) -> None:
     for alarm in alarms(stack).values():
         assert [query["return_data"] for query in alarm["metric_query"]].count(True) == 1
 
@@ -142,11 +142,11 @@ def test_only_the_alarms_may_publish_to_the_topic(stack: Stack) -> None:
     assert sorted(arns) == sorted(f"${{aws_cloudwatch_metric_alarm.{address}.arn}}" for address in made)
 
 
-def test_no_key_keeps_alarms_from_the_topic(stack: Stack) -> None:
+def test_no_kms_key_keeps_alarms_from_the_topic(stack: Stack) -> None:
     assert "kms_master_key_id" not in stack.resource("sns_topic", "alarms")
 
 
-def test_alarms_are_mailed_where_there_is_an_address(all_options: Synthesis, stack: Stack) -> None:
+def test_alarms_are_mailed_to_alarm_email(all_options: Synthesis, stack: Stack) -> None:
     assert "aws_sns_topic_subscription" not in stack.config["resource"]
     for name in (STAGING, PRODUCTION):
         subscription = all_options.stack(name).resource("sns_topic_subscription", "alarm_mail")

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from slip_sockets.aws.watch import BY_EVENT_TYPE, BY_STACK, EVENT_TYPES, NAMESPACE
+from slip_sockets.aws.metrics import BY_EVENT_TYPE, BY_STACK, EVENT_TYPES, NAMESPACE
 
 from ..docs.markdown import Page
 from .synthesis import FUNCTIONS, Stack
 from .watched import alarms, dashboard, of_alarms, of_dashboard
 
 MAX_METRICS = 50
-"""Of a dashboard that is one of the three for nothing. https://aws.amazon.com/cloudwatch/pricing/"""
+"""An account's first three dashboards of up to 50 metrics are free. https://aws.amazon.com/cloudwatch/pricing/"""
 
 API = {"ApiId"}
 STAGE = {"ApiId", "Stage"}
@@ -34,8 +34,8 @@ OF_AWS: dict[tuple[str, str], tuple[set[str], ...]] = {
     ("AWS/DynamoDB", "ReadThrottleEvents"): TABLE,
     ("AWS/DynamoDB", "WriteThrottleEvents"): TABLE,
 }
-"""AWS's metrics that are looked at, with the dimensions under which it has them: a slip of the pen would be a graph, or
-an alarm, that is empty for ever.
+"""AWS's metrics that alarms and dashboard use, with the dimensions under which AWS has them: with a misspelt one a
+graph, or an alarm, would be empty for ever.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-logging.html
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-metrics.html
 https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html
@@ -47,15 +47,15 @@ VALUES = {
     "Stage": {"${aws_apigatewayv2_stage.live.name}"},
     "FunctionName": {f"${{aws_lambda_function.{name}.function_name}}" for name in FUNCTIONS},
     "QueueName": {"${aws_sqs_queue.deferred.name}", "${aws_sqs_queue.dead_letters.name}"},
-    "TableName": {"${aws_dynamodb_table.Connections.name}"},
+    "TableName": {"${aws_dynamodb_table.Connections.name}", "${aws_dynamodb_table.Channels.name}"},
     "GlobalSecondaryIndexName": {"channel-index"},
 }
 
 
 def test_aws_has_its_metrics_under_these_dimensions(stack: Stack) -> None:
-    looked_at = [each for each in (*of_alarms(stack), *of_dashboard(stack)) if each.namespace != NAMESPACE]
-    assert {(each.namespace, each.name) for each in looked_at} == OF_AWS.keys()
-    for each in looked_at:
+    used = [each for each in (*of_alarms(stack), *of_dashboard(stack)) if each.namespace != NAMESPACE]
+    assert {(each.namespace, each.name) for each in used} == OF_AWS.keys()
+    for each in used:
         assert set(each.dimensions) in OF_AWS[each.namespace, each.name], each
         assert all(value in VALUES[name] for name, value in each.dimensions.items()), each
 
@@ -67,8 +67,8 @@ def test_the_websocket_apis_metrics_and_the_http_apis_are_not_mixed(stack: Stack
             assert each.dimensions["ApiId"] == f"${{aws_apigatewayv2_api.{api}.id}}", each
 
 
-def test_every_metric_of_ours_is_one_that_the_functions_tell(stack: Stack) -> None:
-    """And under the dimensions under which they tell it."""
+def test_every_metric_of_ours_is_one_that_the_functions_send(stack: Stack) -> None:
+    """With the dimensions with which they send it."""
     for each in (*of_alarms(stack), *of_dashboard(stack)):
         if each.namespace == NAMESPACE:
             expected = {"stack": stack.folder.name}
@@ -81,14 +81,23 @@ def test_every_metric_of_ours_is_one_that_the_functions_tell(stack: Stack) -> No
             assert all(stack.environment(name)["STACK_NAME"] == expected["stack"] for name in FUNCTIONS)
 
 
-def test_every_metric_that_the_functions_tell_is_shown(stack: Stack) -> None:
+def test_every_metric_that_the_functions_send_is_shown(stack: Stack) -> None:
     shown = {each.name for each in of_dashboard(stack) if each.namespace == NAMESPACE}
     assert shown == {*BY_EVENT_TYPE, *BY_STACK}
 
 
-def test_what_an_alarm_watches_is_shown(stack: Stack) -> None:
+def test_every_metric_of_an_alarm_is_shown(stack: Stack) -> None:
     shown = {each.metric for each in of_dashboard(stack)}
     assert [each for each in of_alarms(stack) if each.metric not in shown] == []
+
+
+def test_throttles_of_both_tables_and_of_the_index_are_shown(stack: Stack) -> None:
+    shown = [
+        (each.name, *each.dimensions.values()) for each in of_dashboard(stack) if each.where == "Tables: throttles"
+    ]
+    connections, channels = (f"${{aws_dynamodb_table.{name}.name}}" for name in ("Connections", "Channels"))
+    places = [(connections,), (connections, "channel-index"), (channels,)]
+    assert shown == [(name, *place) for name in ("ReadThrottleEvents", "WriteThrottleEvents") for place in places]
 
 
 def test_all_alarms_are_on_it(stack: Stack) -> None:
@@ -98,7 +107,7 @@ def test_all_alarms_are_on_it(stack: Stack) -> None:
     assert sorted(arns) == sorted(f"${{aws_cloudwatch_metric_alarm.{address}.arn}}" for address in made)
 
 
-def test_it_is_one_of_those_for_nothing(stack: Stack) -> None:
+def test_it_is_one_of_the_free_ones(stack: Stack) -> None:
     number = len(list(of_dashboard(stack)))
     assert number <= MAX_METRICS
     assert f"| {number} metrics in it;" in Page("docs/operations.md").path.read_text()

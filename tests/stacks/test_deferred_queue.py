@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from slip_sockets.apigateway.limits import BACKEND_TIMEOUT_S
 from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_RECEIVE_COUNT
-from slip_sockets.gateway.backend import TIMEOUT_S
 
 from .synthesis import Stack
 
@@ -38,10 +38,10 @@ def test_what_keeps_failing_is_kept_apart_for_two_weeks(stack: Stack) -> None:
     assert "redrive_policy" not in stack.resource("sqs_queue", "dead_letters")
 
 
-def test_a_message_rests_longer_than_a_worker_may_take(stack: Stack) -> None:
+def test_a_message_stays_hidden_longer_than_a_worker_may_take(stack: Stack) -> None:
     timeout_s = stack.resource("lambda_function", "deliver")["timeout"]
     assert stack.resource("sqs_queue", "deferred")["visibility_timeout_seconds"] == 2 * timeout_s
-    assert timeout_s > 2 * TIMEOUT_S
+    assert timeout_s > 2 * BACKEND_TIMEOUT_S
 
 
 def test_it_feeds_deliver_one_message_at_a_time(stack: Stack) -> None:

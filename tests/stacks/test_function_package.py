@@ -19,11 +19,11 @@ from typing import Any
 
 import pytest
 
-from slip_sockets.errors import InvalidSettings
+from slip_sockets.protocol.errors import InvalidSettings
 from stacks.function_package import BUILD_FOLDER, MAX_ZIP_BYTES, REQUIREMENTS, ROOT, FunctionPackage, build
 from stacks.settings import Architecture
 
-from ..aws.moto_server import ENVIRONMENT, client
+from ..aws.moto_server import ENVIRONMENT, boto3_client
 
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 BUILD = """
@@ -36,12 +36,12 @@ print(json.dumps([str(package.path), package.sha256_hex, package.path.stat().st_
 
 
 OTHER_PYTHON = "3.12" if HOST_PYTHON == "3.13" else "3.13"
-"""One whose bytecode the Python that runs the tests cannot write."""
+"""A version for which the Python that runs the tests cannot write bytecode."""
 OTHER_ON_PATH = f"""#!/bin/sh
 case $1 in -I) ;; *) exit 1 ;; esac
 case $2 in -c) echo "{OTHER_PYTHON} $0" ;; *) exec "{sys.executable}" "$@" ;; esac
 """
-"""A stand-in for that one: says that it is it, and compiles as the one that is here."""
+"""A stand-in for it: prints that version, and compiles with the Python that runs the tests."""
 
 
 @pytest.fixture(scope="module", params=[HOST_PYTHON, OTHER_PYTHON])
@@ -56,7 +56,7 @@ def names(package: FunctionPackage) -> list[str]:
 
 
 def bytecode(package: FunctionPackage) -> tuple[set[str], set[str]]:
-    """Return the names of the bytecode in a package, and those that there would be of all its sources."""
+    """Return the names of the bytecode in a package, and of the bytecode that all its sources would make."""
     with zipfile.ZipFile(package.path) as archive:
         paths = [Path(name) for name in archive.namelist()]
     tag = sys.implementation.cache_tag
@@ -66,7 +66,7 @@ def bytecode(package: FunctionPackage) -> tuple[set[str], set[str]]:
 
 @dataclass(frozen=True)
 class Clone:
-    """A copy of what the package is made from."""
+    """A copy of the files that the package is made from."""
 
     root: Path
 
@@ -91,17 +91,34 @@ def test_it_is_small(package: FunctionPackage) -> None:
     assert package.path.stat().st_size <= MAX_ZIP_BYTES == 3 * 1024 * 1024
 
 
-def test_it_holds_our_code_and_nothing_of_the_development_server(names: list[str]) -> None:
-    own = [path.relative_to(ROOT) for folder in ("functions", "slip_sockets") for path in (ROOT / folder).rglob("*.py")]
-    not_for_lambda = {f"slip_sockets/{name}" for name in ("browser", "check", "cli", "cost", "dev", "testing")}
-    not_for_lambda |= {f"slip_sockets/{name}.py" for name in ("__main__", "adapter", "async_publisher", "control_call")}
-    not_for_lambda |= {f"slip_sockets/{name}.py" for name in ("outputs", "publisher", "aws/dead_letters")}
-    not_for_lambda |= {f"slip_sockets/{framework}.py" for framework in ("django", "flask", "starlette")}
-    expected = {
-        path.as_posix() for path in own if not not_for_lambda & {path.as_posix(), *map(Path.as_posix, path.parents)}
-    }
+SHIPPED = {
+    "functions",
+    *(f"slip_sockets/{name}" for name in ("apigateway", "aws", "gateway", "http", "protocol", "slip")),
+}
+"""The packages of ours that Lambda needs. The client library, the command line and the development server are not."""
+
+
+def test_it_holds_these_packages_of_ours_and_nothing_else(names: list[str]) -> None:
+    own = [path for folder in SHIPPED for path in (ROOT / folder).rglob("*.py")]
+    expected = {path.relative_to(ROOT).as_posix() for path in own} | {"slip_sockets/__init__.py"}
     assert {name for name in names if name.startswith(("functions/", "slip_sockets/"))} == expected
-    assert "functions/websocket.py" in expected
+    assert {"functions/websocket.py", "slip_sockets/gateway/fan_out.py"} < expected
+
+
+def test_a_new_file_ships_only_in_these_packages(tmp_path: Path) -> None:
+    clone = Clone.at(tmp_path, seconds_ago=0)
+    before = clone.build(HOST_PYTHON)
+    for folder in ("slip_sockets", *(f"slip_sockets/{name}" for name in ("client", "cli", "dev", "new"))):
+        (clone.root / folder).mkdir(exist_ok=True)
+        (clone.root / folder / "new.py").write_text("")
+    assert clone.build(HOST_PYTHON) == before
+
+    (clone.root / "slip_sockets" / "gateway" / "new.py").write_text("")
+    path, sha256, _ = clone.build(HOST_PYTHON)
+    assert sha256 != before[1]
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    assert [name for name in names if name.endswith("/new.py")] == ["slip_sockets/gateway/new.py"]
 
 
 def test_it_holds_the_locked_versions_of_what_that_needs_and_nothing_else(names: list[str]) -> None:
@@ -110,11 +127,11 @@ def test_it_holds_the_locked_versions_of_what_that_needs_and_nothing_else(names:
     assert {(name.replace("_", "-"), version) for name, version in metadata} == locked
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {
         "functions",
+        "httptools",
         "idna",
         "jwt",
         "msgspec",
         "slip_sockets",
-        "urllib3",
     }
 
 
@@ -153,7 +170,7 @@ def test_without_one_there_is_no_bytecode(tmp_path: Path, monkeypatch: pytest.Mo
     assert bytecode(package)[0] == set()
 
 
-def test_bytecode_runs_without_a_look_at_its_source(tmp_path: Path) -> None:
+def test_bytecode_runs_without_reading_its_source(tmp_path: Path) -> None:
     with zipfile.ZipFile(build("arm64", HOST_PYTHON).path) as archive:
         archive.extractall(tmp_path)
     (tmp_path / "jwt" / "exceptions.py").write_text("raise SystemExit('compiled anew')")
@@ -173,7 +190,7 @@ def test_its_libraries_are_for_the_function(architecture: Architecture, python: 
     assert {name.split(".", 1)[1] for name in libraries} == {f"{tag}.so"}
 
 
-def test_it_is_readable_for_lambda_and_says_nothing_of_the_machine(package: FunctionPackage) -> None:
+def test_it_is_readable_for_lambda_and_reveals_nothing_of_the_machine(package: FunctionPackage) -> None:
     with zipfile.ZipFile(package.path) as archive:
         entries = archive.infolist()
         assert {(entry.date_time, entry.external_attr >> 16, entry.create_system) for entry in entries} == {
@@ -202,7 +219,9 @@ def test_two_clones_make_the_same_bytes_and_one_builds_once(tmp_path: Path, pyth
         assert archive.read("functions/control.py").endswith(b"# changed\n")
 
 
-def test_wheels_that_cannot_be_had_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wheels_that_cannot_be_downloaded_are_reported_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("PIP_CONFIG_FILE", "PIP_INDEX_URL"):
         monkeypatch.setenv(name, os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -210,34 +229,42 @@ def test_wheels_that_cannot_be_had_are_one_line(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(InvalidSettings) as error:
         build("arm64", "3.13", folder=tmp_path)
     (problem,) = error.value.problems
-    assert problem.startswith("the functions' packages for arm64, Python 3.13, cannot be had: ")
+    assert problem.startswith("the functions' packages for arm64, Python 3.13, cannot be downloaded: ")
     assert "\n" not in problem
     assert list(tmp_path.iterdir()) == []
 
 
-# The package of this very machine runs.
+# The package for this machine runs.
 
 RUN = """
 import importlib, json, sys
 sys.path[:0] = sys.argv[1:]
 for name in ("websocket", "control", "deliver"):
-    module = importlib.import_module(f"functions.{name}")
-    assert callable(module.handler)
-    module.runner.close()
+    assert callable(importlib.import_module(f"functions.{name}").handler)
+importlib.import_module("slip_sockets.protocol.verification")  # at the control API's first call
+# Lambda never lets a function end; here its event loop would warn.
+for name in ("websocket", "control", "deliver"):
+    sys.modules[f"functions.{name}"].handler.close()
 files = [getattr(module, "__file__", None) for module in sys.modules.values()]
 print(json.dumps([file for file in files if file]))
 """
+NEVER_IMPORTED = {
+    "idna/": "imported when the host of TARGET_URL is not ASCII",
+    "jwt/help.py": "a program; wheels are not taken apart",
+}
+"""Modules in the zip that a function does not import when it starts, with the reason. None is ours."""
 
 
 @pytest.fixture
 def function_environment(moto_url: str) -> Iterator[dict[str, str]]:
-    ssm: Any = client("ssm", moto_url)
+    ssm: Any = boto3_client("ssm", moto_url)
     ssm.put_parameter(Name="/packaged/jwt-secret", Value='["s"]', Type="SecureString")
     yield ENVIRONMENT | {
         "PATH": os.environ["PATH"],
         "AWS_ENDPOINT_URL": moto_url,
         "TARGET_URL": "http://127.0.0.1:1/slip",
-        "TABLE_NAME": "Connections",
+        "CONNECTIONS_TABLE": "Connections",
+        "CHANNELS_TABLE": "Channels",
         "QUEUE_URL": "http://127.0.0.1:1/000000000000/deferred.fifo",
         "MANAGEMENT_URL": "http://127.0.0.1:1/live",
         "JWT_SECRET_PARAMETER": "/packaged/jwt-secret",
@@ -245,27 +272,47 @@ def function_environment(moto_url: str) -> Iterator[dict[str, str]]:
     ssm.delete_parameter(Name="/packaged/jwt-secret")
 
 
-@pytest.mark.skipif(
-    (platform.system(), platform.machine()) not in {("Linux", "x86_64"), ("Linux", "aarch64")},
-    reason="Lambda's wheels run on Linux alone",
-)
-def test_functions_start_from_it_with_nothing_from_elsewhere(
-    tmp_path: Path, function_environment: dict[str, str]
-) -> None:
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    """The package for this machine, unpacked as Lambda does it."""
     architecture: Architecture = "x86_64" if platform.machine() == "x86_64" else "arm64"
-    task = tmp_path / "task"
     with zipfile.ZipFile(build(architecture, HOST_PYTHON).path) as archive:
-        archive.extractall(task)
+        archive.extractall(tmp_path / "task")
+    return tmp_path / "task"
+
+
+@pytest.fixture
+def imported(task: Path, function_environment: dict[str, str]) -> list[Path]:
+    """Start the three functions with nothing but the package; return the files of all modules that they import."""
     # No site-packages: -I leaves out the environment's and the user's folders, -S the virtual environment's.
     command = [sys.executable, "-I", "-S", "-B", "-W", "error", "-c", RUN, str(task)]
-    done = subprocess.run(command, env=function_environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=function_environment, cwd=task, capture_output=True, text=True, check=False)
     assert done.stderr == ""
-    loaded = json.loads(done.stdout)
-    assert not [file for file in loaded if "site-packages" in Path(file).parts]
-    ours = {Path(file).relative_to(task).parts[0] for file in loaded if Path(file).is_relative_to(task)}
-    # idna is not loaded until it is needed.
-    assert ours == {"functions", "slip_sockets", "msgspec", "jwt", "urllib3"}
-    assert not [file for file in loaded if str(ROOT / "slip_sockets") in file]
+    return [Path(file) for file in json.loads(done.stdout)]
+
+
+only_on_linux = pytest.mark.skipif(
+    (platform.system(), platform.machine()) not in {("Linux", "x86_64"), ("Linux", "aarch64")},
+    reason="Lambda's wheels run on Linux only",
+)
+
+
+@only_on_linux
+def test_functions_start_from_it_with_nothing_from_elsewhere(task: Path, imported: list[Path]) -> None:
+    assert not [file for file in imported if "site-packages" in file.parts]
+    assert not [file for file in imported if file.is_relative_to(ROOT / "slip_sockets")]
+    packages = {file.relative_to(task).parts[0] for file in imported if file.is_relative_to(task)}
+    assert packages == {"functions", "slip_sockets", "httptools", "jwt", "msgspec"}
+
+
+@only_on_linux
+def test_functions_import_all_that_it_holds(task: Path, imported: list[Path]) -> None:
+    never = {path.relative_to(task).as_posix() for path in task.rglob("*.py") if path not in imported}
+    for prefix in NEVER_IMPORTED:
+        excepted = {name for name in never if name.startswith(prefix)}
+        assert excepted, f"all of {prefix} is imported: it is no exception any more"
+        never -= excepted
+    assert never == set()
 
 
 def test_packages_are_kept_between_deploys(package: FunctionPackage) -> None:

@@ -1,4 +1,4 @@
-"""CDKTF is archived: what imports it stays together, so that to leave it is one commit."""
+"""CDKTF is archived: its imports stay in a few places, so that one commit can replace it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ITS_PLACES = ("main.py", "stacks/", "tests/stacks/")
 
 
 def modules(path: Path) -> Iterator[str]:
-    """Yield what a file imports."""
+    """Yield the modules that a file imports."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -21,7 +21,7 @@ def modules(path: Path) -> Iterator[str]:
 
 
 def sources() -> Iterator[Path]:
-    """Yield the Python files of the repository, and none that tools have put there."""
+    """Yield the Python files of the repository, without those that tools have put there."""
     for entry in ROOT.iterdir():
         if entry.is_dir() and not entry.name.startswith(".") and entry.name not in {"node_modules", "build", "dist"}:
             yield from entry.rglob("*.py")
@@ -36,7 +36,7 @@ def importers(names: set[str]) -> set[str]:
     }
 
 
-def test_cdktf_is_imported_in_its_places_alone() -> None:
+def test_cdktf_is_imported_in_its_places_only() -> None:
     found = importers(OF_CDKTF)
     assert "stacks/aws.py" in found
     assert [path for path in sorted(found) if not path.startswith(ITS_PLACES)] == []
@@ -46,6 +46,6 @@ def test_the_provider_is_imported_in_one_file() -> None:
     assert importers({"cdktf_cdktf_provider_aws"}) == {"stacks/aws.py"}
 
 
-def test_functions_and_library_know_no_stacks() -> None:
+def test_functions_and_library_import_no_stacks() -> None:
     own = {path for path in importers({"stacks"}) if path.startswith(("slip_sockets/", "functions/", "local_aws/"))}
     assert own == set()

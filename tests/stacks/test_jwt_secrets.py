@@ -1,4 +1,4 @@
-"""Where the secrets are, and where they are not."""
+"""Where the secrets are stored, and where they are not."""
 
 from __future__ import annotations
 
@@ -17,23 +17,25 @@ from .synthesis import ALL_OPTIONS, PREVIOUS_SECRETS, PRODUCTION, REQUIRED, SECR
 PRIVATE_FILES = {name: f"stacks/{name}/secrets.auto.tfvars.json" for name in (STAGING, PRODUCTION)}
 
 
-def test_a_parameter_takes_the_secret_from_a_variable_that_is_kept_nowhere(stack: Stack) -> None:
+def test_a_parameter_takes_the_secret_from_an_ephemeral_variable(stack: Stack) -> None:
     parameter = stack.resource("ssm_parameter", "jwt_secret")
     assert parameter["type"] == "SecureString"
     assert parameter["name"] == f"/slip-sockets/{stack.folder.name}/jwt-secret/{parameter['value_wo_version']}"
-    assert parameter["lifecycle"] == {"create_before_destroy": True}  # who starts meanwhile reads the old one
+    assert parameter["lifecycle"] == {
+        "create_before_destroy": True
+    }  # an environment that starts meanwhile reads the old one
     assert parameter["value_wo"] == "${jsonencode(concat([var.jwt_secret]))}"
     assert not {"value", "insecure_value"} & parameter.keys()
     assert stack.config["variable"] == {"jwt_secret": {"type": "string", "sensitive": True, "ephemeral": True}}
 
 
 def test_a_role_may_read_any_version(stack: Stack) -> None:
-    """An environment may start after the roles' change, and before that of its configuration."""
+    """An environment may start after the change of its role, and before that of its configuration."""
     assert stack.config["locals"] == {"jwt_secrets": '${replace(aws_ssm_parameter.jwt_secret.arn, "/[0-9]+$/", "*")}'}
 
 
 def test_previous_secrets_are_in_the_same_one(all_options: Synthesis) -> None:
-    """So that they change at once."""
+    """So that all change at once."""
     stack = all_options.stack(PRODUCTION)
     assert stack.config["resource"]["aws_ssm_parameter"].keys() == {"jwt_secret"}
     assert stack.resource("ssm_parameter", "jwt_secret")["value_wo"] == (
@@ -53,13 +55,13 @@ def test_secrets_are_in_the_private_files_alone(all_options: Synthesis) -> None:
         }
 
 
-def test_private_files_are_for_nobody_else(defaults: Synthesis) -> None:
+def test_private_files_are_readable_by_the_user_alone(defaults: Synthesis) -> None:
     for path in PRIVATE_FILES.values():
         assert stat.S_IMODE((defaults.out / path).stat().st_mode) == 0o600
 
 
-class TestWhereTerraformIsTold:
-    """By TF_VAR_..., which it reads by itself."""
+class TestTerraformsEnvironment:
+    """Terraform reads TF_VAR_... by itself."""
 
     @pytest.fixture
     def private_files(self, tmp_path: Path) -> Callable[..., dict[str, object]]:
@@ -76,7 +78,9 @@ class TestWhereTerraformIsTold:
         assert private_files().keys() == {STAGING, PRODUCTION}
         assert private_files(TF_VAR_jwt_secret=SECRET) == {}
 
-    def test_a_file_holds_what_it_is_not_told(self, private_files: Callable[..., dict[str, object]]) -> None:
+    def test_a_file_holds_those_missing_from_its_environment(
+        self, private_files: Callable[..., dict[str, object]]
+    ) -> None:
         settings = ALL_OPTIONS | {"TF_VAR_jwt_secret": SECRET}
         others = {"jwt_previous_secrets": PREVIOUS_SECRETS}
         assert private_files(**settings) == {STAGING: others, PRODUCTION: others}

@@ -1,4 +1,4 @@
-"""Each role's permissions, whole, and held against what the functions really call."""
+"""Each role's permissions, complete, and compared with the calls that the functions really make."""
 
 from __future__ import annotations
 
@@ -11,48 +11,56 @@ from urllib.parse import unquote
 
 import msgspec
 import pytest
-from botocore.credentials import Credentials
 
-from slip_sockets.aws.connections import INDEX_NAME, DynamoDbConnectionStore
-from slip_sockets.aws.management import ApiGatewayManagement
-from slip_sockets.aws.progress import DynamoDbProgress
+from slip_sockets.aws.channels import DynamoDbChannels
+from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
+from slip_sockets.aws.connections import INDEX_NAME, DynamoDbConnections
+from slip_sockets.aws.management import ApiGatewaySender
 from slip_sockets.aws.queue import SqsQueue
-from slip_sockets.errors import InvalidEvents
-from slip_sockets.events import decode_answer, decode_control
-from slip_sockets.gateway.ports import Continuation, SystemClock
+from slip_sockets.gateway.deferred import Continuation
+from slip_sockets.gateway.ports import SystemClock
+from slip_sockets.protocol.errors import InvalidEvents
+from slip_sockets.protocol.events import decode_control, decode_reply
 
 from ..aws.http_stub import Answer, HttpStub, Request
-from ..aws.moto_server import client
+from ..aws.moto_server import client, keys
 from .synthesis import FUNCTIONS, PRODUCTION, Stack, Synthesis
 
-TABLE = "${aws_dynamodb_table.Connections.arn}"
-INDEX = f"{TABLE}/index/channel-index"
+CONNECTIONS = "${aws_dynamodb_table.Connections.arn}"
+INDEX = f"{CONNECTIONS}/index/channel-index"
+CHANNELS = "${aws_dynamodb_table.Channels.arn}"
 QUEUE = "${aws_sqs_queue.deferred.arn}"
 LIVE = "${aws_apigatewayv2_api.websocket.execution_arn}/live"
 CONNECTION = "AAAAAAAAAAAAAAA="
 
 POST, DELETE, GET = (f"{LIVE}/{method}/@connections/*" for method in ("POST", "DELETE", "GET"))
 MANAGE = "execute-api:ManageConnections"
-READ_A_ROW = ("dynamodb:GetItem", TABLE)
+READ_A_CONNECTION = ("dynamodb:GetItem", CONNECTIONS)
+READ_A_CHECKPOINT = ("dynamodb:GetItem", CHANNELS)
 COMMON = {
-    ("dynamodb:BatchGetItem", TABLE),
-    ("dynamodb:BatchWriteItem", TABLE),
-    ("dynamodb:ConditionCheckItem", TABLE),
-    ("dynamodb:DeleteItem", TABLE),
-    ("dynamodb:PutItem", TABLE),
-    ("dynamodb:Query", TABLE),
-    ("dynamodb:UpdateItem", TABLE),
+    ("dynamodb:BatchGetItem", CONNECTIONS),
+    ("dynamodb:BatchWriteItem", CONNECTIONS),
+    ("dynamodb:ConditionCheckItem", CONNECTIONS),
+    ("dynamodb:DeleteItem", CONNECTIONS),
+    ("dynamodb:PutItem", CONNECTIONS),
+    ("dynamodb:Query", CONNECTIONS),
+    ("dynamodb:UpdateItem", CONNECTIONS),
     ("dynamodb:Query", INDEX),
+    ("dynamodb:DeleteItem", CHANNELS),
+    ("dynamodb:PutItem", CHANNELS),
+    ("dynamodb:Query", CHANNELS),
+    ("dynamodb:UpdateItem", CHANNELS),
     ("sqs:SendMessage", QUEUE),
     ("ssm:GetParameter", "${local.jwt_secrets}"),
     (MANAGE, POST),
     (MANAGE, DELETE),
 }
 OWN = {
-    "websocket": {READ_A_ROW},
+    "websocket": {READ_A_CONNECTION},
     "control": {(MANAGE, GET)},
     "deliver": {
-        READ_A_ROW,
+        READ_A_CONNECTION,
+        READ_A_CHECKPOINT,
         ("sqs:ChangeMessageVisibility", QUEUE),
         ("sqs:DeleteMessage", QUEUE),
         ("sqs:GetQueueAttributes", QUEUE),
@@ -61,7 +69,7 @@ OWN = {
 }
 TRACES = {("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*")}
 BY_LAMBDA_ITSELF = {"sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"}
-"""What an event source mapping does in the name of the function.
+"""What an event source mapping calls with the function's role.
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
 
 
@@ -90,19 +98,19 @@ def test_role_allows_this_and_nothing_else(stack: Stack, function: str) -> None:
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_option_but_tracing_changes_a_role(defaults: Synthesis, all_options: Synthesis, function: str) -> None:
-    """A rotation is one: an environment may start between the change of its role and that of its configuration."""
+    """Nor does a rotation: an environment may start between the change of its role and that of its configuration."""
     assert allowed(all_options.stack(PRODUCTION), function) == allowed(defaults.stack(PRODUCTION), function) | TRACES
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_traces_may_be_written_where_they_are_asked_for(all_options: Synthesis, stack: Stack, function: str) -> None:
+def test_traces_may_be_written_with_tracing(all_options: Synthesis, stack: Stack, function: str) -> None:
     traced = all_options.stack(PRODUCTION)
     assert traced.resource("lambda_function", function)["tracing_config"] == {"mode": "Active"}
     assert allowed(traced, function) >= TRACES
     assert "tracing_config" not in stack.resource("lambda_function", function)
 
 
-def test_no_role_has_more_policies(stack: Stack) -> None:
+def test_no_role_has_other_policies(stack: Stack) -> None:
     assert [type_ for type_ in stack.config["resource"] if type_.startswith("aws_iam_")] == [
         "aws_iam_role",
         "aws_iam_role_policy",
@@ -112,14 +120,15 @@ def test_no_role_has_more_policies(stack: Stack) -> None:
     }
 
 
-# What the functions call. A stub answers, and all methods of the ports are used.
+# The calls that the functions make: all methods of the ports are called, against a stub.
 
 ITEM = {
     "connectionId": {"S": CONNECTION},
     "channel": {"S": f"$connection:{CONNECTION}"},
+    "key": {"S": "mark:queued"},
     "metadata": {"S": "null"},
     "connectedAt": {"N": "0"},
-    "rest": {"S": "{}"},
+    "remaining": {"S": "{}"},
     "ttl": {"N": "99999999999"},
 }
 
@@ -138,18 +147,29 @@ def dynamodb_answers(request: Request) -> Answer:
             return Answer()
 
 
-def dynamodb_needs(request: Request) -> Iterable[tuple[str, str]]:
-    """A transaction needs what its parts would need.
+def dynamodb_needs(request: Request, table: str) -> Iterable[tuple[str, str]]:
+    """A transaction needs the permissions of its parts.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html"""
     if request.operation == "TransactWriteItems":
         actions = {"ConditionCheck": "ConditionCheckItem", "Put": "PutItem"}
         for part in request.json["TransactItems"]:
-            yield from ((f"dynamodb:{actions[kind]}", TABLE) for kind in part)
+            yield from ((f"dynamodb:{actions[kind]}", table) for kind in part)
     elif (index := request.json.get("IndexName")) is None:
-        yield f"dynamodb:{request.operation}", TABLE
+        yield f"dynamodb:{request.operation}", table
     else:
         assert index == INDEX_NAME
-        yield f"dynamodb:{request.operation}", INDEX
+        yield f"dynamodb:{request.operation}", f"{table}/index/{index}"
+
+
+def needs(stub: HttpStub, table: str) -> set[tuple[str, str]]:
+    """Return what the calls since the last time needed, all of them to one table."""
+    needed = {need for request in stub.requests for need in dynamodb_needs(request, table)}
+    stub.requests.clear()
+    return needed
+
+
+def of(pairs: Iterable[tuple[str, str]], *resources: str) -> set[tuple[str, str]]:
+    return {pair for pair in pairs if pair[1] in resources}
 
 
 async def call_all_methods(port: object, **arguments: Any) -> None:
@@ -164,48 +184,64 @@ async def call_all_methods(port: object, **arguments: Any) -> None:
                     pass
 
 
-async def test_store_needs_what_every_role_allows(stub: HttpStub) -> None:
+async def test_connections_need_what_every_role_allows_and_a_read_of_a_row(stub: HttpStub) -> None:
     stub.script = dynamodb_answers
-    store = DynamoDbConnectionStore(client("dynamodb", stub.url), "Connections", SystemClock())
+    connections = DynamoDbConnections(client("dynamodb", stub.url), "Connections", SystemClock())
     await call_all_methods(
-        store,
+        connections,
         connection_id=CONNECTION,
         connection_ids=[CONNECTION],
         metadata=b"null",
         channels=["news"],
         channel="news",
-        message_id="1",
-        claimant="me",
-        lease_s=1,
-        for_s=1,
         accepted_before=1,
         after=None,
         page_size=1,
         until=math.inf,
     )
-    progress = DynamoDbProgress(client("dynamodb", stub.url), "Connections", SystemClock())
-    await call_all_methods(progress, message_id="1", rest="{}")
-    needed = {need for request in stub.requests for need in dynamodb_needs(request)}
-    assert needed == {pair for pair in COMMON | {READ_A_ROW} if pair[0].startswith("dynamodb:")}
+    assert needs(stub, CONNECTIONS) == of(COMMON, CONNECTIONS, INDEX) | {READ_A_CONNECTION}
+
+
+async def test_channels_need_what_every_role_allows(stub: HttpStub) -> None:
+    stub.script = dynamodb_answers
+    channels = DynamoDbChannels(client("dynamodb", stub.url), "Channels", SystemClock())
+    await call_all_methods(
+        channels,
+        channel="news",
+        connection_ids=[CONNECTION],
+        message_id="1",
+        claimant="me",
+        lease_s=1,
+        for_s=1,
+    )
+    assert needs(stub, CHANNELS) == of(COMMON, CHANNELS)
+
+
+async def test_checkpoints_need_what_the_deliver_role_allows(stub: HttpStub) -> None:
+    stub.script = dynamodb_answers
+    checkpoints = DynamoDbCheckpoints(client("dynamodb", stub.url), "Channels", SystemClock())
+    await call_all_methods(checkpoints, message_id="1", remaining="{}")
+    needed = needs(stub, CHANNELS)
+    assert needed == {("dynamodb:PutItem", CHANNELS), READ_A_CHECKPOINT}
+    assert needed <= COMMON | OWN["deliver"]
 
 
 async def test_queue_needs_what_the_roles_allow(stub: HttpStub) -> None:
     stub.script = lambda _: Answer.of({"Successful": [], "Failed": []})
     queue = SqsQueue(client("sqs", stub.url), f"{stub.url}/000000000000/deferred.fifo", SystemClock())
-    await call_all_methods(queue, messages=[Continuation(CONNECTION, [])], pauses_s={"handle": 1})
-    # A batch is allowed by the action of one.
+    await call_all_methods(queue, messages=[Continuation(CONNECTION, [])], timeouts_s={"handle": 1})
+    # IAM checks a batch as its single action.
     needed = {f"sqs:{operation.removesuffix('Batch')}" for operation in stub.operations}
     common, own = ({action for action, resource in pairs if resource == QUEUE} for pairs in (COMMON, OWN["deliver"]))
     assert needed == common | own - BY_LAMBDA_ITSELF
 
 
-async def test_management_needs_what_the_control_role_allows(stub: HttpStub) -> None:
-    credentials = Credentials("key", "secret")
-    management = ApiGatewayManagement(f"{stub.url}/live", "us-east-1", lambda: credentials, SystemClock())
-    await management.post([CONNECTION], "hi", until=math.inf)
-    await management.delete([CONNECTION], until=math.inf)
-    await management.is_open(CONNECTION)
-    management.close()
+async def test_sender_needs_what_the_control_role_allows(stub: HttpStub) -> None:
+    sender = ApiGatewaySender(f"{stub.url}/live", "us-east-1", keys, SystemClock())
+    await sender.send([CONNECTION], "hi", until=math.inf)
+    await sender.close([CONNECTION], until=math.inf)
+    await sender.is_open(CONNECTION)
+    sender.end()
     await asyncio.sleep(0)
     assert {f"{request.method} {unquote(request.path)}" for request in stub.requests} == {
         f"{method} /live/@connections/{CONNECTION}" for method in ("POST", "DELETE", "GET")
@@ -218,4 +254,4 @@ def test_only_the_control_api_may_ask_whether_a_connection_is_open() -> None:
     )
     assert len(decode_control(poll)) == 1
     with pytest.raises(InvalidEvents):
-        decode_answer(poll)
+        decode_reply(poll)

@@ -1,4 +1,4 @@
-"""The three functions: what they run, what they are told, what they may do."""
+"""The three functions: their code, environment and role."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ TIMEOUTS_S = {"websocket": 29, "control": 29, "deliver": 60}
 
 
 class Recording(Mapping[str, str]):
-    """An environment that remembers which variables it was asked for."""
+    """An environment that records which variables are read."""
 
     def __init__(self, variables: Mapping[str, str]) -> None:
-        self.asked: set[str] = set()
+        self.read: set[str] = set()
         self._variables = variables
 
     def __getitem__(self, name: str) -> str:
-        self.asked.add(name)
+        self.read.add(name)
         return self._variables[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -43,7 +43,7 @@ class TestEach:
         assert function["timeout"] == TIMEOUTS_S[name]
         assert function["memory_size"] == 512
 
-    def test_has_a_role_that_lambda_alone_takes_on(self, stack: Stack, name: str) -> None:
+    def test_has_a_role_that_only_lambda_may_assume(self, stack: Stack, name: str) -> None:
         assert stack.resource("lambda_function", name)["role"] == f"${{aws_iam_role.{name}.arn}}"
         assert stack.resource("iam_role_policy", name)["role"] == f"${{aws_iam_role.{name}.name}}"
         assert json.loads(stack.resource("iam_role", name)["assume_role_policy"]) == {
@@ -67,18 +67,19 @@ class TestEach:
         assert group["name"] == f"/aws/lambda/{function_name}"
         assert group["retention_in_days"] == 90
 
-    def test_is_told_what_it_needs(self, stack: Stack, name: str) -> None:
+    def test_has_the_environment_that_it_reads_and_nothing_else(self, stack: Stack, name: str) -> None:
         environment = Recording(stack.environment(name))
         assert FunctionSettings.from_environ(environment) == FunctionSettings(
             target_url="https://app.example/slip",
-            table_name="${aws_dynamodb_table.Connections.name}",
+            connections_table="${aws_dynamodb_table.Connections.name}",
+            channels_table="${aws_dynamodb_table.Channels.name}",
             queue_url="${aws_sqs_queue.deferred.url}",
             management_url=MANAGEMENT_URL,
             jwt_secret_parameter="${aws_ssm_parameter.jwt_secret.name}",
             inline_limit=1_000,
             stack_name=stack.folder.name,
         )
-        assert set(environment) == environment.asked
+        assert set(environment) == environment.read
 
 
 def test_all_run_the_same_package(stack: Stack) -> None:
@@ -90,7 +91,7 @@ def test_all_run_the_same_package(stack: Stack) -> None:
 
 
 def arguments(stack: Stack, type_: str) -> dict[str, Any]:
-    """Return those of the websocket function's resource, without CDKTF's remarks."""
+    """Return the arguments of the websocket function's resource, without CDKTF's comments."""
     return {name: value for name, value in stack.resource(type_, "websocket").items() if name != "//"}
 
 
@@ -109,25 +110,25 @@ class TestKeptWarm:
             "function_version": "${aws_lambda_function.websocket.version}",
         }
 
-    def test_so_many_environments_of_the_alias_are_kept(self, warm: Stack) -> None:
+    def test_that_number_of_environments_of_the_alias_is_kept_warm(self, warm: Stack) -> None:
         assert arguments(warm, "lambda_provisioned_concurrency_config") == {
             "function_name": "${aws_lambda_alias.websocket.function_name}",
             "qualifier": "${aws_lambda_alias.websocket.name}",
             "provisioned_concurrent_executions": 2,
         }
 
-    def test_the_api_invokes_the_alias_and_may(self, warm: Stack) -> None:
+    def test_the_api_invokes_the_alias_and_is_allowed_to(self, warm: Stack) -> None:
         integration = warm.resource("apigatewayv2_integration", "websocket")
         assert integration["integration_uri"] == "${aws_lambda_alias.websocket.invoke_arn}"
         assert warm.resource("lambda_permission", "websocket")["qualifier"] == "${aws_lambda_alias.websocket.name}"
 
-    def test_only_the_function_that_clients_wait_for_is(self, warm: Stack) -> None:
+    def test_only_the_function_that_clients_wait_for_is_kept_warm(self, warm: Stack) -> None:
         for type_ in ("lambda_alias", "lambda_provisioned_concurrency_config"):
             assert warm.config["resource"][f"aws_{type_}"].keys() == {"websocket"}
         for name in ("control", "deliver"):
             assert "publish" not in warm.resource("lambda_function", name)
 
-    def test_without_the_setting_nothing_of_it_is_there(
+    def test_without_the_setting_none_of_these_resources_exists(
         self, synth: Callable[..., Synthesis], defaults: Synthesis
     ) -> None:
         staging = synth(PRODUCTION_PROVISIONED_CONCURRENCY="2").stack(STAGING)

@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import pytest
 
-from slip_sockets.errors import InvalidSettings
+from slip_sockets.protocol.errors import InvalidSettings
+from slip_sockets.protocol.tokens import secret_problem
 from stacks.settings import StageSettings, read_settings
 
 from ..conftest import KEY_OF_A_PAIR
@@ -130,7 +131,7 @@ def test_region_is_the_one_of_the_aws_tools(environ: dict[str, str], region: str
 
 
 class TestDomain:
-    def test_staging_stands_beside_production(self) -> None:
+    def test_stagings_is_a_subdomain_of_productions(self) -> None:
         staging, production = read(DOMAIN_NAME="ws.example.com")
         assert (production.domain_name, production.hosted_zone_name) == ("ws.example.com", "example.com")
         assert (staging.domain_name, staging.hosted_zone_name) == ("staging.ws.example.com", "example.com")
@@ -145,7 +146,7 @@ class TestDomain:
             "Set STAGING_DOMAIN_NAME to another domain name, or to nothing"
         ]
 
-    def test_name_is_as_aws_keeps_it(self) -> None:
+    def test_name_is_as_aws_stores_it(self) -> None:
         _, production = read(DOMAIN_NAME="WS.Example.com.", HOSTED_ZONE_NAME="Example.COM.")
         assert (production.domain_name, production.hosted_zone_name) == ("ws.example.com", "example.com")
 
@@ -184,7 +185,7 @@ class TestDomain:
             f"HOSTED_ZONE_NAME is {shown!r}. Set it to the zone in Route 53 that holds ws.example.com, e.g. example.com"
         ]
 
-    def test_too_long_for_staging_is_told(self) -> None:
+    def test_too_long_for_staging_is_refused(self) -> None:
         name = f"{'a' * 57}.com"
         assert problems(DOMAIN_NAME=name) == [
             f"staging's domain name, 'staging.{name}', is longer than 64 characters. "
@@ -194,7 +195,7 @@ class TestDomain:
 
 
 class TestProblems:
-    def test_all_are_told_at_once_and_none_twice(self) -> None:
+    def test_all_are_reported_at_once_and_none_twice(self) -> None:
         with pytest.raises(InvalidSettings) as error:
             read_settings(
                 {
@@ -229,24 +230,24 @@ class TestProblems:
         )
 
     @pytest.mark.parametrize("limit", ["-1", "2001", "1e3", "many", "\u0665"])
-    def test_inline_limit_that_is_none(self, limit: str) -> None:
+    def test_invalid_inline_limit(self, limit: str) -> None:
         assert problems(INLINE_LIMIT=limit) == [
             f"INLINE_LIMIT is {limit!r}. Set it to a number of subscribers, 0 to 2000"
         ]
 
-    def test_more_functions_kept_warm_than_an_account_has(self) -> None:
+    def test_more_warm_functions_than_an_account_has(self) -> None:
         assert problems(STAGING_PROVISIONED_CONCURRENCY="901") == [
             "STAGING_PROVISIONED_CONCURRENCY is '901'. Set it to a number of functions to keep warm, 0 to 900"
         ]
 
     @pytest.mark.parametrize("number", ["1", "1001", "-2", "many"])
-    def test_deliver_concurrency_that_is_none(self, number: str) -> None:
+    def test_invalid_deliver_concurrency(self, number: str) -> None:
         assert problems(DELIVER_CONCURRENCY=number) == [
             f"DELIVER_CONCURRENCY is {number!r}. Set it to a number of functions at once, 2 to 1000"
         ]
 
     @pytest.mark.parametrize("address", ["operators", "a@b", "a@b.example,c@d.example", "Ada <ada@example.com>"])
-    def test_alarm_email_that_is_none(self, address: str) -> None:
+    def test_invalid_alarm_email(self, address: str) -> None:
         assert problems(STAGING_ALARM_EMAIL=address) == [
             f"STAGING_ALARM_EMAIL is {address!r}. Set it to one mail address, e.g. operators@example.com"
         ]
@@ -256,7 +257,7 @@ class TestProblems:
         assert problems(STACK_NAME=name) == [f"STACK_NAME is {name!r}. {STACK_NAME_ADVICE}"]
 
     @pytest.mark.parametrize("name", ["a", "A-b-9", "a" * 46, "aws-chat"])
-    def test_stack_name_that_aws_takes(self, name: str) -> None:
+    def test_stack_name_that_aws_accepts(self, name: str) -> None:
         assert [settings.stack_name for settings in read(STACK_NAME=name)] == [f"{name}-staging", name]
 
     def test_one_stack_name_for_both_is_refused(self) -> None:
@@ -281,13 +282,13 @@ class TestProblems:
             "https://app.example/\udce4",
         ],
     )
-    def test_target_url_that_is_none(self, url: str) -> None:
+    def test_invalid_target_url(self, url: str) -> None:
         assert problems(TARGET_URL=url) == [f"TARGET_URL is {url!r}. {TARGET_URL_ADVICE}"]
 
     @pytest.mark.parametrize(
         "url", ["http://127.0.0.1:8000/", "https://[::1]:8000/a?b=c", "https://user:pass@ä.example"]
     )
-    def test_target_url_that_is_one(self, url: str) -> None:
+    def test_valid_target_url(self, url: str) -> None:
         assert read(TARGET_URL=f" {url} ")[0].target_url == url
 
 
@@ -299,21 +300,21 @@ class TestSecrets:
             "JWT_SECRET has 9 bytes; HS256 wants 32",
         ]
 
-    def test_long_one_is_none(self) -> None:
+    def test_long_one_is_not_a_warning(self) -> None:
         assert read_settings(REQUIRED | {"JWT_SECRET": "ä" * 16})[1] == []
 
-    def test_one_is_taken_as_it_is(self) -> None:
+    def test_it_is_not_stripped(self) -> None:
         secret = "  spaces, a ${template} and a \n line belong to it "
         assert read(JWT_SECRET=secret)[0].jwt_secret == secret
 
     def test_one_with_a_comma_is_a_warning(self) -> None:
-        """It works, and could not be changed without refusing somebody."""
+        """It works, but a rotation would refuse requests."""
         assert read_settings(REQUIRED | {"JWT_SECRET": "a" * 32 + ","})[1] == [
-            "JWT_SECRET has a comma in it: once it is to be changed, JWT_PREVIOUS_SECRETS cannot name it. "
-            "Set it to one without"
+            "JWT_SECRET contains a comma, so that JWT_PREVIOUS_SECRETS cannot list it when you change it. "
+            "Set it to a secret without commas"
         ]
 
-    def test_those_that_no_parameter_holds_are_refused_and_not_told(self) -> None:
+    def test_those_too_long_for_a_parameter_are_refused_and_not_quoted(self) -> None:
         read(JWT_SECRET="s" * 4092)
         assert problems(JWT_SECRET="s" * 4093) == ["JWT_SECRET: 4097 bytes as JSON, 4096 at most. Set shorter ones"]
         assert problems(JWT_SECRET="<" * 800) == ["JWT_SECRET: 4804 bytes as JSON, 4096 at most. Set shorter ones"]
@@ -322,7 +323,9 @@ class TestSecrets:
         ]
         assert problems(JWT_SECRET="a secret\udcff") == ["JWT_SECRET is not UTF-8. Set it to text"]
 
-    def test_a_key_of_a_pair_is_refused_and_not_told(self) -> None:
-        what = "is a key of a pair or a certificate. Set it to shared secrets"
-        assert problems(JWT_SECRET=KEY_OF_A_PAIR) == [f"JWT_SECRET {what}"]
-        assert problems(JWT_PREVIOUS_SECRETS=f"an old one,{KEY_OF_A_PAIR}") == [f"JWT_PREVIOUS_SECRETS {what}"]
+    def test_an_asymmetric_key_is_refused_and_not_quoted(self) -> None:
+        problem = secret_problem(KEY_OF_A_PAIR)
+        assert problem is not None
+        assert problem.startswith("looks like an asymmetric key or a certificate. ")
+        assert problems(JWT_SECRET=KEY_OF_A_PAIR) == [f"JWT_SECRET {problem}"]
+        assert problems(JWT_PREVIOUS_SECRETS=f"an old one,{KEY_OF_A_PAIR}") == [f"JWT_PREVIOUS_SECRETS {problem}"]

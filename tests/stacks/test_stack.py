@@ -1,4 +1,4 @@
-"""Both stages as wholes: what there is, what tells them apart, what they give out."""
+"""Both stages as a whole: their resources, their differences, their outputs."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ ADDRESSES = [
     "aws_cloudwatch_metric_alarm.table_throttles",
     "aws_cloudwatch_metric_alarm.websocket_errors",
     "aws_cloudwatch_metric_alarm.websocket_throttles",
+    "aws_dynamodb_table.Channels",
     "aws_dynamodb_table.Connections",
     "aws_iam_role.control",
     "aws_iam_role.deliver",
@@ -87,6 +88,7 @@ def test_stages_differ_where_their_settings_do_and_nowhere_else(defaults: Synthe
         "resource.aws_apigatewayv2_stage.control.default_route_settings.throttling_rate_limit",
         "resource.aws_apigatewayv2_stage.live.default_route_settings.throttling_burst_limit",
         "resource.aws_apigatewayv2_stage.live.default_route_settings.throttling_rate_limit",
+        "resource.aws_dynamodb_table.Channels.deletion_protection_enabled",
         "resource.aws_dynamodb_table.Connections.deletion_protection_enabled",
         "resource.aws_ssm_parameter.jwt_secret.name",
         "resource.aws_ssm_parameter.jwt_secret.value_wo_version",
@@ -106,7 +108,7 @@ def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
 
 
 def test_no_name_is_that_of_the_other_stage(defaults: Synthesis) -> None:
-    """In AWS both stand in one account and region."""
+    """In AWS both are in one account and region."""
     named: dict[str, list[str]] = {}
     for stack in (STAGING, PRODUCTION):
         for type_, resources in defaults.stack(stack).config["resource"].items():
@@ -117,7 +119,7 @@ def test_no_name_is_that_of_the_other_stage(defaults: Synthesis) -> None:
                         continue  # within an API, or within a role
                     if name and not name.startswith("${"):
                         named.setdefault(stack, []).append(f"{type_} {name}")
-    assert len(named[STAGING]) == len(named[PRODUCTION]) == 28
+    assert len(named[STAGING]) == len(named[PRODUCTION]) == 29
     assert set(named[STAGING]).isdisjoint(named[PRODUCTION])
 
 

@@ -30,7 +30,7 @@ synthesize(Path(sys.argv[1]), os.environ)
 
 
 def run(arguments: list[str], cwd: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with the settings and nothing else of ours in the environment."""
+    """Run Python with `settings` in the environment, and nothing else of ours."""
     environment = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     command = [sys.executable, *arguments]
     return subprocess.run(
@@ -40,7 +40,7 @@ def run(arguments: list[str], cwd: Path, **settings: str) -> subprocess.Complete
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A copy of the app elsewhere; the package it has built before is there."""
+    """A copy of the app elsewhere, with the packages that were built before."""
     for name in ("main.py", "cdktf.json"):
         (tmp_path / "clone").mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / "clone")
@@ -58,7 +58,7 @@ def test_it_writes_beside_itself_wherever_it_is_started(clone: Path, tmp_path: P
     assert not (tmp_path / "cdktf.out").exists()
 
 
-def test_it_names_no_path_of_the_machine(all_options: Synthesis, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_it_contains_no_path_of_the_machine(all_options: Synthesis, tmp_path_factory: pytest.TempPathFactory) -> None:
     for path, content in all_options.files().items():
         if not path.endswith(".zip"):
             for folder in (ROOT, Path.home(), tmp_path_factory.getbasetemp(), all_options.out):
@@ -100,5 +100,5 @@ def test_functions_that_cannot_be_compiled_are_a_warning(
     assert capfd.readouterr() == (
         "",
         "slip-sockets: warning: there is no python3.12 on PATH to compile the functions with; "
-        "a cold start takes 5/3 of the time. Install it, or set LAMBDA_PYTHON to a version that is there\n",
+        "a cold start takes 5/3 of the time. Install it, or set LAMBDA_PYTHON to an installed version\n",
     )

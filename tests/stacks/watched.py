@@ -1,4 +1,4 @@
-"""The metrics that a stack's alarms and its dashboard name."""
+"""The metrics of a stack's alarms and dashboard."""
 
 from __future__ import annotations
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from slip_sockets import Connection, InvalidToken, PublishText, SendText, refusal
-from slip_sockets.connection import parse_request
-from slip_sockets.events import Accept, SetMetadata, Subscribe
-from slip_sockets.testing import AnswerRefused, ClientRefused, Posted, Socket, signed_request
+from slip_sockets import Connection, InvalidToken, PublishText, SendText, error_response, parse_request
+from slip_sockets.protocol.events import Accept, SetMetadata, Subscribe
+from slip_sockets.testing import ClientRefused, InvalidResponse, Posted, Socket, signed_request
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 
@@ -23,9 +22,9 @@ def application(do: Do) -> Callable[[Mapping[str, str], bytes], Posted]:
         try:
             connection = parse_request(headers, body, secrets=[SECRET])
         except InvalidToken as error:
-            return Posted(refusal(error).status, refusal(error).body)
-        told = do(connection)
-        return told if isinstance(told, Posted) else Posted(200, connection.answer().body)
+            return Posted(error_response(error).status, error_response(error).body)
+        result = do(connection)
+        return result if isinstance(result, Posted) else Posted(200, connection.response().body)
 
     return post
 
@@ -39,11 +38,11 @@ def accept(connection: Connection) -> None:
         connection.accept()
 
 
-def test_a_socket_remembers_what_the_gateway_does() -> None:
-    told: list[tuple[object, Any]] = []
+def test_a_socket_stores_what_the_gateway_stores() -> None:
+    received: list[tuple[object, Any]] = []
 
     def do(connection: Connection) -> None:
-        told.append((connection.events[0], connection.metadata))
+        received.append((connection.events[0], connection.metadata))
         if connection.is_opening:
             connection.accept("chat.v1")
             connection.subscribe("tea")
@@ -68,12 +67,12 @@ def test_a_socket_remembers_what_the_gateway_does() -> None:
     visitor.close(1006, None)
     assert (visitor.is_open, visitor.channels) == (False, set())
     headers = {"Cookie": "a=b", "Sec-WebSocket-Protocol": "chat.v1"}
-    assert [metadata for _, metadata in told] == [
+    assert [metadata for _, metadata in received] == [
         {"headers": headers, "ip": "::1", "query": {"q": ["1"]}},
         {"name": "Ada"},
         {"name": "Ada"},
     ]
-    assert [(type(event).__name__, getattr(event, "code", None)) for event, _ in told][2] == ("Close", 1006)
+    assert [(type(event).__name__, getattr(event, "code", None)) for event, _ in received][2] == ("Close", 1006)
 
 
 def test_two_sockets_are_two_connections() -> None:
@@ -84,33 +83,33 @@ def test_a_client_that_is_not_let_in_is_refused() -> None:
     visitor = socket(lambda connection: None)
     with pytest.raises(ClientRefused) as refused:
         visitor.open()
-    assert str(refused.value) == "the client was not let in: the answer to OPEN has no ACCEPT"
+    assert str(refused.value) == "the client was not let in: the response to OPEN has no ACCEPT"
     assert not visitor.is_open
 
 
 @pytest.mark.parametrize(
-    ("answer", "problem"),
+    ("response", "problem"),
     [
-        (Posted(500, b"Oops\n"), "to OPEN the application answered 500: Oops"),
+        (Posted(500, b"Oops\n"), "to OPEN the application responded with 500: Oops"),
         (
             Posted(200, json.dumps({"events": [{"type": "HELLO"}]}).encode()),
-            "to OPEN the application answered 200 with a body that is not valid: events[0].type: unknown event type "
-            "'HELLO'",
+            "to OPEN the application responded with 200 and a body that is not valid: events[0].type: unknown "
+            "event type 'HELLO'",
         ),
     ],
 )
-def test_an_answer_that_the_gateway_would_not_take_is_refused(answer: Posted, problem: str) -> None:
-    with pytest.raises(AnswerRefused) as refused:
-        socket(lambda connection: answer).open()
+def test_a_response_that_the_gateway_would_not_accept_is_invalid(response: Posted, problem: str) -> None:
+    with pytest.raises(InvalidResponse) as refused:
+        socket(lambda connection: response).open()
     assert str(refused.value) == problem
 
 
-def test_another_secret_is_told() -> None:
-    with pytest.raises(AssertionError, match="answered 403: the token is not signed with JWT_SECRET"):
+def test_another_secret_is_an_invalid_response() -> None:
+    with pytest.raises(AssertionError, match="responded with 403: the token is not signed with JWT_SECRET"):
         Socket(application(accept), jwt_secret="another").open()
 
 
-def test_a_socket_that_the_application_closed_still_tells_of_its_close() -> None:
+def test_a_socket_that_the_application_closed_still_sends_its_close() -> None:
     def do(connection: Connection) -> None:
         accept(connection)
         for _ in connection.texts:

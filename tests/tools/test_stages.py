@@ -19,7 +19,7 @@ ENTRY = {"controlApi": "https://x", "targetUrl": "https://y", "websocketUrl": "w
 
 
 class RecordingCdktf:
-    """Stands where `cdktf` does: writes the outputs of the stack it is called for, and ends with `code`."""
+    """Takes the place of `cdktf`: writes the outputs of the stack that it is called for, and ends with `code`."""
 
     def __init__(self) -> None:
         self.code = 0
@@ -52,8 +52,7 @@ def test_a_deploy_keeps_the_other_stages_entry(cdktf: RecordingCdktf, capsys: py
     expected = {"slip-sockets": {"region": "eu-central-1"}, "slip-sockets-staging": ENTRY}
     assert json.loads(stages.OUTPUTS.read_text()) == expected
     assert sorted(path.name for path in stages.ROOT.iterdir()) == ["build", "cdk-outputs.json"]
-    told = "They are in cdk-outputs.json now, with those of all stages: slip-sockets, slip-sockets-staging\n"
-    assert capsys.readouterr().out == told
+    assert capsys.readouterr().out == "cdk-outputs.json now has the outputs of: slip-sockets, slip-sockets-staging\n"
 
 
 def test_a_failed_deploy_leaves_the_file_as_it_was(cdktf: RecordingCdktf) -> None:
@@ -63,13 +62,13 @@ def test_a_failed_deploy_leaves_the_file_as_it_was(cdktf: RecordingCdktf) -> Non
     assert stages.OUTPUTS.read_text() == "{ }"
 
 
-def test_a_destroy_takes_the_entry_away(cdktf: RecordingCdktf) -> None:
+def test_a_destroy_removes_the_entry(cdktf: RecordingCdktf) -> None:
     stages.OUTPUTS.write_text(json.dumps({"slip-sockets": ENTRY, "slip-sockets-staging": ENTRY}))
     assert stages.main(["destroy", "production"]) == 0
     assert json.loads(stages.OUTPUTS.read_text()) == {"slip-sockets-staging": ENTRY}
 
 
-def test_terraform_is_told_the_stages_own_secrets(cdktf: RecordingCdktf) -> None:
+def test_terraform_gets_the_stages_own_secrets(cdktf: RecordingCdktf) -> None:
     stages.main(["diff", "staging"])
     stages.main(["diff", "production"])
     assert [environment["TF_VAR_jwt_secret"] for environment in cdktf.environments] == [
@@ -79,7 +78,7 @@ def test_terraform_is_told_the_stages_own_secrets(cdktf: RecordingCdktf) -> None
     assert cdktf.environments[0]["TF_VAR_jwt_previous_secrets"] == "old,older"
 
 
-def test_wrong_settings_are_told_and_nothing_is_run(
+def test_wrong_settings_are_reported_and_nothing_is_run(
     cdktf: RecordingCdktf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("TARGET_URL", "ftp://x")
@@ -89,6 +88,6 @@ def test_wrong_settings_are_told_and_nothing_is_run(
 
 
 @pytest.mark.parametrize("arguments", [[], ["deploy"], ["deploy", "elsewhere"], ["apply", "staging"]])
-def test_a_command_that_is_none_is_explained(cdktf: RecordingCdktf, arguments: list[str]) -> None:
+def test_an_unknown_command_is_explained(cdktf: RecordingCdktf, arguments: list[str]) -> None:
     assert stages.main(arguments) == 2
     assert cdktf.calls == []

@@ -12,7 +12,7 @@ MACHINE = "linux_amd64"
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with nothing on it but this home directory."""
+    """A machine that has only this home directory."""
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setattr(terraform_mirror, "ROOTS", (home,))
@@ -63,13 +63,13 @@ def test_a_mirror_behind_a_link_is_used(home: Path, tmp_path: Path) -> None:
         lambda home: mirror(home / ".terraform.d" / "plugin-cache"),
     ],
 )
-def test_without_a_mirror_that_helps_terraform_asks_its_registry(home: Path, make: object) -> None:
+def test_without_a_usable_mirror_terraform_uses_its_registry(home: Path, make: object) -> None:
     assert callable(make)
     make(home)
     assert terraform_environment({"TF_CLI_CONFIG_FILE": str(home / "none")}) == {"CHECKPOINT_DISABLE": "1"}
 
 
-def test_a_configuration_of_the_users_own_is_left_alone(home: Path) -> None:
+def test_the_users_own_configuration_has_priority(home: Path) -> None:
     mirror(home / "mirror")
     own = home / "own.tfrc"
     own.touch()

@@ -1,8 +1,8 @@
 import { SlipSocket } from "../slip-sockets.js";
 
 const MOST_CHARACTERS = 40; // of a name or a room, as in the backend
-const PATIENCE_MS = 8_000; // after which a message without an echo is offered to be sent again
-const TOGETHER_MS = 5 * 60_000; // messages of one person within it stand together
+const PATIENCE_MS = 8_000; // for an echo of my message; then the page offers to send it again
+const TOGETHER_MS = 5 * 60_000; // messages of one person within this time are shown as one group
 const MOST_LINES = 1_000;
 const NAMES = ["Avocet", "Curlew", "Dipper", "Dunlin", "Heron", "Kestrel", "Linnet", "Merlin", "Osprey", "Plover", "Robin", "Siskin", "Teal", "Wren"];
 
@@ -12,17 +12,17 @@ const { websocketUrl } = await (await fetch("settings.json")).json();
 let name = sessionStorage.getItem("name") ?? "";
 let room = "";
 let socket = null;
-let myId = null; // this connection's; null until the backend has said welcome
+let myId = null; // this connection's; null until the backend's WELCOME
 let lostAt = 0;
 let unread = 0;
-let pinned = true; // whether the newest line is in sight and shall stay there
-const people = new Map(); // who is here: connection id -> name
-const gone = new Set(); // ids never come back: a HERE that is overtaken by its LEFT brings nobody back to life
+let pinned = true; // whether to scroll to the newest line
+const people = new Map(); // in the room: connection id -> name
+const gone = new Set(); // ids that have left and never come back: a HERE may arrive after its LEFT
 const heard = new Set(); // ids of messages; one that is sent again after a reconnect is shown once
 const unsent = new Map(); // my messages without an echo: message id -> { room, text, element, timer }
 const logs = new Map(); // room -> its lines, kept while this tab lives
 
-// ---- What the backend says
+// ---- Messages of the backend
 
 const hear = {
   welcome({ id, at }) {
@@ -30,7 +30,7 @@ const hear = {
     myId = id;
     people.clear();
     people.set(id, name);
-    if (before) return gone.add(before); // without a gap: nothing was missed
+    if (before) return gone.add(before); // there was no gap: nothing was missed
     if (lostAt) note(at, `Back after ${seconds(at - lostAt)}. What was said meanwhile is not shown.`);
     else if (logs.get(room).hasChildNodes()) note(at, "You are back. What was said meanwhile is not shown.");
     else note(at, "You are in ", isolated(room), ". Open this page in a second tab, or send somebody its link.");
@@ -70,7 +70,7 @@ function onFrame(frame) {
   showPeople();
 }
 
-// ---- What I say
+// ---- My messages
 
 function say(text) {
   const message = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
@@ -80,7 +80,7 @@ function say(text) {
   sayAgain(message);
 }
 
-/** Send a message, now or once connected, and wait for its echo: only that says that it has been published. */
+/** Send a message, now or once connected, and wait for its echo, which shows that it has been published. */
 function sayAgain(message) {
   const mine = unsent.get(message);
   clearTimeout(mine.timer);
@@ -88,7 +88,7 @@ function sayAgain(message) {
   mine.element.querySelector(".again")?.remove();
   transmit({ type: "say", text: mine.text, message });
   mine.timer = setTimeout(() => {
-    if (!myId) return; // it is sent at the next welcome
+    if (!myId) return; // sent at the next WELCOME
     const again = element("button", "again", "Not sent. Try again");
     again.onclick = () => sayAgain(message);
     mine.element.querySelector(".body").append(again);
@@ -142,7 +142,7 @@ function roomInUrl() {
   try {
     return tidy(decodeURIComponent(location.hash.slice(1))) || "lobby";
   } catch {
-    return "lobby"; // a % that encodes nothing
+    return "lobby"; // an invalid % encoding
   }
 }
 
@@ -171,17 +171,17 @@ function onState(state, pauseMs = 0) {
   }
   const due = performance.now() + pauseMs;
   const words = { connecting: "Connecting", connected: "Connected", reconnecting: "Reconnecting" };
-  const tell = () => {
+  const update = () => {
     const left = Math.ceil((due - performance.now()) / 1000);
     $("pause").textContent = pauseMs && left > 0 ? ` in ${left} s` : state === "connected" ? "" : " …";
   };
   clearInterval(countdown);
-  if (pauseMs) countdown = setInterval(tell, 200);
+  if (pauseMs) countdown = setInterval(update, 200);
   $("state").dataset.state = state;
   $("state-text").textContent = words[state];
   $("now").hidden = !(pauseMs > 1500);
   document.body.classList.toggle("away", state !== "connected");
-  tell();
+  update();
 }
 
 // ---- Showing. User text becomes text nodes, never markup; <bdi> keeps right-to-left names from reordering a line
@@ -265,7 +265,7 @@ function showMenu(open) {
   $("menu").setAttribute("aria-expanded", String(open));
 }
 
-// ---- Small things
+// ---- Helpers
 
 function tidy(text) {
   return [...text.trim().replace(/\s+/g, " ")].slice(0, MOST_CHARACTERS).join("").trim();

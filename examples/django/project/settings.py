@@ -1,7 +1,7 @@
 import os
 
 DEBUG = True
-SECRET_KEY = "django wants one; nothing here uses it"
+SECRET_KEY = "Django needs one; nothing here uses it"
 ROOT_URLCONF = "project.urls"
 
 SLIP_SOCKETS_CONTROL_API = os.environ.get("CONTROL_API", "http://127.0.0.1:8787/control")

@@ -7,7 +7,7 @@ from slip_sockets.testing import Socket, django_client, record
 
 
 class RoomsTest(SimpleTestCase):
-    def test_what_is_said_is_published_to_the_room(self) -> None:
+    def test_a_text_is_published_to_the_room(self) -> None:
         socket = Socket(django_client(self.client, "/slip"), jwt_secret=settings.SLIP_SOCKETS_JWT_SECRET)
         socket.open(query={"room": ["tea"]})
         assert socket.channels == {"room:tea"}

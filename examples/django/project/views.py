@@ -1,4 +1,4 @@
-"""Rooms on Django: what somebody says is heard by all in the room, and a plain POST announces to a room."""
+"""Rooms on Django: a text goes to all clients in the room, and a plain POST announces to a room."""
 
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -25,7 +25,7 @@ def slip(connection: Connection) -> None:
 @csrf_exempt
 def announce(request: HttpRequest, room: str) -> JsonResponse:
     report = publisher().publish_text(f"room:{room}", request.body.decode())
-    return JsonResponse({"listeners": report.matched if report else 0})
+    return JsonResponse({"listeners": report.matched})
 
 
 def channel_of(connection: Connection) -> str:

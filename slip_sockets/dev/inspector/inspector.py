@@ -1,34 +1,37 @@
-"""The inspector of one development server: what it listens at, and what it serves."""
+"""The inspector of one development server: its wrappers of ports and functions, and its routes."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from ...gateway.ports import Deferred, HttpClient, Keep, Management
-from ...gateway.proxy import ProxyEvent, ProxyResponse
+import msgspec
+
+from ...apigateway.requests import ProxyEvent, ProxyResponse
+from ...apigateway.socket_events import read_socket_event
+from ...gateway.deferred import Deferred
+from ...gateway.gateway import Ports
+from ...gateway.observer import EventType
+from ...gateway.ports import Checkpoint
+from ...gateway.values import Connect, Disconnect, Done, Message
+from ...gateway.worker import DeadLetter, Retry, Worker
 from ..edge import Function
-from .ports import RecordingClient, recording_management, recording_queue, recording_store, subject_of
-from .recorder import Body, Kind, Recorder
+from .ports import RecordingClient, RecordingConnections, RecordingQueue, RecordingSender, RecordingSubscriptions
+from .recorder import Recorder
+from .records import Body
 from .routes import Serving, inspector_routes
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from ...gateway.ports import ConnectionStore, Queue
-
 _log = logging.getLogger("slip_sockets")
 
-Handle = Callable[[Deferred, Keep], Awaitable[None]]
-
-_KINDS: dict[str, Kind] = {"CONNECT": "OPEN", "MESSAGE": "TEXT", "DISCONNECT": "CLOSE"}
 MAX_SUBJECT_LENGTH = 200
 
 
 class Inspector:
-    """Wraps a gateway's ports, and the functions that lead into it. `attach` has the log listened to as well."""
+    """Wraps a gateway's ports, and the functions that lead into it. `attach` listens to the log as well."""
 
     def __init__(self) -> None:
         self.recorder = Recorder()
@@ -40,78 +43,84 @@ class Inspector:
         _log.removeHandler(self.recorder)
 
     def end_streams(self) -> None:
-        """Let those who look on go: a server that stops waits for its requests."""
+        """End the streams of all viewers: a server that stops waits for its requests."""
         self.recorder.end_streams()
 
-    def client(self, client: HttpClient) -> HttpClient:
-        return RecordingClient(client, self.recorder)
-
-    def store(self, store: ConnectionStore) -> ConnectionStore:
-        return recording_store(store, self.recorder)
-
-    def management(self, management: Management) -> Management:
-        return recording_management(management, self.recorder)
-
-    def queue(self, queue: Queue) -> Queue:
-        return recording_queue(queue, self.recorder)
+    def ports(self, ports: Ports) -> Ports:
+        return msgspec.structs.replace(
+            ports,
+            connections=RecordingConnections(ports.connections, self.recorder),
+            subscriptions=RecordingSubscriptions(ports.subscriptions, self.recorder),
+            sender=RecordingSender(ports.sender, self.recorder),
+            queue=RecordingQueue(ports.queue, self.recorder),
+            http=RecordingClient(ports.http, self.recorder),
+        )
 
     def websocket_function(self, function: Function) -> Function:
         async def recorded(event: ProxyEvent) -> ProxyResponse:
-            context = event["requestContext"]
-            kind = _KINDS[context["eventType"]]
-            subject, came = _of_socket(kind, event)
-            with self.recorder.recording(kind, context["connectionId"], subject, came) as record:
-                answer = await function(event)
-                record.status = answer["statusCode"]
-            return answer
+            kind, connection_id, subject, body = _of_socket(read_socket_event(event))
+            with self.recorder.recording(kind, connection_id, subject, body) as record:
+                response = await function(event)
+                record.status = response["statusCode"]
+            return response
 
         return recorded
 
     def control_function(self, function: Function) -> Function:
         async def recorded(event: ProxyEvent) -> ProxyResponse:
             body = event["body"].encode()
-            with self.recorder.recording("CONTROL", None, _of_batch(body), body) as record:
-                answer = await function(event)
-                record.status = answer["statusCode"]
-                record.answer = Body.of(answer["body"].encode())
-            return answer
+            with self.recorder.recording(EventType.CONTROL, None, _of_batch(body), body) as record:
+                response = await function(event)
+                record.status = response["statusCode"]
+                record.response = Body.of(response["body"].encode())
+            return response
 
         return recorded
 
-    def deferred(self, handle: Handle) -> Handle:
-        async def recorded(message: Deferred, keep: Keep) -> None:
-            whose = getattr(message, "connection_id", None)
-            with self.recorder.recording("DEFERRED", whose, subject_of(message), b"") as record:
-                await handle(message, keep)
-                record.status = 200
-
-        return recorded
+    def worker(self, worker: Worker) -> Worker:
+        return RecordingWorker(worker, self.recorder)
 
     def routes(self, serving: Serving) -> list[web.RouteDef]:
         return inspector_routes(self.recorder, serving)
 
 
-def _of_socket(kind: Kind, event: ProxyEvent) -> tuple[str, bytes]:
-    """Return an event's subject, in a line, and what came."""
-    match kind:
-        case "OPEN":
-            query = event.get("multiValueQueryStringParameters") or {}
+class RecordingWorker:
+    """A Worker with the recorder listening."""
+
+    def __init__(self, worker: Worker, recorder: Recorder) -> None:
+        self._worker = worker
+        self._recorder = recorder
+
+    async def attempt(
+        self, message: Deferred, number: int, checkpoint: Checkpoint, *, deadline: float
+    ) -> Done | Retry | DeadLetter:
+        connection_id = message.summary.connection_id
+        with self._recorder.recording(EventType.DEFERRED, connection_id, message.title, b"") as record:
+            result = await self._worker.attempt(message, number, checkpoint, deadline=deadline)
+            if isinstance(result, Done):
+                record.status = 200
+            return result
+
+
+def _of_socket(event: Connect | Message | Disconnect) -> tuple[EventType, str, str, bytes]:
+    """Return an event's kind, its connection, its subject in a line, and what came with it."""
+    match event:
+        case Connect(connection_id, headers, query):
             subject = "&".join(f"{name}={value}" for name, values in query.items() for value in values)
-            came = {"headers": event["headers"], "query": query}
-            return f"?{subject}"[:MAX_SUBJECT_LENGTH] if subject else "", json.dumps(came, ensure_ascii=False).encode()
-        case "TEXT":
-            text = event["body"]
-            return text[:MAX_SUBJECT_LENGTH], text.encode()
-        case _:
-            context = event["requestContext"]
-            return f"{context['disconnectStatusCode']} {context['disconnectReason']}".rstrip(), b""
+            subject = f"?{subject}"[:MAX_SUBJECT_LENGTH] if subject else ""
+            body = json.dumps({"headers": dict(headers), "query": dict(query)}, ensure_ascii=False).encode()
+            return EventType.OPEN, connection_id, subject, body
+        case Message(connection_id, text):
+            return EventType.TEXT, connection_id, text[:MAX_SUBJECT_LENGTH], text.encode()
+        case Disconnect(connection_id, code, reason):
+            return EventType.CLOSE, connection_id, f"{code} {reason}".rstrip(), b""
 
 
 def _of_batch(body: bytes) -> str:
-    """Return what a control batch wants, in a line: whatever it is, it may be anything."""
+    """Return what a control batch asks for, in a line. The body may be anything."""
     try:
         events = json.loads(body)["events"]
-        told = [f"{event['type']} {event.get('channelId') or event.get('connectionId')}" for event in events[:3]]
+        parts = [f"{event['type']} {event.get('channelId') or event.get('connectionId')}" for event in events[:3]]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "not a batch"
-    return (", ".join(told) + (f" and {len(events) - 3} more" if len(events) > 3 else ""))[:MAX_SUBJECT_LENGTH]
+    return (", ".join(parts) + (f" and {len(events) - 3} more" if len(events) > 3 else ""))[:MAX_SUBJECT_LENGTH]

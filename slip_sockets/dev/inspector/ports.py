@@ -3,162 +3,212 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
-from ...gateway.ports import (
-    CloseNotice,
-    ConnectionStore,
-    Continuation,
-    Deferred,
-    FanOut,
-    FanOutChunk,
-    HttpAnswer,
-    HttpClient,
-    HttpError,
-    Management,
-    Outcome,
-    Queue,
-)
-from .recorder import Body, Exchange, Recorder, Step
+from ...gateway.deferred import Deferred
+from ...gateway.errors import HttpError
+from ...gateway.ports import Connections, HttpClient, Queue, Sender, Subscriptions
+from ...gateway.values import Count, HttpResponse, Outcome, Page, StoredConnection
+from .recorder import Recorder
+from .records import Body, Exchange, Step
 
-Port = TypeVar("Port")
-Words = Callable[..., tuple[str, bytes | None]]
-"""What a call did, given its result and arguments, and the text that it sent."""
+T = TypeVar("T")
 
 
 class RecordingClient:
-    """An HttpClient."""
+    """The port HttpClient."""
 
     def __init__(self, client: HttpClient, recorder: Recorder) -> None:
         self._client = client
         self._recorder = recorder
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpAnswer:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpResponse:
         at_s, began = self._recorder.elapsed_s(), time.perf_counter()
         status: int | None = None
-        answer: Body | None = None
+        received: Body | None = None
         reason: str | None = "broken off: the event took too long"
         try:
-            got = await self._client.post(url, headers, body, max_bytes=max_bytes)
-            status, answer, reason = got.status, Body.of(got.body), None
-            return got
+            response = await self._client.post(url, headers, body, max_bytes=max_bytes)
+            status, received, reason = response.status, Body.of(response.body), None
+            return response
         except HttpError as error:
             reason = str(error)
             raise
         finally:
             duration_s = time.perf_counter() - began
-            self._recorder.exchanged(Exchange(url, headers, Body.of(body), status, answer, reason, at_s, duration_s))
+            self._recorder.add_exchange(
+                Exchange(url, headers, Body.of(body), status, received, reason, at_s, duration_s)
+            )
 
 
-def recording_store(store: ConnectionStore, recorder: Recorder) -> ConnectionStore:
-    return _recording(store, recorder, _STORE)
+async def _step(
+    recorder: Recorder,
+    call: Awaitable[T],
+    text: Callable[[T | None], str],
+    *,
+    data: bytes | None = None,
+    connection_ids: Sequence[str] = (),
+) -> T:
+    """Await a call and record it. `text` describes the step, given the result, or None where the call failed."""
+    at_s, began = recorder.elapsed_s(), time.perf_counter()
+    result: T | None = None
+    reason: str | None = "broken off: the event took too long"
+    try:
+        result = await call
+        reason = None
+        return result
+    except Exception as error:
+        reason = str(error)
+        raise
+    finally:
+        body = None if data is None else Body.of(data)
+        duration_s = time.perf_counter() - began
+        recorder.add_step(Step(text(result), body, reason, at_s, duration_s), connection_ids)
 
 
-def recording_management(management: Management, recorder: Recorder) -> Management:
-    return _recording(management, recorder, _MANAGEMENT)
+class RecordingConnections:
+    """The port Connections."""
+
+    def __init__(self, connections: Connections, recorder: Recorder) -> None:
+        self._connections = connections
+        self._recorder = recorder
+
+    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str]) -> None:
+        listed = ", ".join(map(repr, channels[:10])) + (", ..." if len(channels) > 10 else "")
+        text = f"Let {connection_id} in" + (f", subscribed to {listed}" if channels else "")
+        call = self._connections.open(connection_id, metadata, channels)
+        await _step(self._recorder, call, lambda _: text, connection_ids=[connection_id])
+
+    async def get(self, connection_id: str) -> StoredConnection | None:
+        return await self._connections.get(connection_id)
+
+    async def set_metadata(self, connection_id: str, metadata: bytes) -> bool:
+        return await _step(
+            self._recorder,
+            self._connections.set_metadata(connection_id, metadata),
+            lambda is_found: _unless_missing(is_found, f"Stored metadata of {connection_id}"),
+            data=metadata,
+            connection_ids=[connection_id],
+        )
+
+    async def remove(self, connection_id: str) -> StoredConnection | None:
+        call = self._connections.remove(connection_id)
+        return await _step(self._recorder, call, lambda _: f"Forgot {connection_id}", connection_ids=[connection_id])
 
 
-def recording_queue(queue: Queue, recorder: Recorder) -> Queue:
-    return _recording(queue, recorder, _QUEUE)
+class RecordingSubscriptions:
+    """The port Subscriptions."""
+
+    def __init__(self, subscriptions: Subscriptions, recorder: Recorder) -> None:
+        self._subscriptions = subscriptions
+        self._recorder = recorder
+
+    @property
+    def index_lag_s(self) -> float:
+        return self._subscriptions.index_lag_s
+
+    @property
+    def page_size(self) -> int:
+        return self._subscriptions.page_size
+
+    async def subscribe(self, connection_id: str, channel: str) -> bool:
+        return await _step(
+            self._recorder,
+            self._subscriptions.subscribe(connection_id, channel),
+            lambda is_found: _unless_missing(is_found, f"Subscribed {connection_id} to {channel!r}"),
+            connection_ids=[connection_id],
+        )
+
+    async def unsubscribe(self, connection_id: str, channel: str) -> None:
+        call = self._subscriptions.unsubscribe(connection_id, channel)
+        text = f"Unsubscribed {connection_id} from {channel!r}"
+        await _step(self._recorder, call, lambda _: text, connection_ids=[connection_id])
+
+    async def unsubscribe_all(self, connection_id: str) -> None:
+        call = self._subscriptions.unsubscribe_all(connection_id)
+        text = f"Unsubscribed {connection_id} from all"
+        await _step(self._recorder, call, lambda _: text, connection_ids=[connection_id])
+
+    def subscribers(self, channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
+        return self._subscriptions.subscribers(channel, after=after, page_size=page_size)
+
+    async def count(self, channel: str, *, after: str | None, until: float) -> Count:
+        return await self._subscriptions.count(channel, after=after, until=until)
+
+    async def prune(self, connection_ids: Sequence[str], *, accepted_before: float) -> Sequence[str]:
+        return await self._subscriptions.prune(connection_ids, accepted_before=accepted_before)
 
 
-class _Recording:
-    """A port; calls that `words` says nothing of go straight through."""
+class RecordingSender:
+    """The port Sender."""
 
-    def __init__(self, port: object, recorder: Recorder, words: Mapping[str, Words]) -> None:
-        self._port = port
-        for name, tell in words.items():
-            setattr(self, name, _recorded(getattr(port, name), recorder, tell))
+    def __init__(self, sender: Sender, recorder: Recorder) -> None:
+        self._sender = sender
+        self._recorder = recorder
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._port, name)
+    @property
+    def opening_window_s(self) -> float:
+        return self._sender.opening_window_s
 
+    def is_connection_id(self, text: str) -> bool:
+        return self._sender.is_connection_id(text)
 
-def _recording(port: Port, recorder: Recorder, words: Mapping[str, Words]) -> Port:
-    return cast(Port, _Recording(port, recorder, words))
+    async def send(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
+        call = self._sender.send(connection_ids, data, until=until)
+        if not connection_ids:
+            return await call
+        text = "Sent a text to"
+        return await _step(
+            self._recorder, call, lambda outcome: _reached(outcome, text, connection_ids), data=data.encode()
+        )
 
+    async def close(self, connection_ids: Sequence[str], *, until: float) -> Outcome:
+        call = self._sender.close(connection_ids, until=until)
+        if not connection_ids:
+            return await call
+        return await _step(self._recorder, call, lambda outcome: _reached(outcome, "Closed", connection_ids))
 
-def _recorded(method: Callable[..., Awaitable[Any]], recorder: Recorder, tell: Words) -> Callable[..., Awaitable[Any]]:
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        at_s, began = recorder.elapsed_s(), time.perf_counter()
-        result, reason = None, None
-        try:
-            result = await method(*args, **kwargs)
-            return result
-        except Exception as error:
-            reason = str(error)
-            raise
-        finally:
-            if args[0]:  # nothing to put, nobody to send to: nothing is done
-                text, data = tell(result, *args)
-                step = Step(text, None if data is None else Body.of(data), reason, at_s, time.perf_counter() - began)
-                recorder.done(step, _whose(args[0]))
-
-    return call
-
-
-def _whose(first: object) -> Sequence[str]:
-    """Most calls name a connection first."""
-    return [first] if isinstance(first, str) else []
+    async def is_open(self, connection_id: str) -> bool:
+        return await _step(
+            self._recorder,
+            self._sender.is_open(connection_id),
+            lambda is_open: f"{connection_id} is {'open' if is_open else 'not open yet'}",
+            connection_ids=[connection_id],
+        )
 
 
-def _open(_: None, whose: str, metadata: bytes, channels: Sequence[str]) -> tuple[str, bytes | None]:
-    listed = ", ".join(map(repr, channels[:10])) + (", ..." if len(channels) > 10 else "")
-    return f"Let {whose} in" + (f", subscribed to {listed}" if channels else ""), None
+class RecordingQueue:
+    """The port Queue."""
+
+    def __init__(self, queue: Queue, recorder: Recorder) -> None:
+        self._queue = queue
+        self._recorder = recorder
+
+    @property
+    def shards(self) -> int:
+        return self._queue.shards
+
+    async def put(self, messages: Sequence[Deferred]) -> None:
+        if not messages:
+            return
+        text = "Queued " + ", ".join(message.title for message in messages[:5]) + (", ..." if len(messages) > 5 else "")
+        await _step(self._recorder, self._queue.put(messages), lambda _: text)
 
 
-def _found(is_found: bool | None, text: str) -> tuple[str, bytes | None]:
-    return text if is_found or is_found is None else f"{text}: there is no such connection", None
+def _unless_missing(is_found: bool | None, text: str) -> str:
+    return f"{text}: there is no such connection" if is_found is False else text
 
 
-_STORE: dict[str, Words] = {
-    "open": _open,
-    "set_metadata": lambda found, whose, metadata: (_found(found, f"Stored metadata of {whose}")[0], metadata),
-    "subscribe": lambda found, whose, channel: _found(found, f"Subscribed {whose} to {channel!r}"),
-    "unsubscribe": lambda _, whose, channel: (f"Unsubscribed {whose} from {channel!r}", None),
-    "unsubscribe_all": lambda _, whose: (f"Unsubscribed {whose} from all", None),
-    "remove": lambda _, whose: (f"Forgot {whose}", None),
-}
-
-
-def _sent(outcome: Outcome | None, what: str, whose: Sequence[str]) -> str:
-    target = whose[0] if len(whose) == 1 else f"{len(whose)} connections"
+def _reached(outcome: Outcome | None, action: str, connection_ids: Sequence[str]) -> str:
+    target = connection_ids[0] if len(connection_ids) == 1 else f"{len(connection_ids)} connections"
     if outcome is None:
-        return f"{what} {target}"
+        return f"{action} {target}"
     others = {
         "gone": len(outcome.gone),
         "refused": len(outcome.refused),
         "taking no more": len(outcome.failed),
-        "left for lack of time": len(outcome.unsent),
+        "not reached for lack of time": len(outcome.unsent),
     }
-    told = ", ".join(f"{count} {word}" for word, count in others.items() if count)
-    return f"{what} {target}" + (f": {outcome.done} done, {told}" if told else "")
-
-
-_MANAGEMENT: dict[str, Words] = {
-    "post": lambda outcome, whose, data: (_sent(outcome, "Sent a text to", whose), data.encode()),
-    "delete": lambda outcome, whose: (_sent(outcome, "Closed", whose), None),
-    "is_open": lambda found, whose: (f"{whose} is {'open' if found else 'not open yet'}", None),
-}
-
-
-def _queued(_: None, messages: Sequence[Deferred]) -> tuple[str, bytes | None]:
-    return "Queued " + ", ".join(map(subject_of, messages[:5])) + (", ..." if len(messages) > 5 else ""), None
-
-
-_QUEUE: dict[str, Words] = {"put": _queued}
-
-
-def subject_of(message: Deferred) -> str:
-    """Return what a deferred message is about."""
-    match message:
-        case Continuation():
-            count = len(message.events)
-            return f"{count} events that had to wait" if count != 1 else "an event that had to wait"
-        case CloseNotice():
-            return f"CLOSE of {message.connection_id}, to tell the backend later"
-        case FanOut():
-            return f"a publish to all of {message.event.channel!r}"
-        case FanOutChunk():
-            return f"a publish to {len(message.connection_ids)} of {message.event.channel!r}"
+    listed = ", ".join(f"{count} {word}" for word, count in others.items() if count)
+    return f"{action} {target}" + (f": {outcome.done} done, {listed}" if listed else "")

@@ -1,7 +1,7 @@
-"""What the inspector serves: its page, a stream of what happens, the whole of a record, and a way to act.
+"""What the inspector serves: its page, a stream of events, whole records, metrics, and a route to send and publish.
 
-It is for the person at this machine. A page of another site may not ask (the browser says whose it is, in Origin), nor
-one that had its own name lead here (Host), and the page itself loads nothing from elsewhere.
+It is for the person at this machine. It refuses requests of other sites' pages (by Origin) and of names that lead to
+this machine (by Host, against DNS rebinding). Its own page loads nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from ..http_server import read_body
-from .recorder import Body, Record, Recorder, Stream
+from .recorder import Recorder, Stream
+from .records import Body, Record
 
 PREFIX = "/_inspector"
 FLUSH_S = 0.1
-"""Between two messages of a stream: a page draws ten times a second at most."""
+"""Pause between two messages of a stream, so that a page draws ten times a second at most."""
 HEARTBEAT_S = 15.0
-FEW_CONNECTIONS = 250
-"""So many of a stream's rows at once: what is sent is built between two other things."""
+CONNECTIONS_A_MESSAGE = 250
+"""Connections in one message of a stream: building it blocks the event loop."""
 
 _STATIC = Path(__file__).with_name("static")
 _TYPES = {"inspector.css": "text/css", "inspector.js": "text/javascript", "inspector.html": "text/html"}
@@ -42,11 +43,12 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What the page is about. `control` performs a batch for the control API and returns status and body."""
+    """What the server provides. `control` performs a batch for the control API and returns status and body."""
 
     urls: Callable[[], Json]
     connection_ids: Callable[[], Sequence[str]]
     connection: Callable[[str], Json | None]
+    metrics: Callable[[], Json]
     control: Callable[[bytes], Awaitable[tuple[int, str]]]
 
 
@@ -76,9 +78,13 @@ def inspector_routes(recorder: Recorder, serving: Serving) -> list[web.RouteDef]
         _guard(request)
         return web.json_response(serving.connection(request.match_info["connection_id"]), headers=_HEADERS)
 
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        _guard(request)
+        return web.json_response(serving.metrics(), headers=_HEADERS)
+
     async def control(request: web.Request) -> web.StreamResponse:
         _guard(request)
-        if request.content_type != "application/json":  # what a form of another site cannot send
+        if request.content_type != "application/json":  # a form of another site cannot send it
             raise web.HTTPUnsupportedMediaType
         status, body = await serving.control(await read_body(request))
         return web.Response(status=status, text=body, content_type="application/json", headers=_HEADERS)
@@ -95,22 +101,23 @@ def inspector_routes(recorder: Recorder, serving: Serving) -> list[web.RouteDef]
         web.get(f"{PREFIX}/connections/{{connection_id}}", connection),
         web.delete(f"{PREFIX}/records", clear),
         web.post(f"{PREFIX}/control", control),
+        web.get(f"{PREFIX}/metrics", metrics),
         web.get(f"{PREFIX}/{{name}}", static),
     ]
 
 
 def _guard(request: web.Request) -> None:
-    """Raises HTTPForbidden for whom the page is not."""
+    """Raises HTTPForbidden for requests of other sites."""
     origin = request.headers.get("Origin")
     if not _is_here(request.host) or (origin is not None and origin != f"http://{request.host}"):
-        raise web.HTTPForbidden(text="The inspector answers its own page, under an address of this machine, alone.\n")
+        raise web.HTTPForbidden(text="The inspector serves only its own page, at an address of this machine.\n")
 
 
 def _is_here(host: str) -> bool:
-    """Tell whether a Host header is an address, or localhost: no name that somebody else could lead here."""
+    """Return whether a Host header is an address or localhost, not a name that another site's owner can redirect."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:  # no host at all
+    except ValueError:  # not a host
         return False
     try:
         ipaddress.ip_address(name)
@@ -124,7 +131,7 @@ def _file(name: str) -> web.Response:
 
 
 async def _stream(request: web.Request, recorder: Recorder, serving: Serving) -> web.StreamResponse:
-    """Server-sent events: all there is first, then what has changed, as often as FLUSH_S."""
+    """Server-sent events: the whole state first, then changes, every FLUSH_S at most."""
     headers = {**_HEADERS, "Content-Type": "text/event-stream"}
     response = web.StreamResponse(headers=headers)
     await response.prepare(request)
@@ -134,8 +141,13 @@ async def _stream(request: web.Request, recorder: Recorder, serving: Serving) ->
     known = set(serving.connection_ids())
     try:
         records = [_summary(record) for record in recorder.records]
-        first = {"urls": serving.urls(), "records": records, "failing": _failing(recorder)}
-        await _send(response, first)
+        state = {
+            "urls": serving.urls(),
+            "metrics": serving.metrics(),
+            "records": records,
+            "failing": _failing(recorder),
+        }
+        await _send(response, state)
         await _send_connections(response, sorted(known), serving)
         while not stream.is_ended:
             try:
@@ -147,7 +159,7 @@ async def _stream(request: web.Request, recorder: Recorder, serving: Serving) ->
             await asyncio.sleep(FLUSH_S)
             changed.clear()
             known = await _flush(response, stream, recorder, serving, known)
-    except ConnectionError:  # whoever looked has left
+    except ConnectionError:  # the viewer has left
         pass
     finally:
         recorder.close_stream(stream)
@@ -157,32 +169,36 @@ async def _stream(request: web.Request, recorder: Recorder, serving: Serving) ->
 async def _flush(
     response: web.StreamResponse, stream: Stream, recorder: Recorder, serving: Serving, known: set[str]
 ) -> set[str]:
-    """Send what has changed, and return who is connected now."""
+    """Send what has changed, and return the ids of the open connections."""
     records, touched = stream.take()
     open_now = set(serving.connection_ids())
-    told: Json = {"records": [_summary(record) for record in records], "failing": _failing(recorder)}
+    changes: Json = {
+        "metrics": serving.metrics(),
+        "records": [_summary(record) for record in records],
+        "failing": _failing(recorder),
+    }
     if gone := known - open_now:
-        told["gone"] = sorted(gone)
-    await _send(response, told)
+        changes["gone"] = sorted(gone)
+    await _send(response, changes)
     await _send_connections(response, sorted((open_now - known) | (touched & open_now)), serving)
     return open_now
 
 
 async def _send_connections(response: web.StreamResponse, connection_ids: Sequence[str], serving: Serving) -> None:
-    for start in range(0, len(connection_ids), FEW_CONNECTIONS):
-        found = map(serving.connection, connection_ids[start : start + FEW_CONNECTIONS])
+    for start in range(0, len(connection_ids), CONNECTIONS_A_MESSAGE):
+        found = map(serving.connection, connection_ids[start : start + CONNECTIONS_A_MESSAGE])
         await _send(response, {"connections": [one for one in found if one is not None]})
 
 
-async def _send(response: web.StreamResponse, told: Json) -> None:
-    await response.write(f"data: {json.dumps(told)}\n\n".encode())
+async def _send(response: web.StreamResponse, message: Json) -> None:
+    await response.write(f"data: {json.dumps(message)}\n\n".encode())
 
 
 def _failing(recorder: Recorder) -> Json | None:
     record = recorder.failing
     if record is None or record.advice is None:
         return None
-    return {"number": record.number, "what": record.advice.what, "todo": record.advice.todo}
+    return {"number": record.number, "problem": record.advice.problem, "fix": record.advice.fix}
 
 
 def _summary(record: Record) -> Json:
@@ -208,15 +224,15 @@ def _is_broken_off(record: Record) -> bool:
 
 def _whole(record: Record) -> Json:
     return _summary(record) | {
-        "came": _body(record.came),
-        "answer": _body(record.answer),
+        "request": _body(record.request),
+        "response": _body(record.response),
         "exchanges": [
             {
                 "url": exchange.url,
                 "headers": dict(exchange.headers),
                 "body": _body(exchange.body),
                 "status": exchange.status,
-                "answer": _body(exchange.answer),
+                "response": _body(exchange.response),
                 "error": exchange.error,
                 "atMs": _ms(exchange.at_s),
                 "ms": _ms(exchange.duration_s),
@@ -234,7 +250,7 @@ def _whole(record: Record) -> Json:
             for step in record.steps
         ],
         "lines": [{"level": level, "text": text} for level, text in record.lines],
-        "advice": None if record.advice is None else {"what": record.advice.what, "todo": record.advice.todo},
+        "advice": None if record.advice is None else {"problem": record.advice.problem, "fix": record.advice.fix},
     }
 
 

@@ -2,50 +2,119 @@ from __future__ import annotations
 
 import pytest
 
-from slip_sockets.dev.inspector.advice import advise
-from slip_sockets.dev.inspector.recorder import Body, Exchange
+from slip_sockets.dev.inspector.advice import Advice, advise
+from slip_sockets.gateway.backend import Backend
+from slip_sockets.gateway.errors import BackendFailed, HttpError, HttpFailure, NotAccepted, Unavailable
+from slip_sockets.gateway.values import HttpResponse
+from slip_sockets.protocol.events import Text
+from slip_sockets.slip.backend import SlipBackend, read_opening, read_reply
 
-ACCEPT = b'{"events": [{"type": "ACCEPT", "connectionId": "AAAAAAAAAAAAAAA="}]}'
+from ...gateway.doubles import ME, SECRET, FakeClock, ScriptedClient
 
 
-def exchange(status: int | None = 200, answer: bytes = b"", error: str | None = None) -> Exchange:
-    body = Body.of(b"{}")
-    return Exchange("http://127.0.0.1:1/slip", {}, body, status, Body.of(answer), error, 0.0, 0.0)
+def accept(connection_id: str = ME, **fields: str) -> bytes:
+    more = "".join(f', "{name}": "{value}"' for name, value in fields.items())
+    return f'{{"events": [{{"type": "ACCEPT", "connectionId": "{connection_id}"{more}}}]}}'.encode()
 
 
-@pytest.mark.parametrize(
-    ("failed", "what", "todo"),
-    [
-        (exchange(None, error="Cannot connect to host"), "cannot be reached: Cannot connect to host", "Start it"),
-        (exchange(None, error="it does not speak TLS"), "cannot be reached: it does not speak TLS", "with http://"),
-        (exchange(None, error="not within 25 s"), "did not answer not within 25 s", "publish"),
-        (exchange(302), "redirects (302 Found)", "Set TARGET_URL to where it leads"),
-        (exchange(403), "answered 403 Forbidden", "JWT_SECRET"),
-        (exchange(404), "answered 404 Not Found", "path"),
-        (exchange(405), "answered 405 Method Not Allowed", "POST"),
-        (exchange(500), "answered 500 Internal Server Error", "Look at its log"),
-        (exchange(599), "answered 599", "Look at its log"),
-    ],
-)
-def test_a_failing_backend_gets_advice(failed: Exchange, what: str, todo: str) -> None:
-    advice = advise("TEXT", failed, [])
+async def one_secret() -> list[str]:
+    return [SECRET]
+
+
+async def failure(response: HttpResponse | HttpError) -> BackendFailed:
+    """Return the error of the gateway where the backend responds so."""
+    client = ScriptedClient(response=response)
+    backend = Backend("http://127.0.0.1:1/slip", SlipBackend(), one_secret, client, FakeClock())
+    with pytest.raises(BackendFailed) as failed:
+        await backend.call(ME, b"null", [Text(ME, "hi")])
+    return failed.value
+
+
+async def advice_about(response: HttpResponse | HttpError) -> Advice:
+    advice = advise(await failure(response), None, is_broken_off=False)
     assert advice is not None
-    assert what in advice.what
-    assert todo in advice.todo
+    return advice
 
 
-def test_what_the_gateway_said_of_a_body_is_repeated() -> None:
-    line = "TEXT of connection A: backend http://x answered 200 with a body that is not valid: events[0].data: TEXT ..."
-    advice = advise("TEXT", exchange(answer=b"{}"), [("WARNING", line)])
+FAILURES: dict[str, tuple[HttpResponse | HttpError, str, str]] = {
+    "unreachable": (
+        HttpError("Connection refused"),
+        "Your backend cannot be reached: Connection refused",
+        "Start it",
+    ),
+    "TLS": (
+        HttpError("it does not speak TLS. If it speaks http, begin its URL with http://", HttpFailure.TLS),
+        "Your backend cannot be reached: it does not speak TLS",
+        "If it speaks http, begin its URL with http://",
+    ),
+    "TLS without advice": (
+        HttpError("TLS fails: WRONG", HttpFailure.TLS),
+        "Your backend cannot be reached: TLS fails: WRONG",
+        "begin --target-url with http://",
+    ),
+    "too slow": (
+        HttpError("not within 25 s", HttpFailure.TIMEOUT),
+        "Your backend did not respond: not within 25 s",
+        "publish",
+    ),
+    "too large": (
+        HttpError("more than 10485760 bytes", HttpFailure.TOO_LARGE),
+        "Your backend's response has more than 10485760 bytes",
+        "Respond with the events alone",
+    ),
+    "302": (HttpResponse(302), "Your backend redirects (302 Found)", "Set TARGET_URL to where it leads"),
+    "403": (HttpResponse(403), "Your backend responded with 403 Forbidden", "JWT_SECRET"),
+    "404": (HttpResponse(404), "Your backend responded with 404 Not Found", "path"),
+    "405": (HttpResponse(405), "Your backend responded with 405 Method Not Allowed", "POST"),
+    "500": (HttpResponse(500), "Your backend responded with 500 Internal Server Error", "Look at its log"),
+    "599": (HttpResponse(599), "Your backend responded with 599", "Look at its log"),
+    "invalid": (
+        HttpResponse(200, body=b'{"events": [{"type": "TEXT", "connectionId": "x"}]}'),
+        "Your backend's response is not valid: events[0].data: TEXT needs this field, and it is missing",
+        "connection.response()",
+    ),
+}
+
+
+@pytest.mark.parametrize(("response", "problem", "fix"), FAILURES.values(), ids=FAILURES.keys())
+async def test_a_failing_backend_gets_advice(response: HttpResponse | HttpError, problem: str, fix: str) -> None:
+    advice = await advice_about(response)
+    assert advice.problem == problem
+    assert fix in advice.fix
+
+
+async def test_a_backend_that_outlasts_the_event_gets_the_advice_of_a_slow_one() -> None:
+    advice = advise(None, None, is_broken_off=True)
     assert advice is not None
-    assert advice.what == "Your backend's answer is not valid: events[0].data: TEXT ..."
+    assert advice.problem == "Your backend did not respond before the event's time was over"
+    assert advice.fix == (await advice_about(HttpError("not within 25 s", HttpFailure.TIMEOUT))).fix
 
 
-def test_a_client_that_is_not_let_in_is_no_failure_but_an_accept_that_does_not_count_is() -> None:
-    line = ("WARNING", "OPEN of connection A: ACCEPT has subprotocol 'v2'; the client offered v1; refused with 400")
-    assert advise("OPEN", exchange(answer=b'{"events": []}'), [line]) is None
-    assert advise("OPEN", exchange(answer=b""), [line]) is None
-    assert advise("OPEN", exchange(answer=ACCEPT), []) is None
-    advice = advise("OPEN", exchange(answer=ACCEPT), [line])
+async def test_a_secret_that_cannot_be_read_is_not_the_backends_fault() -> None:
+    async def away() -> list[str]:
+        raise Unavailable("SSM is away")
+
+    backend = Backend("http://127.0.0.1:1/slip", SlipBackend(), away, ScriptedClient(), FakeClock())
+    with pytest.raises(BackendFailed) as failed:
+        await backend.call(ME, b"null", [Text(ME, "hi")])
+    assert advise(failed.value, None, is_broken_off=False) is None
+
+
+def not_accepted(body: bytes) -> NotAccepted:
+    with pytest.raises(NotAccepted) as refused:
+        read_opening(ME, ["v1"], read_reply(200, body))
+    return refused.value
+
+
+def test_a_client_that_is_not_let_in_is_not_a_failure_but_an_accept_that_does_not_count_is() -> None:
+    assert advise(None, None, is_broken_off=False) is None
+    assert advise(None, not_accepted(b'{"events": []}'), is_broken_off=False) is None
+    assert advise(None, not_accepted(b""), is_broken_off=False) is None
+    advice = advise(None, not_accepted(accept(subprotocol="v2")), is_broken_off=False)
+    assert advice == Advice(
+        "Your backend's ACCEPT does not count: ACCEPT names a subprotocol that the client did not offer",
+        "ACCEPT comes before SET_METADATA, with a subprotocol that was offered",
+    )
+    advice = advise(None, not_accepted(accept("B" * 15 + "=")), is_broken_off=False)
     assert advice is not None
-    assert "ACCEPT does not count" in advice.what
+    assert "names another connection" in advice.problem

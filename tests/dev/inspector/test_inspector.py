@@ -12,18 +12,19 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from slip_sockets.dev.inspector.recorder import MAX_KEPT_BYTES, MAX_RECORDS
+from slip_sockets.dev.inspector.recorder import MAX_RECORDS
+from slip_sockets.dev.inspector.records import MAX_KEPT_BYTES
 from slip_sockets.dev.server import DevServer
 
 from ...contract.wire import (
     TIMEOUT_S,
     Control,
     accept,
-    answers,
     connect,
     joined,
     publish,
     refusal,
+    replies,
     running,
     set_metadata,
     subscribe,
@@ -33,7 +34,7 @@ from ...scripted_backend import ScriptedBackend
 
 
 class Viewer:
-    """Somebody who looks: `told` is what the stream has said so far, put together as the page does."""
+    """A page that looks on: it puts together what the stream has sent so far."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, stream: aiohttp.ClientResponse) -> None:
         self.session = session
@@ -64,15 +65,15 @@ class Viewer:
         return record
 
     async def get(self, path: str) -> Any:
-        async with self.session.get(self.url + path) as answer:
-            return await answer.json()
+        async with self.session.get(self.url + path) as response:
+            return await response.json()
 
-    def _take(self, told: dict[str, Any]) -> None:
-        self.urls = told.get("urls", self.urls)
-        self.failing = told.get("failing", self.failing) if "failing" in told else self.failing
-        self.records |= {record["number"]: record for record in told.get("records", [])}
-        self.connections |= {connection["id"]: connection for connection in told.get("connections", [])}
-        for gone in told.get("gone", []):
+    def _take(self, message: dict[str, Any]) -> None:
+        self.urls = message.get("urls", self.urls)
+        self.failing = message.get("failing", self.failing) if "failing" in message else self.failing
+        self.records |= {record["number"]: record for record in message.get("records", [])}
+        self.connections |= {connection["id"]: connection for connection in message.get("connections", [])}
+        for gone in message.get("gone", []):
             self.connections.pop(gone, None)
 
 
@@ -92,22 +93,22 @@ async def viewer(server: DevServer) -> AsyncIterator[Viewer]:
         yield viewer
 
 
-async def test_a_record_shows_what_was_posted_what_came_back_and_what_was_done(
+async def test_a_record_shows_the_post_its_response_and_what_was_done(
     server: DevServer, backend: ScriptedBackend, viewer: Viewer
 ) -> None:
-    backend.script = answers(TEXT=lambda told: [publish("lobby", "hi all"), text(told.connection_id, "hi you")])
+    backend.script = replies(TEXT=lambda post: [publish("lobby", "hi all"), text(post.connection_id, "hi you")])
     async with joined(server, backend, "lobby") as member:
         await member.client.send("hello")
-        told = await backend.next_told("TEXT")
+        post = await backend.next_post("TEXT")
         record = await viewer.record("TEXT")
     assert (record["connectionId"], record["subject"], record["status"]) == (member.connection_id, "hello", 200)
-    assert record["came"] == {"text": "hello", "bytes": 5}
+    assert record["request"] == {"text": "hello", "bytes": 5}
     (exchange,) = record["exchanges"]
     assert exchange["url"] == backend.url
-    assert json.loads(exchange["body"]["text"]) == told.body
-    assert exchange["headers"]["Authorization"] == told.headers["Authorization"]
+    assert json.loads(exchange["body"]["text"]) == post.body
+    assert exchange["headers"]["Authorization"] == post.headers["Authorization"]
     assert exchange["status"] == 200
-    assert [event["type"] for event in json.loads(exchange["answer"]["text"])["events"]] == ["PUBLISH_TEXT", "TEXT"]
+    assert [event["type"] for event in json.loads(exchange["response"]["text"])["events"]] == ["PUBLISH_TEXT", "TEXT"]
     assert [(step["text"], (step["data"] or {}).get("text")) for step in record["steps"]] == [
         (f"Sent a text to {member.connection_id}", "hi all"),
         (f"Sent a text to {member.connection_id}", "hi you"),
@@ -119,50 +120,50 @@ async def test_a_record_shows_what_was_posted_what_came_back_and_what_was_done(
 async def test_connections_are_shown_with_channels_and_metadata_as_they_change(
     server: DevServer, backend: ScriptedBackend, viewer: Viewer
 ) -> None:
-    backend.script = answers(
-        TEXT=lambda told: [set_metadata(told.connection_id, {"user": "ada"}), subscribe(told.connection_id, "tea")]
+    backend.script = replies(
+        TEXT=lambda post: [set_metadata(post.connection_id, {"user": "ada"}), subscribe(post.connection_id, "tea")]
     )
     async with joined(server, backend, "lobby") as member:
-        whose = member.connection_id
-        await viewer.until(lambda: whose in viewer.connections)
-        assert viewer.connections[whose]["channels"] == ["lobby"]
+        connection_id = member.connection_id
+        await viewer.until(lambda: connection_id in viewer.connections)
+        assert viewer.connections[connection_id]["channels"] == ["lobby"]
         await member.client.send("x")
-        await viewer.until(lambda: viewer.connections[whose]["channels"] == ["lobby", "tea"])
-        assert viewer.connections[whose]["metadata"] == '{"user":"ada"}'
-    await viewer.until(lambda: whose not in viewer.connections)
-    assert await viewer.get(f"/connections/{whose}") is None
+        await viewer.until(lambda: viewer.connections[connection_id]["channels"] == ["lobby", "tea"])
+        assert viewer.connections[connection_id]["metadata"] == '{"user":"ada"}'
+    await viewer.until(lambda: connection_id not in viewer.connections)
+    assert await viewer.get(f"/connections/{connection_id}") is None
 
 
-async def test_who_comes_later_is_told_all_that_is_kept(server: DevServer, backend: ScriptedBackend) -> None:
+async def test_a_later_viewer_gets_all_that_is_kept(server: DevServer, backend: ScriptedBackend) -> None:
     async with joined(server, backend, "lobby") as member, viewing(server) as viewer:
         await viewer.until(lambda: member.connection_id in viewer.connections)
         assert [record["kind"] for record in viewer.records.values()] == ["OPEN"]
         assert viewer.urls["backend"] == backend.url
 
 
-async def test_a_failing_backend_stands_out_until_it_is_mended(
+async def test_a_failing_backend_stands_out_until_it_is_fixed(
     server: DevServer, backend: ScriptedBackend, viewer: Viewer
 ) -> None:
-    backend.script = answers(TEXT=lambda _: web.Response(status=500, text="KeyError: 'user'"))
+    backend.script = replies(TEXT=lambda _: web.Response(status=500, text="KeyError: 'user'"))
     async with joined(server, backend) as member:
         await member.client.send("x")
         record = await viewer.record("TEXT")
         await viewer.until(lambda: viewer.failing)
         assert record["isFailed"]
-        assert record["exchanges"][0]["answer"]["text"] == "KeyError: 'user'"
+        assert record["exchanges"][0]["response"]["text"] == "KeyError: 'user'"
         assert viewer.failing == record["advice"] | {"number": record["number"]}
-        assert viewer.failing["what"] == "Your backend answered 500 Internal Server Error"
-        assert "answered 500" in record["lines"][0]["text"]
-        backend.script = answers(TEXT=lambda _: [])
+        assert viewer.failing["problem"] == "Your backend responded with 500 Internal Server Error"
+        assert "responded with 500" in record["lines"][0]["text"]
+        backend.script = replies(TEXT=lambda _: [])
         await member.client.send("y")
         await viewer.until(lambda: viewer.failing is None)
 
 
-async def test_the_log_says_what_to_do_once_until_something_else_is_wrong(
+async def test_the_log_has_the_advice_once_until_something_else_is_wrong(
     backend: ScriptedBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     statuses = [403, 403, 404, 200, 404]
-    backend.script = answers(TEXT=lambda _: web.Response(status=statuses.pop(0)))
+    backend.script = replies(TEXT=lambda _: web.Response(status=statuses.pop(0)))
     async with (
         running(backend.url, inspector=True) as server,
         viewing(server) as viewer,
@@ -174,9 +175,9 @@ async def test_the_log_says_what_to_do_once_until_something_else_is_wrong(
             viewer.records.clear()
     advice = [record.getMessage() for record in caplog.records if "Your backend" in record.getMessage()]
     assert [line.partition(".")[0] for line in advice] == [
-        "Your backend answered 403 Forbidden",
-        "Your backend answered 404 Not Found",
-        "Your backend answered 404 Not Found",
+        "Your backend responded with 403 Forbidden",
+        "Your backend responded with 404 Not Found",
+        "Your backend responded with 404 Not Found",
     ]
     assert "Check that it has the same JWT_SECRET as this server" in advice[0]
 
@@ -193,7 +194,7 @@ async def test_an_error_body_that_stalls_is_not_waited_for(server: DevServer, ba
     stalled.set()
 
 
-async def test_a_refused_client_is_seen_and_no_failure(
+async def test_a_refused_client_is_seen_and_is_not_a_failure(
     server: DevServer, backend: ScriptedBackend, viewer: Viewer
 ) -> None:
     backend.script = lambda _: []
@@ -202,23 +203,23 @@ async def test_a_refused_client_is_seen_and_no_failure(
     assert (record["status"], record["subject"], record["isFailed"]) == (400, "?name=eve", False)
 
 
-async def test_what_is_deferred_and_what_the_control_api_is_asked_is_seen(
+async def test_deferred_messages_and_calls_of_the_control_api_are_seen(
     server: DevServer, backend: ScriptedBackend, viewer: Viewer, control: Control
 ) -> None:
-    backend.script = lambda told: [accept(told.connection_id), text(told.connection_id, "welcome")]
+    backend.script = lambda post: [accept(post.connection_id), text(post.connection_id, "welcome")]
     async with connect(server) as client:
         assert await client.recv() == "welcome"
         assert (await viewer.record("DEFERRED"))["steps"][-1]["data"]["text"] == "welcome"
         assert (await control(publish("lobby", "x"))).status == 200
         record = await viewer.record("CONTROL")
         assert record["subject"] == "PUBLISH_TEXT lobby"
-        assert '"matched":0' in record["answer"]["text"]
+        assert '"matched":0' in record["response"]["text"]
 
 
-async def test_what_is_kept_is_bounded(server: DevServer, backend: ScriptedBackend, control: Control) -> None:
+async def test_records_are_bounded(server: DevServer, backend: ScriptedBackend, control: Control) -> None:
     async with joined(server, backend, "lobby") as member:
         for _ in range(MAX_RECORDS + 5):
-            assert (await control(publish("nobody", "x"))).status == 200
+            assert (await control(publish("empty", "x"))).status == 200
         assert (await control(publish("lobby", "a" * 131_072))).status == 200
         await member.recv()
     async with viewing(server) as viewer:
@@ -226,20 +227,20 @@ async def test_what_is_kept_is_bounded(server: DevServer, backend: ScriptedBacke
         record = await viewer.get(f"/records/{max(viewer.records) - 1}")
         kept = record["steps"][0]["data"]
         assert (len(kept["text"]), kept["bytes"]) == (MAX_KEPT_BYTES, 131_072)
-        async with viewer.session.delete(f"{viewer.url}/records") as answer:
-            assert answer.status == 204
+        async with viewer.session.delete(f"{viewer.url}/records") as response:
+            assert response.status == 204
     async with viewing(server) as viewer:
         assert viewer.records == {}
 
 
-async def test_acting_goes_by_the_control_api(server: DevServer, backend: ScriptedBackend, viewer: Viewer) -> None:
+async def test_acting_uses_the_control_api(server: DevServer, backend: ScriptedBackend, viewer: Viewer) -> None:
     async with joined(server, backend, "lobby") as member:
         batch = {"events": [publish("lobby", "by hand"), text(member.connection_id, "for you")]}
-        async with viewer.session.post(f"{viewer.url}/control", json=batch) as answer:
-            assert (answer.status, (await answer.json())["events"][0]["sent"]) == (200, 1)
+        async with viewer.session.post(f"{viewer.url}/control", json=batch) as response:
+            assert (response.status, (await response.json())["events"][0]["sent"]) == (200, 1)
         assert [await member.recv(), await member.recv()] == ["by hand", "for you"]
-        async with viewer.session.post(f"{viewer.url}/control", json={"events": [publish("", "x")]}) as answer:
-            assert (answer.status, (await answer.json())["field"]) == (400, "channelId")
+        async with viewer.session.post(f"{viewer.url}/control", json={"events": [publish("", "x")]}) as response:
+            assert (response.status, (await response.json())["field"]) == (400, "channelId")
 
 
 @pytest.mark.parametrize(
@@ -255,30 +256,39 @@ async def test_acting_goes_by_the_control_api(server: DevServer, backend: Script
 async def test_pages_of_other_sites_get_nothing(
     server: DevServer, backend: ScriptedBackend, headers: dict[str, str]
 ) -> None:
-    paths = ("", "/stream", "/records/1", "/connections/x", "/inspector.js")
+    paths = ("", "/stream", "/records/1", "/connections/x", "/metrics", "/inspector.js")
     async with aiohttp.ClientSession(headers=headers) as session, joined(server, backend, "lobby") as member:
         for path in paths:
-            async with session.get(f"{server.inspector_url}{path}") as answer:
-                assert answer.status == 403, path
-        async with session.post(f"{server.inspector_url}/control", json={"events": [publish("lobby", "x")]}) as answer:
-            assert answer.status == 403
-        async with session.delete(f"{server.inspector_url}/records") as answer:
-            assert answer.status == 403
+            async with session.get(f"{server.inspector_url}{path}") as response:
+                assert response.status == 403, path
+        async with session.post(
+            f"{server.inspector_url}/control", json={"events": [publish("lobby", "x")]}
+        ) as response:
+            assert response.status == 403
+        async with session.delete(f"{server.inspector_url}/records") as response:
+            assert response.status == 403
         assert await member.received(Control(session, server.control_api)) == []
+
+
+async def test_metrics_are_those_of_the_server(server: DevServer, backend: ScriptedBackend, viewer: Viewer) -> None:
+    async with joined(server, backend):
+        metrics = await viewer.get("/metrics")
+        assert metrics == server.metrics.values()
+        assert metrics["BackendCalls"] == 1
 
 
 async def test_a_form_cannot_act(server: DevServer, viewer: Viewer) -> None:
     body = json.dumps({"events": []})
     headers = {"Content-Type": "text/plain"}
-    async with viewer.session.post(f"{viewer.url}/control", data=body, headers=headers) as answer:
-        assert answer.status == 415
+    async with viewer.session.post(f"{viewer.url}/control", data=body, headers=headers) as response:
+        assert response.status == 415
 
 
-async def test_without_an_inspector_there_is_none(backend: ScriptedBackend) -> None:
+async def test_without_an_inspector_its_page_is_404(backend: ScriptedBackend) -> None:
     async with running(backend.url) as server, aiohttp.ClientSession() as session:
         assert server.inspector_url is None
-        async with session.get(f"http://127.0.0.1:{server.port}/_inspector") as answer:
-            assert answer.status == 404
+        async with session.get(f"http://127.0.0.1:{server.port}/_inspector") as response:
+            assert response.status == 404
 
 
 async def test_two_servers_keep_their_records_apart(backend: ScriptedBackend) -> None:
@@ -295,7 +305,7 @@ async def test_two_servers_keep_their_records_apart(backend: ScriptedBackend) ->
         assert of_other.records == {}
 
 
-async def test_a_server_stops_while_somebody_looks(backend: ScriptedBackend) -> None:
+async def test_a_server_stops_while_a_page_looks_on(backend: ScriptedBackend) -> None:
     async with running(backend.url, inspector=True) as server:
         url = server.inspector_url
         async with aiohttp.ClientSession() as session:

@@ -1,19 +1,19 @@
-// The inspector's page. The server streams summaries ten times a second at most; the whole of a record is asked for
-// when it is looked at. What users wrote becomes text nodes, never markup.
+// The inspector's page. The server streams summaries ten times a second at most; a whole record is fetched when it is
+// shown. Text from users becomes text nodes, never markup. One file, of more than 400 lines: its parts share one state.
 
-const MOST_RECORDS = 500; // as the server keeps
+const MAX_RECORDS = 500; // as on the server
 const KINDS = ["OPEN", "TEXT", "CLOSE", "CONTROL", "DEFERRED"];
-const MOST_LINES = 200; // of the test socket
+const MAX_LINES = 200; // of the test socket
 
 const $ = (id) => document.getElementById(id);
 
-const connections = new Map(); // id -> { told, row }
-const records = new Map(); // number -> { told, row }
+const connections = new Map(); // id -> { connection, row }
+const records = new Map(); // number -> { record, row }
 const shown = { kinds: new Set(KINDS), connection: null, words: "", failedOnly: false };
 let chosen = null; // { record: number } or { connection: id }
 let isPaused = false;
-let held = []; // what the stream said while the page is paused
-let isPinned = true; // whether the newest record is in sight, and shall stay there
+let held = []; // messages of the stream while the page is paused
+let isPinned = true; // whether the newest record is in sight, and has to stay there
 let urls = {};
 
 // ---- The stream
@@ -22,11 +22,11 @@ let stream = null;
 
 function listen() {
   stream = new EventSource("/_inspector/stream");
-  stream.onopen = () => forget(); // the first message says everything anew
+  stream.onopen = () => forget(); // the first messages have everything
   stream.onmessage = ({ data }) => {
-    const told = JSON.parse(data);
-    if (isPaused) hold(told);
-    else take([told]);
+    const message = JSON.parse(data);
+    if (isPaused) hold(message);
+    else take([message]);
   };
   stream.onerror = () => live("waiting", "Server away; trying again");
 }
@@ -39,29 +39,30 @@ function forget() {
   live(isPaused ? "paused" : "live", isPaused ? "Paused" : "Live");
 }
 
-function hold(told) {
-  held.push(told);
-  if (held.length > 600) held.splice(0, 100); // a minute; what is older is not kept by the server either
+function hold(message) {
+  held.push(message);
+  if (held.length > 600) held.splice(0, 100); // a minute; the server does not keep older ones either
 }
 
 function take(messages) {
   const parts = document.createDocumentFragment();
   let isTouched = false;
-  for (const told of messages) {
-    if (told.urls) showUrls(told.urls);
-    if ("failing" in told) showFailing(told.failing);
-    for (const id of told.gone ?? []) removeConnection(id);
-    for (const connection of told.connections ?? []) setConnection(connection);
-    for (const record of told.records ?? []) setRecord(record, parts);
-    isTouched ||= Boolean(chosen?.connection && (told.connections ?? []).some(({ id }) => id === chosen.connection));
-    isTouched ||= Boolean(chosen?.record && (told.records ?? []).some(({ number }) => number === chosen.record));
+  for (const message of messages) {
+    if (message.urls) showUrls(message.urls);
+    if (message.metrics) showMetrics(message.metrics);
+    if ("failing" in message) showFailing(message.failing);
+    for (const id of message.gone ?? []) removeConnection(id);
+    for (const connection of message.connections ?? []) setConnection(connection);
+    for (const record of message.records ?? []) setRecord(record, parts);
+    isTouched ||= Boolean(chosen?.connection && (message.connections ?? []).some(({ id }) => id === chosen.connection));
+    isTouched ||= Boolean(chosen?.record && (message.records ?? []).some(({ number }) => number === chosen.record));
   }
   $("records").append(parts);
-  while (records.size > MOST_RECORDS) dropOldest();
+  while (records.size > MAX_RECORDS) dropOldest();
   $("none").hidden = records.size > 0;
   $("count").textContent = String(connections.size);
   if (isPinned) toNewest();
-  else if (messages.some((told) => told.records?.length)) $("newest").hidden = false;
+  else if (messages.some(({ records }) => records?.length)) $("newest").hidden = false;
   if (isTouched) showDetails();
 }
 
@@ -76,38 +77,50 @@ function live(state, words) {
   $("live").lastElementChild.textContent = words;
 }
 
-function showUrls(told) {
-  urls = told;
-  $("stack").textContent = told.stack;
-  const rows = { WebSockets: told.webSocket, "Control API": told.controlApi, Backend: told.backend };
-  $("urls").replaceChildren(
-    ...Object.entries(rows).map(([name, value]) => element("div", "", element("dt", "", name), element("dd", "", value))),
-  );
+function showUrls(current) {
+  urls = current;
+  $("stack").textContent = urls.stack;
+  $("urls").replaceChildren(...pairs({ WebSockets: urls.webSocket, "Control API": urls.controlApi, Backend: urls.backend }));
+}
+
+/** Counts since the server's start, under the names that they have as metrics on AWS. */
+function showMetrics({ BackendCalls, BackendFailures, BackendLatency: { p50, p95 }, Failures, Sent, Gone, Queued }) {
+  const count = (number) => number.toLocaleString("en");
+  const calls = BackendFailures ? `${count(BackendCalls)}, ${count(BackendFailures)} failed` : count(BackendCalls);
+  const latencies = BackendCalls ? { Median: duration(p50), "95th percentile": duration(p95) } : {};
+  const failures = Object.values(Failures).reduce((sum, number) => sum + number, 0);
+  const counts = { Failures: count(failures), Sent: count(Sent), Gone: count(Gone), Queued: count(Queued) };
+  $("metrics").replaceChildren(...pairs({ "Backend calls": calls, ...latencies, ...counts }));
+}
+
+function pairs(values) {
+  return Object.entries(values).map(([name, value]) => element("div", "", element("dt", "", name), element("dd", "", value)));
 }
 
 function showFailing(failing) {
   $("failing").hidden = !failing;
   if (!failing) return;
-  $("failing-what").textContent = `${failing.what}.`;
-  $("failing-todo").textContent = `${failing.todo}.`;
+  $("failing-problem").textContent = `${failing.problem}.`;
+  $("failing-fix").textContent = `${failing.fix}.`;
   $("failing-show").onclick = () => choose({ record: failing.number });
 }
 
 // ---- Connections
 
-function setConnection(told) {
-  const known = connections.get(told.id);
+function setConnection(connection) {
+  const { id, connectedAt, channels, metadata } = connection;
+  const known = connections.get(id);
   const row = known?.row ?? element("li", "");
-  row.id = `c-${told.id}`;
-  row.dataset.id = told.id;
+  row.id = `c-${id}`;
+  row.dataset.id = id;
   row.setAttribute("role", "option");
-  row.setAttribute("aria-selected", String(chosen?.connection === told.id));
+  row.setAttribute("aria-selected", String(chosen?.connection === id));
   row.replaceChildren(
-    element("div", "", element("code", "", told.id), element("small", "what", clock(told.connectedAt).slice(0, 8))),
-    element("div", "what", element("span", "", told.channels.length ? told.channels.join(", ") : "no channel"), element("span", "mono", brief(told.metadata))),
+    element("div", "", element("code", "", id), element("small", "what", clock(connectedAt).slice(0, 8))),
+    element("div", "what", element("span", "", channels.length ? channels.join(", ") : "no channel"), element("span", "mono", brief(metadata))),
   );
-  connections.set(told.id, { told, row });
-  row.hidden = !isFound(told);
+  connections.set(id, { connection, row });
+  row.hidden = !isFound(connection);
   if (!known) $("connections").append(row);
 }
 
@@ -128,30 +141,31 @@ function brief(metadata) {
 
 // ---- The timeline
 
-function setRecord(told, parts) {
-  const known = records.get(told.number);
+function setRecord(record, parts) {
+  const { number, kind, connectionId, subject, at, ms, isFailed } = record;
+  const known = records.get(number);
   const row = known?.row ?? element("li", "");
-  records.set(told.number, { told, row });
-  row.id = `r-${told.number}`;
-  row.dataset.number = told.number;
+  records.set(number, { record, row });
+  row.id = `r-${number}`;
+  row.dataset.number = number;
   row.setAttribute("role", "option");
-  row.setAttribute("aria-selected", String(chosen?.record === told.number));
-  row.className = told.isFailed ? "failed" : told.ms === null ? "pending" : "";
+  row.setAttribute("aria-selected", String(chosen?.record === number));
+  row.className = isFailed ? "failed" : ms === null ? "pending" : "";
   row.replaceChildren(
-    element("time", "", clock(told.at)),
-    element("span", `kind ${told.kind}`, told.kind),
-    element("code", "", told.connectionId?.slice(0, 6) ?? ""),
-    element("span", "subject", told.subject),
-    element("span", "status", outcome(told)),
-    element("span", "ms", told.ms === null ? "…" : duration(told.ms)),
+    element("time", "", clock(at)),
+    element("span", `kind ${kind}`, kind),
+    element("code", "", connectionId?.slice(0, 6) ?? ""),
+    element("span", "subject", subject),
+    element("span", "status", outcome(record)),
+    element("span", "ms", ms === null ? "…" : duration(ms)),
   );
-  row.hidden = !isShown(told);
+  row.hidden = !isShown(record);
   if (!known) parts.append(row);
 }
 
 function outcome({ kind, status, ms, backendStatus, isFailed }) {
   if (ms === null) return "";
-  if (status === null) return kind === "DEFERRED" ? "comes again" : "broken off";
+  if (status === null) return kind === "DEFERRED" ? "tried again" : "broken off";
   if (isFailed) return backendStatus === null || backendStatus < 300 ? `${status}` : `backend ${backendStatus}`;
   if (kind === "OPEN") return status < 300 ? "accepted" : `refused ${status}`;
   return status < 300 ? "" : String(status);
@@ -164,9 +178,9 @@ function isShown({ kind, connectionId, subject, isFailed }) {
 }
 
 function filter() {
-  for (const { told, row } of records.values()) row.hidden = !isShown(told);
+  for (const { record, row } of records.values()) row.hidden = !isShown(record);
   $("of").hidden = !shown.connection;
-  $("of").firstElementChild.textContent = `Of connection ${shown.connection} alone`;
+  $("of").firstElementChild.textContent = `Only connection ${shown.connection}`;
   if (isPinned) toNewest();
 }
 
@@ -192,18 +206,18 @@ async function showDetails() {
   const what = chosen;
   if (!what) return $("details").replaceChildren(help());
   const url = what.record ? `/_inspector/records/${what.record}` : `/_inspector/connections/${encodeURIComponent(what.connection)}`;
-  let told = null;
+  let found = null;
   try {
-    told = await (await fetch(url)).json();
+    found = await (await fetch(url)).json();
   } catch {
-    return; // the stream says that the server is away
+    return; // the stream shows that the server is away
   }
   if (what !== chosen) return;
-  const said = what.record ? recordDetails(told) : connectionDetails(told, what.connection);
+  const parts = what.record ? recordDetails(found) : connectionDetails(found, what.connection);
   const { scrollTop } = $("details");
   const typed = $("details").querySelector("input")?.value;
   const hadFocus = $("details").querySelector("input") === document.activeElement;
-  $("details").replaceChildren(...said.filter(Boolean));
+  $("details").replaceChildren(...parts.filter(Boolean));
   $("details").scrollTop = what === showDetails.last ? scrollTop : 0;
   const field = $("details").querySelector("input");
   if (field && what === showDetails.last) {
@@ -215,19 +229,19 @@ async function showDetails() {
 
 function recordDetails(record) {
   if (!record) return [element("h2", "", "No longer kept")];
-  const { kind, connectionId, at, ms, status, advice, exchanges, steps, lines, came, answer } = record;
+  const { kind, connectionId, at, ms, status, advice, exchanges, steps, lines, request, response } = record;
   return [
     element("h2", "", element("span", `kind ${kind}`, kind), connectionId && connectionLink(connectionId)),
-    element("p", "facts", [clock(at), ms === null ? "under way" : duration(ms), status && `function answered ${status}`].filter(Boolean).join(" · ")),
+    element("p", "facts", [clock(at), ms === null ? "under way" : duration(ms), status && `function returned ${status}`].filter(Boolean).join(" · ")),
     exchanges.length > 0 && ms !== null && bar(record),
-    advice && element("div", "advice", element("b", "", `${advice.what}.`), `${advice.todo}.`),
-    ...(came.bytes ? titled(kind === "CONTROL" ? "What was asked for" : "What came from the client", "", pretty(came, "came")) : []),
+    advice && element("div", "advice", element("b", "", `${advice.problem}.`), `${advice.fix}.`),
+    ...(request.bytes ? titled(kind === "CONTROL" ? "Request" : "From the client", "", pretty(request, "received")) : []),
     ...exchanges.flatMap((exchange) => [
       ...titled("To your backend", `+${duration(exchange.atMs)}`, element("pre", "headers", headers(exchange)), pretty(exchange.body)),
-      ...titled("What came back", duration(exchange.ms), ...cameBack(exchange)),
+      ...titled("Its response", duration(exchange.ms), ...responseParts(exchange)),
     ]),
-    ...(steps.length ? titled("What was done", "", stepList(steps)) : ms !== null ? titled("What was done", "", element("p", "facts", "Nothing.")) : []),
-    ...(kind === "CONTROL" && answer ? titled("What the publisher was answered", "", pretty(answer)) : []),
+    ...(steps.length ? titled("Actions", "", stepList(steps)) : ms !== null ? titled("Actions", "", element("p", "facts", "None.")) : []),
+    ...(kind === "CONTROL" && response ? titled("Response", "", pretty(response)) : []),
     ...(lines.length ? titled("Log", "", element("div", "lines", ...lines.map(({ level, text }) => element("p", level, text)))) : []),
   ];
 }
@@ -248,39 +262,39 @@ function headers({ url, headers }) {
   return [`POST ${pathname}${search} HTTP/1.1`, `Host: ${host}`, ...lines].join("\n");
 }
 
-function cameBack({ status, answer, error }) {
+function responseParts({ status, response, error }) {
   if (error) return [element("p", "lines", element("p", "ERROR", error))];
   const line = element("pre", "headers", `HTTP/1.1 ${status}`);
-  return answer.bytes ? [line, pretty(answer)] : [line, element("p", "facts", "No body: no events.")];
+  return response.bytes ? [line, pretty(response)] : [line, element("p", "facts", "No body: no events.")];
 }
 
 function stepList(steps) {
   const list = element("ol", "steps");
   for (const { text, data, error, atMs, ms } of steps) {
-    const said = element("div", "", text, error ? element("span", "bad", ` failed: ${error}`) : "");
-    if (data?.bytes) said.append(pretty(data));
+    const step = element("div", "", text, error ? element("span", "bad", ` failed: ${error}`) : "");
+    if (data?.bytes) step.append(pretty(data));
     const when = element("time", "", `+${duration(atMs)}`);
     when.title = `took ${duration(ms)}`;
-    list.append(element("li", "", when, said));
+    list.append(element("li", "", when, step));
   }
   return list;
 }
 
-function connectionDetails(told, id) {
-  if (!told) return [element("h2", "", element("code", "", id)), element("p", "facts", "Not open any more."), historyButton(id)];
+function connectionDetails(connection, id) {
+  if (!connection) return [element("h2", "", element("code", "", id)), element("p", "facts", "No longer open."), historyButton(id)];
   const text = element("input", "");
   text.placeholder = "Text for the client";
   text.setAttribute("aria-label", "Text for the client");
   const send = element("form", "", text, element("button", "", "Send"));
-  const said = element("output", "");
+  const result = element("output", "");
   send.onsubmit = (event) => {
     event.preventDefault();
-    act([{ type: "TEXT", connectionId: id, data: text.value }], said, "Sent.");
+    act([{ type: "TEXT", connectionId: id, data: text.value }], result, "Sent.");
     text.value = "";
   };
   const close = element("button", "", "Close");
-  close.onclick = () => act([{ type: "CLOSE", connectionId: id }], said, "Closed.");
-  const channels = told.channels.map((channel) => {
+  close.onclick = () => act([{ type: "CLOSE", connectionId: id }], result, "Closed.");
+  const channels = connection.channels.map((channel) => {
     const button = element("button", "", channel);
     button.title = "Publish to this channel";
     button.onclick = () => publishTo(channel);
@@ -288,11 +302,11 @@ function connectionDetails(told, id) {
   });
   return [
     element("h2", "", element("code", "", id)),
-    element("p", "facts", [`since ${clock(told.connectedAt)}`, told.ip, told.userAgent].filter(Boolean).join(" · ")),
+    element("p", "facts", [`since ${clock(connection.connectedAt)}`, connection.ip, connection.userAgent].filter(Boolean).join(" · ")),
     element("div", "actions", send, close, historyButton(id)),
-    said,
-    ...titled("Channels", String(told.channels.length), channels.length ? element("div", "channels", ...channels) : element("p", "facts", "None.")),
-    ...titled("Metadata", "", pretty({ text: told.metadata ?? "null", bytes: 0 })),
+    result,
+    ...titled("Channels", String(channels.length), channels.length ? element("div", "channels", ...channels) : element("p", "facts", "None.")),
+    ...titled("Metadata", "", pretty({ text: connection.metadata ?? "null", bytes: 0 })),
   ];
 }
 
@@ -316,22 +330,22 @@ function titled(title, note, ...content) {
   return [element("h3", "", title, element("small", "", note)), ...content];
 }
 
-/** JSON is shown indented, anything else as it is. */
+/** JSON is shown indented, other text as it is. */
 function pretty({ text, bytes }, className = "") {
-  let told = text;
+  let shown = text;
   try {
-    told = JSON.stringify(JSON.parse(text), null, 2);
+    shown = JSON.stringify(JSON.parse(text), null, 2);
   } catch {
     // not JSON, or cut
   }
   const more = bytes - new TextEncoder().encode(text).length;
-  return element("pre", className, told, more > 0 ? `\n… ${more.toLocaleString("en")} bytes more` : "");
+  return element("pre", className, shown, more > 0 ? `\n… ${more.toLocaleString("en")} bytes more` : "");
 }
 
 function help() {
-  const keys = { "/": "filter the timeline", "↑ ↓": "go through a list", p: "pause", "Esc": "leave", Enter: "of a connection: its events alone" };
+  const keys = { "/": "filter the timeline", "↑ ↓": "move in a list", p: "pause", "Esc": "leave", Enter: "on a connection: show its events alone" };
   const rows = Object.entries(keys).map(([key, what]) => element("div", "", element("kbd", "", key), ` ${what}`));
-  return element("div", "", element("p", "facts", "Choose an event to see what your backend was told, what it answered, and what was done. Choose a connection to send to it, or close it."), element("div", "keys", ...rows));
+  return element("div", "", element("p", "facts", "Choose an event to see the request to your backend, its response, and the actions that followed. Choose a connection to send to it, or to close it."), element("div", "keys", ...rows));
 }
 
 // ---- Acting
@@ -345,18 +359,18 @@ async function act(events, output, done) {
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ events }),
     });
-    const told = await response.json();
-    if (!response.ok) throw new Error(told.error ?? told.message);
-    const [report] = told.events;
-    output.textContent = report && "matched" in report ? tell(report) : done;
+    const body = await response.json();
+    if (!response.ok) throw new Error(body.error ?? body.message);
+    const [report] = body.events;
+    output.textContent = report && "matched" in report ? described(report) : done;
   } catch (error) {
     output.className = "bad";
     output.textContent = error.message;
   }
 }
 
-function tell({ matched, sent, gone, queued }) {
-  if (!matched) return "Nobody listens to this channel.";
+function described({ matched, sent, gone, queued }) {
+  if (!matched) return "The channel has no subscribers.";
   return `${matched} matched: ${sent} sent, ${gone} gone, ${queued} queued.`;
 }
 
@@ -368,10 +382,10 @@ function publishTo(channel) {
 
 $("publish").onsubmit = (event) => {
   event.preventDefault();
-  act([{ type: "PUBLISH_TEXT", channelId: $("publish-channel").value, data: $("publish-text").value }], $("publish-said"), "");
+  act([{ type: "PUBLISH_TEXT", channelId: $("publish-channel").value, data: $("publish-text").value }], $("publish-result"), "");
 };
 
-// ---- A socket of one's own
+// ---- The test socket
 
 let socket = null;
 
@@ -383,18 +397,18 @@ $("test-open").onsubmit = (event) => {
   try {
     socket = new WebSocket(urls.webSocket + (query && `?${query}`), protocols);
   } catch (error) {
-    return say("note", error.message);
+    return log("note", error.message);
   }
   const opened = socket;
   $("test-button").textContent = "Close";
   socket.onopen = () => {
-    say("note", `Open${opened.protocol && `, with ${opened.protocol}`}`);
+    log("note", `Open${opened.protocol && `, with ${opened.protocol}`}`);
     $("test-send").hidden = false;
     $("test-text").focus();
   };
-  socket.onmessage = ({ data }) => say("in", data);
+  socket.onmessage = ({ data }) => log("in", data);
   socket.onclose = ({ code, reason, wasClean }) => {
-    say("note", wasClean ? `Closed: ${code} ${reason}` : "Refused, or cut: the timeline says why");
+    log("note", wasClean ? `Closed: ${code} ${reason}` : "Refused, or cut: see the timeline");
     socket = null;
     $("test-button").textContent = "Open";
     $("test-send").hidden = true;
@@ -405,13 +419,13 @@ $("test-send").onsubmit = (event) => {
   event.preventDefault();
   if (!socket) return;
   socket.send($("test-text").value);
-  say("out", $("test-text").value);
+  log("out", $("test-text").value);
   $("test-text").value = "";
 };
 
-function say(kind, text) {
+function log(kind, text) {
   $("test-log").append(element("p", kind, text));
-  if ($("test-log").childElementCount > MOST_LINES) $("test-log").firstElementChild.remove();
+  if ($("test-log").childElementCount > MAX_LINES) $("test-log").firstElementChild.remove();
   $("test-log").scrollTop = $("test-log").scrollHeight;
 }
 
@@ -437,7 +451,7 @@ $("filter").oninput = () => {
   filter();
 };
 $("find").oninput = () => {
-  for (const { told, row } of connections.values()) row.hidden = !isFound(told);
+  for (const { connection, row } of connections.values()) row.hidden = !isFound(connection);
 };
 $("of-all").onclick = () => {
   shown.connection = null;
@@ -446,7 +460,7 @@ $("of-all").onclick = () => {
 $("pause").onclick = () => {
   isPaused = !isPaused;
   $("pause").setAttribute("aria-pressed", String(isPaused));
-  $("pause").textContent = isPaused ? "Go on" : "Pause";
+  $("pause").textContent = isPaused ? "Resume" : "Pause";
   live(isPaused ? "paused" : "live", isPaused ? "Paused" : "Live");
   if (!isPaused) take(held.splice(0));
 };
@@ -503,7 +517,7 @@ document.onkeydown = (event) => {
   }
 };
 
-// ---- Small things
+// ---- Helpers
 
 function element(tag, className, ...children) {
   const made = document.createElement(tag);

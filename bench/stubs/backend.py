@@ -1,0 +1,99 @@
+"""A backend that does next to nothing, so that it is not what is measured: `python -m bench.stubs.backend`.
+
+It accepts each connection, subscribes it to a channel if it has one, and echoes texts. It speaks SLIP's JSON and GRIP's
+WebSocket-over-HTTP on the same port; the body shows which. It checks no tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Iterator
+
+import msgspec
+
+from .http import HttpConnection, serve
+
+
+class _Event(msgspec.Struct):
+    type: str
+    data: str = ""
+
+
+class _Request(msgspec.Struct, rename="camel"):
+    connection_id: str
+    events: list[_Event]
+
+
+_request = msgspec.json.Decoder(_Request)
+_json = msgspec.json.Encoder()
+
+
+def slip_reply(body: bytes, channel: str) -> bytes:
+    """Return the reply to events of SLIP Sockets, both as JSON."""
+    request = _request.decode(body)
+    id_ = request.connection_id
+    events: list[dict[str, str]] = []
+    for event in request.events:
+        match event.type:
+            case "OPEN":
+                events.append({"type": "ACCEPT", "connectionId": id_})
+                if channel:
+                    events.append({"type": "SUBSCRIBE", "connectionId": id_, "channel": channel})
+            case "TEXT":
+                events.append({"type": "TEXT", "connectionId": id_, "data": event.data})
+    return _json.encode({"events": events})
+
+
+def grip_reply(body: bytes, channel: str) -> bytes:
+    """Return the reply to events of a GRIP proxy, both as WebSocket-over-HTTP."""
+    reply = bytearray()
+    for kind, content in _grip_events(body):
+        match kind:
+            case b"OPEN":
+                reply += b"OPEN\r\n"
+                if channel:
+                    reply += _grip_text(b"c:" + _json.encode({"type": "subscribe", "channel": channel}))
+            case b"TEXT":
+                reply += _grip_text(b"m:" + content)
+            case b"CLOSE":
+                reply += b"CLOSE\r\n"
+    return bytes(reply)
+
+
+def _grip_events(body: bytes) -> Iterator[tuple[bytes, bytes]]:
+    at = 0
+    while at < len(body):
+        end = body.index(b"\r\n", at)
+        kind, _, size = body[at:end].partition(b" ")
+        at = end + 2
+        content = body[at : at + int(size, 16)] if size else b""
+        at += len(content) + 2 if size else 0
+        yield kind, content
+
+
+def _grip_text(content: bytes) -> bytes:
+    return b"TEXT %x\r\n%b\r\n" % (len(content), content)
+
+
+class _Connection(HttpConnection):
+    def __init__(self, channel: str) -> None:
+        super().__init__()
+        self._channel = channel
+
+    def on_request(self, head: bytes, body: bytes) -> None:
+        if body.startswith(b"{"):
+            reply = slip_reply(body, self._channel)
+            headers = b"Content-Type: application/json\r\n"
+        else:
+            reply = grip_reply(body, self._channel)
+            headers = b"Content-Type: application/websocket-events\r\nSec-WebSocket-Extensions: grip\r\n"
+        response = b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (headers, len(reply), reply)
+        self.transport.write(response)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--channel", default="", help="channel that every connection is subscribed to")
+    channel: str = parser.parse_args().channel
+    asyncio.run(serve(lambda: _Connection(channel)))

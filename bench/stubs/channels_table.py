@@ -1,0 +1,89 @@
+"""The table `Channels`, over the development server's MemoryChannels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slip_sockets.aws import channels
+from slip_sockets.dev.channels import MemoryChannels
+from slip_sockets.gateway.ports import Claim, SystemClock
+
+from .aws_json import Response
+from .table import Table, condition_failed, expect, finished
+from .units import Item, Meter, item_bytes, items_bytes
+
+LATER_S = 60.0
+"""The rest of a mark's life in responses: the store does not show the real one."""
+
+
+class ChannelsTable(Table):
+    """A claim is kept by the digest that is its partition key. All rows are below one write unit but checkpoints."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._clock = SystemClock()
+        self._memory = MemoryChannels(self._clock)
+        self._checkpoints: dict[str, Item] = {}
+        self._meter = meter
+        self.operations = {
+            "Query": self._query,
+            "GetItem": self._get_item,
+            "PutItem": self._put_item,
+            "UpdateItem": self._update_item,
+        }
+
+    def _query(self, request: Any) -> Response:
+        expect(request["KeyConditionExpression"], "#partition = :partition AND begins_with(#sort, :prefix)")
+        values = request["ExpressionAttributeValues"]
+        expect(values[":prefix"]["S"], channels.MARK)
+        channel = values[":partition"]["S"]
+        state = finished(self._memory.channel_state(channel))
+        marks = [*([channels.QUEUED] if state.is_queued else []), *(f"{channels.SLOW}{id_}" for id_ in state.slow)]
+        ttl = {"N": str(int(self._clock.now() + LATER_S))}
+        rows = [{"channel": {"S": channel}, "key": {"S": mark}, "ttl": ttl} for mark in marks]
+        self._meter.read("Query", items_bytes(rows), is_consistent=True)
+        return {"Items": rows, "Count": len(rows)}
+
+    def _get_item(self, request: Any) -> Response:
+        row = self._checkpoints.get(request["Key"]["channel"]["S"])
+        self._meter.read("GetItem", item_bytes(row or {}), is_consistent=True)
+        return {"Item": row} if row else {}
+
+    def _put_item(self, request: Any) -> Response:
+        item = request["Item"]
+        self._meter.call("PutItem")
+        self._meter.write("PutItem", item, index=False)
+        match request.get("ConditionExpression"):
+            case None:
+                self._checkpoints[item["channel"]["S"]] = item
+            case channels.IS_CLAIMABLE:
+                self._claim(item, request["ExpressionAttributeValues"])
+            case channels.IS_MARKED_SHORTER:
+                self._mark(item)
+            case other:
+                expect(other)
+        return {}
+
+    def _update_item(self, request: Any) -> Response:
+        expect(request["ConditionExpression"], channels.IS_CLAIMED_BY)
+        expect(request["UpdateExpression"], "SET #ttl = :ttl REMOVE leaseUntil")
+        self._meter.call("UpdateItem")
+        self._meter.write("UpdateItem", request["Key"], index=False)
+        claimant = request["ExpressionAttributeValues"][":claimant"]["S"]
+        finished(self._memory.confirm(request["Key"]["channel"]["S"], "", claimant))
+        return {}
+
+    def _claim(self, item: Item, values: Item) -> None:
+        lease_s = (int(item["leaseUntil"]["N"]) - int(values[":nowMs"]["N"])) / 1000
+        digest, claimant = item["channel"]["S"], values[":claimant"]["S"]
+        claim = finished(self._memory.claim(digest, "", claimant, lease_s=lease_s))
+        if claim is not Claim.GRANTED:
+            lease = {"leaseUntil": item["leaseUntil"]} if claim is Claim.PENDING else {}
+            raise condition_failed({"channel": item["channel"], "key": item["key"], **lease})
+
+    def _mark(self, item: Item) -> None:
+        channel, mark = item["channel"]["S"], item["key"]["S"]
+        for_s = int(item["ttl"]["N"]) - self._clock.now()
+        if mark == channels.QUEUED:
+            finished(self._memory.mark_queued(channel, for_s=for_s))
+        else:
+            finished(self._memory.mark_slow(channel, [mark.removeprefix(channels.SLOW)], for_s=for_s))

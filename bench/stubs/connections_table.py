@@ -1,0 +1,187 @@
+"""The table `Connections`, over the development server's MemoryConnections."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from slip_sockets.apigateway.limits import ROW_LIFETIME_S
+from slip_sockets.aws.connections import INDEX_NAME, IS_CONNECTED, NOT_EXPIRED, OF_CHANNEL, own_channel
+from slip_sockets.dev.connections import MemoryConnections
+from slip_sockets.gateway.ports import SystemClock
+from slip_sockets.gateway.values import Page
+
+from .aws_json import Response, ServiceError
+from .connection_ids import connection_id
+from .table import Table, condition_failed, expect, finished
+from .units import Item, Meter, item_bytes, items_bytes
+
+PAGE_BYTES = 1 << 20
+"""What one Query reads at most.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html"""
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """Subscribers of a channel that exist as numbers alone, so that a million take no memory. They never leave."""
+
+    number: int
+    subscribers: int
+
+    def page(self, after: str | None, size: int) -> Page:
+        """Of a full page DynamoDB does not know that it is the last: the next one is empty then."""
+        start = int(after or 0)
+        end = min(start + size, self.subscribers)
+        ids = [connection_id(self.number, index) for index in range(start, end)]
+        return Page(ids, str(end) if len(ids) == size else None)
+
+
+class ConnectionsTable(Table):
+    """A channel has the subscribers of its filling, or those that subscribed. Whole rows are returned: a projection
+    saves no unit."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._memory = MemoryConnections(SystemClock())
+        self._fillings: dict[str, Filling] = {}
+        self._numbers = itertools.count()
+        self._meter = meter
+        self.operations = {
+            "Query": self._query,
+            "GetItem": self._get_item,
+            "UpdateItem": self._update_item,
+            "DeleteItem": self._delete_item,
+            "BatchWriteItem": self._batch_write_item,
+            "TransactWriteItems": self._transact_write_items,
+        }
+
+    def fill(self, channel: str, subscribers: int) -> Filling:
+        self._fillings[channel] = Filling(next(self._numbers), subscribers)
+        return self._fillings[channel]
+
+    def _query(self, request: Any) -> Response:
+        if "IndexName" in request:
+            return self._query_index(request)
+        # Ours, and the yardstick's.
+        expect(request["KeyConditionExpression"], "#partition = :partition", "connectionId = :id")
+        (partition,) = request["ExpressionAttributeValues"].values()
+        rows = self._rows(partition["S"])
+        self._meter.read("Query", items_bytes(rows), is_consistent=True)
+        return {"Items": rows, "Count": len(rows)}
+
+    def _get_item(self, request: Any) -> Response:
+        row = self._row(request["Key"])
+        self._meter.read("GetItem", item_bytes(row or {}), is_consistent=True)
+        return {"Item": row} if row else {}
+
+    def _update_item(self, request: Any) -> Response:
+        expect(request["UpdateExpression"], "SET metadata = :metadata")
+        expect(request["ConditionExpression"], IS_CONNECTED)
+        id_, _ = _key(request["Key"])
+        metadata = request["ExpressionAttributeValues"][":metadata"]["S"].encode()
+        self._meter.call("UpdateItem")
+        is_connected = finished(self._memory.set_metadata(id_, metadata))
+        self._meter.write("UpdateItem", self._row(request["Key"]) or {}, index=False)
+        if not is_connected:
+            raise condition_failed()
+        return {}
+
+    def _delete_item(self, request: Any) -> Response:
+        self._meter.call("DeleteItem")
+        self._delete("DeleteItem", request["Key"])
+        return {}
+
+    def _batch_write_item(self, request: Any) -> Response:
+        self._meter.call("BatchWriteItem")
+        (writes,) = request["RequestItems"].values()
+        for write in writes:
+            match write:
+                case {"PutRequest": {"Item": item}}:
+                    self._meter.write("BatchWriteItem", item, index=True)
+                    self._put(item)
+                case {"DeleteRequest": {"Key": key}}:
+                    self._delete("BatchWriteItem", key)
+        return {"UnprocessedItems": {}}
+
+    def _transact_write_items(self, request: Any) -> Response:
+        """A subscription: the check of one row, the put of another."""
+        check, put = request["TransactItems"][0]["ConditionCheck"], request["TransactItems"][1]["Put"]
+        expect(check["ConditionExpression"], IS_CONNECTED)
+        self._meter.call("TransactWriteItems")
+        self._meter.write("TransactWriteItems", check["Key"], index=False, is_transaction=True)
+        if not finished(self._memory.subscribe(*_key(put["Item"]))):
+            reasons = [{"Code": "ConditionalCheckFailed"}, {"Code": "None"}]
+            raise ServiceError("TransactionCanceledException", "Transaction cancelled", CancellationReasons=reasons)
+        self._meter.write("TransactWriteItems", put["Item"], index=True, is_transaction=True)
+        return {}
+
+    def _query_index(self, request: Any) -> Response:
+        expect(request["IndexName"], INDEX_NAME)
+        expect(request["KeyConditionExpression"], OF_CHANNEL)
+        expect(request["FilterExpression"], NOT_EXPIRED)
+        channel = request["ExpressionAttributeValues"][":channel"]["S"]
+        row_bytes = item_bytes(_subscription(connection_id(0, 0), channel))
+        limit = min(PAGE_BYTES // row_bytes, request.get("Limit", PAGE_BYTES))
+        # The cursor of the store is in the place of the last row's connection id: callers only hand it back.
+        page = self._page(channel, request.get("ExclusiveStartKey", {}).get("connectionId", {}).get("S"), limit)
+        is_count = request.get("Select") == "COUNT"
+        operation = f"Query {INDEX_NAME}{' COUNT' if is_count else ''}"
+        self._meter.read(operation, len(page.connection_ids) * row_bytes, is_consistent=False)
+        response: Response = {"Count": len(page.connection_ids)}
+        if not is_count:
+            response["Items"] = [{"connectionId": {"S": id_}} for id_ in page.connection_ids]
+        if page.cursor is not None:
+            response["LastEvaluatedKey"] = {"connectionId": {"S": page.cursor}, "channel": {"S": channel}}
+        return response
+
+    def _page(self, channel: str, after: str | None, size: int) -> Page:
+        filling = self._fillings.get(channel)
+        if filling is not None:
+            return filling.page(after, size)
+        return finished(_first(self._memory, channel, after, size))
+
+    def _put(self, item: Item) -> None:
+        id_, channel = _key(item)
+        if channel == own_channel(id_):
+            finished(self._memory.open(id_, item["metadata"]["S"].encode(), ()))
+        elif not finished(self._memory.subscribe(id_, channel)):
+            raise ValueError("the connection's own row must come before its subscriptions")
+
+    def _delete(self, operation: str, key: Item) -> None:
+        row = self._row(key)
+        self._meter.write(operation, row or {}, index=row is not None)
+        id_, channel = _key(key)
+        if channel == own_channel(id_):
+            finished(self._memory.remove(id_))
+        else:
+            finished(self._memory.unsubscribe(id_, channel))
+
+    def _row(self, key: Item) -> Item | None:
+        id_, channel = _key(key)
+        return next((row for row in self._rows(id_) if row["channel"]["S"] == channel), None)
+
+    def _rows(self, id_: str) -> list[Item]:
+        rows = [_subscription(id_, channel) for channel in self._memory.peek(id_)[1]]
+        stored = finished(self._memory.get(id_))
+        if stored is not None:
+            own = {
+                "metadata": {"S": stored.metadata.decode()},
+                "connectedAt": {"N": str(round(stored.accepted_at * 1000))},
+                "ttl": {"N": str(math.ceil(stored.accepted_at + ROW_LIFETIME_S))},
+            }
+            rows.append({"connectionId": {"S": id_}, "channel": {"S": own_channel(id_)}, **own})
+        return rows
+
+
+async def _first(memory: MemoryConnections, channel: str, after: str | None, size: int) -> Page:
+    return await anext(memory.subscribers(channel, after=after, page_size=size))
+
+
+def _key(item: Item) -> tuple[str, str]:
+    return item["connectionId"]["S"], item["channel"]["S"]
+
+
+def _subscription(id_: str, channel: str) -> Item:
+    """The store does not show when a subscription expires, and callers do not read it."""
+    return {"connectionId": {"S": id_}, "channel": {"S": channel}, "ttl": {"N": "1700000000"}}

@@ -1,0 +1,68 @@
+"""A stub of DynamoDB with the tables `Connections` and `Channels`: `python -m bench.stubs.dynamodb`.
+
+It is the development server's stores behind DynamoDB's calls (see `table`), and counts units. What it cannot show: the
+index never lags, nothing is throttled, and requests are not validated.
+
+`POST /fill?channel=&subscribers=` subscribes connections to a channel. `GET /stats` has calls and units by operation
+since `POST /reset`. It is SSM too: GetParameter returns JWT_SECRET for any name, since a function reads one parameter
+once, and a process more is not worth that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from .aws_json import Response, Service, run
+from .channels_table import ChannelsTable
+from .connections_table import ConnectionsTable
+from .http import Query
+from .table import Table
+from .units import Meter
+
+
+class DynamoDb(Service):
+    def __init__(self) -> None:
+        self._meter = Meter()
+        self._connections = ConnectionsTable(self._meter)
+        self._tables: Mapping[str, Table] = {
+            "Connections": self._connections,
+            "Channels": ChannelsTable(self._meter),
+        }
+        names = {name for table in self._tables.values() for name in table.operations}
+        self.operations = {name: partial(self._call, name) for name in names} | {"GetParameter": _get_parameter}
+        self.controls = {"/fill": self._fill, "/stats": lambda _: self._meter.stats(), "/reset": self._reset}
+
+    def _call(self, operation: str, request: Any) -> Response | asyncio.Future[Response]:
+        # A table's name may begin with the stack's.
+        table = self._tables[_table_name(request).rpartition("-")[2]]
+        return table.operations[operation](request)
+
+    def _fill(self, query: Query) -> Response:
+        return {"filling": self._connections.fill(query["channel"], int(query["subscribers"])).number}
+
+    def _reset(self, _: Query) -> Response:
+        self._meter.reset()
+        return {}
+
+
+def _table_name(request: Any) -> str:
+    match request:
+        case {"TableName": str(name)}:
+            return name
+        case {"RequestItems": {**by_table}}:
+            (only,) = by_table
+            return str(only)
+    return str(request["TransactItems"][1]["Put"]["TableName"])
+
+
+def _get_parameter(request: Any) -> Response:
+    return {"Parameter": {"Name": request["Name"], "Value": json.dumps([os.environ["JWT_SECRET"]])}}
+
+
+if __name__ == "__main__":
+    run(DynamoDb())

@@ -1,0 +1,57 @@
+"""Lambda: runs functions out of their deployed zips, in processes of their own under awslambdaric."""
+
+from __future__ import annotations
+
+import asyncio
+
+from .deployed import Function
+from .host import Host
+from .invocation import MAX_PAYLOAD_BYTES, Failure, Outcome
+from .pool import Pool
+
+
+class Functions:
+    """All functions, each with its pool of at most `max_environments`."""
+
+    def __init__(self, host: Host, *, max_environments: int) -> None:
+        self.max_environments = max_environments
+        self._host = host
+        self._pools: dict[str, Pool] = {}
+
+    async def invoke(self, function: Function, event: bytes) -> Outcome:
+        """Run `function` as it is deployed now. A caller that stops waiting does not stop the function."""
+        if len(event) > MAX_PAYLOAD_BYTES:
+            message = f"the event is larger than {MAX_PAYLOAD_BYTES} bytes"
+            return Outcome.of(Failure("RequestTooLargeException", message))
+        pool = self._pools.get(function.arn)
+        if pool is None:
+            pool = self._pools[function.arn] = Pool(self._host, function, max_environments=self.max_environments)
+        pool.update(function)
+        return await asyncio.shield(pool.invoke(event))
+
+    @property
+    def known(self) -> list[str]:
+        """The ARNs of the functions that were ever invoked."""
+        return list(self._pools)
+
+    def environments(self, arn: str) -> int:
+        """Return the number of a function's processes."""
+        pool = self._pools.get(arn)
+        return 0 if pool is None else len(pool.environments)
+
+    def kill(self, arn: str) -> None:
+        """End a function's environments at once, as a crash of their machines would."""
+        pool = self._pools.get(arn)
+        for environment in list(pool.environments) if pool is not None else ():
+            environment.kill()
+
+    async def forget(self, arn: str) -> None:
+        """Stop the environments of a function that was deleted."""
+        pool = self._pools.pop(arn, None)
+        if pool is not None:
+            await pool.aclose()
+
+    async def aclose(self) -> None:
+        for arn in list(self._pools):
+            await self.forget(arn)
+        self._host.code.remove()

@@ -1,0 +1,68 @@
+"""API Gateway's management API: `http://host/<api>/<stage>/@connections/<connection>`."""
+
+from __future__ import annotations
+
+import http
+import re
+import socket
+import struct
+from collections.abc import Callable
+from typing import Literal
+
+from aiohttp import web
+
+from slip_sockets.dev.management_api import answer_management_call
+
+from .api_request import ApiRequest
+from .apis import AwsApis
+from .deployed import Deployed
+from .permissions import AccessControl
+from .websocket_apis import WebSocketApis
+
+ManagementFault = Callable[[str, str], http.HTTPStatus | Literal["reset"] | None]
+"""Returns for the method and connection id of a call the status with which it fails, `reset` to reset its TCP
+connection without a response, None to let it succeed."""
+
+_PATH = re.compile(r"/(?P<api>[a-z0-9]+)/(?P<stage>[^/]+)/@connections/(?P<connection>[^/]+)")
+
+
+class ManagementApi:
+    """The management APIs of all WebSocket APIs. A test may set `fault`."""
+
+    def __init__(self, apis: AwsApis, deployed: Deployed, access: AccessControl, websocket_apis: WebSocketApis) -> None:
+        self.fault: ManagementFault = lambda method, connection_id: None
+        self._apis = apis
+        self._deployed = deployed
+        self._access = access
+        self._websocket_apis = websocket_apis
+
+    async def respond(self, request: web.Request, signed: ApiRequest) -> web.Response | None:
+        """Return None where the path is not one of the management API."""
+        match = _PATH.fullmatch(request.path)
+        if match is None:
+            return None
+        stage = await self._apis.run(self._deployed.stage, match["api"], match["stage"])
+        edge = await self._websocket_apis.edge(match["api"], match["stage"])
+        if stage is None or edge is None:
+            return web.json_response({"message": "Forbidden"}, status=http.HTTPStatus.FORBIDDEN)
+        denial = await self._apis.run(
+            self._access.check_connections_call, signed, stage.region, stage.api_id, stage.name
+        )
+        if denial is not None:
+            error = denial.response(signed)
+            return web.Response(status=error.status, body=error.body, headers=error.headers)
+        fault = self.fault(request.method, match["connection"])
+        if fault == "reset":
+            return _reset(request)
+        if fault is not None:
+            return web.json_response({"message": "a fault of the local AWS"}, status=fault)
+        return await answer_management_call(edge, match["connection"], request)
+
+
+def _reset(request: web.Request) -> web.Response:
+    """Cut the request's connection with an RST. The response is never sent."""
+    if request.transport is not None:
+        sock: socket.socket = request.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        request.transport.abort()
+    return web.Response()

@@ -1,0 +1,161 @@
+"""Corrects moto where a deployment needs it: a method for each difference from AWS, which its docstring describes.
+
+All run in moto's thread, before or after moto handles a request.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from moto.backends import get_backend
+
+from .api_request import ApiRequest, ApiResponse, error_response
+
+_FUNCTION = re.compile(r"/2015-03-31/functions(?:/(?P<name>[^/]+)(?:/(?P<part>configuration|code))?)?/?")
+
+DEDUPLICATED_FOR_MS = 5 * 60 * 1000
+
+
+class MotoPatches:
+    """`endpoint(api_id, protocol)` returns the URL of an API; `why_not_run` returns why a function cannot run here.
+
+    `logging` has the LoggingConfig of functions, by region and name.
+    """
+
+    def __init__(
+        self,
+        account_id: str,
+        endpoint: Callable[[str, str], str],
+        why_not_run: Callable[[str | None, str | None], str | None],
+    ) -> None:
+        self.logging: dict[tuple[str, str], dict[str, str]] = {}
+        self._account_id = account_id
+        self._endpoint = endpoint
+        self._why_not_run = why_not_run
+
+    def before(self, request: ApiRequest) -> ApiResponse | None:
+        """Return a response in place of moto's, None where moto is to respond."""
+        match request.service:
+            case "lambda":
+                return self._refuse_function_that_cannot_run(request)
+            case "sqs":
+                self._forget_expired_receives(request)
+                self._recognize_duplicates(request)
+        return None
+
+    def after(self, request: ApiRequest, response: ApiResponse) -> ApiResponse:
+        """Return moto's response, corrected."""
+        if not response.ok:
+            return response
+        match request.service:
+            case "apigateway":
+                return self._patch_json(response, self._set_endpoint)
+            case "lambda":
+                self._keep_moto_from_feeding_functions(request)
+                return self._with_logging_config(request, response)
+            case "sqs" if request.operation == "GetQueueAttributes":
+                return self._patch_json(response, self._write_redrive_policy_as_aws)
+        return response
+
+    def _set_endpoint(self, body: dict[str, Any]) -> None:
+        """moto returns an endpoint at Amazon, with `https` even for a WebSocket API."""
+        for api in (body, *body.get("items", ())):
+            if "apiEndpoint" in api:
+                api["apiEndpoint"] = self._endpoint(api["apiId"], api["protocolType"])
+
+    def _with_logging_config(self, request: ApiRequest, response: ApiResponse) -> ApiResponse:
+        """moto forgets LoggingConfig, so that each plan of Terraform would set it again."""
+        match = _FUNCTION.fullmatch(request.path)
+        if match is None or match["part"] == "code":
+            return response
+        name = match["name"] or request.parameters.get("FunctionName")
+        if name is None:
+            return response
+        name = name.rpartition(":")[2]
+        if request.method == "DELETE":
+            self.logging.pop((request.region, name), None)
+            return response
+        if request.method in ("POST", "PUT") and "LoggingConfig" in request.parameters:
+            self.logging[request.region, name] = request.parameters["LoggingConfig"]
+        logging = self.logging.get((request.region, name), {})
+
+        def patch(body: dict[str, Any]) -> None:
+            body.get("Configuration", body)["LoggingConfig"] = {
+                "LogFormat": "Text",
+                "LogGroup": f"/aws/lambda/{name}",
+            } | logging
+
+        return self._patch_json(response, patch)
+
+    @staticmethod
+    def _write_redrive_policy_as_aws(body: dict[str, Any]) -> None:
+        """moto writes it with blanks, which each apply of Terraform would remove again."""
+        attributes = body.get("Attributes", {})
+        if "RedrivePolicy" in attributes:
+            attributes["RedrivePolicy"] = json.dumps(json.loads(attributes["RedrivePolicy"]), separators=(",", ":"))
+
+    def _keep_moto_from_feeding_functions(self, request: ApiRequest) -> None:
+        """moto would deliver a queue's messages to a function in Docker, within SendMessage."""
+        if "/event-source-mappings" in request.path:
+            for queue in get_backend("sqs")[self._account_id][request.region].queues.values():
+                queue.lambda_event_source_mappings.clear()
+
+    def _refuse_function_that_cannot_run(self, request: ApiRequest) -> ApiResponse | None:
+        """moto accepts any code; here it would fail only at the first event."""
+        match = _FUNCTION.fullmatch(request.path)
+        if match is None or request.method not in ("POST", "PUT"):
+            return None
+        architectures = request.parameters.get("Architectures") or [None]
+        why_not = self._why_not_run(architectures[0], request.parameters.get("Runtime"))
+        return None if why_not is None else error_response(request, 400, "InvalidParameterValueException", why_not)
+
+    def _forget_expired_receives(self, request: ApiRequest) -> None:
+        """In moto a message blocks its group after its visibility timeout, or comes after a later message."""
+        if request.operation == "ReceiveMessage":
+            for queue in get_backend("sqs")[self._account_id][request.region].queues.values():
+                queue.pending_messages.difference_update({m for m in queue.pending_messages if m.visible})
+
+    def _recognize_duplicates(self, request: ApiRequest) -> None:
+        """moto recognizes a duplicate only while the first message is in the queue, and across groups."""
+        if request.operation.startswith("SendMessage"):
+            queues: dict[str, Any] = get_backend("sqs")[self._account_id][request.region].queues
+            for queue in queues.values():
+                if queue.fifo_queue and not isinstance(queue.add_message, _AddOnce):
+                    queue.add_message = _AddOnce(queue)
+
+    @staticmethod
+    def _patch_json(response: ApiResponse, patch: Callable[[dict[str, Any]], None]) -> ApiResponse:
+        if not response.body:
+            return response
+        body = json.loads(response.body)
+        patch(body)
+        headers = {name: value for name, value in response.headers.items() if name.lower() != "content-length"}
+        return replace(response, body=json.dumps(body).encode(), headers=headers)
+
+
+class _AddOnce:
+    """A FIFO queue's `add_message` that drops duplicates sent within five minutes.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
+    """
+
+    def __init__(self, queue: Any) -> None:
+        self._queue = queue
+        self._sent_ms: dict[tuple[str | None, str], int] = {}  # by group, if that is the scope, and id; oldest first
+
+    def __call__(self, message: Any) -> None:
+        now_ms = message.sent_timestamp
+        while self._sent_ms and now_ms - next(iter(self._sent_ms.values())) >= DEDUPLICATED_FOR_MS:
+            del self._sent_ms[next(iter(self._sent_ms))]
+        is_by_group = self._queue.deduplication_scope == "messageGroup"
+        key = (message.group_id if is_by_group else None, message.deduplication_id)
+        if key in self._sent_ms:
+            return
+        self._sent_ms[key] = now_ms
+        with self._queue._messages_lock:
+            self._queue._messages.append(message)
+            self._queue._messages_lock.notify_all()

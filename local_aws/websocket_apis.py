@@ -1,0 +1,139 @@
+"""API Gateway's WebSocket APIs, at `ws://host/<api>/<stage>`, on the development server's edge.
+
+Each event finds its route, integration and function as they are deployed at that time.
+https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-develop-routes.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import json
+import logging
+
+from websockets.http11 import Request
+
+from slip_sockets.apigateway.requests import ApiIdentity, ProxyEvent, ProxyResponse
+from slip_sockets.dev.edge import Edge, IntegrationError, Limits
+from slip_sockets.dev.websocket import WebSocket
+
+from .apis import AwsApis
+from .deployed import Deployed, Stage
+from .integrations import Integrations
+from .invocation import FunctionFailed
+
+log = logging.getLogger("local_aws.edge")
+
+STOP_PATIENCE_S = 5.0
+
+
+class WebSocketApis:
+    """An edge for each API and stage. `host` is this server's address with its port.
+
+    It is the listener of a socket until the request names the edge.
+    """
+
+    def __init__(
+        self, apis: AwsApis, deployed: Deployed, integrations: Integrations, *, host: str, limits: Limits
+    ) -> None:
+        self._apis = apis
+        self._deployed = deployed
+        self._integrations = integrations
+        self._host = host
+        self._limits = limits
+        self._edges: dict[tuple[str, str], Edge] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*(edge.aclose(STOP_PATIENCE_S) for edge in self._edges.values()))
+
+    def new_socket(self) -> WebSocket:
+        limits = self._limits
+        return WebSocket(self, max_message_bytes=limits.max_message_bytes, max_frame_bytes=limits.max_frame_bytes)
+
+    async def edge(self, api_id: str, stage_name: str) -> Edge | None:
+        """Return None where there is no such WebSocket API with that stage."""
+        stage = await self._apis.run(self._deployed.stage, api_id, stage_name)
+        if stage is None or stage.protocol != "WEBSOCKET":
+            return None
+        edge = self._edges.get((api_id, stage_name))
+        if edge is None:
+
+            async def function(event: ProxyEvent) -> ProxyResponse:
+                return await self._on_event(api_id, stage_name, event)
+
+            identity = ApiIdentity(api_id, stage_name, self._host)
+            edge = Edge(function, identity, self._limits, path=f"/{api_id}/{stage_name}")
+            self._edges[api_id, stage_name] = edge
+        return edge
+
+    # The listener of new sockets
+
+    def on_handshake(self, socket: WebSocket, request: Request) -> None:
+        task = asyncio.create_task(self._hand_over(socket, request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def on_text(self, socket: WebSocket, text: str) -> None:
+        raise AssertionError("the socket is not open yet")
+
+    def on_closed(self, socket: WebSocket, code: int, reason: str) -> None:
+        raise AssertionError("the socket is not open yet")
+
+    def on_lost(self, socket: WebSocket) -> None:
+        """Handing over continues; the response to the client is lost."""
+
+    async def _hand_over(self, socket: WebSocket, request: Request) -> None:
+        api_id, _, stage = request.path.partition("?")[0][1:].partition("/")
+        edge = await self.edge(api_id, stage)
+        if edge is None:
+            log.warning("no WebSocket API %s with a stage %r: a client was refused", api_id, stage)
+            body = json.dumps({"message": "Forbidden"})
+            socket.reject(http.HTTPStatus.FORBIDDEN, {"Content-Type": "application/json"}, body)
+            return
+        socket.listener = edge
+        edge.on_handshake(socket, request)
+
+    # Events
+
+    async def _on_event(self, api_id: str, stage_name: str, event: ProxyEvent) -> ProxyResponse:
+        stage = await self._apis.run(self._deployed.stage, api_id, stage_name)
+        if stage is None:
+            raise IntegrationError(http.HTTPStatus.FORBIDDEN, "Forbidden")
+        if stage.is_throttled:
+            raise IntegrationError(http.HTTPStatus.TOO_MANY_REQUESTS, "Too Many Requests")
+        context = event["requestContext"]
+        route_key = _selected_route(stage, event)
+        if route_key not in stage.routes:
+            if route_key in ("$connect", "$disconnect"):
+                return {"statusCode": 200}  # both routes are optional
+            raise IntegrationError(http.HTTPStatus.FORBIDDEN, "Forbidden")
+        context["routeKey"] = route_key
+        function, integration = await self._integrations.find(stage, route_key, route_key)
+        try:
+            response = await self._integrations.invoke(function, integration, event)
+        except TimeoutError:
+            raise IntegrationError(http.HTTPStatus.GATEWAY_TIMEOUT, "Endpoint request timed out") from None
+        except FunctionFailed as error:
+            raise IntegrationError(http.HTTPStatus.BAD_GATEWAY, "Internal server error") from error
+        if not isinstance(response, dict) or not isinstance(response.get("statusCode"), int):
+            problem = "%s: its response to %s has no statusCode: %s"
+            log.error(problem, function.name, route_key, type(response).__name__)
+            raise IntegrationError(http.HTTPStatus.BAD_GATEWAY, "Internal server error")
+        return response
+
+
+def _selected_route(stage: Stage, event: ProxyEvent) -> str:
+    """Return the key that the route selection expression finds in a message, `$default` where no route has it."""
+    key = str(event["requestContext"]["routeKey"])
+    name = stage.route_selection.removeprefix("$request.body.")
+    if key != "$default" or name == stage.route_selection:
+        return key
+    try:
+        found = json.loads(event["body"])
+        for part in name.split("."):
+            found = found[part]
+    except (ValueError, TypeError, LookupError):
+        return key
+    return found if isinstance(found, str) and found in stage.routes else key

@@ -1,0 +1,151 @@
+"""What channels remember: the table `Channels`.
+
+| row | channel (partition key) | key (sort key) | attributes |
+|---|---|---|---|
+| claim | `<digest>` of channel and message id | `claim` | claimant, leaseUntil (Unix milliseconds), ttl |
+| queued | channel | `mark:queued` | ttl |
+| slow | channel | `mark:slow:<connection id>` | ttl |
+| checkpoint | `<message id>` of SQS | `checkpoint` | remaining (text), ttl |
+
+A claim without `leaseUntil` is confirmed. Each is in a partition of its own, so that a channel takes as many publishes
+a second as the table does. `checkpoints` has the last row. The sort key says what a row is: channels may have any name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..gateway.ports import CLAIM_LIFETIME_S, Claim, Clock
+from ..gateway.values import ChannelState
+from .table import TTL, Table
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.client import DynamoDBClient
+    from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef
+
+    from .table import Item
+
+PARTITION_KEY, SORT_KEY = "channel", "key"
+
+MARK = "mark:"
+QUEUED = f"{MARK}queued"
+SLOW = f"{MARK}slow:"
+CLAIM = "claim"
+
+IS_CLAIMABLE = (
+    "attribute_not_exists(channel) OR #ttl <= :now OR leaseUntil <= :nowMs"
+    " OR (claimant = :claimant AND attribute_exists(leaseUntil))"
+)
+"""The same claimant may claim again, which shows that it is a repetition of the call: a client sends a call again when
+its response is lost."""
+IS_CLAIMED_BY = "claimant = :claimant AND #ttl > :now"
+IS_LEASED_BY = "claimant = :claimant AND attribute_exists(leaseUntil)"
+IS_MARKED_SHORTER = "attribute_not_exists(channel) OR #ttl < :until"
+
+
+class DynamoDbChannels:
+    """The ports Claims and ChannelMarks."""
+
+    def __init__(self, client: DynamoDBClient, table_name: str, clock: Clock) -> None:
+        self._client = client
+        self._table = channels_table(client, table_name, clock)
+        self._clock = clock
+
+    # Claims
+
+    async def claim(self, channel: str, message_id: str, claimant: str, *, lease_s: float) -> Claim:
+        now_s = self._clock.now()
+        item: Item = {
+            **self._claim_key(channel, message_id),
+            "claimant": {"S": claimant},
+            "leaseUntil": {"N": str(math.ceil((now_s + lease_s) * 1000))},
+            "ttl": self._table.expiry(max(lease_s, CLAIM_LIFETIME_S)),
+        }
+        other = await self._table.failed_condition(
+            lambda: self._client.put_item(
+                TableName=self._table.name,
+                Item=item,
+                ConditionExpression=IS_CLAIMABLE,
+                ExpressionAttributeNames=TTL,
+                ExpressionAttributeValues={
+                    ":now": self._table.now(),
+                    ":nowMs": {"N": str(math.floor(now_s * 1000))},
+                    ":claimant": item["claimant"],
+                },
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        )
+        if other is None:
+            return Claim.GRANTED
+        return Claim.PUBLISHED if other and "leaseUntil" not in other else Claim.PENDING
+
+    async def confirm(self, channel: str, message_id: str, claimant: str) -> None:
+        """After the lease too, as long as no other publisher has claimed it."""
+        await self._table.write_if(
+            lambda: self._client.update_item(
+                TableName=self._table.name,
+                Key=self._claim_key(channel, message_id),
+                UpdateExpression="SET #ttl = :ttl REMOVE leaseUntil",
+                ConditionExpression=IS_CLAIMED_BY,
+                ExpressionAttributeNames=TTL,
+                ExpressionAttributeValues={
+                    ":claimant": {"S": claimant},
+                    ":now": self._table.now(),
+                    ":ttl": self._table.expiry(CLAIM_LIFETIME_S),
+                },
+            )
+        )
+
+    async def release(self, channel: str, message_id: str, claimant: str) -> None:
+        await self._table.write_if(
+            lambda: self._client.delete_item(
+                TableName=self._table.name,
+                Key=self._claim_key(channel, message_id),
+                ConditionExpression=IS_LEASED_BY,
+                ExpressionAttributeValues={":claimant": {"S": claimant}},
+            )
+        )
+
+    def _claim_key(self, channel: str, message_id: str) -> Item:
+        """A digest, since both names together may be longer than a key; of JSON, so that it is clear where one ends."""
+        digest = hashlib.sha256(msgspec.json.encode([channel, message_id])).hexdigest()
+        return self._table.key(digest, CLAIM)
+
+    # Marks
+
+    async def channel_state(self, channel: str) -> ChannelState:
+        items = await self._table.partition(channel, sort_prefix=MARK)
+        marks = {item["key"]["S"] for item in items if self._table.is_live(item)}
+        return ChannelState(
+            is_queued=QUEUED in marks,
+            slow=frozenset(mark.removeprefix(SLOW) for mark in marks if mark.startswith(SLOW)),
+        )
+
+    async def mark_queued(self, channel: str, *, for_s: float) -> None:
+        await self._mark(self._table.key(channel, QUEUED), for_s)
+
+    async def mark_slow(self, channel: str, connection_ids: Sequence[str], *, for_s: float) -> None:
+        for connection_id in connection_ids:
+            await self._mark(self._table.key(channel, f"{SLOW}{connection_id}"), for_s)
+
+    async def _mark(self, mark: Item, for_s: float) -> None:
+        """A mark that lives longer stays as it is."""
+        until: AttributeValueTypeDef = self._table.expiry(for_s)
+        await self._table.write_if(
+            lambda: self._client.put_item(
+                TableName=self._table.name,
+                Item={**mark, "ttl": until},
+                ConditionExpression=IS_MARKED_SHORTER,
+                ExpressionAttributeNames=TTL,
+                ExpressionAttributeValues={":until": until},
+            )
+        )
+
+
+def channels_table(client: DynamoDBClient, name: str, clock: Clock) -> Table:
+    return Table(client, name, clock, partition_key=PARTITION_KEY, sort_key=SORT_KEY)

@@ -1,0 +1,92 @@
+"""The handlers that Lambda calls, each built once, at a cold start, from the function's environment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ..apigateway.functions import control_function, websocket_function
+from ..apigateway.requests import ProxyEvent, ProxyResponse
+from ..gateway.observer import EventType, HandledEvent, handling
+from .consumer import BatchResponse, SqsEvent, handle_batch
+from .environment import FunctionSettings, Runtime
+from .lambda_context import LambdaContext, deadline_of
+from .log_fields import install_log_fields
+from .metrics import MetricsLog
+
+_EVENT_TYPES = {"CONNECT": EventType.OPEN, "MESSAGE": EventType.TEXT, "DISCONNECT": EventType.CLOSE}
+
+
+class Handler(msgspec.Struct, frozen=True):
+    """What Lambda calls with each event. `close` ends the event loop; Lambda ends the process without it."""
+
+    handle: Callable[[dict[str, Any], LambdaContext], dict[str, Any]]
+    close: Callable[[], None]
+
+    def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+        return self.handle(event, context)
+
+
+class _Function:
+    """What the three functions have in common."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        logging.getLogger("slip_sockets").setLevel(logging.INFO)
+        install_log_fields()
+        settings = FunctionSettings.from_environ(environ)
+        self.log = MetricsLog(settings.stack_name)
+        self.runtime = Runtime(settings, self.log.metrics)
+        self.gateway = self.runtime.gateway
+        # One event loop for the life of the process. `Runner.run` sets a signal handler each time: a tenth of a TEXT's
+        # cost.
+        self._runner = asyncio.Runner()
+        self.run = self._runner.get_loop().run_until_complete
+        self.run(self.runtime.start())
+
+    def close(self) -> None:
+        self.run(self.runtime.aclose())
+        self._runner.close()
+
+
+def websocket_handler(environ: Mapping[str, str]) -> Handler:
+    """Return the handler of all routes of the WebSocket API. Raises InvalidSettings."""
+    function = _Function(environ)
+    sockets = function.gateway.sockets
+
+    def handle(event: ProxyEvent, context: LambdaContext) -> ProxyResponse:
+        request = event["requestContext"]
+        with function.log.event(_EVENT_TYPES[request["eventType"]], context, request["connectionId"]):
+            return function.run(websocket_function(sockets, event, deadline=deadline_of(context)))
+
+    return Handler(handle, function.close)
+
+
+def control_handler(environ: Mapping[str, str]) -> Handler:
+    """Return the handler of the HTTP API: the control API. Raises InvalidSettings."""
+    function = _Function(environ)
+    control = function.gateway.control
+
+    def handle(event: ProxyEvent, context: LambdaContext) -> ProxyResponse:
+        with function.log.event(EventType.CONTROL, context):
+            return function.run(control_function(control, event, deadline=deadline_of(context)))
+
+    return Handler(handle, function.close)
+
+
+def deliver_handler(environ: Mapping[str, str]) -> Handler:
+    """Return the handler of the queue: deferred messages. Raises InvalidSettings."""
+    function = _Function(environ)
+    worker, queue, checkpoints = function.gateway.worker, function.runtime.queue, function.runtime.checkpoints
+
+    def handle(event: SqsEvent, context: LambdaContext) -> BatchResponse:
+        with function.log.event(EventType.DEFERRED, context), handling(HandledEvent(EventType.DEFERRED)):
+            batch = handle_batch(event, worker, queue, checkpoints, deadline=deadline_of(context))
+            response = function.run(batch)
+            function.log.metrics.failures_at_least(len(response["batchItemFailures"]))
+            return response
+
+    return Handler(handle, function.close)

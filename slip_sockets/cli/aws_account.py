@@ -1,0 +1,88 @@
+"""The AWS account that a command works in: its credentials, as boto3 finds them, and clients of its services."""
+
+from __future__ import annotations
+
+import http
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import boto3
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from ..aws.client import IDLE_CONNECTION_S, Client, endpoint_url
+from ..aws.sigv4 import Credentials
+from ..gateway.errors import Unavailable
+from ..gateway.ports import SystemClock
+from ..http.client import Client as HttpClient
+from ..http.client import Timeouts
+from ..protocol.errors import InvalidSettings
+
+TIMEOUTS = Timeouts(connect_s=5, first_byte_s=20, total_s=30)
+"""More than a function has: a person can wait."""
+
+_REGION = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
+"""A region is a part of host names."""
+
+
+class Account:
+    """Credentials from the environment, a profile or another source that boto3 knows, for calls to one region.
+
+    It is the CredentialsProvider of its clients. Raises InvalidSettings where the user can fix it, and Unavailable.
+    """
+
+    def __init__(self, region: str) -> None:
+        if not _REGION.fullmatch(region):
+            raise InvalidSettings([f"{region!r} is not a region of AWS. One looks like eu-west-1"])
+        self._region = region
+        with _fixable():
+            found = boto3.session.Session(region_name=region).get_credentials()
+            if found is None:
+                raise NoCredentialsError
+            self._credentials = found
+            found.get_frozen_credentials()  # asks AWS for them, where a profile assumes a role
+        self._http = HttpClient(SystemClock(), TIMEOUTS, idle_s=IDLE_CONNECTION_S)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._http.aclose()
+
+    async def __call__(self) -> Credentials:
+        """Return credentials that are valid now; boto3 refreshes those that expire. Raises Unavailable."""
+        try:
+            return self._credentials.get_frozen_credentials()
+        except (BotoCoreError, ClientError) as error:
+            raise Unavailable(f"AWS: {error}") from error
+
+    def client(self, service: str) -> Any:
+        """Return a client with the methods of boto3's. They raise AwsError, NoResponse and Unavailable."""
+        url = endpoint_url(service, self._region, os.environ)
+        return Client(service, self._region, self, endpoint_url=url, http=self._http)
+
+
+@contextmanager
+def _fixable() -> Iterator[None]:
+    """Raise InvalidSettings for errors about credentials that the user can fix, Unavailable for others of AWS."""
+    try:
+        yield
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        how = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        raise InvalidSettings([f"there are no credentials for AWS. {how}"]) from error
+    except ProfileNotFound as error:
+        raise InvalidSettings([str(error)]) from error
+    except ClientError as error:
+        if error.response["ResponseMetadata"]["HTTPStatusCode"] == http.HTTPStatus.FORBIDDEN:
+            raise InvalidSettings([f"AWS refuses these credentials: {error}"]) from error
+        raise Unavailable(f"AWS: {error}") from error
+    except BotoCoreError as error:
+        raise Unavailable(f"AWS: {error}") from error

@@ -1,0 +1,89 @@
+"""How a command ends: its exit code, and its lines on stderr. A user's mistake never shows a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from ..gateway.errors import Unavailable
+from ..protocol.errors import ControlApiRefused, ControlApiUnavailable, InvalidEvents, InvalidSettings, InvalidToken
+from . import EXTRA
+
+DONE = 0
+FAILED = 1
+"""The other side failed, or the user stopped the command: repeating it may help."""
+WRONG = 2
+"""The user must fix something first: an option, a file, a setting, the secret, a token. typer exits with it too."""
+
+HELP = "Exit codes: 0 done, 1 the other side failed (repeating may help), 2 something to fix first."
+
+_EXTRA_AWS = ("boto3", "botocore")
+
+
+class Commands(TyperGroup):
+    """Commands that report errors as lines on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except InvalidSettings as error:
+            give_up(*error.problems)
+        except (InvalidEvents, InvalidToken) as error:
+            give_up(str(error))
+        except ControlApiRefused as error:
+            give_up(str(error), *_advice(error))
+        except ControlApiUnavailable as error:
+            fail(_without_layers(error))
+        except Unavailable as error:
+            fail(str(error))
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            extra = "dev" if package in EXTRA else "aws" if package in _EXTRA_AWS else None
+            if extra is None:
+                raise
+            give_up(f'{package} is missing. Install it: pip install "path/to/slip-sockets[{extra}]"')
+        except KeyboardInterrupt:
+            fail("stopped")
+        except BrokenPipeError:
+            # The reader closed the pipe (`... | head`). Python must not fail again when it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(FAILED) from None
+
+
+def give_up(*problems: str) -> NoReturn:
+    _print_errors(problems)
+    raise typer.Exit(WRONG)
+
+
+def fail(*problems: str) -> NoReturn:
+    _print_errors(problems)
+    raise typer.Exit(FAILED)
+
+
+def _print_errors(problems: tuple[str, ...]) -> None:
+    for problem in problems:
+        typer.echo(f"slip-sockets: {problem}", err=True)
+
+
+def _advice(error: ControlApiRefused) -> list[str]:
+    if error.status == 403:
+        return ["JWT_SECRET must be that deployment's, and this machine's clock must be right"]
+    if error.status == 404:
+        return ["is that the URL of a control API? `slip-sockets outputs` prints it"]
+    return []
+
+
+def _without_layers(error: ControlApiUnavailable) -> str:
+    """Return the system's message about a failed connection, without those of the libraries around it."""
+    if error.status is not None:
+        return str(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return f"{str(error).partition(': ')[0]}: {cause.strerror}. Does it run, and is the URL right?"
+        cause = cause.__cause__ or cause.__context__
+    return str(error)

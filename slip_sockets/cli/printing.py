@@ -1,0 +1,40 @@
+"""What commands print and read: JSON documents, reports, texts from stdin."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import msgspec
+import typer
+
+from ..protocol.errors import InvalidEvents
+from ..protocol.events import Report
+
+
+def print_json(document: Any) -> None:
+    typer.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
+
+
+def text_or_stdin(text: str) -> str:
+    """Return the text, or for `-` all of stdin without one newline at its end. Raises InvalidEvents."""
+    if text != "-":
+        return text
+    return decoded(sys.stdin.buffer.read()).removesuffix("\n").removesuffix("\r")
+
+
+def decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidEvents(f"stdin is not UTF-8: {error.reason} at byte {error.start}") from error
+
+
+def described(report: Report) -> str:
+    """Return a report in words."""
+    if not report.is_reported:
+        return "done (this gateway does not report)"
+    matched = f"{'at least ' if report.more else ''}{report.matched:,} subscriber{'' if report.matched == 1 else 's'}"
+    parts = {"sent": report.sent, "gone": report.gone, "queued": report.queued}
+    counts = [f"{count:,} {name}" for name, count in parts.items() if count]
+    return f"{matched}: {', '.join(counts)}" if counts else matched

@@ -1,0 +1,177 @@
+"""The publisher for async applications, over aiohttp, which comes with the extra `async`.
+
+Its methods are written out with `async def` and share no code with the synchronous ones, because frameworks look for
+coroutine functions: Starlette's BackgroundTask would run any other in a thread, and never await what it returns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Self
+
+from ..protocol.errors import ControlApiUnavailable
+from ..protocol.events import (
+    NOT_REPORTED,
+    CloseChannel,
+    CloseConnection,
+    ControlEvent,
+    PollForConnection,
+    PublishText,
+    Report,
+    SendText,
+    SetMetadata,
+    Subscribe,
+    Unsubscribe,
+)
+from .control_client import (
+    CONNECT_TIMEOUT_S,
+    RESPONSE_TIMEOUT_S,
+    ControlApiClient,
+    ControlCall,
+    control_call,
+    read_response,
+    retry_delay,
+)
+
+try:
+    import aiohttp
+except ModuleNotFoundError as error:
+    if error.name != "aiohttp":
+        raise
+    message = 'AsyncSlipSocketsPublisher needs aiohttp. Install it: pip install "path/to/slip-sockets[async]"'
+    raise ModuleNotFoundError(message, name=error.name) from error
+
+
+class AsyncSlipSocketsPublisher(ControlApiClient):
+    """SlipSocketsPublisher for async applications: the same methods, to be awaited, with the same errors and retries.
+
+    `async with` keeps connections to the control API alive, for the event loop that entered it; a server does this for
+    its lifetime. Without it, and in another event loop, each call opens a connection and closes it.
+    """
+
+    def __init__(
+        self,
+        *,
+        control_api: str,
+        jwt_secret: str,
+        previous_secrets: Sequence[str] = (),
+        timeout_s: float = RESPONSE_TIMEOUT_S,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        super().__init__(
+            control_api=control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets, timeout_s=timeout_s
+        )
+        self._sleep = sleep
+        self._kept: tuple[asyncio.AbstractEventLoop, aiohttp.ClientSession] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.close_session()
+        self._kept = (asyncio.get_running_loop(), self._open())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close_session()
+
+    async def close_session(self) -> None:
+        """Close the kept-alive connections to the control API. The publisher stays usable."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            await kept[1].close()
+
+    async def publish_text(self, channel: str, data: str, *, message_id: str | None = None) -> Report:
+        """Send a text message of at most 131,072 bytes of UTF-8 to each subscriber of `channel`.
+
+        The same `message_id` on the same channel within five minutes is delivered once.
+        """
+        return (await self.send([PublishText(channel, data, message_id)]))[0] or NOT_REPORTED
+
+    async def close_channel(self, channel: str) -> Report:
+        """Close the connections of all subscribers of `channel`."""
+        return (await self.send([CloseChannel(channel)]))[0] or NOT_REPORTED
+
+    async def send_text(self, connection_id: str, data: str) -> None:
+        """Send a text message to one connection."""
+        await self.send([SendText(connection_id, data)])
+
+    async def close(self, connection_id: str) -> None:
+        """Close one connection; the client sees code 1000."""
+        await self.send([CloseConnection(connection_id)])
+
+    async def subscribe(self, connection_id: str, channel: str) -> None:
+        await self.send([Subscribe(connection_id, channel)])
+
+    async def unsubscribe(self, connection_id: str, channel: str) -> None:
+        await self.send([Unsubscribe(connection_id, channel)])
+
+    async def set_metadata(self, connection_id: str, metadata: Any) -> None:
+        """Replace the connection's metadata, any JSON, which later events bring to the backend; None clears it."""
+        await self.send([SetMetadata(connection_id, metadata)])
+
+    async def poll_for_connection(self, connection_id: str, *, timeout_ms: float) -> None:
+        """Wait until the connection is open, at most `timeout_ms` (0 to 25,000) milliseconds."""
+        await self.send([PollForConnection(connection_id, timeout_ms)])
+
+    async def send(self, events: Sequence[ControlEvent]) -> list[Report | None]:
+        """Send up to 10,000 events, which take effect in order.
+
+        Returns a report for each event, None for an event of which the gateway reports nothing.
+        """
+        call = control_call(events)
+        attempt = 0
+        async with self._session() as session:
+            while True:
+                try:
+                    return await self._post(session, call)
+                except ControlApiUnavailable as error:
+                    delay_s = retry_delay(call, attempt, error)
+                    if delay_s is None:
+                        raise
+                await self._sleep(delay_s)
+                attempt += 1
+
+    async def _post(self, session: aiohttp.ClientSession, call: ControlCall) -> list[Report | None]:
+        try:
+            async with session.post(
+                self.control_api,
+                data=call.body,
+                headers={"Content-Type": "application/json"},
+                middlewares=(_Bearer(self._token()),),
+                allow_redirects=False,
+            ) as response:
+                status, body = response.status, await response.read()
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise self._no_response(_reason(error), had_no_effect=True) from error
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise self._no_response(_reason(error), had_no_effect=False) from error
+        return read_response(call, status, body)
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
+        if self._kept is not None and self._kept[0] is asyncio.get_running_loop():
+            yield self._kept[1]
+        else:
+            async with self._open() as session:
+                yield session
+
+    def _open(self) -> aiohttp.ClientSession:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._timeout_s)
+        return aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
+
+
+class _Bearer:
+    """Sets the token last, because aiohttp refuses such a header beside an entry of the user's ~/.netrc."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        return await handler(request)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,182 @@
+"""What a backend works with: one POST of the gateway, and the response to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from ..protocol.errors import InvalidEvents, InvalidToken
+from ..protocol.events import (
+    Accept,
+    BackendRequest,
+    CloseChannel,
+    CloseConnection,
+    Open,
+    PublishText,
+    ReplyEvent,
+    SendText,
+    SetMetadata,
+    SocketEvent,
+    Subscribe,
+    Text,
+    Unsubscribe,
+    check,
+    decode_request,
+    encode_events,
+)
+from ..protocol.tokens import bearer_token, secret_problem, verify
+
+
+class SupportsItems(Protocol):
+    """A framework's headers that are not a Mapping, such as werkzeug's."""
+
+    def items(self) -> Iterable[tuple[Any, Any]]: ...
+
+
+Headers = Mapping[str, str] | SupportsItems | Iterable[tuple[Any, Any]]
+"""Any framework's headers: a mapping, an object with `items()`, or pairs; names in any case, text or bytes."""
+
+
+class Response(NamedTuple):
+    """An HTTP response for any framework.
+
+    The fields are in this order so that a Flask view may return it as it is, and that `Response(*response)` makes one
+    of Starlette's or werkzeug's.
+    """
+
+    body: bytes
+    status: int
+    headers: dict[str, str]
+
+
+class Connection:
+    """One POST of the gateway: what happened on a connection, and the reply to it.
+
+    `events` are what happened, in order. `metadata` is what was last set for the connection; on Open it is
+    `{"headers": {name: value}, "ip": address, "query": {name: [value, ...]}}`.
+
+    The methods only record. The gateway acts once `response()` has been returned to it. A method raises InvalidEvents
+    at once if the gateway would refuse the event. Give `connection_id` for another connection than this one.
+    """
+
+    def __init__(self, request: BackendRequest) -> None:
+        self.connection_id: str = request.connection_id
+        self.metadata: Any = request.metadata
+        self.events: Sequence[SocketEvent] = tuple(request.events)
+        self._accept: Accept | None = None
+        self._recorded: list[ReplyEvent] = []
+        self._set_metadata: SetMetadata | None = None
+        self._close: CloseConnection | None = None
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.connection_id} {[type(event).__name__ for event in self.events]}>"
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether a client waits to be accepted."""
+        return any(isinstance(event, Open) for event in self.events)
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """The text messages that the client sent, in order."""
+        return [event.data for event in self.events if isinstance(event, Text)]
+
+    def accept(self, subprotocol: str | None = None) -> None:
+        """Let the client in. Without this, the gateway refuses an opening connection with 400.
+
+        `subprotocol` must be one of those that the client offered in `Sec-WebSocket-Protocol`.
+        """
+        event = Accept(self.connection_id, subprotocol)
+        check(event)
+        self._accept = event
+
+    def close(self) -> None:
+        """Close this connection, after everything else in the reply. The client sees code 1000."""
+        self._close = CloseConnection(self.connection_id)
+
+    def subscribe(self, channel: str, *, connection_id: str | None = None) -> None:
+        self._record(Subscribe(self._named(connection_id), channel))
+
+    def unsubscribe(self, channel: str, *, connection_id: str | None = None) -> None:
+        self._record(Unsubscribe(self._named(connection_id), channel))
+
+    def send_text(self, data: str, *, connection_id: str | None = None) -> None:
+        """Send one text message of at most 131,072 bytes of UTF-8."""
+        self._record(SendText(self._named(connection_id), data))
+
+    def publish_text(self, channel: str, data: str, *, message_id: str | None = None) -> None:
+        """Send a text message to each subscriber of `channel`.
+
+        The same `message_id` on the same channel within five minutes is delivered once.
+        """
+        self._record(PublishText(channel, data, message_id))
+
+    def close_channel(self, channel: str) -> None:
+        """Close the connections of all subscribers of `channel`."""
+        self._record(CloseChannel(channel))
+
+    def set_metadata(self, metadata: Any) -> None:
+        """Store `metadata`, any JSON of at most 64 KiB, which later events bring back.
+
+        The last call counts; None clears it.
+        """
+        event = SetMetadata(self.connection_id, metadata)
+        check(event)
+        self._set_metadata = event
+
+    def response(self) -> Response:
+        """Return the HTTP response: ACCEPT first, then what was recorded in its order, then metadata, then CLOSE."""
+        reply = (self._accept, *self._recorded, self._set_metadata, self._close)
+        events = [event for event in reply if event is not None]
+        return Response(encode_events(events), 200, {"Content-Type": "application/json"})
+
+    def _named(self, connection_id: str | None) -> str:
+        return self.connection_id if connection_id is None else connection_id
+
+    def _record(self, event: ReplyEvent) -> None:
+        check(event)
+        self._recorded.append(event)
+
+
+def parse_request(headers: Headers, body: bytes | str, *, secrets: Sequence[str]) -> Connection:
+    """Return the connection that a POST of the gateway is about. The token is checked before the body is read.
+
+    `secrets` are those that may have signed the token: the deployment's `JWT_SECRET`, and another one while it is being
+    changed. Raises MissingToken, ExpiredToken, BadToken or InvalidEvents: see `error_response`.
+    """
+    if isinstance(secrets, str):  # each of its characters would be a secret
+        raise ValueError("secrets needs a list of secrets, got a string")
+    verify(bearer_token(_authorization(headers)), "WebSocketEvent", secrets)
+    try:
+        raw = body.encode() if isinstance(body, str) else bytes(body)
+    except UnicodeEncodeError as error:
+        raise InvalidEvents("the body is not UTF-8") from error
+    return Connection(decode_request(raw))
+
+
+def checked_secrets(jwt_secret: str, previous_secrets: Sequence[str]) -> tuple[str, ...]:
+    """Return all secrets of a deployment. Raises ValueError if one is not a good secret."""
+    if isinstance(previous_secrets, str):
+        raise ValueError("previous_secrets needs a list of secrets, got a string")
+    for name, secret in (("jwt_secret", jwt_secret), *(("previous_secrets", each) for each in previous_secrets)):
+        if problem := secret_problem(secret):
+            raise ValueError(f"{name} {problem}")
+    return (jwt_secret, *previous_secrets)
+
+
+def error_response(error: InvalidToken | InvalidEvents) -> Response:
+    """Return the response to a POST that `parse_request` refused: 403 for its token, 400 for its body."""
+    status = 403 if isinstance(error, InvalidToken) else 400
+    return Response(f"{error}\n".encode(errors="replace"), status, {"Content-Type": "text/plain; charset=utf-8"})
+
+
+def _authorization(headers: Headers) -> str | None:
+    pairs = headers if not hasattr(headers, "items") else headers.items()
+    for name, value in pairs:
+        if _text(name).lower() == "authorization":
+            return _text(value)
+    return None
+
+
+def _text(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)

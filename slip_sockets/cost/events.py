@@ -1,0 +1,155 @@
+"""What each event uses, as `slip_sockets.aws` and `slip_sockets.gateway` handle it.
+
+Processor times were measured once with `functions/websocket.py` over stubs on loopback, without TLS: CPython 3.11.7,
+x86-64; 300 events of each kind. Sending is at the rate that docs/fan-out.md assumes: 1,250 a second at 512 MB.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..aws.connections import PAGE_SIZE
+from ..aws.queue import SHARDS
+from .metering import connection_row_bytes, gb_seconds, http_requests, subscription_row_bytes
+from .prices import Meter
+from .usage import GIB, Usage
+from .workload import MINUTES_A_MONTH, Workload
+
+CONNECT_CPU_MS = 3.0
+TEXT_CPU_MS = 3.2
+DISCONNECT_CPU_MS = 4.9
+CONTROL_CPU_MS = 3.0
+DELIVERY_CPU_MS = 0.23
+PAGE_CPU_MS = 40.0
+"""The coordinator's time for a page of 8,000: 126 pages took 5.1 s (docs/fan-out-benchmarks.md)."""
+DATABASE_MS = 5.0
+"""A call of DynamoDB or SQS from a function: "single-digit milliseconds", in AWS's words."""
+MANAGEMENT_MS = 20.0
+"""A call of the management API, as our benchmarks assume it."""
+EVENT_BYTES = 800
+"""Of a POST to the backend: headers, token, envelope."""
+CLIENT_HEADERS_BYTES = 1_000
+"""OPEN's metadata: the browser's headers."""
+CONTROL_RESPONSE_BYTES = 300
+"""A response of the control API."""
+CHUNK_ID_BYTES = 19
+"""Of a queue message, for each connection id."""
+CHUNK_BYTES = 250
+"""Of a queue message, beside its text and its connection ids."""
+BATCH_BYTES = 256 * 1024
+INDEX_ENTRY_OVERHEAD_BYTES = 100
+"""Of storage, for each row and for each index entry.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html"""
+IDLE_POLLS = 5 * 3 * MINUTES_A_MONTH
+"""Lambda polls the queue with five pollers, for 20 seconds each time, also when it is empty. Billed as requests.
+AWS documents it for standard queues; we could not check it for FIFO.
+https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
+
+
+def connect(w: Workload) -> Usage:
+    usage = Usage(w)
+    calls = math.ceil((1 + w.channels) / 25)
+    usage.post(EVENT_BYTES + CLIENT_HEADERS_BYTES)
+    usage.write(*_rows(w), indexed=_entries(w), calls=calls)
+    usage.invoke(cpu_ms=CONNECT_CPU_MS, waits_ms=calls * DATABASE_MS, backend_ms=w.backend_ms)
+    return usage
+
+
+def text(w: Workload) -> Usage:
+    """A client sends a text."""
+    usage = Usage(w)
+    usage.receive(w.text_bytes)
+    usage.read(connection_row_bytes(w.metadata_bytes), consistent=True)
+    usage.post(EVENT_BYTES + w.metadata_bytes + w.text_bytes)
+    if w.replied:
+        usage.send(w.replied, w.text_bytes)
+    waits_ms = DATABASE_MS + w.replied * MANAGEMENT_MS
+    usage.invoke(cpu_ms=TEXT_CPU_MS, waits_ms=waits_ms, backend_ms=w.backend_ms)
+    return usage
+
+
+def disconnect(w: Workload) -> Usage:
+    usage = Usage(w)
+    calls = math.ceil((1 + w.channels) / 25)
+    usage.read(*_rows(w), consistent=True)
+    usage.write(*_rows(w), indexed=_entries(w), calls=calls)
+    usage.post(EVENT_BYTES + w.metadata_bytes)
+    waits_ms = (1 + calls) * DATABASE_MS
+    usage.invoke(cpu_ms=DISCONNECT_CPU_MS, waits_ms=waits_ms, backend_ms=w.backend_ms)
+    return usage
+
+
+def publish(w: Workload) -> Usage:
+    """Claims, marks and checkpoints are rows of `Channels`, which has no index."""
+    usage = Usage(w)
+    row = subscription_row_bytes(w.channel_bytes)
+    cpu_ms, waits_ms = 0.0, 2 * DATABASE_MS
+    usage.read(consistent=True)  # the channel's state
+    usage.read(*[row] * min(w.subscribers, w.inline_limit + 1), consistent=False)
+    if not w.in_replies:
+        usage.units[Meter.HTTP_REQUESTS] += http_requests(w.text_bytes)
+        usage.units[Meter.DATA_OUT] += CONTROL_RESPONSE_BYTES / GIB
+        usage.write(1, 1, calls=2)  # the message's id: claimed, then confirmed
+        cpu_ms, waits_ms = CONTROL_CPU_MS, waits_ms + 2 * DATABASE_MS
+    if w.subscribers <= w.inline_limit:
+        cpu_ms += w.subscribers * DELIVERY_CPU_MS
+        waits_ms += MANAGEMENT_MS if w.subscribers else 0
+        usage.send(w.subscribers, w.text_bytes)
+    else:
+        waits_ms += 3 * DATABASE_MS
+        usage.write(1)  # the channel's mark, so that later publishes go through the queue too
+        usage.queue(CHUNK_BYTES + w.text_bytes)
+        usage.read(*[row] * (w.subscribers - w.inline_limit - 1), consistent=False)  # counted for the report
+        _fan_out(usage, w, row)
+    if w.in_replies:
+        usage.prolong(cpu_ms=cpu_ms, waits_ms=waits_ms)
+    else:
+        usage.invoke(cpu_ms=cpu_ms, waits_ms=waits_ms)
+    return usage
+
+
+def open_sockets(w: Workload) -> Usage:
+    """A month of being connected, and of the queue's pollers and functions kept warm."""
+    usage = Usage(w)
+    usage.units[Meter.CONNECTION_MINUTES] += w.connections * MINUTES_A_MONTH
+    rows, entries = _rows(w), _entries(w)
+    stored = sum(rows) + sum(entries) + (len(rows) + len(entries)) * INDEX_ENTRY_OVERHEAD_BYTES
+    usage.units[Meter.TABLE_STORAGE] += w.connections * stored / GIB
+    usage.units[Meter.SQS_REQUESTS] += IDLE_POLLS
+    if w.provisioned:
+        warm = Meter.PROVISIONED_ARM64 if w.architecture == "arm64" else Meter.PROVISIONED_X86
+        usage.units[warm] += w.provisioned * gb_seconds(MINUTES_A_MONTH * 60_000, w.memory_mb)
+    return usage
+
+
+def _fan_out(usage: Usage, w: Workload, row: int) -> None:
+    """One message is split into chunks, and a function sends each chunk."""
+    pages = [min(PAGE_SIZE, w.subscribers - start) for start in range(0, w.subscribers, PAGE_SIZE)]
+    usage.queue(CHUNK_BYTES + w.text_bytes, 1)  # received and deleted
+    usage.write(1)
+    for index, page in enumerate(pages):
+        usage.read(*[row] * page, consistent=False)
+        shards = min(SHARDS, page)
+        chunk = CHUNK_BYTES + w.text_bytes + math.ceil(page / shards) * CHUNK_ID_BYTES
+        chunks_a_call = max(1, min(shards, BATCH_BYTES // chunk))
+        usage.queue(*(chunk * min(chunks_a_call, shards - start) for start in range(0, shards, chunks_a_call)))
+        usage.queue(*[chunk] * shards, *[1] * shards)  # received and deleted
+        if index + 1 < len(pages):
+            usage.write(w.text_bytes + CHUNK_BYTES)  # its checkpoint
+        for _ in range(shards):
+            usage.read(consistent=True)
+            usage.write(1)
+        sending_ms = CONTROL_CPU_MS + page / shards * DELIVERY_CPU_MS
+        usage.invoke(cpu_ms=sending_ms, waits_ms=2 * DATABASE_MS + MANAGEMENT_MS, times=shards)
+    usage.send(w.subscribers, w.text_bytes)
+    waits_ms = 3 * DATABASE_MS * len(pages)
+    usage.invoke(cpu_ms=CONTROL_CPU_MS + PAGE_CPU_MS * len(pages), waits_ms=waits_ms)
+
+
+def _rows(w: Workload) -> list[int]:
+    return [connection_row_bytes(w.metadata_bytes), *[subscription_row_bytes(w.channel_bytes)] * w.channels]
+
+
+def _entries(w: Workload) -> list[int]:
+    """The index has all rows of `Connections`, without the metadata."""
+    return [subscription_row_bytes(28), *[subscription_row_bytes(w.channel_bytes)] * w.channels]

@@ -1,0 +1,100 @@
+"""Claims and marks of channels in memory, in the place of the table `Channels` on AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..gateway.ports import CLAIM_LIFETIME_S, Claim, Clock
+from ..gateway.values import ChannelState
+
+SWEEP_PAUSE_S = 60.0
+"""Between searches for marks that have expired."""
+
+
+@dataclass(slots=True)
+class _Claimed:
+    claimant: str
+    lease_until: float | None
+    """None where it is confirmed."""
+    expires_at: float
+
+
+class MemoryChannels:
+    """The ports Claims and ChannelMarks, for one process. Nothing here suspends, so each method is atomic."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._claims: dict[tuple[str, str], _Claimed] = {}
+        self._marks: dict[str, dict[str | None, float]] = {}
+        self._sweep_at = 0.0
+
+    # Claims
+
+    async def claim(self, channel: str, message_id: str, claimant: str, *, lease_s: float) -> Claim:
+        now = self._clock.now()
+        self._drop_old_claims(now)
+        claimed = self._claims.get((channel, message_id))
+        if claimed is not None and claimed.expires_at > now:
+            if claimed.lease_until is None:
+                return Claim.PUBLISHED
+            if claimed.lease_until > now and claimed.claimant != claimant:
+                return Claim.PENDING
+        expires_at = now + max(lease_s, CLAIM_LIFETIME_S)
+        self._put_claim(channel, message_id, _Claimed(claimant, now + lease_s, expires_at))
+        return Claim.GRANTED
+
+    async def confirm(self, channel: str, message_id: str, claimant: str) -> None:
+        now = self._clock.now()
+        claimed = self._claims.get((channel, message_id))
+        if claimed is not None and claimed.claimant == claimant and claimed.expires_at > now:
+            self._put_claim(channel, message_id, _Claimed(claimant, None, now + CLAIM_LIFETIME_S))
+
+    async def release(self, channel: str, message_id: str, claimant: str) -> None:
+        claimed = self._claims.get((channel, message_id))
+        if claimed is not None and claimed.claimant == claimant and claimed.lease_until is not None:
+            del self._claims[channel, message_id]
+
+    def _put_claim(self, channel: str, message_id: str, claimed: _Claimed) -> None:
+        """Put it last: the dict stays in the order of expiry."""
+        self._claims.pop((channel, message_id), None)
+        self._claims[channel, message_id] = claimed
+
+    def _drop_old_claims(self, now: float) -> None:
+        while self._claims:
+            oldest = next(iter(self._claims))
+            if self._claims[oldest].expires_at > now:
+                return
+            del self._claims[oldest]
+
+    # Marks
+
+    async def channel_state(self, channel: str) -> ChannelState:
+        now = self._clock.now()
+        marks = {id_ for id_, expires_at in self._marks.get(channel, {}).items() if expires_at > now}
+        return ChannelState(None in marks, frozenset(id_ for id_ in marks if id_ is not None))
+
+    async def mark_queued(self, channel: str, *, for_s: float) -> None:
+        self._mark(channel, [None], for_s)
+
+    async def mark_slow(self, channel: str, connection_ids: Sequence[str], *, for_s: float) -> None:
+        self._mark(channel, connection_ids, for_s)
+
+    def _mark(self, channel: str, marked: Sequence[str | None], for_s: float) -> None:
+        """`None` marks the channel as queued, an id a slow connection."""
+        now = self._clock.now()
+        if now >= self._sweep_at:
+            self._drop_old_marks(now)
+            self._sweep_at = now + SWEEP_PAUSE_S
+        if marked:
+            marks = self._marks.setdefault(channel, {})
+            for connection_id in marked:
+                marks[connection_id] = max(marks.get(connection_id, 0.0), now + for_s)
+
+    def _drop_old_marks(self, now: float) -> None:
+        for channel, marks in list(self._marks.items()):
+            live = {id_: expires_at for id_, expires_at in marks.items() if expires_at > now}
+            if live:
+                self._marks[channel] = live
+            else:
+                del self._marks[channel]

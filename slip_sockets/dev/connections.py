@@ -1,0 +1,174 @@
+"""Connections and subscriptions in memory, in the place of the table `Connections` on AWS."""
+
+from __future__ import annotations
+
+import itertools
+from bisect import bisect_right
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+from ..apigateway.limits import ROW_LIFETIME_S
+from ..gateway.ports import Clock
+from ..gateway.values import Count, Page, StoredConnection
+
+PAGE_SIZE = 8_000
+
+
+@dataclass(slots=True)
+class _Row:
+    stored: StoredConnection
+    expires_at: float
+
+
+@dataclass(slots=True)
+class _Subscription:
+    number: int
+    expires_at: float
+
+
+@dataclass(slots=True)
+class _Channel:
+    """The subscribers in the order of joining, each with a growing number: it is a cursor that stays valid while others
+    join and leave. Subscribers that left stay in `numbers` and `joined` until they are half of the entries."""
+
+    subscriptions: dict[str, _Subscription] = field(default_factory=dict)
+    numbers: list[int] = field(default_factory=list)
+    joined: list[str] = field(default_factory=list)
+
+    def add(self, connection_id: str, number: int, expires_at: float) -> None:
+        """Number a new subscriber; prolong one that is there already."""
+        if (subscription := self.subscriptions.get(connection_id)) is not None:
+            subscription.expires_at = expires_at
+            return
+        self.subscriptions[connection_id] = _Subscription(number, expires_at)
+        self.numbers.append(number)
+        self.joined.append(connection_id)
+
+    def discard(self, connection_id: str) -> None:
+        self.subscriptions.pop(connection_id, None)
+        if len(self.joined) > 2 * len(self.subscriptions):
+            # The dict is in the order of joining too: a subscriber that comes again was removed before.
+            self.numbers = [subscription.number for subscription in self.subscriptions.values()]
+            self.joined = list(self.subscriptions)
+
+    def page(self, after: str | None, size: int, now: float) -> Page:
+        found: list[str] = []
+        start = 0 if after is None else bisect_right(self.numbers, int(after))
+        for index in range(start, len(self.joined)):
+            if len(found) == size:
+                return Page(found, str(self.numbers[index - 1]))
+            connection_id = self.joined[index]
+            subscription = self.subscriptions.get(connection_id)
+            if subscription and subscription.number == self.numbers[index] and subscription.expires_at > now:
+                found.append(connection_id)
+        return Page(found, None)
+
+
+class MemoryConnections:
+    """The ports Connections and Subscriptions, for one process. Nothing here suspends, so each method is atomic."""
+
+    index_lag_s = 0.0
+    page_size = PAGE_SIZE
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._connections: dict[str, _Row] = {}
+        self._subscriptions: dict[str, set[str]] = {}
+        self._channels: dict[str, _Channel] = {}
+        self._numbers = itertools.count()
+
+    # Connections
+
+    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str]) -> None:
+        now = self._clock.now()
+        self._connections[connection_id] = _Row(StoredConnection(metadata, now), now + ROW_LIFETIME_S)
+        for channel in channels:
+            self._add(connection_id, channel)
+
+    async def get(self, connection_id: str) -> StoredConnection | None:
+        row = self._connections.get(connection_id)
+        return row.stored if row and row.expires_at > self._clock.now() else None
+
+    async def set_metadata(self, connection_id: str, metadata: bytes) -> bool:
+        stored = await self.get(connection_id)
+        if stored is None:
+            return False
+        self._connections[connection_id].stored = StoredConnection(metadata, stored.accepted_at)
+        return True
+
+    async def remove(self, connection_id: str) -> StoredConnection | None:
+        stored = await self.get(connection_id)
+        self._connections.pop(connection_id, None)
+        await self.unsubscribe_all(connection_id)
+        return stored
+
+    # Subscriptions
+
+    async def subscribe(self, connection_id: str, channel: str) -> bool:
+        if await self.get(connection_id) is None:
+            return False
+        self._add(connection_id, channel)
+        return True
+
+    async def unsubscribe(self, connection_id: str, channel: str) -> None:
+        self._subscriptions.get(connection_id, set()).discard(channel)
+        self._discard(connection_id, channel)
+
+    async def unsubscribe_all(self, connection_id: str) -> None:
+        for channel in self._subscriptions.pop(connection_id, ()):
+            self._discard(connection_id, channel)
+
+    async def subscribers(self, channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
+        while True:
+            page = self._page(channel, after, page_size)
+            yield page
+            after = page.cursor
+            if after is None:
+                return
+
+    async def count(self, channel: str, *, after: str | None, until: float) -> Count:
+        found = 0
+        while self._clock.now() < until:
+            page = self._page(channel, after, PAGE_SIZE)
+            found += len(page.connection_ids)
+            after = page.cursor
+            if after is None:
+                return Count(found, more=False)
+        return Count(found, more=True)
+
+    async def prune(self, connection_ids: Sequence[str], *, accepted_before: float) -> Sequence[str]:
+        young: list[str] = []
+        for connection_id in dict.fromkeys(connection_ids):
+            stored = await self.get(connection_id)
+            if stored is not None and stored.accepted_at >= accepted_before:
+                young.append(connection_id)
+            else:
+                await self.unsubscribe_all(connection_id)
+        return young
+
+    # For the inspector and tests
+
+    def peek(self, connection_id: str) -> tuple[bytes | None, list[str]]:
+        """Return a connection's metadata (JSON) and channels, expired or not."""
+        row = self._connections.get(connection_id)
+        return row.stored.metadata if row else None, sorted(self._subscriptions.get(connection_id, ()))
+
+    def __len__(self) -> int:
+        """The number of connections and subscriptions, expired ones included."""
+        return len(self._connections) + sum(len(channel.subscriptions) for channel in self._channels.values())
+
+    def _add(self, connection_id: str, channel: str) -> None:
+        self._subscriptions.setdefault(connection_id, set()).add(channel)
+        listeners = self._channels.setdefault(channel, _Channel())
+        listeners.add(connection_id, next(self._numbers), self._clock.now() + ROW_LIFETIME_S)
+
+    def _discard(self, connection_id: str, channel: str) -> None:
+        listeners = self._channels.get(channel)
+        if listeners is not None:
+            listeners.discard(connection_id)
+            if not listeners.subscriptions:
+                del self._channels[channel]
+
+    def _page(self, channel: str, after: str | None, size: int) -> Page:
+        listeners = self._channels.get(channel)
+        return Page([], None) if listeners is None else listeners.page(after, size, self._clock.now())

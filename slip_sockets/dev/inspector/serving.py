@@ -1,0 +1,66 @@
+"""A development server as the inspector's page sees it, and acts on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ...apigateway.http_events import http_event
+from ...apigateway.requests import ApiIdentity
+from ...protocol.tokens import mint
+from ..connections import MemoryConnections
+from ..edge import Edge, Function, ManagementError
+from ..metrics import Metrics
+from .routes import Json, Serving
+
+
+def serving_of(
+    *,
+    urls: Callable[[], Json],
+    edge: Edge,
+    connections: MemoryConnections,
+    metrics: Metrics,
+    control: Function,
+    domain_name: str,
+    secret: str,
+) -> Serving:
+    """Return what the page shows. It acts through `control`, the function of the control API at `domain_name`."""
+
+    async def perform(body: bytes) -> tuple[int, str]:
+        """Perform a batch as if a holder of the secret had posted it."""
+        token = mint("ControlEvent", secret)
+        event = http_event(
+            ApiIdentity("local", "$default", domain_name),
+            method="POST",
+            path="/control",
+            query="",
+            headers=[("Content-Type", "application/json"), ("Authorization", f"Bearer {token}")],
+            source_ip="127.0.0.1",
+            body=body,
+        )
+        response = await control(event)
+        return response["statusCode"], response["body"]
+
+    return Serving(
+        urls=urls,
+        connection_ids=lambda: edge.connection_ids,
+        connection=lambda connection_id: _connection_state(edge, connections, connection_id),
+        metrics=metrics.values,
+        control=perform,
+    )
+
+
+def _connection_state(edge: Edge, connections: MemoryConnections, connection_id: str) -> Json | None:
+    """Return what is known of a connection; None where it is not open."""
+    try:
+        state = edge.get(connection_id)
+    except ManagementError:
+        return None
+    metadata, channels = connections.peek(connection_id)
+    return {
+        "id": connection_id,
+        "connectedAt": state.connected_at,
+        "ip": state.source_ip,
+        "userAgent": state.user_agent,
+        "metadata": None if metadata is None else metadata.decode(),
+        "channels": channels,
+    }

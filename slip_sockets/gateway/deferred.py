@@ -1,0 +1,231 @@
+"""The messages of the queue: work for later. Each knows its group, its subject, and how it may be divided.
+
+A new kind is a class here, in the union at the end, and a handler in `gateway.Gateway`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+import zlib
+from collections.abc import Iterable
+from typing import ClassVar, Self
+
+import msgspec
+
+from ..protocol.events import Action, Subscribe, Unsubscribe
+from .values import Broadcast, Publication
+
+RETRY_FOR_S = 6 * 60 * 60.0
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """The data about a message that an operator may see: its subject and its size, nothing of its content."""
+
+    connection_id: str | None = None
+    channel: str | None = None
+    events: int | None = None
+    connections: int | None = None
+
+
+class _Deferred(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A message of the queue."""
+
+    retry_for_s: ClassVar[float] = RETRY_FOR_S
+    """How long it is worth trying again; then it is a dead letter."""
+
+    @property
+    def kind(self) -> str:
+        return str(self.__struct_config__.tag)
+
+    @property
+    def group(self) -> str:
+        """Messages of one group are handled one after another, in order."""
+        raise NotImplementedError
+
+    @property
+    def deduplication_id(self) -> str:
+        """Of two messages with the same one within five minutes the queue drops the second."""
+        return uuid.uuid4().hex
+
+    @property
+    def subject(self) -> str:
+        """What the message is about, for a line of the log."""
+        raise NotImplementedError
+
+    @property
+    def title(self) -> str:
+        """What the message does, in a few words."""
+        raise NotImplementedError
+
+    @property
+    def summary(self) -> Summary:
+        raise NotImplementedError
+
+    def halves(self, *, is_over_limit: bool) -> tuple[Self, Self] | None:
+        """Return two messages that do the same one after the other; None where it cannot be divided.
+
+        A queue asks when a message is large, and with `is_over_limit` when it cannot take it whole.
+        """
+        return None
+
+
+class Continuation(_Deferred, frozen=True, tag="continuation", omit_defaults=True):
+    """Actions that had to wait: for the socket to open, or for a client that takes no more at the moment.
+
+    `recent` was written just before them: until `recent_until` (Unix seconds) the index may not show it.
+    """
+
+    connection_id: str
+    actions: list[Action]
+    recent: list[Subscribe | Unsubscribe] = []
+    recent_until: float = 0
+
+    @property
+    def group(self) -> str:
+        return self.connection_id
+
+    @property
+    def subject(self) -> str:
+        return f"connection {self.connection_id}"
+
+    @property
+    def title(self) -> str:
+        count = len(self.actions)
+        return f"{count} events that had to wait" if count != 1 else "an event that had to wait"
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(connection_id=self.connection_id, events=len(self.actions))
+
+    def halves(self, *, is_over_limit: bool) -> tuple[Self, Self] | None:
+        half = len(self.actions) // 2
+        if not half:
+            return None
+        first = msgspec.structs.replace(self, actions=self.actions[:half])
+        # By the time of the second half the index shows the rows that were recent at the first.
+        return first, msgspec.structs.replace(self, actions=self.actions[half:], recent=[])
+
+
+class CloseNotice(_Deferred, frozen=True, tag="close_notice", omit_defaults=True):
+    """A CLOSE that the backend has not had yet. `metadata` is JSON, None while the rows are still to be read."""
+
+    connection_id: str
+    code: int | None
+    reason: str | None
+    metadata: bytes | None
+
+    @property
+    def group(self) -> str:
+        return self.connection_id
+
+    @property
+    def subject(self) -> str:
+        return f"connection {self.connection_id}"
+
+    @property
+    def title(self) -> str:
+        return f"CLOSE of {self.connection_id}, for the backend"
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(connection_id=self.connection_id)
+
+
+class FanOut(_Deferred, frozen=True, tag="fan_out", omit_defaults=True):
+    """A broadcast to all subscribers of its channel, still to be split into chunks. `publish_id` is its own alone.
+
+    `after` is the cursor behind the subscribers that have been split already. `joined` and `left` are connections that
+    have subscribed and left just before: until `recent_until` (Unix seconds) the index may not show it.
+    """
+
+    broadcast: Broadcast
+    publish_id: str
+    after: str | None = None
+    joined: list[str] = []
+    left: list[str] = []
+    recent_until: float = 0
+
+    @property
+    def group(self) -> str:
+        return _group_of_channel(self.broadcast.channel)
+
+    @property
+    def deduplication_id(self) -> str:
+        """By the message's id, if it has one: a publisher may crash before it confirms its claim."""
+        message_id = self.broadcast.id if isinstance(self.broadcast, Publication) else None
+        return self.publish_id if message_id is None else hashlib.sha256(message_id.encode()).hexdigest()
+
+    @property
+    def subject(self) -> str:
+        return f"channel {self.broadcast.channel!r:.60}"
+
+    @property
+    def title(self) -> str:
+        return f"a publish to all of {self.broadcast.channel!r}"
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(channel=self.broadcast.channel)
+
+
+class FanOutChunk(_Deferred, frozen=True, tag="fan_out_chunk", omit_defaults=True):
+    """A broadcast to some subscribers of its channel: all of one shard or, without `shard`, a single slow one."""
+
+    broadcast: Broadcast
+    publish_id: str
+    connection_ids: list[str]
+    shard: int | None = None
+
+    @property
+    def group(self) -> str:
+        lane = self.connection_ids[0] if self.shard is None else self.shard
+        return f"{_group_of_channel(self.broadcast.channel)}:{lane}"
+
+    @property
+    def deduplication_id(self) -> str:
+        """By content: a page that is split again may have changed since, and a changed chunk must be sent."""
+        digest = hashlib.sha256(" ".join(self.connection_ids).encode()).hexdigest()
+        return f"{self.publish_id}:{digest[:32]}"
+
+    @property
+    def subject(self) -> str:
+        channel = f"channel {self.broadcast.channel!r:.60}"
+        if self.shard is None:
+            return f"{channel}, connection {', '.join(self.connection_ids)}"
+        return f"{channel}, shard {self.shard}"
+
+    @property
+    def title(self) -> str:
+        return f"a publish to {len(self.connection_ids)} of {self.broadcast.channel!r}"
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(channel=self.broadcast.channel, connections=len(self.connection_ids))
+
+    def halves(self, *, is_over_limit: bool) -> tuple[Self, Self] | None:
+        half = len(self.connection_ids) // 2
+        if not half or not is_over_limit:
+            return None
+        first, second = self.connection_ids[:half], self.connection_ids[half:]
+        return (
+            msgspec.structs.replace(self, connection_ids=first),
+            msgspec.structs.replace(self, connection_ids=second),
+        )
+
+
+Deferred = Continuation | CloseNotice | FanOut | FanOutChunk
+
+
+def plan_chunks(
+    broadcast: Broadcast, publish_id: str, connection_ids: Iterable[str], *, shards: int
+) -> list[FanOutChunk]:
+    """Divide some of the subscribers by shard. A connection is always in the same one: its texts stay in order."""
+    by_shard: dict[int, list[str]] = {}
+    for connection_id in connection_ids:
+        by_shard.setdefault(zlib.crc32(connection_id.encode()) % shards, []).append(connection_id)
+    return [FanOutChunk(broadcast, publish_id, by_shard[shard], shard) for shard in sorted(by_shard)]
+
+
+def _group_of_channel(channel: str) -> str:
+    return f"fan-out:{hashlib.sha256(channel.encode()).hexdigest()[:32]}"

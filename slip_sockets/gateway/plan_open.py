@@ -1,0 +1,73 @@
+"""Decides which actions of the reply to OPEN happen at once, and which have to wait for the open socket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ..protocol.events import (
+    Accept,
+    Action,
+    CloseChannel,
+    PublishText,
+    SetMetadata,
+    Subscribe,
+    Unsubscribe,
+    encode_metadata,
+)
+from .deferred import Continuation
+
+
+class OpenPlan(msgspec.Struct, frozen=True):
+    """What it takes to let a client in.
+
+    `metadata` (JSON), `channels` and `others` are written before the handshake is answered. `deferred` happens once the
+    socket is open, in order.
+    """
+
+    metadata: bytes
+    channels: tuple[str, ...]
+    others: tuple[Subscribe | Unsubscribe, ...]
+    deferred: tuple[Action, ...]
+
+
+def plan_open(connection_id: str, actions: Sequence[Action], initial_metadata: bytes) -> OpenPlan:
+    """Split the actions of a reply to OPEN.
+
+    The socket opens only after the handshake was answered, and nothing can be sent to it before. So the leading run of
+    actions that only write to the store happens now; from the first other action on, all of them wait. The last of the
+    connection's own SET_METADATA is stored now, wherever it stands.
+    """
+    metadata = initial_metadata
+    channels: dict[str, None] = {}
+    others: list[Subscribe | Unsubscribe] = []
+    deferred: list[Action] = []
+    for action in actions:
+        match action:
+            case Accept():
+                pass
+            case SetMetadata(connection_id=id_) if id_ == connection_id:
+                metadata = encode_metadata(action.metadata)
+            case _ if deferred:
+                deferred.append(action)
+            case Subscribe(connection_id=id_) if id_ == connection_id:
+                channels[action.channel] = None
+            case Unsubscribe(connection_id=id_) if id_ == connection_id:
+                channels.pop(action.channel, None)
+            case Subscribe() | Unsubscribe():
+                others.append(action)
+            case _:
+                deferred.append(action)
+    return OpenPlan(metadata, tuple(channels), tuple(others), tuple(deferred))
+
+
+def continuation_of(connection_id: str, plan: OpenPlan, *, now: float, lag_s: float) -> Continuation:
+    """Return the deferred actions, with what a publish among them must know of the writes before them.
+
+    `lag_s` is how long the index may not show these.
+    """
+    published = {action.channel for action in plan.deferred if isinstance(action, PublishText | CloseChannel)}
+    written = [*(Subscribe(connection_id, channel) for channel in plan.channels), *plan.others]
+    recent = [action for action in written if action.channel in published]
+    return Continuation(connection_id, list(plan.deferred), recent, now + lag_s if recent else 0)

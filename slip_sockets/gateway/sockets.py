@@ -1,0 +1,203 @@
+"""Handles a client that connects, sends a text, or leaves, and the deferred part of that."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from ..protocol.errors import SlipSocketsError
+from ..protocol.events import Action, Close, Text
+from .backend import Backend
+from .deferred import CloseNotice, Continuation
+from .errors import ActionFailed, BackendFailed, Incomplete, NotAccepted, Unavailable
+from .observer import EventType, HandledEvent, Observer, handling
+from .perform import Performer
+from .plan_open import OpenPlan, continuation_of, plan_open
+from .ports import Checkpoint, Clock, Connections, Queue
+from .values import Accepted, Connect, Disconnect, Done, Failed, Message, Refused
+
+log = logging.getLogger("slip_sockets.gateway")
+
+_LOST = Failed(500)
+
+
+class Sockets(msgspec.Struct, frozen=True):
+    """Handles the events of connections. The methods return in time before their `deadline` (Unix seconds)."""
+
+    backend: Backend
+    connections: Connections
+    queue: Queue
+    performer: Performer
+    clock: Clock
+    observer: Observer
+
+    async def connect(self, connect: Connect, *, deadline: float = math.inf) -> Accepted | Refused:
+        with handling(HandledEvent(EventType.OPEN, connect.connection_id)):
+            return await self._connect(connect, deadline)
+
+    async def message(self, message: Message, *, deadline: float = math.inf) -> Done | Failed:
+        with handling(HandledEvent(EventType.TEXT, message.connection_id)):
+            return await self._message(message, deadline)
+
+    async def disconnect(self, disconnect: Disconnect, *, deadline: float = math.inf) -> Done | Failed:
+        with handling(HandledEvent(EventType.CLOSE, disconnect.connection_id)):
+            return await self._disconnect(disconnect, deadline)
+
+    # Connect
+
+    async def _connect(self, connect: Connect, deadline: float) -> Accepted | Refused:
+        connection_id = connect.connection_id
+        metadata = self.backend.protocol.initial_metadata(connect)
+        try:
+            opening = await self.backend.open(connect, metadata)
+            plan = plan_open(connection_id, opening.actions, metadata)
+        except BackendFailed as error:
+            return self._refuse(connection_id, error, error.client_status)
+        except NotAccepted as error:
+            return self._refuse(connection_id, error, 400)
+        try:
+            await self._let_in(connection_id, plan, deadline)
+        except (Unavailable, ActionFailed) as error:
+            refused = self._refuse(connection_id, error, 500)
+            await self._forget(connection_id)
+            return refused
+        return Accepted(opening.subprotocol)
+
+    def _refuse(self, connection_id: str, error: SlipSocketsError, status: int) -> Refused:
+        self._failed(error, "OPEN of connection %s: %s; refused with %d", connection_id, error, status)
+        return Refused(status)
+
+    async def _let_in(self, connection_id: str, plan: OpenPlan, deadline: float) -> None:
+        await self.connections.open(connection_id, plan.metadata, plan.channels)
+        await self.performer.run(plan.others, deadline=deadline)
+        if plan.deferred:
+            lag_s = self.performer.subscriptions.index_lag_s
+            await self.queue.put([continuation_of(connection_id, plan, now=self.clock.now(), lag_s=lag_s)])
+
+    async def _forget(self, connection_id: str) -> None:
+        try:
+            await self.connections.remove(connection_id)
+        except Unavailable as error:  # the rows expire
+            log.warning("connection %s was refused and its rows remain until they expire: %s", connection_id, error)
+
+    # Message
+
+    async def _message(self, message: Message, deadline: float) -> Done | Failed:
+        connection_id = message.connection_id
+        try:
+            stored = await self.connections.get(connection_id)
+            metadata = stored.metadata if stored else None
+            actions = await self.backend.call(connection_id, metadata, [Text(connection_id, message.text)])
+        except Unavailable as error:
+            self._failed(error, "TEXT of connection %s: %s; the backend was not called", connection_id, error)
+            return _LOST
+        except BackendFailed as error:
+            self._failed(error, "TEXT of connection %s: %s", connection_id, error)
+            return Failed(error.client_status)
+        return _result(await self._perform_or_queue("TEXT", connection_id, actions, deadline))
+
+    # Disconnect
+
+    async def _disconnect(self, disconnect: Disconnect, deadline: float) -> Done | Failed:
+        connection_id = disconnect.connection_id
+        try:
+            stored = await self.connections.remove(connection_id)
+        except Unavailable as error:
+            self._failed(error, "CLOSE of connection %s: %s", connection_id, error)
+            return await self._queue_close(CloseNotice(connection_id, disconnect.code, disconnect.reason, None))
+        metadata = stored.metadata if stored else b"null"
+        notice = CloseNotice(connection_id, disconnect.code, disconnect.reason, metadata)
+        try:
+            actions = await self._send_close(notice, metadata)
+        except BackendFailed as error:
+            self._failed(error, "CLOSE of connection %s: %s", connection_id, error)
+            return await self._queue_close(notice) if error.is_retryable else Failed(error.client_status)
+        return _result(await self._perform_or_queue("CLOSE", connection_id, actions, deadline))
+
+    async def _queue_close(self, notice: CloseNotice) -> Done | Failed:
+        try:
+            await self.queue.put([notice])
+        except Unavailable as error:
+            self._failed(error, "CLOSE of connection %s is lost: %s", notice.connection_id, error)
+            return _LOST
+        log.info("CLOSE of connection %s is queued; the backend is called again later", notice.connection_id)
+        return Done()
+
+    async def _send_close(self, notice: CloseNotice, metadata: bytes) -> Sequence[Action]:
+        event = Close(notice.connection_id, notice.code, notice.reason)
+        return await self.backend.call(notice.connection_id, metadata, [event])
+
+    # Deferred messages
+
+    async def on_continuation(self, message: Continuation, checkpoint: Checkpoint, *, deadline: float) -> None:
+        """Handler of a Continuation. Raises Incomplete."""
+        try:
+            recent = message.recent if self.clock.now() < message.recent_until else []
+            await self.performer.run(message.actions, deadline=deadline, recent=recent)
+        except ActionFailed as error:
+            remaining = msgspec.structs.replace(message, actions=message.actions[error.index :])
+            raise Incomplete(remaining, str(error)) from error
+
+    async def on_close_notice(self, notice: CloseNotice, checkpoint: Checkpoint, *, deadline: float) -> None:
+        """Handler of a CloseNotice. Raises Incomplete."""
+        connection_id, metadata = notice.connection_id, notice.metadata
+        try:
+            if metadata is None:
+                stored = await self.connections.get(connection_id)
+                metadata = stored.metadata if stored else b"null"
+                notice = msgspec.structs.replace(notice, metadata=metadata)
+                await checkpoint.save(notice)  # first: after a crash the next attempt still has the metadata
+            await self.connections.remove(connection_id)
+            actions = await self._send_close(notice, metadata)
+        except Unavailable as error:
+            raise Incomplete(notice, str(error)) from error
+        except BackendFailed as error:
+            self._failed(error, "CLOSE of connection %s: %s", connection_id, error)
+            if error.is_retryable:
+                raise Incomplete(notice, str(error)) from error
+            return
+        if not await self._perform_or_queue("CLOSE", connection_id, actions, deadline):
+            raise Incomplete(notice, "what the backend asked for could be neither done nor queued")
+
+    # Replies
+
+    async def _perform_or_queue(
+        self, kind: str, connection_id: str, actions: Sequence[Action], deadline: float
+    ) -> bool:
+        """Perform actions; queue those that cannot be done now, since the backend will not ask for them again.
+
+        Return False where they could not be queued either.
+        """
+        try:
+            await self.performer.run(actions, deadline=deadline)
+        except ActionFailed as error:
+            return await self._queue_remaining(kind, connection_id, actions[error.index :], error)
+        return True
+
+    async def _queue_remaining(
+        self, kind: str, connection_id: str, actions: Sequence[Action], cause: ActionFailed
+    ) -> bool:
+        count = len(actions)
+        try:
+            await self.queue.put([Continuation(connection_id, list(actions))])
+        except Unavailable as error:
+            message = "%s of connection %s: in the reply, %s; it and what follows, %d in all, cannot be queued: %s"
+            self._failed(error, message, kind, connection_id, cause, count, error)
+            return False
+        message = "%s of connection %s: in the reply, %s; it and what follows, %d in all, are queued"
+        if cause.lacked_time:
+            log.info(message, kind, connection_id, cause, count)
+        else:
+            self._failed(cause, message, kind, connection_id, cause, count)
+        return True
+
+    def _failed(self, error: SlipSocketsError, message: str, *args: object) -> None:
+        self.observer.failed(error)
+        log.warning(message, *args)
+
+
+def _result(is_done: bool) -> Done | Failed:
+    return Done() if is_done else _LOST

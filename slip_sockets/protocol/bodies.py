@@ -1,0 +1,68 @@
+"""Bodies that are not batches of events: the metadata that comes with OPEN, and the control API's responses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from .errors import InvalidEvents
+from .events import UNREADABLE, Report
+
+
+def open_metadata(headers: Mapping[str, str], ip: str | None, query: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Return the metadata of a connection for which nothing has been set: its handshake.
+
+    `headers` are named as the client wrote them; `query` maps each name to its values.
+    """
+    return {"headers": headers, "ip": ip, "query": query}
+
+
+def encode_done(reports: Sequence[Report | None]) -> bytes:
+    """Return the body of a 200: a report for each event of the batch, `{}` for an event without one."""
+    events: list[object] = [{} if report is None else report for report in reports]
+    return msgspec.json.encode({"message": "processed successfully", "events": events})
+
+
+def encode_invalid(error: InvalidEvents) -> bytes:
+    """Return the body of a 400: nothing of the batch was done. `index` and `field` locate the fault."""
+    place = {"index": error.index, "field": error.field}
+    where = {name: value for name, value in place.items() if value is not None}
+    return msgspec.json.encode({"message": "invalid commands", "error": str(error), **where})
+
+
+def encode_not_done(index: int, error: Exception) -> bytes:
+    """Return the body of a 503: the events before `index` were done, it and those after it were not."""
+    return msgspec.json.encode({"message": "not done", "index": index, "error": str(error)})
+
+
+class ControlFault(msgspec.Struct, frozen=True):
+    """The body of a response other than 200. `error` is empty where the body has none."""
+
+    error: str = ""
+    index: int | None = None
+
+
+class _Done(msgspec.Struct):
+    events: list[dict[str, Any]] = []
+
+
+def decode_done(body: bytes, count: int) -> list[Report | None]:
+    """Return the reports of a batch of `count` events, None for each event without one.
+
+    The original gateway responds without `events`, and a proxy in front of a gateway with any body: then all are None.
+    """
+    try:
+        events = msgspec.json.decode(body, type=_Done).events
+        reports = [msgspec.convert(event, Report) if event else None for event in events]
+    except UNREADABLE:
+        reports = []
+    return reports if len(reports) == count else [None] * count
+
+
+def decode_fault(body: bytes) -> ControlFault:
+    try:
+        return msgspec.json.decode(body, type=ControlFault)
+    except UNREADABLE:
+        return ControlFault()

@@ -1,0 +1,391 @@
+"""The protocol's events as typed values, and their JSON. No I/O; the only place that knows the wire's names.
+
+A body is `{"events": [event, ...]}`, an event an object with a `type`. Decoding is all or nothing: one bad event makes
+the body invalid, and InvalidEvents names the event, the field and the reason, as in
+`events[2].data: TEXT needs a string, got int`.
+Unknown fields are ignored, unknown types are not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+from .errors import InvalidEvents
+
+MAX_TEXT_BYTES = 128 * 1024
+"""Largest message that API Gateway sends to a client.
+https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"""
+MAX_CHANNEL_BYTES = 1024
+"""Largest DynamoDB sort key.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
+MAX_METADATA_BYTES = 64 * 1024
+MAX_METADATA_DEPTH = 100
+"""Arrays and objects within each other. Decoders recurse once a level. Far below Python's limit of 1,000 calls, so that
+any reader can decode what another accepted."""
+MAX_MESSAGE_ID_BYTES = 128
+MAX_EVENTS = 10_000
+MAX_POLL_TIMEOUT_MS = 25_000
+RESERVED_CHANNEL_PREFIX = "$connection:"
+"""Prefix of the table's internal sort keys; channel names must not start with it."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""All that decoding JSON may raise, whatever the bytes."""
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKET = re.compile(rb"[\[\]{}]")
+
+
+class _Event(msgspec.Struct, frozen=True, rename="camel", tag_field="type", omit_defaults=True):
+    pass
+
+
+# From the gateway to the backend
+
+
+class Open(_Event, tag="OPEN", frozen=True):
+    """A client asks to connect. It waits until the response accepts or refuses it."""
+
+    connection_id: str
+
+
+class Text(_Event, tag="TEXT", frozen=True):
+    """A client sent a text message. `data` may be ""."""
+
+    connection_id: str
+    data: str
+
+
+class Close(_Event, tag="CLOSE", frozen=True):
+    """A client has left.
+
+    `code` is the WebSocket close code: 1005 if the client sent none, 1006 if the connection was cut. `code` and
+    `reason` are None where they are not known.
+    """
+
+    connection_id: str
+    code: int | None = None
+    reason: str | None = None
+
+
+SocketEvent = Open | Text | Close
+"""What happens on a socket."""
+
+
+# From the backend, or a publisher, to the gateway
+
+
+class Accept(_Event, tag="ACCEPT", frozen=True):
+    """Opens the socket, in the response to Open. `subprotocol` must be one that the client offered."""
+
+    connection_id: str
+    subprotocol: str | None = None
+
+
+class SendText(_Event, tag="TEXT", frozen=True):
+    """Sends a text message to one connection."""
+
+    connection_id: str
+    data: str
+
+
+class CloseConnection(_Event, tag="CLOSE", frozen=True):
+    """Closes one connection and removes its subscriptions."""
+
+    connection_id: str
+
+
+class Subscribe(_Event, tag="SUBSCRIBE", frozen=True):
+    connection_id: str
+    channel: str
+
+
+class Unsubscribe(_Event, tag="UNSUBSCRIBE", frozen=True):
+    connection_id: str
+    channel: str
+
+
+class SetMetadata(_Event, tag="SET_METADATA", frozen=True):
+    """Replaces the connection's metadata, any JSON, which later events bring to the backend; None clears it."""
+
+    connection_id: str
+    metadata: Any
+
+
+class PublishText(_Event, tag="PUBLISH_TEXT", frozen=True, rename={"channel": "channelId", "message_id": "id"}):
+    """Sends a text message to each subscriber of a channel.
+
+    The same `message_id` on a channel is delivered once within five minutes.
+    """
+
+    channel: str
+    data: str
+    message_id: str | None = None
+
+
+class CloseChannel(_Event, tag="CLOSE_CHANNEL", frozen=True, rename={"channel": "channelId"}):
+    """Closes the connection of each subscriber of a channel."""
+
+    channel: str
+
+
+class PollForConnection(_Event, tag="POLL_FOR_CONNECTION", frozen=True):
+    """Waits until the connection is open, at most `timeout` milliseconds."""
+
+    connection_id: str
+    timeout: float
+
+
+ControlEvent = (
+    SendText | CloseConnection | Subscribe | Unsubscribe | SetMetadata | PublishText | CloseChannel | PollForConnection
+)
+"""The events of a request to the control API."""
+
+ReplyEvent = Accept | SendText | CloseConnection | Subscribe | Unsubscribe | SetMetadata | PublishText | CloseChannel
+"""The events of a backend's reply."""
+
+Action = ControlEvent | ReplyEvent
+
+
+# Bodies
+
+
+class Report(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
+    """What became of a publish or a close-channel: numbers of connections. `matched = sent + gone + queued`.
+
+    `gone` connections had left unnoticed, and are forgotten now; to `queued` ones the gateway's queue sends shortly.
+    `more` means that the channel was too large to be counted in time: all its subscribers are queued, and `matched` is
+    a lower bound.
+
+    `is_reported` is False where the gateway sends no reports, as the original's does not. All numbers are 0 then.
+    """
+
+    matched: int
+    sent: int
+    gone: int
+    queued: int
+    more: bool = False
+    is_reported: bool = True
+
+
+NOT_REPORTED = Report(matched=0, sent=0, gone=0, queued=0, is_reported=False)
+
+
+class BackendRequest(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of a POST to the backend. `metadata` is what was last stored for the connection."""
+
+    connection_id: str
+    metadata: Any
+    events: list[SocketEvent]
+
+
+class _ReplyBody(msgspec.Struct, frozen=True):
+    events: list[ReplyEvent]
+
+
+class _ControlBody(msgspec.Struct, frozen=True):
+    events: list[ControlEvent]
+
+
+def encode_request(connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> bytes:
+    """Return the body of a POST to the backend. `metadata` is JSON, None for `null`."""
+    raw = msgspec.Raw(metadata if metadata is not None else b"null")
+    return _encoder.encode(BackendRequest(connection_id, raw, list(events)))
+
+
+def decode_request(body: bytes) -> BackendRequest:
+    """Raises InvalidEvents."""
+    return _decode(_request_decoder, body)
+
+
+def encode_events(events: Sequence[Action]) -> bytes:
+    """Return the body of a backend's response, or of a POST to the control API."""
+    return _encoder.encode({"events": events})
+
+
+def decode_reply(body: bytes) -> Sequence[ReplyEvent]:
+    """Raises InvalidEvents."""
+    events = _decode(_reply_decoder, body).events
+    check_all(events)
+    return events
+
+
+def decode_control(body: bytes) -> Sequence[ControlEvent]:
+    """Raises InvalidEvents."""
+    events = _decode(_control_decoder, body).events
+    check_all(events)
+    return events
+
+
+def encode_metadata(metadata: object) -> bytes:
+    """Return metadata as compact JSON, NaN and infinity as null.
+
+    Raises InvalidEvents where it is not JSON, too large or too deep.
+    """
+    try:
+        encoded = _encoder.encode(metadata)
+    except RecursionError as error:
+        raise InvalidEvents("metadata: SET_METADATA's value is nested too deeply", field="metadata") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidEvents(f"metadata: SET_METADATA needs JSON: {error}", field="metadata") from error
+    if len(encoded) > MAX_METADATA_BYTES:
+        detail = f"needs at most {MAX_METADATA_BYTES} bytes of JSON, got {len(encoded)}"
+        raise InvalidEvents(f"metadata: SET_METADATA {detail}", field="metadata")
+    if _is_too_deep(encoded):
+        detail = f"needs at most {MAX_METADATA_DEPTH} arrays and objects within each other"
+        raise InvalidEvents(f"metadata: SET_METADATA {detail}", field="metadata")
+    return encoded
+
+
+def _is_too_deep(encoded: bytes) -> bool:
+    if encoded.count(b"[") + encoded.count(b"{") <= MAX_METADATA_DEPTH:
+        return False
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", encoded)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > MAX_METADATA_DEPTH:
+            return True
+    return False
+
+
+def check(event: Action) -> None:
+    """Check `event` against the protocol's limits, which its types do not express.
+
+    Raises InvalidEvents, without an index.
+    """
+    if not isinstance(event, PublishText | CloseChannel):
+        _size(event, "connectionId", event.connection_id)
+    match event:
+        case Accept(subprotocol=str(subprotocol)):
+            _size(event, "subprotocol", subprotocol)
+        case Subscribe() | Unsubscribe():
+            _check_channel(event, "channel", event.channel)
+        case PublishText():
+            _check_channel(event, "channelId", event.channel)
+            _check_bytes(event, "data", event.data, 0, MAX_TEXT_BYTES)
+            if event.message_id is not None:
+                _check_bytes(event, "id", event.message_id, 1, MAX_MESSAGE_ID_BYTES)
+        case CloseChannel():
+            _check_channel(event, "channelId", event.channel)
+        case SendText():
+            _check_bytes(event, "data", event.data, 0, MAX_TEXT_BYTES)
+        case SetMetadata():
+            encode_metadata(event.metadata)
+        case PollForConnection():
+            if not 0 <= event.timeout <= MAX_POLL_TIMEOUT_MS:
+                raise _fault(event, "timeout", f"needs 0 to {MAX_POLL_TIMEOUT_MS} ms, got {event.timeout}")
+
+
+def check_all(events: Sequence[Action]) -> None:
+    """Check a batch against the protocol's limits. Raises InvalidEvents with the index of the first event at fault."""
+    if len(events) > MAX_EVENTS:
+        raise InvalidEvents(f"events: a batch has at most {MAX_EVENTS} events, got {len(events)}", field="events")
+    for index, event in enumerate(events):
+        try:
+            check(event)
+        except InvalidEvents as error:
+            raise InvalidEvents(f"events[{index}].{error}", index=index, field=error.field) from error.__cause__
+
+
+_encoder = msgspec.json.Encoder()
+_request_decoder = msgspec.json.Decoder(BackendRequest)
+_reply_decoder = msgspec.json.Decoder(_ReplyBody)
+_control_decoder = msgspec.json.Decoder(_ControlBody)
+
+
+def _check_channel(event: Action, field: str, channel: str) -> None:
+    _check_bytes(event, field, channel, 1, MAX_CHANNEL_BYTES)
+    if channel.startswith(RESERVED_CHANNEL_PREFIX):
+        raise _fault(event, field, f"needs a name that does not begin with {RESERVED_CHANNEL_PREFIX}")
+
+
+def _check_bytes(event: Action, field: str, text: str, least: int, most: int) -> None:
+    size = _size(event, field, text)
+    if not least <= size <= most:
+        bounds = f"{least} to {most}" if least else f"at most {most}"
+        raise _fault(event, field, f"needs {bounds} bytes of UTF-8, got {size}")
+
+
+def _size(event: Action, field: str, text: object) -> int:
+    """Return the bytes of UTF-8. Only Python callers can pass a non-string; the decoder rejects them."""
+    if not isinstance(text, str):
+        raise _fault(event, field, f"needs a string, got {type(text).__name__}")
+    try:
+        return len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError as error:
+        raise _fault(event, field, "needs text, got an unpaired surrogate, which UTF-8 cannot say") from error
+
+
+def _fault(event: Action, field: str, detail: str) -> InvalidEvents:
+    return InvalidEvents(f"{field}: {event.__struct_config__.tag} {detail}", field=field)
+
+
+# msgspec's errors, in the protocol's words
+
+_Body = TypeVar("_Body")
+
+_VALIDATION_ERROR = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
+_EVENT_PATH = re.compile(r"events\[(?P<index>\d+)\](?:\.(?P<field>\w+))?.*")
+_EXPECTED = re.compile(r"Expected `(?P<expected>[^`]*)`(?:, got `(?P<got>[^`]*)`)?")
+_MISSING = re.compile(r"Object missing required field `(?P<field>\w+)`")
+_WORDS = {"str": "a string", "array": "an array", "object": "an object", "float": "a number", "int": "an integer"}
+
+
+def _decode(decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body:
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _explained(str(error), body) from error
+    except RecursionError as error:
+        raise InvalidEvents("the body is nested too deeply") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidEvents(f"the body is not JSON: {error}") from error
+
+
+def _explained(message: str, body: bytes) -> InvalidEvents:
+    """Turn "Expected `str`, got `int` - at `$.events[2].data`" into "events[2].data: TEXT needs a string, got int"."""
+    match = _VALIDATION_ERROR.fullmatch(message)
+    problem, path = (match["problem"], match["path"] or "") if match else (message, "")
+    missing = _MISSING.fullmatch(problem)
+    if missing:
+        path = f"{path}.{missing['field']}".lstrip(".")
+    place = _EVENT_PATH.fullmatch(path)
+    index = int(place["index"]) if place else None
+    field = place["field"] if place else path or None
+    if field == "type" and problem.startswith("Invalid value"):
+        name = problem.removeprefix("Invalid value ")[1:-1]
+        return InvalidEvents(f"{path}: unknown event type {name[:60]!r}", index=index, field=field)
+    subject = "the body" if index is None else _type_of_event(body, index) if field else "an event"
+    return InvalidEvents(f"{path or 'body'}: {subject} {_need(problem)}", index=index, field=field)
+
+
+def _need(problem: str) -> str:
+    if _MISSING.fullmatch(problem):
+        return "needs this field, and it is missing"
+    expected = _EXPECTED.fullmatch(problem)
+    if expected:
+        need = " or ".join(_WORDS.get(name, name) for name in expected["expected"].split(" | "))
+        return f"needs {need}, got {expected['got']}" if expected["got"] else f"needs {need}"
+    return f"is not valid: {problem[:200]}"
+
+
+class _RawBody(msgspec.Struct):
+    events: list[msgspec.Raw]
+
+
+class _TypeOnly(msgspec.Struct):
+    type: str = ""
+
+
+def _type_of_event(body: bytes, index: int) -> str:
+    try:
+        name = msgspec.json.decode(msgspec.json.decode(body, type=_RawBody).events[index], type=_TypeOnly).type
+    except (*UNREADABLE, IndexError):
+        return "an event"  # its type is wrong too, or the rest of the body, or the body has `events` twice
+    return name if name in _TYPES else "an event"
+
+
+_TYPES = frozenset(str(event.__struct_config__.tag) for event in (*get_args(ControlEvent), *get_args(ReplyEvent), Open))

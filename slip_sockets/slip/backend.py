@@ -1,0 +1,76 @@
+"""How the gateway and a backend talk in SLIP: events in a signed POST, and a reply of events."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import msgspec
+
+from ..gateway.dialects import BackendRequest, Opening
+from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
+from ..gateway.values import Connect, HttpResponse
+from ..protocol.bodies import open_metadata
+from ..protocol.errors import InvalidEvents
+from ..protocol.events import Accept, Action, ReplyEvent, SetMetadata, SocketEvent, decode_reply, encode_request
+from ..protocol.tokens import mint
+
+CONTENT_TYPE = "application/websocket-events"
+
+
+class SlipBackend:
+    """A BackendProtocol."""
+
+    def initial_metadata(self, connect: Connect) -> bytes:
+        return msgspec.json.encode(open_metadata(connect.headers, connect.ip, connect.query))
+
+    def request(
+        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], *, secret: str, now: float
+    ) -> BackendRequest:
+        token = mint("WebSocketEvent", secret, now=now)
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": CONTENT_TYPE}
+        return BackendRequest(headers, encode_request(connection_id, metadata, events))
+
+    def reply(self, response: HttpResponse) -> Sequence[Action]:
+        return read_reply(response.status, response.body)
+
+    def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
+        return read_opening(connect.connection_id, connect.subprotocols, actions)
+
+
+def read_reply(status: int, body: bytes) -> Sequence[ReplyEvent]:
+    """Return the events of a backend's response; an empty body has none. Raises BackendFailed."""
+    if not 200 <= status < 300:
+        raise BackendFailed(BackendFault.STATUS, f"responded with {status}", status=status)
+    if not body.strip():
+        return []
+    try:
+        return decode_reply(body)
+    except InvalidEvents as error:
+        problem = f"responded with {status} and a body that is not valid: {error}"
+        raise BackendFailed(BackendFault.INVALID_BODY, problem, status=status) from error
+
+
+def read_opening(connection_id: str, offered: Collection[str], events: Sequence[Action]) -> Opening:
+    """Return the reply to OPEN of a client that offered these subprotocols.
+
+    Raises NotAccepted where it does not let the client in.
+    """
+    accepts = [event for event in events if isinstance(event, Accept)]
+    if not accepts:
+        raise NotAccepted(WhyNotAccepted.NO_ACCEPT, "the response to OPEN has no ACCEPT")
+    for accept in accepts:
+        if accept.connection_id != connection_id:
+            problem = f"ACCEPT names another connection, {accept.connection_id[:40]!r}"
+            raise NotAccepted(WhyNotAccepted.OTHER_CONNECTION, problem)
+    for event in events:
+        if isinstance(event, Accept):
+            break
+        if isinstance(event, SetMetadata) and event.connection_id == connection_id:
+            problem = "SET_METADATA stands before ACCEPT in the response to OPEN"
+            raise NotAccepted(WhyNotAccepted.METADATA_FIRST, problem)
+    chosen = accepts[0].subprotocol
+    if chosen is not None and chosen not in offered:
+        # Never log what was offered: browsers can set no other header, so some clients put tokens there.
+        problem = "ACCEPT names a subprotocol that the client did not offer"
+        raise NotAccepted(WhyNotAccepted.SUBPROTOCOL, problem, field="subprotocol")
+    return Opening(chosen, [event for event in events if not isinstance(event, Accept)])

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from multidict import CIMultiDict
+from werkzeug.datastructures import Headers as WerkzeugHeaders
+
+from slip_sockets import (
+    BadToken,
+    Close,
+    Connection,
+    ExpiredToken,
+    InvalidEvents,
+    MissingToken,
+    Open,
+    SlipSocketsPublisher,
+    Text,
+    error_response,
+    parse_request,
+)
+from slip_sockets.protocol.events import BackendRequest, SocketEvent, encode_request
+from slip_sockets.protocol.tokens import LEEWAY_S, LIFETIME_S, mint
+
+SECRET = "a-secret-of-more-than-thirty-two-bytes"
+ME = "L0SM9cOFvHcCIhw="
+OTHER = "M0SM9cOFvHcCIhw="
+
+
+@pytest.fixture
+def publisher() -> SlipSocketsPublisher:
+    return SlipSocketsPublisher(
+        control_api="https://control.example/", jwt_secret=SECRET, previous_secrets=["previous"]
+    )
+
+
+def bearer(secret: str = SECRET, **options: Any) -> str:
+    return f"Bearer {mint('WebSocketEvent', secret, **options)}"
+
+
+def opening(*events: SocketEvent, metadata: Any = None) -> Connection:
+    return Connection(BackendRequest(ME, metadata, list(events or (Open(ME),))))
+
+
+def replied(connection: Connection) -> list[dict[str, Any]]:
+    events = json.loads(connection.response().body)["events"]
+    assert isinstance(events, list)
+    return events
+
+
+@pytest.mark.parametrize(
+    "make_headers",
+    [
+        lambda value: {"authorization": value},
+        lambda value: {"AUTHORIZATION": value},
+        lambda value: WerkzeugHeaders({"Authorization": value}),
+        lambda value: CIMultiDict({"Authorization": value}),
+        lambda value: [("Host", "x"), ("Authorization", value)],
+        lambda value: [(b"host", b"x"), (b"authorization", value.encode())],
+    ],
+)
+def test_headers_of_any_framework_are_understood(publisher: SlipSocketsPublisher, make_headers: Any) -> None:
+    body = encode_request(ME, b'{"user":"ada"}', [Text(ME, "hi")])
+    connection = publisher.parse_request(make_headers(bearer()), body)
+    assert (connection.connection_id, connection.metadata) == (ME, {"user": "ada"})
+    assert connection.events == (Text(ME, "hi"),)
+    assert not connection.is_opening
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview, lambda body: body.decode()])
+def test_a_body_may_be_bytes_or_text(publisher: SlipSocketsPublisher, kind: Any) -> None:
+    body = encode_request(ME, '"é"'.encode(), [Open(ME)])
+    connection = publisher.parse_request({"Authorization": bearer()}, kind(body))
+    assert connection.metadata == "é"
+    assert connection.is_opening
+
+
+def test_a_missing_a_bad_and_an_expired_token_are_different_errors(publisher: SlipSocketsPublisher) -> None:
+    with pytest.raises(MissingToken):
+        publisher.parse_request({}, b"no body")
+    with pytest.raises(BadToken):
+        publisher.parse_request({"Authorization": bearer("another")}, b"no body")
+    with pytest.raises(ExpiredToken):
+        publisher.parse_request({"Authorization": bearer(now=1_700_000_000)}, b"no body")
+
+
+def test_a_token_for_the_control_api_is_refused(publisher: SlipSocketsPublisher) -> None:
+    with pytest.raises(BadToken) as refusal:
+        publisher.parse_request({"Authorization": f"Bearer {mint('ControlEvent', SECRET)}"}, b"no body")
+    assert str(refusal.value) == "the token is for another audience"
+
+
+def test_a_captured_token_is_refused_after_its_minute_and_the_leeway(publisher: SlipSocketsPublisher) -> None:
+    body = encode_request(ME, None, [Open(ME)])
+    minted_at = time.time() - LIFETIME_S - LEEWAY_S
+    assert publisher.parse_request({"Authorization": bearer(now=minted_at + 10)}, body).is_opening
+    with pytest.raises(ExpiredToken) as refusal:
+        publisher.parse_request({"Authorization": bearer(now=minted_at - 2)}, body)
+    assert str(refusal.value) == "the token has expired"
+
+
+def test_a_request_is_parsed_with_the_secrets_alone() -> None:
+    body = encode_request(ME, None, [Text(ME, "hi")])
+    for secrets in ([SECRET], ["another", SECRET]):
+        assert parse_request({"Authorization": bearer()}, body, secrets=secrets).texts == ["hi"]
+    with pytest.raises(BadToken) as refusal:
+        parse_request({"Authorization": bearer()}, body, secrets=["another"])
+    assert error_response(refusal.value) == (
+        b"the token is not signed with JWT_SECRET\n",
+        403,
+        {"Content-Type": "text/plain; charset=utf-8"},
+    )
+
+
+def test_secrets_that_are_one_string_are_an_error_of_the_caller() -> None:
+    """Each of its characters would be a secret."""
+    with pytest.raises(ValueError, match=r"^secrets needs a list of secrets, got a string$"):
+        parse_request({"Authorization": bearer("a")}, encode_request(ME, None, []), secrets=SECRET)
+
+
+def test_a_previous_secret_is_accepted(publisher: SlipSocketsPublisher) -> None:
+    assert publisher.parse_request({"Authorization": bearer("previous")}, encode_request(ME, None, [])).events == ()
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", "\ud800", b'{"connectionId":"c","metadata":null,"events":[{"type":"X"}]}']
+)
+def test_a_body_that_breaks_the_protocol_is_refused(publisher: SlipSocketsPublisher, body: bytes | str) -> None:
+    with pytest.raises(InvalidEvents):
+        publisher.parse_request({"Authorization": bearer()}, body)
+
+
+def test_a_response_without_a_decision_is_empty() -> None:
+    response = opening().response()
+    assert response == (b'{"events":[]}', 200, {"Content-Type": "application/json"})
+
+
+def test_the_reply_is_in_the_contracts_order() -> None:
+    connection = opening()
+    connection.close()
+    connection.set_metadata({"n": 1})
+    connection.subscribe("room")
+    connection.publish_text("room", "hi", message_id="m1")
+    connection.send_text("you")
+    connection.unsubscribe("room")
+    connection.close_channel("old")
+    connection.accept(subprotocol="v1")
+    connection.set_metadata({"n": 2})
+    assert replied(connection) == [
+        {"type": "ACCEPT", "connectionId": ME, "subprotocol": "v1"},
+        {"type": "SUBSCRIBE", "connectionId": ME, "channel": "room"},
+        {"type": "PUBLISH_TEXT", "channelId": "room", "data": "hi", "id": "m1"},
+        {"type": "TEXT", "connectionId": ME, "data": "you"},
+        {"type": "UNSUBSCRIBE", "connectionId": ME, "channel": "room"},
+        {"type": "CLOSE_CHANNEL", "channelId": "old"},
+        {"type": "SET_METADATA", "connectionId": ME, "metadata": {"n": 2}},
+        {"type": "CLOSE", "connectionId": ME},
+    ]
+
+
+def test_another_connection_can_be_named() -> None:
+    connection = opening(Text(ME, "hi"))
+    connection.send_text("psst", connection_id=OTHER)
+    connection.subscribe("room", connection_id=OTHER)
+    connection.unsubscribe("room", connection_id=OTHER)
+    assert [event["connectionId"] for event in replied(connection)] == [OTHER] * 3
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        lambda connection: connection.subscribe(""),
+        lambda connection: connection.unsubscribe("x" * 1025),
+        lambda connection: connection.publish_text("$connection:x", "hi"),
+        lambda connection: connection.send_text("x" * 131_073),
+        lambda connection: connection.set_metadata("x" * 65_535),
+        lambda connection: connection.close_channel(""),
+        lambda connection: connection.send_text("hi", connection_id="\ud800"),
+        lambda connection: connection.accept(subprotocol="\ud800"),
+        lambda connection: connection.send_text(b"hi"),
+        lambda connection: connection.send_text("hi", connection_id=5),
+    ],
+)
+def test_an_event_that_the_gateway_would_refuse_is_refused_at_once(record: Any) -> None:
+    connection = opening(Text(ME, "hi"))
+    with pytest.raises(InvalidEvents):
+        record(connection)
+    assert replied(connection) == []
+
+
+def test_a_close_has_its_code() -> None:
+    connection = opening(Close(ME, 1006, ""), metadata={"user": "ada"})
+    assert connection.events == (Close(ME, 1006, ""),)
+    assert repr(connection) == f"<Connection {ME} ['Close']>"

@@ -1,0 +1,1 @@
+"""Publishes by the deployed functions, in processes of their own."""

@@ -1,0 +1,126 @@
+"""Backends' replies to OPEN, TEXT and CLOSE: a valid one is performed, any other has no effect."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import pytest
+
+from slip_sockets.aws.queue import MAX_BATCH_BYTES, decode, encode
+from slip_sockets.gateway.values import HttpResponse
+
+from ..gateway.doubles import ME, SECRET, YOU, socket_event
+from .bodies import a_body, an_event
+from .mutator import Mutator
+from .oracle import REPLY, Event, Unsure, events_of
+from .play import play, run
+from .small_world import SmallWorld
+
+pytestmark = pytest.mark.fuzz
+
+NEW = "NNNNNNNNNNNNNNN="
+KINDS = tuple(kind for kind in REPLY if kind != "ACCEPT")
+STATUSES = (200, 200, 200, 201, 204, 299, 100, 300, 302, 307, 400, 403, 404, 429, 500, 503, 599)
+OFFERED = ("v2.chat", "v1.chat")
+WHAT_SQS_TAKES = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
+"""https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html"""
+
+
+@dataclass(frozen=True)
+class Posted:
+    """An event of a client, and the backend's response to it."""
+
+    kind: str
+    connection_id: str
+    status: int
+    body: bytes
+
+
+class Replies:
+    def draw(self, mutator: Mutator, faults: int) -> Posted:
+        kind = mutator.one_of(("CONNECT", "CONNECT", "MESSAGE", "DISCONNECT"))
+        connection_id = NEW if kind == "CONNECT" else ME
+        events = [an_event(mutator, KINDS) for _ in range(int(mutator.chance() * 4))]
+        if kind == "CONNECT":
+            for event in events:
+                if "connectionId" in event and mutator.chance() < 0.6:
+                    event["connectionId"] = NEW
+            at = 0 if mutator.chance() < 0.8 else int(mutator.chance() * (len(events) + 1))
+            accept = {"type": "ACCEPT", "connectionId": NEW}
+            if mutator.chance() < 0.3:
+                accept["subprotocol"] = mutator.one_of(OFFERED)
+            events.insert(at, accept)
+        status = mutator.one_of(STATUSES) if faults and mutator.chance() < 0.1 else 200
+        body = a_body(mutator, events, faults)
+        if kind != "CONNECT" and mutator.chance() < 0.02:
+            body = mutator.one_of((b"", b" \n"))
+        return Posted(kind, connection_id, status, body)
+
+    def play(self, given: Posted) -> bool:
+        world = SmallWorld()
+        world.client.response = HttpResponse(given.status, body=given.body)
+        if given.kind == "DISCONNECT":  # whatever the response is, its rows are gone
+            run(world.store.remove(ME))
+        before = world.seen()
+        headers = {"Sec-WebSocket-Protocol": [", ".join(OFFERED)]}
+        event = socket_event(
+            given.kind, context={"connectionId": given.connection_id}, body="hi", multiValueHeaders=headers
+        )
+        status = run(world.websocket(event))["statusCode"]
+        if not 200 <= given.status < 300:
+            is_sent_later = given.kind == "DISCONNECT" and (given.status == 429 or given.status >= 500)
+            assert status == (200 if is_sent_later else 500)
+            assert world.seen()[:-1] == before[:-1]
+            assert len(world.queue.messages) == is_sent_later
+            return False
+        assert status in (200, 400)
+        if status == 400:
+            assert world.seen() == before, "a refused reply had an effect"
+        try:
+            events = [] if not given.body.strip() else events_of(given.body, REPLY)
+        except Unsure:
+            return bool(status == 200)
+        if events is not None and given.kind == "CONNECT" and not _lets_in(events):
+            events = None
+        assert (status == 200) == (events is not None), "the oracle sees it differently"
+        if events is not None:
+            self._holds_effect(world, given, events)
+        return events is not None
+
+    def _holds_effect(self, world: SmallWorld, given: Posted, events: list[Event]) -> None:
+        model = world.model()
+        if given.kind == "CONNECT":
+            model.metadata[NEW] = {"headers": {}, "ip": "203.0.113.7", "query": {}}
+            model.channels[NEW] = set()
+            assert len(world.queue.messages) <= 1
+            assert not world.sender.sent, "something was sent to a socket that is not open"
+            for message in world.queue.messages:
+                body = encode(message)
+                assert len(body) <= MAX_BATCH_BYTES
+                assert WHAT_SQS_TAKES.fullmatch(body)
+                assert decode(body) == message
+                run(world.defer(decode(body)))
+        elif given.kind == "DISCONNECT":
+            del model.metadata[ME], model.channels[ME]
+        for event in events:
+            model.take(event)
+        if given.kind == "CONNECT":
+            # A connection that the reply subscribes in vain is sent its own publishes all the same: that costs a call.
+            in_vain = {event["connectionId"] for event in events if event["type"] == "SUBSCRIBE"} - {NEW, ME, YOU}
+            world.leave_out(in_vain, model)
+        world.matches(model)
+
+
+def _lets_in(events: list[Event]) -> bool:
+    accepts = [event for event in events if event["type"] == "ACCEPT"]
+    if not accepts or any(event["connectionId"] != NEW for event in accepts):
+        return False
+    early = events[: events.index(accepts[0])]
+    if any(event["type"] == "SET_METADATA" and event["connectionId"] == NEW for event in early):
+        return False
+    return accepts[0].get("subprotocol") in (None, *OFFERED)
+
+
+def test_replies_are_performed_or_refused_as_a_whole() -> None:
+    play("replies", Replies, accepted=(0.25, 0.75), secrets=(SECRET,))

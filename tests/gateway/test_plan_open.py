@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from slip_sockets.gateway.plan_open import OpenPlan, plan_open
+from slip_sockets.protocol.events import (
+    Accept,
+    CloseConnection,
+    PublishText,
+    ReplyEvent,
+    SendText,
+    SetMetadata,
+    Subscribe,
+    Unsubscribe,
+)
+
+from .doubles import ME, YOU
+
+
+def plan(*actions: ReplyEvent) -> OpenPlan:
+    return plan_open(ME, actions, b'"default"')
+
+
+def test_accept_alone_stores_the_default_metadata() -> None:
+    assert plan(Accept(ME)) == OpenPlan(b'"default"', (), (), ())
+
+
+def test_the_leading_run_of_table_events_happens_now_and_the_rest_waits_in_order() -> None:
+    planned = plan(
+        Subscribe(ME, "before"),
+        Accept(ME),
+        Subscribe(ME, "a"),
+        Subscribe(ME, "b"),
+        Unsubscribe(ME, "a"),
+        Subscribe(YOU, "a"),
+        SendText(ME, "hi"),
+        Subscribe(ME, "c"),
+        PublishText("b", "hello"),
+        CloseConnection(ME),
+    )
+    assert planned.channels == ("before", "b")
+    assert planned.others == (Subscribe(YOU, "a"),)
+    assert planned.deferred == (
+        SendText(ME, "hi"),
+        Subscribe(ME, "c"),
+        PublishText("b", "hello"),
+        CloseConnection(ME),
+    )
+
+
+def test_the_last_metadata_of_its_own_counts_wherever_it_stands() -> None:
+    planned = plan(Accept(ME), SetMetadata(ME, 1), SendText(ME, "hi"), SetMetadata(ME, {"n": 2}))
+    assert planned.metadata == b'{"n":2}'
+    assert planned.deferred == (SendText(ME, "hi"),)
+    assert plan(Accept(ME), SetMetadata(ME, None)).metadata == b"null"
+
+
+def test_another_connections_metadata_waits() -> None:
+    planned = plan(SetMetadata(YOU, 1), Accept(ME), Subscribe(ME, "a"))
+    assert planned.metadata == b'"default"'
+    assert planned.deferred == (SetMetadata(YOU, 1), Subscribe(ME, "a"))

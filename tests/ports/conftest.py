@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
+from slip_sockets.gateway.deferred import CloseNotice, Continuation, FanOut, FanOutChunk
+from slip_sockets.gateway.worker import DeferredWorker
+
+from ..aws.moto_server import channels_table, client, connections_table, dynamodb, moto_url, queue_url, sqs
+from ..aws.service_models import calls_are_as_modelled
+from ..gateway.doubles import FakeClock
+from . import queues
+from .engines import Channels, DynamoDb, Engine, Memory, Store
+from .queues import QueueEngine, YieldingClock
+from .scripted_handler import ScriptedHandler
+
+__all__ = ["calls_are_as_modelled", "channels_table", "connections_table", "dynamodb", "moto_url", "queue_url", "sqs"]
+
+
+@pytest.fixture
+def clock() -> YieldingClock:
+    return YieldingClock()
+
+
+@pytest.fixture(params=["dynamodb", "memory"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "memory":
+        return Memory()
+    moto_url, connections_table, channels_table = map(
+        request.getfixturevalue, ("moto_url", "connections_table", "channels_table")
+    )
+    return DynamoDb(client("dynamodb", moto_url), connections_table, channels_table)
+
+
+@pytest.fixture
+def store(engine: Engine, clock: FakeClock) -> Store:
+    return engine.store(clock)
+
+
+@pytest.fixture
+def channels(engine: Engine, clock: FakeClock) -> Channels:
+    return engine.channels(clock)
+
+
+# The queue
+
+
+@pytest.fixture
+def handler() -> ScriptedHandler:
+    return ScriptedHandler()
+
+
+@pytest.fixture(params=["sqs", "memory"])
+async def queue_engine(
+    request: pytest.FixtureRequest, handler: ScriptedHandler, clock: YieldingClock, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[QueueEngine]:
+    """It has a worker with `handler` for all kinds of messages."""
+    worker = DeferredWorker(dict.fromkeys((Continuation, CloseNotice, FanOut, FanOutChunk), handler))
+    engine: QueueEngine
+    if request.param == "memory":
+        engine = queues.Memory(worker, clock)
+    else:
+        moto_url, sqs, queue_url, table = map(
+            request.getfixturevalue, ("moto_url", "sqs", "queue_url", "channels_table")
+        )
+        queues.set_motos_time(clock, monkeypatch)
+        checkpoints = DynamoDbCheckpoints(client("dynamodb", moto_url), table, clock)
+        engine = queues.Sqs(sqs, client("sqs", moto_url), queue_url, checkpoints, worker, clock)
+    yield engine
+    await engine.aclose()

@@ -1,0 +1,57 @@
+"""The engines: each port once over AWS's services in moto, and once in memory. What one does, the other does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from slip_sockets.aws.channels import DynamoDbChannels
+from slip_sockets.aws.connections import DynamoDbConnections
+from slip_sockets.dev.channels import MemoryChannels
+from slip_sockets.dev.connections import MemoryConnections
+from slip_sockets.gateway.ports import ChannelMarks, Claims, Clock, Connections, Subscriptions
+
+if TYPE_CHECKING:
+    from types_aiobotocore_dynamodb.client import DynamoDBClient
+
+ME = "AAAAAAAAAAAAAAA="
+YOU = "BBBBBBBBBBBBBBB="
+
+
+class Store(Connections, Subscriptions, Protocol):
+    """Both are of one engine: a connection that is removed takes its subscriptions along."""
+
+
+class Channels(Claims, ChannelMarks, Protocol):
+    """What channels remember."""
+
+
+class Engine(Protocol):
+    def store(self, clock: Clock) -> Store: ...
+
+    def channels(self, clock: Clock) -> Channels: ...
+
+
+class Memory:
+    def store(self, clock: Clock) -> Store:
+        return MemoryConnections(clock)
+
+    def channels(self, clock: Clock) -> Channels:
+        return MemoryChannels(clock)
+
+
+class DynamoDb:
+    def __init__(self, client: DynamoDBClient, connections_table: str, channels_table: str) -> None:
+        self._client = client
+        self._connections_table = connections_table
+        self._channels_table = channels_table
+
+    def store(self, clock: Clock) -> Store:
+        return DynamoDbConnections(self._client, self._connections_table, clock)
+
+    def channels(self, clock: Clock) -> Channels:
+        return DynamoDbChannels(self._client, self._channels_table, clock)
+
+
+async def subscribers(store: Subscriptions, channel: str) -> list[str]:
+    pages = store.subscribers(channel, page_size=store.page_size)
+    return sorted([id_ async for page in pages for id_ in page.connection_ids])

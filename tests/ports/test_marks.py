@@ -1,0 +1,63 @@
+"""Every engine's port ChannelMarks."""
+
+from __future__ import annotations
+
+from slip_sockets.gateway.values import ChannelState
+
+from ..gateway.doubles import START, FakeClock
+from .engines import ME, YOU, Channels, Store
+
+
+async def test_channel_has_no_state_of_its_own_accord(store: Store, channels: Channels) -> None:
+    await store.open(ME, b"null", ["lobby"])
+    assert await channels.channel_state("lobby") == ChannelState(is_queued=False, slow=frozenset())
+
+
+async def test_marks_are_the_channels_alone(channels: Channels) -> None:
+    await channels.mark_queued("lobby", for_s=60)
+    await channels.mark_slow("games", [ME, YOU], for_s=60)
+    await channels.mark_slow("lobby ", [], for_s=60)
+    assert await channels.channel_state("lobby") == ChannelState(is_queued=True)
+    assert await channels.channel_state("games") == ChannelState(slow=frozenset({ME, YOU}))
+    assert await channels.channel_state("lobby ") == ChannelState()
+
+
+async def test_marks_expire_each_by_itself(channels: Channels, clock: FakeClock) -> None:
+    await channels.mark_queued("lobby", for_s=60)
+    await channels.mark_slow("lobby", [ME], for_s=30)
+    await channels.mark_slow("lobby", [YOU], for_s=90)
+    seen = []
+    for seconds in (29, 30, 59, 60, 89, 90):
+        clock.time = START + seconds
+        seen.append(await channels.channel_state("lobby"))
+    both, you = frozenset({ME, YOU}), frozenset({YOU})
+    assert seen == [
+        ChannelState(is_queued=True, slow=both),
+        ChannelState(is_queued=True, slow=you),
+        ChannelState(is_queued=True, slow=you),
+        ChannelState(slow=you),
+        ChannelState(slow=you),
+        ChannelState(),
+    ]
+
+
+async def test_marks_are_prolonged_and_never_made_shorter(channels: Channels, clock: FakeClock) -> None:
+    await channels.mark_queued("lobby", for_s=60)
+    await channels.mark_queued("lobby", for_s=10)
+    await channels.mark_slow("lobby", [ME], for_s=60)
+    await channels.mark_slow("lobby", [YOU, ME], for_s=10)
+    clock.time = START + 59
+    assert await channels.channel_state("lobby") == ChannelState(is_queued=True, slow=frozenset({ME}))
+    await channels.mark_queued("lobby", for_s=60)
+    await channels.mark_slow("lobby", [ME], for_s=60)
+    clock.time = START + 118
+    assert await channels.channel_state("lobby") == ChannelState(is_queued=True, slow=frozenset({ME}))
+    clock.time = START + 119
+    assert await channels.channel_state("lobby") == ChannelState()
+
+
+async def test_mark_may_be_set_again_after_its_time(channels: Channels, clock: FakeClock) -> None:
+    await channels.mark_queued("lobby", for_s=60)
+    clock.time = START + 600
+    await channels.mark_queued("lobby", for_s=5)
+    assert await channels.channel_state("lobby") == ChannelState(is_queued=True)

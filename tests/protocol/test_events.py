@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from slip_sockets.protocol.errors import InvalidEvents
+from slip_sockets.protocol.events import (
+    MAX_CHANNEL_BYTES,
+    MAX_EVENTS,
+    MAX_METADATA_BYTES,
+    MAX_METADATA_DEPTH,
+    MAX_POLL_TIMEOUT_MS,
+    MAX_TEXT_BYTES,
+    Accept,
+    Action,
+    Close,
+    CloseChannel,
+    CloseConnection,
+    Open,
+    PollForConnection,
+    PublishText,
+    SendText,
+    SetMetadata,
+    Subscribe,
+    Text,
+    Unsubscribe,
+    check,
+    check_all,
+    decode_control,
+    decode_reply,
+    decode_request,
+    encode_events,
+    encode_metadata,
+    encode_request,
+)
+
+WIRE: list[tuple[Action, dict[str, Any]]] = [
+    (SendText("c", "hi"), {"type": "TEXT", "connectionId": "c", "data": "hi"}),
+    (CloseConnection("c"), {"type": "CLOSE", "connectionId": "c"}),
+    (Subscribe("c", "room"), {"type": "SUBSCRIBE", "connectionId": "c", "channel": "room"}),
+    (Unsubscribe("c", "room"), {"type": "UNSUBSCRIBE", "connectionId": "c", "channel": "room"}),
+    (SetMetadata("c", {"a": [1, None]}), {"type": "SET_METADATA", "connectionId": "c", "metadata": {"a": [1, None]}}),
+    (SetMetadata("c", None), {"type": "SET_METADATA", "connectionId": "c", "metadata": None}),
+    (PublishText("room", "hi"), {"type": "PUBLISH_TEXT", "channelId": "room", "data": "hi"}),
+    (PublishText("room", "hi", "m1"), {"type": "PUBLISH_TEXT", "channelId": "room", "data": "hi", "id": "m1"}),
+    (CloseChannel("room"), {"type": "CLOSE_CHANNEL", "channelId": "room"}),
+]
+
+
+@pytest.mark.parametrize(("event", "wire"), WIRE)
+def test_an_event_is_its_wire_form_and_back(event: Any, wire: dict[str, Any]) -> None:
+    assert json.loads(encode_events([event])) == {"events": [wire]}
+    assert decode_control(json.dumps({"events": [wire]}).encode()) == [event]
+    assert decode_reply(json.dumps({"events": [wire]}).encode()) == [event]
+
+
+def test_accept_belongs_to_replies_and_poll_to_the_control_api() -> None:
+    accept = b'{"events":[{"type":"ACCEPT","connectionId":"c","subprotocol":"v1"}]}'
+    poll = b'{"events":[{"type":"POLL_FOR_CONNECTION","connectionId":"c","timeout":1.5}]}'
+    assert decode_reply(accept) == [Accept("c", "v1")]
+    assert decode_control(poll) == [PollForConnection("c", 1.5)]
+    with pytest.raises(InvalidEvents) as refusal:
+        decode_control(accept)
+    assert str(refusal.value) == "events[0].type: unknown event type 'ACCEPT'"
+    with pytest.raises(InvalidEvents) as refusal:
+        decode_reply(poll)
+    assert str(refusal.value) == "events[0].type: unknown event type 'POLL_FOR_CONNECTION'"
+
+
+def test_a_request_to_the_backend_is_its_wire_form_and_back() -> None:
+    body = encode_request("c", b'{"n":1}', [Open("c"), Text("c", ""), Close("c", 1000, ""), Close("c")])
+    assert json.loads(body) == {
+        "connectionId": "c",
+        "metadata": {"n": 1},
+        "events": [
+            {"type": "OPEN", "connectionId": "c"},
+            {"type": "TEXT", "connectionId": "c", "data": ""},
+            {"type": "CLOSE", "connectionId": "c", "code": 1000, "reason": ""},
+            {"type": "CLOSE", "connectionId": "c"},
+        ],
+    }
+    request = decode_request(body)
+    assert (request.connection_id, request.metadata) == ("c", {"n": 1})
+    assert request.events == [Open("c"), Text("c", ""), Close("c", 1000, ""), Close("c")]
+    assert decode_request(encode_request("c", None, [])).metadata is None
+
+
+TEXT = {"type": "TEXT", "connectionId": "c", "data": "hi"}
+
+FAULTS: list[tuple[object, str, int | None, str | None]] = [
+    ([TEXT, TEXT, TEXT | {"data": 3}], "events[2].data: TEXT needs a string, got int", 2, "data"),
+    ([TEXT | {"connectionId": None}], "events[0].connectionId: TEXT needs a string, got null", 0, "connectionId"),
+    (
+        [TEXT, {"type": "TEXT", "connectionId": "c"}],
+        "events[1].data: TEXT needs this field, and it is missing",
+        1,
+        "data",
+    ),
+    (
+        [{"type": "SET_METADATA", "connectionId": "c"}],
+        "events[0].metadata: SET_METADATA needs this field, and it is missing",
+        0,
+        "metadata",
+    ),
+    ([{"connectionId": "c"}], "events[0].type: an event needs this field, and it is missing", 0, "type"),
+    ([{"type": "DANCE"}], "events[0].type: unknown event type 'DANCE'", 0, "type"),
+    ([{"type": 5}], "events[0].type: an event needs a string", 0, "type"),
+    ([TEXT, 3], "events[1]: an event needs an object, got int", 1, None),
+    ({}, "events: the body needs an array, got object", None, "events"),
+    (
+        [{"type": "PUBLISH_TEXT", "channelId": "r", "data": "", "id": 7}],
+        "events[0].id: PUBLISH_TEXT needs a string or null, got int",
+        0,
+        "id",
+    ),
+    (
+        [{"type": "POLL_FOR_CONNECTION", "connectionId": "c", "timeout": "1"}],
+        "events[0].timeout: POLL_FOR_CONNECTION needs a number, got str",
+        0,
+        "timeout",
+    ),
+    (
+        [{"type": "POLL_FOR_CONNECTION", "connectionId": "c", "timeout": MAX_POLL_TIMEOUT_MS + 1}],
+        "events[0].timeout: POLL_FOR_CONNECTION needs 0 to 25000 ms, got 25001.0",
+        0,
+        "timeout",
+    ),
+    (
+        [TEXT, {"type": "SUBSCRIBE", "connectionId": "c", "channel": ""}],
+        "events[1].channel: SUBSCRIBE needs 1 to 1024 bytes of UTF-8, got 0",
+        1,
+        "channel",
+    ),
+    (
+        [{"type": "CLOSE_CHANNEL", "channelId": "$connection:x"}],
+        "events[0].channelId: CLOSE_CHANNEL needs a name that does not begin with $connection:",
+        0,
+        "channelId",
+    ),
+]
+
+
+@pytest.mark.parametrize(("events", "message", "index", "field"), FAULTS)
+def test_a_fault_is_reported_with_its_place(events: object, message: str, index: int | None, field: str | None) -> None:
+    with pytest.raises(InvalidEvents) as refusal:
+        decode_control(json.dumps({"events": events}).encode())
+    assert (str(refusal.value), refusal.value.index, refusal.value.field) == (message, index, field)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"", "the body is not JSON: Input data was truncated"),
+        (b"{}", "events: the body needs this field, and it is missing"),
+        (b"[]", "body: the body needs an object, got array"),
+        (b'{"events":[]} ?', "the body is not JSON: JSON is malformed: trailing characters (byte 15)"),
+        (b'{"events":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}", "events[0]: an event needs an object, got array"),
+        (b'{"events":[],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "the body is nested too deeply"),
+        (b'{"events":[{"type":"TEXT","data":1}]} ?', "events[0].data: an event needs a string, got int"),
+        (b'{"events":[{"type":"TEXT","data":1},"\xff', "events[0].data: an event needs a string, got int"),
+        (b'{"events":[{"type":"TEXT","data":1}],"events":[]}', "events[0].data: an event needs a string, got int"),
+        (
+            b'{"events":[{"type":"TEXT","data":1}],"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+            "events[0].data: an event needs a string, got int",
+        ),
+        (
+            b'{"events":[{"type":"SET_METADATA","connectionId":"c","metadata":1e999}]}',
+            "events[0].metadata: SET_METADATA is not valid: Number out of range",
+        ),
+    ],
+)
+def test_a_body_that_is_not_a_batch_is_refused(body: bytes, message: str) -> None:
+    with pytest.raises(InvalidEvents) as refusal:
+        decode_control(body)
+    assert str(refusal.value) == message
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", '"\\ud800"'])
+def test_metadata_that_breaks_json_is_refused(number: str) -> None:
+    with pytest.raises(InvalidEvents):
+        decode_reply(f'{{"events":[{{"type":"SET_METADATA","connectionId":"c","metadata":{number}}}]}}'.encode())
+
+
+def test_an_unknown_field_is_ignored() -> None:
+    assert decode_control(b'{"v":2,"events":[{"type":"CLOSE","code":"x","connectionId":"c"}]}') == [
+        CloseConnection("c")
+    ]
+
+
+@pytest.mark.parametrize("make", [lambda name: Subscribe("c", name), lambda name: Unsubscribe("c", name), CloseChannel])
+@pytest.mark.parametrize("letter", ["x", "ü", "😀"])
+def test_a_channel_name_is_limited_in_bytes(make: Any, letter: str) -> None:
+    longest = letter * (MAX_CHANNEL_BYTES // len(letter.encode()))
+    check(make(longest))
+    with pytest.raises(InvalidEvents):
+        check(make(longest + "x"))
+
+
+@pytest.mark.parametrize("make", [lambda text: SendText("c", text), lambda text: PublishText("room", text)])
+def test_a_text_is_limited_in_bytes(make: Any) -> None:
+    check(make(""))
+    check(make("é" * (MAX_TEXT_BYTES // 2)))
+    with pytest.raises(InvalidEvents) as refusal:
+        check(make("é" * (MAX_TEXT_BYTES // 2) + "x"))
+    assert str(refusal.value).endswith(" needs at most 131072 bytes of UTF-8, got 131073")
+
+
+def test_a_message_id_is_limited_in_bytes() -> None:
+    check(PublishText("room", "", "é" * 64))
+    for wrong in ("", "é" * 64 + "x"):
+        with pytest.raises(InvalidEvents):
+            check(PublishText("room", "", wrong))
+
+
+def test_text_that_utf_8_cannot_encode_is_refused() -> None:
+    with pytest.raises(InvalidEvents) as refusal:
+        check(SendText("c", "\ud800"))
+    assert str(refusal.value) == "data: TEXT needs text, got an unpaired surrogate, which UTF-8 cannot say"
+
+
+def test_metadata_is_limited_in_bytes_of_json() -> None:
+    assert len(encode_metadata("x" * (MAX_METADATA_BYTES - 2))) == MAX_METADATA_BYTES
+    with pytest.raises(InvalidEvents) as refusal:
+        check(SetMetadata("c", "x" * (MAX_METADATA_BYTES - 1)))
+    assert str(refusal.value) == "metadata: SET_METADATA needs at most 65536 bytes of JSON, got 65537"
+
+
+def nested(depth: int) -> Any:
+    value: Any = r"a \\ and \"[[{"
+    for level in range(depth):
+        value = [value, "["] if level % 2 else {"{": value}
+    return value
+
+
+def test_metadata_is_limited_in_depth() -> None:
+    check(SetMetadata("c", nested(MAX_METADATA_DEPTH)))
+    check(SetMetadata("c", [[{}], "[{"] * 1_000))
+    with pytest.raises(InvalidEvents) as refusal:
+        check(SetMetadata("c", nested(MAX_METADATA_DEPTH + 1)))
+    assert str(refusal.value) == "metadata: SET_METADATA needs at most 100 arrays and objects within each other"
+
+
+def test_metadata_that_is_not_json_is_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    for wrong in (object(), endless, "\ud800"):
+        with pytest.raises(InvalidEvents):
+            encode_metadata(wrong)
+
+
+def test_a_batch_is_limited() -> None:
+    check_all([CloseConnection("c")] * MAX_EVENTS)
+    with pytest.raises(InvalidEvents) as refusal:
+        check_all([CloseConnection("c")] * (MAX_EVENTS + 1))
+    assert str(refusal.value) == "events: a batch has at most 10000 events, got 10001"
+    assert (refusal.value.index, refusal.value.field) == (None, "events")
