@@ -99,9 +99,8 @@ class Client:
                 left_s = ends_at - loop.time()
                 connection = await self._connect(host, left_s)
             reader = ResponseReader(max_bytes=max_bytes, max_error_bytes=max_error_bytes)
-            exchange = _Exchange(connection, self._timeouts, ends_at, cuts_errors=not whole_errors)
             try:
-                response = await exchange.run(data, reader)
+                response = await _Exchange(connection, reader, self._timeouts, ends_at).run(data)
             except HttpError:
                 if not (connection.is_stale and request.is_repeatable):
                     raise
@@ -129,29 +128,30 @@ class Client:
 class _Exchange:
     """One request on one connection, as a future with a single timer."""
 
-    __slots__ = ("_connection", "_cuts_errors", "_ends_at", "_future", "_loop", "_timeouts", "_timer")
+    __slots__ = ("_connection", "_ends_at", "_future", "_loop", "_reader", "_timeouts", "_timer")
 
-    def __init__(self, connection: Connection, timeouts: Timeouts, ends_at: float, *, cuts_errors: bool) -> None:
+    def __init__(self, connection: Connection, reader: ResponseReader, timeouts: Timeouts, ends_at: float) -> None:
         self._loop = asyncio.get_running_loop()
         self._connection = connection
+        self._reader = reader
         self._timeouts = timeouts
         self._ends_at = ends_at
-        self._cuts_errors = cuts_errors
         self._future: asyncio.Future[Response] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run(self, data: bytes, reader: ResponseReader) -> Response:
+    async def run(self, data: bytes) -> Response:
         first_byte_at = self._loop.time() + self._timeouts.first_byte_s
         self._timer = self._loop.call_at(min(first_byte_at, self._ends_at), self._on_time)
-        reader.on_head = self._on_head if self._cuts_errors else None
+        self._reader.on_head = self._on_head
         try:
-            self._connection.send(data, reader, self)
+            self._connection.send(data, self._reader, self)
             return await self._future
         except asyncio.CancelledError:
             self._connection.drop()
             raise
         finally:
             self._timer.cancel()
+            self._reader.on_head = None  # no cycle keeps the body after this
 
     def on_response(self, connection: Connection, response: Response) -> None:
         if not self._future.done():
@@ -161,19 +161,20 @@ class _Exchange:
         if not self._future.done():
             self._future.set_exception(error)
 
-    def _on_head(self, status: int) -> None:
-        """Wait only a moment for the body of an error."""
-        if not 200 <= status < 300 and self._timer is not None:
+    def _on_head(self) -> None:
+        """Wait only a moment for a body where its beginning suffices."""
+        if self._reader.may_be_cut and self._timer is not None:
             self._timer.cancel()
             self._timer = self._loop.call_at(min(self._loop.time() + ERROR_BODY_S, self._ends_at), self._on_time)
 
     def _on_time(self) -> None:
+        if self._future.done():  # the response came in the same turn of the event loop
+            return
         connection = self._connection
-        status = connection.status
-        if self._cuts_errors and status and not 200 <= status < 300:
+        if self._reader.may_be_cut:
             connection.cut()
             return
-        if connection.has_begun and self._loop.time() < self._ends_at:
+        if self._reader.has_begun and self._loop.time() < self._ends_at:
             self._timer = self._loop.call_at(self._ends_at, self._on_time)
             return
         limit_s = self._timeouts.total_s if self._loop.time() >= self._ends_at else self._timeouts.first_byte_s

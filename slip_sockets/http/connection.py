@@ -46,16 +46,6 @@ class Connection(asyncio.BufferedProtocol):
     def is_usable(self) -> bool:
         return self._transport is not None and self._listener is None and not self._transport.is_closing()
 
-    @property
-    def status(self) -> int:
-        """The status of the response that is being read; 0 before its head is complete."""
-        return self._reader.status if self._reader is not None else 0
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a byte of the response has come."""
-        return self._reader is not None and self._reader.has_begun
-
     def is_quiet(self) -> bool:
         """Tell whether an idle connection has nothing to read: the peer's end would show there, though the event loop
         has not come to it yet."""

@@ -87,8 +87,8 @@ class ResponseReader:
         self.keeps_alive = False
         self.may_be_cut = False
         """Whether the response is an error, and the beginning of its body suffices."""
-        self.on_head: Callable[[int], None] | None = None
-        """Called with the status when the head is complete."""
+        self.on_head: Callable[[], None] | None = None
+        """Called when the head is complete."""
         self._max_bytes = max_bytes
         self._max_error_bytes = max_error_bytes
         self._buffer = b""  # of the head, while it is incomplete
@@ -238,7 +238,7 @@ class ResponseReader:
         if self._head[7] == _ZERO and self.keeps_alive:
             self.keeps_alive = _old_server_keeps_alive(_parsed(self._head))
         if self.on_head is not None:
-            self.on_head(status)
+            self.on_head()
 
     def on_body(self, body: bytes) -> None:
         if self._is_complete:

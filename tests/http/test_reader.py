@@ -322,7 +322,7 @@ def test_bound_of_errors_is_not_that_of_success() -> None:
 def test_status_is_known_when_the_head_is() -> None:
     statuses: list[int] = []
     reader = ResponseReader(max_bytes=MAX_BYTES, max_error_bytes=FEW)
-    reader.on_head = statuses.append
+    reader.on_head = lambda: statuses.append(reader.status)
     assert not reader.has_begun
     assert reader.feed(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 500 Oh\r\nContent-Length: 5\r\n") is None
     assert (reader.has_begun, reader.status, statuses) == (True, 0, [])
