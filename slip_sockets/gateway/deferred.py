@@ -1,6 +1,6 @@
 """The messages of the queue: work for later. Each knows its group, its subject, and how it may be divided.
 
-A new kind is a class here, in the union at the end, and a handler in `gateway.Gateway`.
+A new kind is a class here, in the union at the end, and a handler in `gateway.build_gateway`.
 """
 
 from __future__ import annotations
@@ -70,16 +70,8 @@ class _Deferred(msgspec.Struct, frozen=True, omit_defaults=True):
         return None
 
 
-class Continuation(_Deferred, frozen=True, tag="continuation", omit_defaults=True):
-    """Actions that had to wait: for the socket to open, or for a client that takes no more at the moment.
-
-    `recent` was written just before them: until `recent_until` (Unix seconds) the index may not show it.
-    """
-
+class _OfConnection(_Deferred, frozen=True, omit_defaults=True):
     connection_id: str
-    actions: list[Action]
-    recent: list[Subscribe | Unsubscribe] = []
-    recent_until: float = 0
 
     @property
     def group(self) -> str:
@@ -88,6 +80,40 @@ class Continuation(_Deferred, frozen=True, tag="continuation", omit_defaults=Tru
     @property
     def subject(self) -> str:
         return f"connection {self.connection_id}"
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(connection_id=self.connection_id)
+
+
+class _OfChannel(_Deferred, frozen=True, omit_defaults=True):
+    """A broadcast. `publish_id` is its own alone."""
+
+    broadcast: Broadcast
+    publish_id: str
+
+    @property
+    def group(self) -> str:
+        return f"fan-out:{hashlib.sha256(self.broadcast.channel.encode()).hexdigest()[:32]}"
+
+    @property
+    def subject(self) -> str:
+        return f"channel {self.broadcast.channel!r:.60}"
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(channel=self.broadcast.channel)
+
+
+class Continuation(_OfConnection, frozen=True, tag="continuation", omit_defaults=True):
+    """Actions that had to wait: for the socket to open, or for a client that takes no more at the moment.
+
+    `recent` was written just before them: until `recent_until` (Unix seconds) the index may not show it.
+    """
+
+    actions: list[Action]
+    recent: list[Subscribe | Unsubscribe] = []
+    recent_until: float = 0
 
     @property
     def title(self) -> str:
@@ -107,48 +133,29 @@ class Continuation(_Deferred, frozen=True, tag="continuation", omit_defaults=Tru
         return first, msgspec.structs.replace(self, actions=self.actions[half:], recent=[])
 
 
-class CloseNotice(_Deferred, frozen=True, tag="close_notice", omit_defaults=True):
+class CloseNotice(_OfConnection, frozen=True, tag="close_notice", omit_defaults=True):
     """A CLOSE that the backend has not had yet. `metadata` is JSON, None while the rows are still to be read."""
 
-    connection_id: str
     code: int | None
     reason: str | None
     metadata: bytes | None
 
     @property
-    def group(self) -> str:
-        return self.connection_id
-
-    @property
-    def subject(self) -> str:
-        return f"connection {self.connection_id}"
-
-    @property
     def title(self) -> str:
         return f"CLOSE of {self.connection_id}, for the backend"
 
-    @property
-    def summary(self) -> Summary:
-        return Summary(connection_id=self.connection_id)
 
-
-class FanOut(_Deferred, frozen=True, tag="fan_out", omit_defaults=True):
-    """A broadcast to all subscribers of its channel, still to be split into chunks. `publish_id` is its own alone.
+class FanOut(_OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
+    """A broadcast to all subscribers of its channel, still to be split into chunks.
 
     `after` is the cursor behind the subscribers that have been split already. `joined` and `left` are connections that
     have subscribed and left just before: until `recent_until` (Unix seconds) the index may not show it.
     """
 
-    broadcast: Broadcast
-    publish_id: str
     after: str | None = None
     joined: list[str] = []
     left: list[str] = []
     recent_until: float = 0
-
-    @property
-    def group(self) -> str:
-        return _group_of_channel(self.broadcast.channel)
 
     @property
     def deduplication_id(self) -> str:
@@ -157,30 +164,20 @@ class FanOut(_Deferred, frozen=True, tag="fan_out", omit_defaults=True):
         return self.publish_id if message_id is None else hashlib.sha256(message_id.encode()).hexdigest()
 
     @property
-    def subject(self) -> str:
-        return f"channel {self.broadcast.channel!r:.60}"
-
-    @property
     def title(self) -> str:
         return f"a publish to all of {self.broadcast.channel!r}"
 
-    @property
-    def summary(self) -> Summary:
-        return Summary(channel=self.broadcast.channel)
 
-
-class FanOutChunk(_Deferred, frozen=True, tag="fan_out_chunk", omit_defaults=True):
+class FanOutChunk(_OfChannel, frozen=True, tag="fan_out_chunk", omit_defaults=True):
     """A broadcast to some subscribers of its channel: all of one shard or, without `shard`, a single slow one."""
 
-    broadcast: Broadcast
-    publish_id: str
     connection_ids: list[str]
     shard: int | None = None
 
     @property
     def group(self) -> str:
         lane = self.connection_ids[0] if self.shard is None else self.shard
-        return f"{_group_of_channel(self.broadcast.channel)}:{lane}"
+        return f"{super().group}:{lane}"
 
     @property
     def deduplication_id(self) -> str:
@@ -190,10 +187,9 @@ class FanOutChunk(_Deferred, frozen=True, tag="fan_out_chunk", omit_defaults=Tru
 
     @property
     def subject(self) -> str:
-        channel = f"channel {self.broadcast.channel!r:.60}"
         if self.shard is None:
-            return f"{channel}, connection {', '.join(self.connection_ids)}"
-        return f"{channel}, shard {self.shard}"
+            return f"{super().subject}, connection {', '.join(self.connection_ids)}"
+        return f"{super().subject}, shard {self.shard}"
 
     @property
     def title(self) -> str:
@@ -225,7 +221,3 @@ def plan_chunks(
     for connection_id in connection_ids:
         by_shard.setdefault(zlib.crc32(connection_id.encode()) % shards, []).append(connection_id)
     return [FanOutChunk(broadcast, publish_id, by_shard[shard], shard) for shard in sorted(by_shard)]
-
-
-def _group_of_channel(channel: str) -> str:
-    return f"fan-out:{hashlib.sha256(channel.encode()).hexdigest()[:32]}"

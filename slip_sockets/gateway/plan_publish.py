@@ -31,15 +31,11 @@ def plan_publish(state: ChannelState, connection_ids: Sequence[str], inline_limi
     """
     if state.is_queued or len(connection_ids) > inline_limit:
         return QueueAll()
-    return _divide(state, connection_ids)
+    return plan_shard(state, connection_ids)
 
 
 def plan_shard(state: ChannelState, connection_ids: Sequence[str]) -> SendNow:
-    """Decide for the connections of a chunk."""
-    return _divide(state, connection_ids)
-
-
-def _divide(state: ChannelState, connection_ids: Sequence[str]) -> SendNow:
+    """Decide for connections that are sent to at once but for the slow ones, such as those of a chunk."""
     return SendNow(
         [id_ for id_ in connection_ids if id_ not in state.slow], [id_ for id_ in connection_ids if id_ in state.slow]
     )
