@@ -24,11 +24,6 @@ ME = "AAAAAAAAAAAAAAA="
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def channels(moto_url: str, channels_table: str, clock: FakeClock) -> DynamoDbChannels:
     return DynamoDbChannels(client("dynamodb", moto_url), channels_table, clock)
 

@@ -22,11 +22,6 @@ MESSAGE = "5fea7756-0ea4-451a-a703-a558b933e274"
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def checkpoints(moto_url: str, channels_table: str, clock: FakeClock) -> DynamoDbCheckpoints:
     return DynamoDbCheckpoints(client("dynamodb", moto_url), channels_table, clock)
 

@@ -31,11 +31,6 @@ EXPIRY = {"N": str(int(START + ROW_LIFETIME_S))}
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def store(moto_url: str, connections_table: str, clock: FakeClock) -> DynamoDbConnections:
     return DynamoDbConnections(client("dynamodb", moto_url), connections_table, clock)
 

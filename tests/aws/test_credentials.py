@@ -17,11 +17,6 @@ HOUR_S = 3600.0
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 async def http() -> AsyncIterator[HttpClient]:
     http = aws_http()
     yield http

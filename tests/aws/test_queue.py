@@ -48,11 +48,6 @@ QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/000000000000/deferred.fifo"
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def queue(moto_url: str, queue_url: str, clock: FakeClock) -> SqsQueue:
     return SqsQueue(client("sqs", moto_url), queue_url, clock)
 

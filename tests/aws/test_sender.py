@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import ipaddress
 import logging
 import math
 import ssl
@@ -15,14 +13,13 @@ from urllib.parse import unquote
 
 import msgspec
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from slip_sockets.aws.batch import Patience
 from slip_sockets.aws.sender import BatchSender, Limits
 from slip_sockets.aws.sigv4 import Signer
 from slip_sockets.gateway.values import Outcome
+
+from ..http.certificates import Certificate, client_context, make, server_context
 
 NOW = 1_767_225_600.0
 PATIENCE = Patience(timeout_s=5, give_up_after_s=0.02, stall_s=0.1, first_pause_s=0.001, longest_pause_s=0.01)
@@ -503,43 +500,21 @@ async def test_cancelled_call_leaves_nothing_behind(sending: Sending, server: Se
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(address, critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    folder = tmp_path_factory.mktemp("tls")
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return folder / "cert.pem", folder / "key.pem"
+def certificate() -> Certificate:
+    """A self-signed certificate for 127.0.0.1."""
+    return make("127.0.0.1")
 
 
 @pytest.fixture
-async def tls_server(certificate: tuple[Path, Path]) -> AsyncIterator[Server]:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*certificate)
+async def tls_server(certificate: Certificate, tmp_path: Path) -> AsyncIterator[Server]:
     server = Server()
-    await server.start(context)
+    await server.start(server_context(tmp_path / "certificate.pem", certificate))
     yield server
     await server.aclose()
 
 
-async def test_tls(tls_server: Server, certificate: tuple[Path, Path]) -> None:
-    sending = Sending(tls_server.url, tls=ssl.create_default_context(cafile=certificate[0]))
+async def test_tls(tls_server: Server, certificate: Certificate) -> None:
+    sending = Sending(tls_server.url, tls=client_context(certificate))
     tls_server.script = lambda _: [answer(200, b"x" * 20_000)]
     for _ in range(2):
         assert await sending.post(*ids(60)) == Outcome(done=60)

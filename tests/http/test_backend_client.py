@@ -5,9 +5,7 @@ Longer than 400 lines, since it is one list: what backends send, and what is mad
 
 from __future__ import annotations
 
-import datetime as dt
 import gzip
-import ipaddress
 import os
 import socket
 import ssl
@@ -17,10 +15,6 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from slip_sockets.gateway.errors import HttpError, HttpFailure
 from slip_sockets.gateway.values import HttpResponse
@@ -28,6 +22,7 @@ from slip_sockets.http.backend_client import IDLE_CONNECTION_S, BackendClient
 
 from ..aws.raw_server import RawServer, Script, answer, answering
 from ..gateway.doubles import FakeClock
+from .certificates import Certificate, client_context, make, server_context
 
 HEADERS = {"Authorization": "Bearer token", "Content-Type": "application/websocket-events"}
 BODY = b'{"events": []}'
@@ -36,11 +31,6 @@ HURRY_S = 0.4
 """The deadline where a test waits for it to pass."""
 PATIENT_S = 1.5
 """The deadline where a test lets part of it pass, and a busy machine may take as much again."""
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 NewClient = Callable[..., BackendClient]
@@ -396,41 +386,20 @@ async def test_connection_of_a_response_not_read_to_its_end_is_not_used_again(cl
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with a certificate for 127.0.0.1 and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
-    pem = serialization.Encoding.PEM
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    path.write_bytes(certificate.public_bytes(pem) + private)
-    return path
+def certificate() -> Certificate:
+    """A self-signed certificate for 127.0.0.1."""
+    return make("127.0.0.1")
 
 
 @pytest.fixture
-def tls(certificate: Path) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    return context
+def tls(certificate: Certificate, tmp_path: Path) -> ssl.SSLContext:
+    return server_context(tmp_path / "certificate.pem", certificate)
 
 
 async def test_tls_works_and_keeps_its_connection(
-    new_client: NewClient, certificate: Path, tls: ssl.SSLContext
+    new_client: NewClient, certificate: Certificate, tls: ssl.SSLContext
 ) -> None:
-    client = new_client(tls=ssl.create_default_context(cafile=certificate))
+    client = new_client(tls=client_context(certificate))
     with RawServer(answering(answer(b"abc")), tls) as server:
         assert await result(client, server) == (200, b"abc")
         assert await result(client, server) == (200, b"abc")
@@ -438,7 +407,7 @@ async def test_tls_works_and_keeps_its_connection(
 
 
 async def test_tls_response_byte_by_byte_ends_at_the_deadline(
-    new_client: NewClient, certificate: Path, tls: ssl.SSLContext
+    new_client: NewClient, certificate: Certificate, tls: ssl.SSLContext
 ) -> None:
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -446,7 +415,7 @@ async def test_tls_response_byte_by_byte_ends_at_the_deadline(
 
     with RawServer(script, tls) as server:
         began = time.monotonic()
-        client = new_client(HURRY_S, tls=ssl.create_default_context(cafile=certificate))
+        client = new_client(HURRY_S, tls=client_context(certificate))
         error = await fails(client, server, HttpFailure.TIMEOUT)
         took_s = time.monotonic() - began
     assert str(error) == "not within 0.4 s"
