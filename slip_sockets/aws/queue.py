@@ -16,6 +16,7 @@ from ..gateway.errors import Unavailable
 from ..gateway.ports import Clock
 from ..gateway.worker import attempts_within
 from .errors import calling
+from .table import slices
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.client import SQSClient
@@ -68,16 +69,14 @@ class SqsQueue:
 
         A failure does no harm and is only logged: they come back after the queue's own visibility timeout.
         """
-        handles = list(timeouts_s)
-        for start in range(0, len(handles), MAX_BATCH_MESSAGES):
-            part = handles[start : start + MAX_BATCH_MESSAGES]
+        for handles in slices(list(timeouts_s), MAX_BATCH_MESSAGES):
             try:
                 with calling("SQS"):
                     response = await self._client.change_message_visibility_batch(
                         QueueUrl=self._queue_url,
                         Entries=[
                             {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": int(timeouts_s[handle])}
-                            for index, handle in enumerate(part)
+                            for index, handle in enumerate(handles)
                         ],
                     )
             except Unavailable as error:
