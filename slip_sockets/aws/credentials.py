@@ -14,7 +14,7 @@ from ..http.client import Request
 from .sigv4 import Credentials
 
 CredentialsProvider = Callable[[], Awaitable[Credentials | None]]
-"""Is called for each request, since credentials expire; returns None where there are none. May raise Unavailable."""
+"""Called for each request, since credentials expire. Returns None without credentials. May raise Unavailable."""
 
 REFRESH_BEFORE_S = 10 * 60.0
 """Credentials are replaced this long before they expire; if that fails they are used to the end."""

@@ -82,7 +82,7 @@ def test_failures_that_a_slower_pace_does_not_avoid_do_not_stop_it() -> None:
     assert rate.rate > 1000
 
 
-def test_answers_to_requests_before_a_cut_are_no_reason_for_another() -> None:
+def test_responses_to_requests_before_a_cut_are_no_reason_for_another() -> None:
     rate = RateControl()
     for number in range(40):
         rate.record(number / 1000, 0, is_good=False)

@@ -113,7 +113,7 @@ async def test_texts_go_both_ways_by_the_chosen_subprotocol(
     assert [event["type"] for event in await page.heard()] == ["connecting", "open", "message"]
 
 
-async def test_what_cannot_be_sent_is_told(page: SocketPage, server: DevServer) -> None:
+async def test_a_text_that_cannot_be_sent_is_reported(page: SocketPage, server: DevServer) -> None:
     await page.begin(server.websocket_url)
     await page.until_heard(1, "open")
     assert await page.run("return caught(() => socket.send({ a: 1 }))") == (
@@ -159,7 +159,7 @@ async def test_pauses_grow_while_it_is_refused_and_no_socket_is_open(
     await page.until_heard(1, "open")
 
 
-async def test_a_url_that_cannot_be_had_is_told_and_asked_for_again(page: SocketPage, server: DevServer) -> None:
+async def test_a_url_that_cannot_be_fetched_is_reported_and_fetched_again(page: SocketPage, server: DevServer) -> None:
     await page.run(
         "let calls = 0; begin(() => { if (++calls < 3) throw new Error('no token'); return arguments[0]; },"
         " { firstPauseMs: 1 })",
@@ -200,7 +200,7 @@ async def test_an_ageing_socket_is_replaced_and_every_text_comes_once(
         assert (await backend.next_post("CLOSE")).event["code"] == 1005  # the page's, not the server's limit
 
 
-async def test_the_same_text_twice_is_told_twice_while_two_sockets_overlap(
+async def test_the_same_text_twice_is_delivered_twice_while_two_sockets_overlap(
     page: SocketPage, server: DevServer, backend: ScriptedBackend, control: Control
 ) -> None:
     await page.begin(f"{server.websocket_url}?channel=lobby", maxAgeMs=200, overlapMs=60_000)

@@ -146,7 +146,7 @@ class Library:
             connection = parse_request(TOKEN, given.body, secrets=[SECRET])
         except InvalidEvents as error:
             body, status, _ = error_response(error)
-            self._holds_told(status, body.decode())
+            self._holds_error_response(status, body.decode())
             return False
         assert isinstance(connection.connection_id, str)
         assert all(isinstance(text, str) for text in connection.texts)
@@ -154,9 +154,9 @@ class Library:
         assert decode_reply(connection.response().body)
         return True
 
-    def _holds_told(self, status: int, told: str) -> None:
+    def _holds_error_response(self, status: int, body: str) -> None:
         assert status == 400
-        assert told.removesuffix("\n").isprintable()
+        assert body.removesuffix("\n").isprintable()
 
     def _plays_answer(self, given: Received) -> bool:
         call = control_call([PublishText("hall", "x"), CloseConnection(ME)])

@@ -74,12 +74,12 @@ async def test_a_control_batch_with_one_bad_event_has_no_effect(world: World) ->
         ({"body": "\ud800"}, "the body cannot be decoded: "),
     ],
 )
-async def test_a_control_body_that_is_none_is_refused(world: World, body: dict[str, Any], error: str) -> None:
+async def test_a_control_body_that_cannot_be_decoded_is_refused(world: World, body: dict[str, Any], error: str) -> None:
     response = await world.control(control_event([]) | body)
-    told = json.loads(response["body"])
+    refusal = json.loads(response["body"])
     assert response["statusCode"] == 400
-    assert told.keys() == {"message", "error"}
-    assert told["error"].startswith(error)
+    assert refusal.keys() == {"message", "error"}
+    assert refusal["error"].startswith(error)
 
 
 async def test_a_control_batch_cannot_forge_a_line_of_the_log(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -198,7 +198,7 @@ async def test_nothing_is_begun_when_no_time_is_left(world: World, performer: Pe
     assert world.sender.calls == []
 
 
-async def test_a_text_that_time_did_not_suffice_for_is_told(world: World, performer: Performer) -> None:
+async def test_a_text_that_lacked_time_is_reported(world: World, performer: Performer) -> None:
     await world.connected(ME)
     world.sender.has_time_for = 0
     with pytest.raises(ActionFailed) as failure:
@@ -208,7 +208,7 @@ async def test_a_text_that_time_did_not_suffice_for_is_told(world: World, perfor
     assert world.sender.untils == [world.clock.now() + 10 - RESERVE_S]
 
 
-async def test_the_event_that_fails_is_told_and_ends_the_batch(world: World, performer: Performer) -> None:
+async def test_the_action_that_fails_is_reported_and_ends_the_batch(world: World, performer: Performer) -> None:
     await world.connected(ME, YOU)
     world.sender.failing = {ME: 99}
     with pytest.raises(ActionFailed) as failure:

@@ -85,7 +85,7 @@ async def test_the_index_is_believed_again_when_what_waited_comes_late(world: Wo
     assert world.sender.sent == []
 
 
-async def test_what_an_answer_wants_done_beyond_the_functions_time_is_queued(
+async def test_actions_of_a_reply_beyond_the_functions_time_are_queued(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.connected(ME)
@@ -103,7 +103,7 @@ async def test_what_an_answer_wants_done_beyond_the_functions_time_is_queued(
     assert world.observer.failures == {}
 
 
-async def test_what_an_answer_wants_done_is_said_to_be_lost_where_neither_time_nor_queue_is_there(
+async def test_actions_of_a_reply_without_time_and_without_queue_are_logged_as_lost(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.connected(ME)
@@ -119,7 +119,7 @@ async def test_what_an_answer_wants_done_is_said_to_be_lost_where_neither_time_n
     assert world.observer.failures == {"TEXT": 1}
 
 
-async def test_what_is_left_of_a_deferred_message_is_told(world: World) -> None:
+async def test_the_remaining_part_of_a_deferred_message_is_raised(world: World) -> None:
     await world.connected(ME, YOU)
     world.sender.failing = {YOU: 99}
     actions: list[Action] = [SendText(ME, "1"), SendText(YOU, "2"), SendText(ME, "3")]
@@ -169,14 +169,14 @@ async def test_an_open_that_cannot_be_stored_is_refused(world: World, away: set[
     assert world.observer.failures == {"OPEN": 1}
 
 
-async def test_an_open_whose_rest_cannot_be_queued_leaves_no_rows(world: World) -> None:
+async def test_an_open_with_actions_that_cannot_be_queued_leaves_no_rows(world: World) -> None:
     world.client.will_reply(ACCEPT, {"type": "TEXT", "connectionId": ME, "data": "hi"})
     world.queue.is_away = True
     assert (await world.websocket(CONNECT))["statusCode"] == 500
     assert len(world.store) == 0
 
 
-async def test_a_text_brings_the_stored_metadata_and_its_answer_happens(world: World) -> None:
+async def test_a_text_is_sent_with_the_stored_metadata_and_its_reply_is_performed(world: World) -> None:
     await world.connected(ME, metadata=b'{"user":"ada"}')
     world.client.will_reply({"type": "TEXT", "connectionId": ME, "data": "echo"})
     assert (await world.websocket(socket_event("MESSAGE", body="hi")))["statusCode"] == 200
@@ -185,14 +185,14 @@ async def test_a_text_brings_the_stored_metadata_and_its_answer_happens(world: W
     assert world.sender.sent == [(ME, "echo")]
 
 
-async def test_a_text_of_an_unknown_connection_is_told_without_metadata(world: World) -> None:
+async def test_a_text_of_an_unknown_connection_is_sent_without_metadata(world: World) -> None:
     await world.websocket(socket_event("MESSAGE"))
     text = {"type": "TEXT", "connectionId": ME, "data": ""}
     assert world.client.requests == [{"connectionId": ME, "metadata": None, "events": [text]}]
 
 
 @pytest.mark.parametrize(("answer", "status", "reason"), ANSWERS[:-2])
-async def test_a_text_that_fails_is_logged_and_answered_with_a_status(
+async def test_a_text_that_fails_is_logged_and_gets_a_status(
     world: World, caplog: pytest.LogCaptureFixture, answer: HttpResponse | HttpError, status: int, reason: str
 ) -> None:
     await world.connected(ME)
@@ -203,7 +203,7 @@ async def test_a_text_that_fails_is_logged_and_answered_with_a_status(
     assert world.sender.calls == []
 
 
-async def test_an_answer_that_cannot_be_performed_now_is_queued_from_there_on(
+async def test_a_reply_that_cannot_be_performed_now_is_queued_from_there_on(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.connected(ME)
@@ -220,7 +220,7 @@ async def test_an_answer_that_cannot_be_performed_now_is_queued_from_there_on(
     assert world.sender.sent == [(ME, "a"), (ME, "b"), (ME, "c")]
 
 
-async def test_a_text_whose_metadata_cannot_be_read_is_not_told(world: World) -> None:
+async def test_a_text_with_unreadable_metadata_is_not_sent(world: World) -> None:
     world.store.away = {"get"}
     assert (await world.websocket(socket_event("MESSAGE", body="hi")))["statusCode"] == 500
     assert world.client.requests == []
@@ -238,7 +238,7 @@ async def test_a_close_removes_the_rows_and_tells_the_backend(world: World) -> N
     assert world.sender.calls == []
 
 
-async def test_a_close_without_code_is_told_without(world: World) -> None:
+async def test_a_close_without_code_is_sent_without(world: World) -> None:
     await world.websocket(socket_event("DISCONNECT"))
     assert world.client.requests[0]["events"] == [{"type": "CLOSE", "connectionId": ME}]
 
@@ -247,7 +247,7 @@ RETRYABLE = [HttpError("refused"), HttpError("late", HttpFailure.TIMEOUT), HttpR
 
 
 @pytest.mark.parametrize("answer", RETRYABLE)
-async def test_a_close_that_cannot_be_told_is_queued_with_its_metadata_and_told_later(
+async def test_a_close_that_cannot_be_sent_is_queued_with_its_metadata_and_sent_later(
     world: World, answer: HttpResponse | HttpError
 ) -> None:
     await world.connected(ME, metadata=b'{"user":"ada"}')
@@ -260,8 +260,8 @@ async def test_a_close_that_cannot_be_told_is_queued_with_its_metadata_and_told_
     assert incomplete.value.remaining == notice
     world.client.will_reply()
     await world.defer(notice)
-    told = {"connectionId": ME, "metadata": {"user": "ada"}, "events": [CLOSE]}
-    assert world.client.requests == [told, told, told]
+    close = {"connectionId": ME, "metadata": {"user": "ada"}, "events": [CLOSE]}
+    assert world.client.requests == [close, close, close]
 
 
 @pytest.mark.parametrize("answer", [HttpResponse(404), HttpResponse(301), HttpResponse(200, body=b"{")])
@@ -273,7 +273,7 @@ async def test_a_close_that_the_backend_does_not_want_is_not_queued(world: World
     assert world.observer.failures == {"CLOSE": 2}
 
 
-async def test_a_close_whose_rows_cannot_be_read_is_queued_and_reads_them_later(world: World) -> None:
+async def test_a_close_with_unreadable_rows_is_queued_and_reads_them_later(world: World) -> None:
     await world.connected(ME, metadata=b'{"user":"ada"}')
     world.store.away = {"remove", "get"}
     assert (await world.websocket(DISCONNECT))["statusCode"] == 200
@@ -300,7 +300,7 @@ async def test_a_close_whose_rows_cannot_be_read_is_queued_and_reads_them_later(
     assert len(world.store) == 0
 
 
-async def test_a_close_is_told_again_where_its_answer_can_be_neither_done_nor_queued(world: World) -> None:
+async def test_a_close_is_sent_again_where_its_reply_can_be_neither_performed_nor_queued(world: World) -> None:
     world.client.will_reply({"type": "PUBLISH_TEXT", "channelId": "room", "data": "ada left"})
     world.store.away = {"channel_state"}
     notice = CloseNotice(ME, 1001, "bye", b"null")
@@ -313,7 +313,7 @@ async def test_a_close_is_told_again_where_its_answer_can_be_neither_done_nor_qu
     assert world.queue.messages == [Continuation(ME, [PublishText("room", "ada left")])]
 
 
-async def test_a_close_that_can_neither_be_told_nor_queued_is_said_to_be_lost(
+async def test_a_close_that_can_be_neither_sent_nor_queued_is_logged_as_lost(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     world.client.response = HttpError("refused")
@@ -322,7 +322,7 @@ async def test_a_close_that_can_neither_be_told_nor_queued_is_said_to_be_lost(
     assert caplog.messages[-1] == f"CLOSE of connection {ME} is lost: the queue is away"
 
 
-async def test_without_secrets_nobody_is_let_in_and_a_close_is_told_later(
+async def test_without_secrets_no_client_is_let_in_and_a_close_is_sent_later(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.connected(ME)
