@@ -234,7 +234,7 @@ def _handles(messages: Iterable[MessageTypeDef]) -> dict[str, str]:
 def _decoded(body: str) -> Deferred | None:
     try:
         return decode(body)
-    except (ValueError, RecursionError):
+    except msgspec.DecodeError:
         return None
 
 

@@ -343,7 +343,7 @@ async def test_without_secrets_no_client_is_let_in_and_a_close_is_sent_later(
 
     world.secrets_are_away = False
     await world.defer(notice)
-    assert [told["events"] for told in world.client.requests] == [[CLOSE]]
+    assert [request["events"] for request in world.client.requests] == [[CLOSE]]
 
 
 async def test_an_event_that_is_none_of_api_gateways_raises(world: World) -> None:

@@ -92,7 +92,7 @@ class GatewayMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.subscribed)
     @rule(data=st.data(), what=faults)
     def leave(self, data: st.DataObject, what: set[str]) -> None:
-        """Whatever fails but the queue, the backend is told in the end."""
+        """Whatever fails but the queue, the backend receives the CLOSE in the end."""
         id_ = self.one_of_those_there(data)
         self.world.client.will_reply()
         self.fail(what - {"the queue"})
@@ -178,10 +178,10 @@ class GatewayMachine(RuleBasedStateMachine):
         for channel in CHANNELS:
             there = {id_ for id_, listening in self.subscribed.items() if channel in listening}
             assert set(self.run(self.listed(channel))) == there
-        told = {
+        received = {
             request["connectionId"] for request in self.world.client.requests if request["events"][0]["type"] == "CLOSE"
         }
-        assert told == self.left
+        assert received == self.left
         assert [id_ for id_ in self.left if self.run(self.world.store.get(id_)) is not None] == []
 
     async def listed(self, channel: str) -> list[str]:
@@ -218,5 +218,5 @@ TestGateway.settings = settings(
     deadline=None,
     derandomize=True,
     database=None,
-    phases=[Phase.generate],  # a failure is told as it was found: making it smaller takes minutes
+    phases=[Phase.generate],  # a failure is reported as it was found: making it smaller takes minutes
 )
