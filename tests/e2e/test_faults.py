@@ -109,11 +109,11 @@ async def test_a_table_that_throttles_for_five_seconds_costs_time_and_no_message
     throttling = throttled_table()
     faults.api(throttling)
     await bob.socket.close()
-    publishing = asyncio.create_task(publish_until_done("published", "while-throttled"))
-    assert await room.refusal("eve") == 500
-    await until(lambda: throttling.age_s > THROTTLED_FOR_S and refusals != [] and queue.waiting == 1)
-    throttling.stop()
-    await publishing
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(publish_until_done("published", "while-throttled"))
+        assert await room.refusal("eve") == 500
+        await until(lambda: throttling.age_s > THROTTLED_FOR_S and refusals != [] and queue.waiting == 1)
+        throttling.stop()
     await listener.hear("bob left", "published")
 
     # The backend receives the text, and replies once with what it wants done.
