@@ -22,6 +22,7 @@ from werkzeug.test import run_wsgi_app
 from .api_request import ApiRequest, ApiResponse, error_response
 from .moto_patches import MotoPatches
 from .permissions import AccessControl
+from .quotas import Quotas
 
 LONG_POLL_INTERVAL_S = 0.05
 
@@ -39,13 +40,14 @@ runs in moto's thread."""
 class AwsApis:
     """`call` responds to a request as AWS would; `run` reads moto's models, in the same thread."""
 
-    def __init__(self, account_id: str, host: str, access: AccessControl, patches: MotoPatches) -> None:
+    def __init__(self, account_id: str, host: str, access: AccessControl, patches: MotoPatches, quotas: Quotas) -> None:
         self.observers: list[Observer] = []
         self.fault: ApiFault = lambda request: None
         self._account_id = account_id
         self._host = host
         self._access = access
         self._patches = patches
+        self._quotas = quotas
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._thread = ThreadPoolExecutor(1, "moto")
 
@@ -84,6 +86,9 @@ class AwsApis:
                 backends.pop(self._account_id, None)
 
     def _respond(self, request: ApiRequest) -> ApiResponse:
+        refusal = self._quotas.check(request)
+        if refusal is not None:
+            return refusal
         denial = self._access.check_request(request)
         if denial is not None:
             return denial.response(request)

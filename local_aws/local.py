@@ -15,6 +15,7 @@ from .api_request import DEFAULT_REGION
 from .apis import ApiFault
 from .management import ManagementFault
 from .permissions import AccessDecision
+from .quotas import Quotas
 from .server import Server, start_server
 
 
@@ -33,6 +34,8 @@ class LocalAwsSettings:
     limits: Limits = field(default_factory=Limits)
     max_environments: int = 8
     """Largest number of processes of each function."""
+    quotas: Quotas = field(default_factory=Quotas)
+    """How many calls a second AWS's services take."""
 
 
 class LocalAws:
@@ -113,6 +116,7 @@ class LocalAws:
                 account_id=settings.account_id,
                 limits=settings.limits,
                 max_environments=settings.max_environments,
+                quotas=settings.quotas,
             )
         except BaseException as error:  # noqa: BLE001 - the thread that waits for the start raises it
             self._started.set_exception(error)

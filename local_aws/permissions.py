@@ -133,6 +133,9 @@ def needed_permissions(request: ApiRequest, account_id: str) -> Iterator[Permiss
             name = urlsplit(parameters.get("QueueUrl", "")).path.rpartition("/")[2] or parameters.get("QueueName", "*")
             # IAM checks a batch as its single action.
             yield Permission(f"sqs:{operation.removesuffix('Batch')}", arn(name))
+        case "secretsmanager":
+            secret = parameters.get("SecretId", "*")
+            yield Permission(f"secretsmanager:{operation}", secret if secret.startswith("arn:") else arn("secret:*"))
         case "ssm":
             names = [parameters[key] for key in ("Name", "Path") if key in parameters]
             for name in names or parameters.get("Names") or ["*"]:

@@ -23,6 +23,7 @@ from .management import ManagementApi
 from .moto_patches import MotoPatches
 from .permissions import AccessControl
 from .poller import Poller
+from .quotas import Quotas
 from .runtime_python import RuntimePython
 from .websocket_apis import WebSocketApis
 
@@ -36,7 +37,7 @@ _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "date", "se
 
 
 async def start_server(
-    runtime_python: Path, *, port: int, account_id: str, limits: Limits, max_environments: int
+    runtime_python: Path, *, port: int, account_id: str, limits: Limits, max_environments: int, quotas: Quotas
 ) -> Server:
     """Raises OSError where the port is not available, ValueError where `runtime_python` cannot run functions."""
     python = await asyncio.to_thread(RuntimePython, runtime_python)
@@ -48,7 +49,9 @@ async def start_server(
         backlog=BACKLOG,
         start_serving=False,
     )
-    server = Server(python, listener, account_id=account_id, limits=limits, max_environments=max_environments)
+    server = Server(
+        python, listener, account_id=account_id, limits=limits, max_environments=max_environments, quotas=quotas
+    )
     try:
         await server.start()
     except OSError:
@@ -68,6 +71,7 @@ class Server:
         account_id: str,
         limits: Limits,
         max_environments: int,
+        quotas: Quotas,
     ) -> None:
         self.port = listener.sockets[0].getsockname()[1]
         host = f"127.0.0.1:{self.port}"
@@ -82,7 +86,7 @@ class Server:
         )
         self._deployed = deployed = Deployed(account_id, url, patches.logging)
         self.access = access = AccessControl(account_id, deployed.policies)
-        self.apis = apis = AwsApis(account_id, host, access, patches)
+        self.apis = apis = AwsApis(account_id, host, access, patches, quotas)
         self._logs = FunctionLogs(apis, access, account_id)
         self.functions = functions = Functions(
             Host(python, access, self._logs.write, url), max_environments=max_environments

@@ -56,11 +56,12 @@ from cdktf_cdktf_provider_aws.lambda_provisioned_concurrency_config import (  # 
 )
 from cdktf_cdktf_provider_aws.provider import AwsProvider, AwsProviderDefaultTags  # noqa: E402
 from cdktf_cdktf_provider_aws.route53_record import Route53Record  # noqa: E402
+from cdktf_cdktf_provider_aws.secretsmanager_secret import SecretsmanagerSecret  # noqa: E402
+from cdktf_cdktf_provider_aws.secretsmanager_secret_version import SecretsmanagerSecretVersion  # noqa: E402
 from cdktf_cdktf_provider_aws.sns_topic import SnsTopic  # noqa: E402
 from cdktf_cdktf_provider_aws.sns_topic_policy import SnsTopicPolicy  # noqa: E402
 from cdktf_cdktf_provider_aws.sns_topic_subscription import SnsTopicSubscription  # noqa: E402
 from cdktf_cdktf_provider_aws.sqs_queue import SqsQueue  # noqa: E402
-from cdktf_cdktf_provider_aws.ssm_parameter import SsmParameter  # noqa: E402
 
 __all__ = [
     "AcmCertificate",
@@ -90,9 +91,10 @@ __all__ = [
     "LambdaPermission",
     "LambdaProvisionedConcurrencyConfig",
     "Route53Record",
+    "SecretsmanagerSecret",
+    "SecretsmanagerSecretVersion",
     "SnsTopic",
     "SnsTopicPolicy",
     "SnsTopicSubscription",
     "SqsQueue",
-    "SsmParameter",
 ]

@@ -1,8 +1,15 @@
 """The JWT secrets. No plan, state or committed file holds their values.
 
-Ephemeral Terraform variables feed the write-only argument of a SecureString; functions read it once per cold start. One
-parameter holds all secrets, and changed secrets make a parameter of another name. So an environment that starts during
-a deploy reads the secrets that its configuration was deployed with, and never half of a change.
+Ephemeral Terraform variables feed the write-only argument of a secret's version in Secrets Manager; functions read it
+once per cold start. One secret holds all values, and changed values make another version of it. A function's
+configuration names its version, so that an environment that starts during a deploy reads what its configuration was
+deployed with, and never half of a change.
+
+The version before stays readable: for the published version of a function that an alias is moving away from, and for a
+configuration that a failed deploy did not replace. When Terraform destroys it, it loses a staging label at most, and
+Secrets Manager deletes versions without labels only when a secret has more than 100 of them.
+https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html
+
 Terraform reads variables from its own environment, and synth is not its parent process. Where `TF_VAR_<name>` is not
 this stage's value, synth writes the value to a variables file of mode 0600 beside the stack's configuration, the only
 file that ever holds it.
@@ -16,10 +23,10 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cdktf import Fn, TerraformLocal, TerraformResourceLifecycle, TerraformVariable
+from cdktf import Fn, TerraformResourceLifecycle, TerraformVariable
 from constructs import Construct
 
-from .aws import SsmParameter
+from .aws import SecretsmanagerSecret, SecretsmanagerSecretVersion
 from .naming import named
 
 VARIABLES_FILE = "secrets.auto.tfvars.json"
@@ -30,10 +37,10 @@ SCRYPT_COST = 2**15
 
 
 class JwtSecrets(Construct):
-    """The SecureString of `JWT_SECRET` and, where there are such, `JWT_PREVIOUS_SECRETS`: a JSON list, newest first.
+    """`JWT_SECRET` and, where there are such, `JWT_PREVIOUS_SECRETS`, as one secret: a JSON list, newest first.
 
-    `environment` has the variables with which a function finds it, `arns` what the function must be allowed to read,
-    `values` the values of Terraform's variables, by name.
+    `environment` has the variables with which a function finds it, `arn` is what the function must be allowed to read,
+    `values` has the values of Terraform's variables, by name.
     """
 
     def __init__(
@@ -45,28 +52,37 @@ class JwtSecrets(Construct):
             self.values["jwt_previous_secrets"] = ",".join(previous_secrets)
         variables = [self._variable(name) for name in self.values]
         secrets = [[variables[0]], *(Fn.split(",", variable) for variable in variables[1:])]
-        # AWS reserves names that begin with `aws` or `ssm`, and a stack's name may begin so.
-        path = f"/slip-sockets/{stack_name}/jwt-secret"
-        version = secret_version(json.dumps([jwt_secret, *previous_secrets]), salt=path)
-        parameter = named(
-            SsmParameter(
+        # Not `jwt-secret`: by a hyphen with six characters AWS recognizes the end of a secret's ARN.
+        # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html
+        name = f"slip-sockets/{stack_name}/jwt-secrets"
+        secret = named(
+            SecretsmanagerSecret(
                 self,
-                "jwt_secret",
-                name=f"{path}/{version}",
-                type="SecureString",
-                value_wo=Fn.jsonencode(Fn.concat(secrets)),
-                value_wo_version=version,
-                # The old one is deleted when no function's configuration names it any more.
+                "secret",
+                name=name,
+                description=f"JWT_SECRET and JWT_PREVIOUS_SECRETS of {stack_name}",
+                # With a recovery window the name would stay taken for 7 days or more, and a stage that was destroyed
+                # could not be deployed again. Whoever deploys has the values.
+                # https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_DeleteSecret.html
+                recovery_window_in_days=0,
+            ),
+            "jwt_secrets",
+        )
+        version = named(
+            SecretsmanagerSecretVersion(
+                self,
+                "version",
+                secret_id=secret.id,
+                secret_string_wo=Fn.jsonencode(Fn.concat(secrets)),
+                secret_string_wo_version=secret_version(json.dumps([jwt_secret, *previous_secrets]), salt=name),
+                # The old one is destroyed when no function's configuration names it any more.
                 lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
             ),
-            "jwt_secret",
+            "jwt_secrets",
         )
-        # A new name is a new configuration, so that Lambda replaces all environments.
-        self.environment = {"JWT_SECRET_PARAMETER": parameter.name}
-        # Any version: a role that named one version would lock out the environments that start after the role's change
-        # and before that of their configuration.
-        any_version = TerraformLocal(self, "any_version", Fn.replace(parameter.arn, "/[0-9]+$/", "*"))
-        self.arns = [named(any_version, "jwt_secrets").as_string]
+        self.arn: str = secret.arn
+        # Another version is another configuration, so that Lambda replaces all environments.
+        self.environment = {"JWT_SECRET_ARN": secret.arn, "JWT_SECRET_VERSION": version.version_id}
 
     def _variable(self, name: str) -> str:
         variable = named(TerraformVariable(self, f"{name}_variable", type="string", sensitive=True), name)

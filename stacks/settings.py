@@ -27,9 +27,9 @@ MAX_STACK_NAME_LENGTH = 64 - len("-staging-websocket")
 https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html"""
 MAX_DOMAIN_LENGTH = 64
 """https://docs.aws.amazon.com/acm/latest/APIReference/API_RequestCertificate.html"""
-MAX_SECRETS_BYTES = 4096
-"""Size limit of a standard parameter, which holds JWT_SECRET and all JWT_PREVIOUS_SECRETS as JSON.
-https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html"""
+MAX_SECRETS_BYTES = 65_536
+"""Size limit of a secret in Secrets Manager, which holds JWT_SECRET and all JWT_PREVIOUS_SECRETS as JSON.
+https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html"""
 
 MAX_INLINE_LIMIT = 2_000
 """Even a slow function sends to this number of subscribers within 5 seconds, for which the publisher waits."""

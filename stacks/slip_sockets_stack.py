@@ -207,7 +207,7 @@ class SlipSocketsStack(TerraformStack):
                 Allow(["dynamodb:Query"], [self._connections.index_arn]),
                 Allow(_CHANNELS_ACTIONS, [self._channels.arn]),
                 Allow(["sqs:SendMessage"], [self._queue.arn]),
-                Allow(["ssm:GetParameter"], self.secrets.arns),
+                Allow(["secretsmanager:GetSecretValue"], [self.secrets.arn]),
                 *allows,
             ],
         )

@@ -123,7 +123,7 @@ def _deployed(aws: LocalAws, package: Path, backend_url: str) -> Iterator[tuple[
             taps.enter_context(contextlib.closing(Tap(url)))
             for url in (aws.url, backend_url, f"{aws.url}/{api['ApiId']}/live")
         )
-        client("ssm").put_parameter(Name="/secret", Value=json.dumps([SECRET]), Type="SecureString")
+        secret = client("secretsmanager").create_secret(Name="secret", SecretString=json.dumps([SECRET]))
         client("dynamodb").create_table(
             TableName="Connections",
             BillingMode="PAY_PER_REQUEST",
@@ -153,7 +153,8 @@ def _deployed(aws: LocalAws, package: Path, backend_url: str) -> Iterator[tuple[
             Environment={
                 "Variables": {
                     "AWS_ENDPOINT_URL_DYNAMODB": table.url,
-                    "JWT_SECRET_PARAMETER": "/secret",
+                    "JWT_SECRET_ARN": secret["ARN"],
+                    "JWT_SECRET_VERSION": secret["VersionId"],
                     "MANAGEMENT_URL": management.url,
                     "QUEUE_URL": f"{aws.url}/0/deferred.fifo",
                     "STACK_NAME": "bench",

@@ -60,14 +60,15 @@ class Cloud:
         return {
             **CREDENTIALS,
             "AWS_ENDPOINT_URL_DYNAMODB": self.dynamodb.url,
-            "AWS_ENDPOINT_URL_SSM": self.dynamodb.url,
+            "AWS_ENDPOINT_URL_SECRETSMANAGER": self.dynamodb.url,
             "AWS_ENDPOINT_URL_SQS": self.sqs.url,
             "TARGET_URL": "http://127.0.0.1:9/",
             "CONNECTIONS_TABLE": "bench-Connections",
             "CHANNELS_TABLE": "bench-Channels",
             "QUEUE_URL": QUEUE_URL,
             "MANAGEMENT_URL": f"{self.management.url}/live",
-            "JWT_SECRET_PARAMETER": "/bench",
+            "JWT_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:bench-AbCdEf",
+            "JWT_SECRET_VERSION": "0" * 32,
             "INLINE_LIMIT": str(self._inline_limit),
         }
 

@@ -4,8 +4,8 @@ It is the development server's stores behind DynamoDB's calls (see `table`), and
 index never lags, nothing is throttled, and requests are not validated.
 
 `POST /fill?channel=&subscribers=` subscribes connections to a channel. `GET /stats` has calls and units by operation
-since `POST /reset`. It is SSM too: GetParameter returns JWT_SECRET for any name, since a function reads one parameter
-once, and a process more is not worth that.
+since `POST /reset`. It is Secrets Manager too: GetSecretValue returns JWT_SECRET for any secret, since a function
+reads one once, and a process more is not worth that.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DynamoDb(Service):
             "Channels": ChannelsTable(self._meter),
         }
         names = {name for table in self._tables.values() for name in table.operations}
-        self.operations = {name: partial(self._call, name) for name in names} | {"GetParameter": _get_parameter}
+        self.operations = {name: partial(self._call, name) for name in names} | {"GetSecretValue": _get_secret_value}
         self.controls = {"/fill": self._fill, "/stats": lambda _: self._meter.stats(), "/reset": self._reset}
 
     def _call(self, operation: str, request: Any) -> Response | asyncio.Future[Response]:
@@ -60,8 +60,8 @@ def _table_name(request: Any) -> str:
     return str(request["TransactItems"][1]["Put"]["TableName"])
 
 
-def _get_parameter(request: Any) -> Response:
-    return {"Parameter": {"Name": request["Name"], "Value": json.dumps([os.environ["JWT_SECRET"]])}}
+def _get_secret_value(request: Any) -> Response:
+    return {"ARN": request["SecretId"], "SecretString": json.dumps([os.environ["JWT_SECRET"]])}
 
 
 if __name__ == "__main__":

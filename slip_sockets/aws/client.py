@@ -1,4 +1,4 @@
-"""Calls AWS's services that speak JSON, which DynamoDB, SQS and SSM do, as aiobotocore's clients do.
+"""Calls AWS's services that speak JSON, which DynamoDB, SQS and Secrets Manager do, as aiobotocore's clients do.
 
 Botocore with one client takes twice the processor time of a function's whole cold start, and a call of it four times
 that of one here (docs/speed.md). The parameters of a call and its response are the service's, so the types of
@@ -50,8 +50,8 @@ class JsonProtocol(msgspec.Struct, frozen=True):
 
 PROTOCOLS: Mapping[str, JsonProtocol] = {
     "dynamodb": JsonProtocol("DynamoDB_20120810", "1.0"),
+    "secretsmanager": JsonProtocol("secretsmanager", "1.1"),
     "sqs": JsonProtocol("AmazonSQS", "1.0"),
-    "ssm": JsonProtocol("AmazonSSM", "1.1"),
 }
 
 _TRANSIENT_STATUSES = {500, 502, 503, 504}

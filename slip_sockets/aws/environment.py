@@ -22,14 +22,13 @@ from .checkpoints import DynamoDbCheckpoints
 from .client import Client, aws_http, endpoint_url
 from .connections import DynamoDbConnections
 from .credentials import FunctionCredentials
-from .jwt_secrets import ParameterSecrets
+from .jwt_secrets import SecretsManagerClient, StoredSecrets
 from .management import ApiGatewaySender
 from .queue import SqsQueue
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_sqs.client import SQSClient
-    from types_aiobotocore_ssm.client import SSMClient
 
 _MEANINGS = {
     "TARGET_URL": "the URL of the backend that receives the events, e.g. https://app.example/slip",
@@ -37,16 +36,17 @@ _MEANINGS = {
     "CHANNELS_TABLE": "the name of the Channels table",
     "QUEUE_URL": "the URL of the FIFO queue of deferred messages",
     "MANAGEMENT_URL": "the WebSocket API's stage, e.g. https://abc123.execute-api.eu-west-1.amazonaws.com/live",
-    "JWT_SECRET_PARAMETER": "the name of the SSM parameter that holds the JWT secrets",
+    "JWT_SECRET_ARN": "the ARN of the secret in Secrets Manager that holds the JWT secrets",
+    "JWT_SECRET_VERSION": "the id of the secret's version that this function is deployed with",
 }
 
 
 class FunctionSettings(msgspec.Struct, frozen=True):
     """What the stacks set for a function.
 
-    `jwt_secret_parameter` names an SSM SecureString, a JSON list of the secrets that are accepted, the one that signs
-    first. `inline_limit` is how many subscribers a publish sends to without the queue. Without `stack_name` the
-    function writes no metrics.
+    `jwt_secret_arn` and `jwt_secret_version` name a version of a secret in Secrets Manager: a JSON list of the secrets
+    that are accepted, the one that signs first. `inline_limit` is how many subscribers a publish sends to without the
+    queue. Without `stack_name` the function writes no metrics.
     """
 
     target_url: str
@@ -54,7 +54,8 @@ class FunctionSettings(msgspec.Struct, frozen=True):
     channels_table: str
     queue_url: str
     management_url: str
-    jwt_secret_parameter: str
+    jwt_secret_arn: str
+    jwt_secret_version: str
     inline_limit: int = INLINE_LIMIT
     stack_name: str | None = None
 
@@ -70,7 +71,8 @@ class FunctionSettings(msgspec.Struct, frozen=True):
             channels_table=environ["CHANNELS_TABLE"],
             queue_url=environ["QUEUE_URL"],
             management_url=environ["MANAGEMENT_URL"],
-            jwt_secret_parameter=environ["JWT_SECRET_PARAMETER"],
+            jwt_secret_arn=environ["JWT_SECRET_ARN"],
+            jwt_secret_version=environ["JWT_SECRET_VERSION"],
             inline_limit=int(environ.get("INLINE_LIMIT") or INLINE_LIMIT),
             stack_name=environ.get("STACK_NAME") or None,
         )
@@ -85,7 +87,8 @@ class Runtime:
         self._credentials = FunctionCredentials(os.environ, clock, self._http)
         dynamodb = cast("DynamoDBClient", self._client("dynamodb"))
         self.queue = SqsQueue(cast("SQSClient", self._client("sqs")), settings.queue_url, clock)
-        self.secrets = ParameterSecrets(cast("SSMClient", self._client("ssm")), settings.jwt_secret_parameter)
+        secrets_manager = cast(SecretsManagerClient, self._client("secretsmanager"))
+        self.secrets = StoredSecrets(secrets_manager, settings.jwt_secret_arn, settings.jwt_secret_version)
         self.checkpoints = DynamoDbCheckpoints(dynamodb, settings.channels_table, clock)
         self._sender = ApiGatewaySender(settings.management_url, _region(), self._credentials, clock)
         self._backend = BackendClient(clock, BACKEND_TIMEOUT_S)

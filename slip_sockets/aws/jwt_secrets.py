@@ -1,10 +1,10 @@
-"""The JWT secrets, read from SSM's Parameter Store."""
+"""The JWT secrets, read from AWS Secrets Manager."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Protocol, TypedDict
 
 import msgspec
 
@@ -12,30 +12,41 @@ from ..gateway.errors import Unavailable
 from ..protocol.errors import InvalidSettings
 from .errors import AwsError, calling, error_code
 
-if TYPE_CHECKING:
-    from types_aiobotocore_ssm.client import SSMClient
-
 log = logging.getLogger("slip_sockets.aws")
 
 _decoder: msgspec.json.Decoder[list[str]] = msgspec.json.Decoder(Annotated[list[str], msgspec.Meta(min_length=1)])
 
 
-class ParameterSecrets:
-    """The gateway's `Secrets`: the SecureString `parameter`, a JSON list of which the first signs.
+class SecretValue(TypedDict):
+    """https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html"""
 
-    It is read once: other secrets are in another parameter. While SSM is away each event reads again.
+    SecretString: str
+
+
+class SecretsManagerClient(Protocol):
+    """What is used of aiobotocore's client."""
+
+    async def get_secret_value(self, *, SecretId: str, VersionId: str) -> SecretValue:  # noqa: N803 - AWS's names
+        ...
+
+
+class StoredSecrets:
+    """The gateway's `Secrets`: the version `version` of the secret `arn`, a JSON list of which the first signs.
+
+    It is read once: other secrets are another version. While Secrets Manager is away each event reads again.
     """
 
-    def __init__(self, client: SSMClient, parameter: str) -> None:
+    def __init__(self, client: SecretsManagerClient, arn: str, version: str) -> None:
         self._client = client
-        self._parameter = parameter
+        self._arn = arn
+        self._version = version
         self._secrets: Sequence[str] = ()
 
     async def load(self) -> None:
         """Read the secrets at a cold start. Raises InvalidSettings.
 
-        While SSM is away the function starts all the same: API Gateway sends each disconnect once, and a function that
-        could not start would lose it.
+        While Secrets Manager is away the function starts all the same: API Gateway sends each disconnect once, and a
+        function that could not start would lose it.
         """
         try:
             self._secrets = await self._read()
@@ -55,16 +66,19 @@ class ParameterSecrets:
         try:
             return _decoder.decode(value)
         except msgspec.DecodeError:  # its message and context may quote the value
-            problem = f"the SSM parameter {self._parameter} is not a JSON list of secrets. Deploy again"
+            problem = f"version {self._version} of the secret {self._arn} is not a JSON list of secrets. Deploy again"
         raise InvalidSettings([problem])
 
     async def _value(self) -> str:
-        with calling("SSM"):
+        with calling("Secrets Manager"):
             try:
-                response = await self._client.get_parameter(Name=self._parameter, WithDecryption=True)
+                response = await self._client.get_secret_value(SecretId=self._arn, VersionId=self._version)
             except AwsError as error:
-                if error_code(error) != "ParameterNotFound":
+                if error_code(error) != "ResourceNotFoundException":
                     raise
-                problem = f"SSM has no parameter {self._parameter}, which the deployment makes. Deploy again"
+                problem = (
+                    f"Secrets Manager has no version {self._version} of the secret {self._arn}, "
+                    "which the deployment makes. Deploy again"
+                )
                 raise InvalidSettings([problem]) from error
-        return response["Parameter"]["Value"]
+        return response["SecretString"]

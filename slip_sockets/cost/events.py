@@ -109,13 +109,14 @@ def publish(w: Workload) -> Usage:
 
 
 def open_sockets(w: Workload) -> Usage:
-    """A month of being connected, and of the queue's pollers and functions kept warm."""
+    """A month of being connected, and of the queue's pollers, the secret and functions kept warm."""
     usage = Usage(w)
     usage.units[Meter.CONNECTION_MINUTES] += w.connections * MINUTES_A_MONTH
     rows, entries = _rows(w), _entries(w)
     stored = sum(rows) + sum(entries) + (len(rows) + len(entries)) * INDEX_ENTRY_OVERHEAD_BYTES
     usage.units[Meter.TABLE_STORAGE] += w.connections * stored / GIB
     usage.units[Meter.SQS_REQUESTS] += IDLE_POLLS
+    usage.units[Meter.SECRETS] += 1
     if w.provisioned:
         warm = Meter.PROVISIONED_ARM64 if w.architecture == "arm64" else Meter.PROVISIONED_X86
         usage.units[warm] += w.provisioned * gb_seconds(MINUTES_A_MONTH * 60_000, w.memory_mb)

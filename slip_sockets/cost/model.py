@@ -77,7 +77,7 @@ class Estimate(msgspec.Struct, frozen=True, rename="camel"):
     findings: list[str]
 
 
-_NAMES = ("WebSocket", "Lambda", "DynamoDB", "SQS", "CloudWatch")
+_NAMES = ("WebSocket", "Lambda", "DynamoDB", "SQS", "Secrets Manager", "CloudWatch")
 
 
 class _Bill:
@@ -189,7 +189,7 @@ def _advice(top: Meter, w: Workload, bill: _Bill) -> str:
             billed = sum(bill.counts[event] * usage.billed_ms for event, usage in bill.usages.items())
             waited = sum(bill.counts[event] * usage.waiting_for_backend_ms for event, usage in bill.usages.items())
             return f"{waited / billed:.0%} of that time functions wait for your backend. A faster one costs less."
-        case Meter.PROVISIONED_ARM64 | Meter.PROVISIONED_X86:
+        case Meter.PROVISIONED_ARM64 | Meter.PROVISIONED_X86 | Meter.SECRETS:
             return "It costs the same without any traffic."
         case Meter.SQS_REQUESTS if not w.connections:
             return "Lambda polls the queue while it is empty. The free tier covers that."

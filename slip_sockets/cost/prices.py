@@ -27,6 +27,7 @@ class Meter(Enum):
     READ_UNITS = ("readUnits", "DynamoDB reads", "of 4 KB", 1e6)
     TABLE_STORAGE = ("tableStorage", "DynamoDB storage", "GB", 1)
     SQS_REQUESTS = ("sqsRequests", "SQS requests", "of 64 KB", 1e6)
+    SECRETS = ("secrets", "Secrets Manager", "secrets", 1)
     LOGS = ("logs", "CloudWatch logs", "GB", 1)
     DATA_OUT = ("dataOut", "Data out to the internet", "GB", 1)
 

@@ -61,6 +61,13 @@ def boto3_client(service: Any, endpoint_url: str) -> Any:
     return _session().client(service, endpoint_url=endpoint_url, config=FAST_CONFIG)
 
 
+def stored_secrets(endpoint_url: str, value: str) -> dict[str, str]:
+    """Store `value` as a new secret in Secrets Manager; return the variables with which a function finds it."""
+    client: Any = boto3_client("secretsmanager", endpoint_url)
+    made = client.create_secret(Name=uuid.uuid4().hex, SecretString=value)
+    return {"JWT_SECRET_ARN": made["ARN"], "JWT_SECRET_VERSION": made["VersionId"]}
+
+
 @functools.cache
 def _session() -> boto3.session.Session:
     """One for all, since it keeps the descriptions of the services, which take long to read."""

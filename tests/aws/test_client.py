@@ -44,7 +44,7 @@ CALLS: Sequence[tuple[str, str, Mapping[str, Any]]] = [
             "Entries": [{"Id": "0", "MessageBody": "{}", "MessageGroupId": "a", "MessageDeduplicationId": "b"}],
         },
     ),
-    ("ssm", "get_parameter", {"Name": "/secret", "WithDecryption": True}),
+    ("secretsmanager", "get_secret_value", {"SecretId": "a-secret", "VersionId": "0" * 32}),
 ]
 
 

@@ -96,7 +96,12 @@ def test_20_000_generated_requests_are_signed_as_botocore_does() -> None:
             path, canonical_path = f"/live/@connections/{quoted}", f"/live/%40connections/{urllib.parse.quote(quoted)}"
             headers = None
         else:
-            service, method, path, canonical_path = generator.choice(["dynamodb", "sqs", "ssm"]), "POST", "/", "/"
+            service, method, path, canonical_path = (
+                generator.choice(["dynamodb", "sqs", "secretsmanager"]),
+                "POST",
+                "/",
+                "/",
+            )
             headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": text(20, string.ascii_letters)}
         signer = Signer(host, "eu-west-1", credentials, service, headers)
         expected = by_botocore(method, f"https://{host}{path}", body, credentials, date, service, headers)

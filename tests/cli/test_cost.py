@@ -84,15 +84,15 @@ def test_unchecked_prices_are_marked_in_the_table_and_counted_below_it(cli: Cli)
     assert " ~" in messages
     time = next(line for line in result.stdout.splitlines() if "Lambda time" in line)
     assert " ~" not in time
-    assert "~ 10 of the 11 prices are not checked for this region." in result.stdout
+    assert "~ 11 of the 12 prices are not checked for this region." in result.stdout
     assert "--prices" in result.stdout
     lines = json.loads(cli("cost", "--json", AWS_REGION="eu-central-1").stdout)["lines"]
-    assert sum(line["source"] is None for line in lines) == 10
+    assert sum(line["source"] is None for line in lines) == 11
 
 
 def test_a_free_meter_is_marked(cli: Cli) -> None:
     result = cli("cost", "--connections", "0", "--publishes", "0", "--free-tier", "always")
-    assert result.stdout.startswith("0.00 USD a month")
+    assert result.stdout.startswith("0.40 USD a month")
     assert "free" in next(line for line in result.stdout.splitlines() if "SQS requests" in line)
 
 

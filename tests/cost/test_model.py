@@ -23,11 +23,11 @@ def usd(result: Estimate, meter: Meter) -> float:
     return next((line.usd for line in result.lines if line.meter == meter.key), 0)
 
 
-def test_no_traffic_costs_the_polls_of_the_queue() -> None:
+def test_no_traffic_costs_the_secret_and_the_polls_of_the_queue() -> None:
     result = month(**QUIET)
-    assert [line.meter for line in result.lines] == ["sqsRequests"]
-    assert result.usd == pytest.approx(648_000 * 0.5e-6)
-    assert month("always", **QUIET).usd == 0
+    assert [line.meter for line in result.lines] == ["secrets", "sqsRequests"]
+    assert result.usd == pytest.approx(0.4 + 648_000 * 0.5e-6)
+    assert month("always", **QUIET).usd == 0.4
 
 
 def test_silent_sockets_cost_their_minutes_connects_and_disconnects() -> None:

@@ -18,9 +18,9 @@ from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, F
 from slip_sockets.gateway.values import Publication
 from slip_sockets.protocol.events import Action, PublishText, SendText
 
-from ..aws.moto_server import boto3_client, dynamodb, moto_url, sqs
 from ..aws.moto_server import channels_table as new_channels
 from ..aws.moto_server import connections_table as new_connections
+from ..aws.moto_server import dynamodb, moto_url, sqs, stored_secrets
 from ..aws.moto_server import queue_url as new_queue
 from ..functions.conftest import event
 from ..functions.test_functions import control_event
@@ -41,10 +41,9 @@ OTHERS = [f"BBBB1234BBBB12{number}=" for number in range(4)]
 def shared_world(moto_url: str, dynamodb: DynamoDBClient, sqs: SQSClient) -> Iterator[World]:
     fixtures: Any = (new_connections, new_channels, new_queue)
     make_connections, make_channels, make_queue = (fixture.__wrapped__ for fixture in fixtures)
-    parameter = f"/{uuid.uuid4().hex}"
-    boto3_client("ssm", moto_url).put_parameter(Name=parameter, Value=json.dumps([SECRET]), Type="SecureString")
+    secrets = stored_secrets(moto_url, json.dumps([SECRET]))
     tables = make_connections(dynamodb), make_channels(dynamodb)
-    with world(moto_url, dynamodb, sqs, *tables, make_queue(sqs), parameter) as shared:
+    with world(moto_url, dynamodb, sqs, *tables, make_queue(sqs), secrets) as shared:
         yield shared
 
 
@@ -78,7 +77,7 @@ def at_each_call(
         crashing.check_lifetimes()
         check(where)
         crashing.check_lifetimes()
-    return [call for call in calls if call != "GetParameter"]
+    return [call for call in calls if call != "GetSecretValue"]
 
 
 def firsts(texts: list[str]) -> list[str]:

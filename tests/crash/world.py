@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -58,7 +58,7 @@ class World:
         connections_table: str,
         channels_table: str,
         queue_url: str,
-        parameter: str,
+        secrets: Mapping[str, str],
     ) -> None:
         self.replies: Replies = {}
         self.calls: list[str] = []
@@ -86,7 +86,7 @@ class World:
                 "CHANNELS_TABLE": channels_table,
                 "QUEUE_URL": queue_url,
                 "MANAGEMENT_URL": f"{management}/live",
-                "JWT_SECRET_PARAMETER": parameter,
+                **secrets,
                 "INLINE_LIMIT": str(INLINE_LIMIT),
             },
             stdin=subprocess.PIPE,

@@ -86,7 +86,8 @@ def test_aws_and_dev_do_not_know_each_other() -> None:
 
 
 OF_AWS = re.compile(
-    r"AWS|API Gateway|HTTP API|DynamoDB|SQS|SSM|Lambda|CloudWatch|boto|requestContext|@connections|\b(410|429)\b"
+    r"AWS|API Gateway|HTTP API|DynamoDB|SQS|SSM|Secrets Manager|Lambda|CloudWatch|boto|requestContext|@connections|"
+    r"\b(410|429)\b"
 )
 
 

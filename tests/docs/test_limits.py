@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 from websockets.http11 import MAX_LINE_LENGTH
 
+from local_aws.quotas import SECRETS_MANAGER_READS
 from slip_sockets.apigateway.limits import BACKEND_TIMEOUT_S
 from slip_sockets.aws.connections import PAGE_SIZE
 from slip_sockets.aws.queue import MAX_BATCH_BYTES, SHARDS
@@ -90,6 +91,7 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "clocks": [tokens.LEEWAY_S, 403],
         "JWT_SECRET": [tokens.RECOMMENDED_SECRET_BYTES],
         "JWT_SECRET and JWT_PREVIOUS_SECRETS": [settings.MAX_SECRETS_BYTES],
+        "functions that start": [SECRETS_MANAGER_READS.rate],
     },
     "Fan-out": {
         "calls to all APIs": [CALLS_PER_S, 5000, 2500, 1250, 429],

@@ -229,9 +229,9 @@ def test_no_function_was_denied_anything(deployment: Deployment) -> None:
         "dynamodb:PutItem",
         "dynamodb:Query",
         "execute-api:ManageConnections",
+        "secretsmanager:GetSecretValue",
         "sqs:ReceiveMessage",
         "sqs:SendMessage",
-        "ssm:GetParameter",
     }
     assert [judgement for judgement in judgements if not judgement.allowed] == []
 

@@ -154,7 +154,7 @@ async def test_secrets_that_cannot_be_read_at_a_cold_start_refuse_clients_and_lo
     queue = deferred(deployment)
     carol = await room.join("carol")
     await until(lambda: queue.waiting == 0)  # `deliver` is to be killed between two events
-    faults.api(FailingService("ssm", (500, "InternalServerError")))
+    faults.api(FailingService("secretsmanager", (500, "InternalServerError")))
     for arn in arns:
         deployment.aws.kill(arn)
     await until(lambda: not any(deployment.aws.environments(arn) for arn in arns))

@@ -21,13 +21,13 @@ from slip_sockets.aws.log_fields import LogFields
 from ..aws.http_stub import HttpStub, stub
 from ..aws.moto_server import (
     ENVIRONMENT,
-    boto3_client,
     channels_table,
     connections_table,
     dynamodb,
     moto_url,
     queue_url,
     sqs,
+    stored_secrets,
 )
 from ..aws.service_models import calls_are_as_modelled
 from ..scripted_backend import ScriptedBackend
@@ -174,8 +174,6 @@ def deployment(
     queue_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Deployment]:
-    secrets = json.dumps([SECRET])
-    boto3_client("ssm", moto_url).put_parameter(Name=f"/{connections_table}", Value=secrets, Type="SecureString")
     variables = {
         **ENVIRONMENT,
         "AWS_ENDPOINT_URL": moto_url,
@@ -184,7 +182,7 @@ def deployment(
         "CHANNELS_TABLE": channels_table,
         "QUEUE_URL": queue_url,
         "MANAGEMENT_URL": f"{stub.url}/live",
-        "JWT_SECRET_PARAMETER": f"/{connections_table}",
+        **stored_secrets(moto_url, json.dumps([SECRET])),
         "STACK_NAME": STACK_NAME,
     }
     for name, value in variables.items():

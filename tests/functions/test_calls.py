@@ -135,7 +135,7 @@ def account(
     variables = {
         **CREDENTIALS,
         "AWS_ENDPOINT_URL_DYNAMODB": dynamodb.url,
-        "AWS_ENDPOINT_URL_SSM": dynamodb.url,
+        "AWS_ENDPOINT_URL_SECRETSMANAGER": dynamodb.url,
         "AWS_ENDPOINT_URL_SQS": sqs.url,
         "TARGET_URL": backend.url,
         "STACK_NAME": "slip-sockets",
@@ -143,7 +143,8 @@ def account(
         "CHANNELS_TABLE": "Channels",
         "QUEUE_URL": QUEUE_URL,
         "MANAGEMENT_URL": f"{stub.url}/live",
-        "JWT_SECRET_PARAMETER": "/secret",
+        "JWT_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:name-AbCdEf",
+        "JWT_SECRET_VERSION": "0" * 32,
         "INLINE_LIMIT": str(INLINE_LIMIT),
     }
     for name, value in variables.items():

@@ -18,7 +18,7 @@ import pytest
 from slip_sockets.protocol.tokens import mint
 
 from ..aws.http_stub import Answer
-from ..aws.moto_server import boto3_client
+from ..aws.moto_server import stored_secrets
 from ..aws.raw_server import RawServer
 from ..contract.marks import MarkedBackend, Marks, faults, refused_control_bodies, saying
 from .conftest import Deployment, event
@@ -92,12 +92,8 @@ def test_functions_log_nothing_that_is_secret_or_personal(
 ) -> None:
     marks = Marks()
     secret, previous = marks("JWT_SECRET"), marks("JWT_PREVIOUS_SECRETS")
-    boto3_client("ssm", moto_url).put_parameter(
-        Name=f"/{deployment.connections_table}",
-        Value=json.dumps([secret, previous]),
-        Type="SecureString",
-        Overwrite=True,
-    )
+    for name, value in stored_secrets(moto_url, json.dumps([secret, previous])).items():
+        monkeypatch.setenv(name, value)
     failing = faults(marks)
     greeting = (
         ACCEPT,

@@ -242,7 +242,7 @@ class World:
 
     async def secrets(self) -> Sequence[str]:
         if self.secrets_are_away:
-            raise Unavailable("SSM is away")
+            raise Unavailable("Secrets Manager is away")
         return [SECRET]
 
     async def websocket(self, event: ProxyEvent, *, deadline: float = math.inf) -> ProxyResponse:

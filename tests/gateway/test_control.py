@@ -109,5 +109,5 @@ async def test_without_secrets_the_control_api_does_nothing_and_says_so(world: W
     world.secrets_are_away = True
     response = await world.control(control_event([{"type": "TEXT", "connectionId": ME, "data": "hi"}]))
     assert response["statusCode"] == 503
-    assert json.loads(response["body"]) == {"message": "not done", "index": 0, "error": "SSM is away"}
+    assert json.loads(response["body"]) == {"message": "not done", "index": 0, "error": "Secrets Manager is away"}
     assert world.sender.sent == []

@@ -330,7 +330,7 @@ async def test_without_secrets_no_client_is_let_in_and_a_close_is_sent_later(
     world.secrets_are_away = True
     events = (CONNECT, socket_event("MESSAGE", body="hi"), DISCONNECT)
     assert [(await world.websocket(event))["statusCode"] for event in events] == [500, 500, 200]
-    reason = f"{BACKEND} was not called: the signing secret cannot be read: SSM is away"
+    reason = f"{BACKEND} was not called: the signing secret cannot be read: Secrets Manager is away"
     assert caplog.messages == [
         f"OPEN of connection {ME}: {reason}; refused with 500",
         f"TEXT of connection {ME}: {reason}",

@@ -127,13 +127,13 @@ class Api:
 
 
 class Cloud:
-    """boto3 against one local AWS. `client` returns a client for a service."""
+    """boto3 against one local AWS. `client` returns a client for a service, in a region."""
 
     def __init__(self, aws: LocalAws) -> None:
         self.aws = aws
         self.url = aws.url
         self.account_id = aws.settings.account_id
-        self.client: Callable[[str], Any] = functools.cache(self._client)
+        self.client: Callable[..., Any] = functools.cache(self._client)
 
     def function(
         self,
@@ -196,10 +196,10 @@ class Cloud:
         )
         return str(made["UUID"])
 
-    def _client(self, service: str) -> Any:
+    def _client(self, service: str, region: str = "us-east-1") -> Any:
         session: Any = _session()  # its types know names of services, not any string
         config = Config(connect_timeout=2, read_timeout=TIMEOUT_S, retries={"total_max_attempts": 1})
-        return session.client(service, endpoint_url=self.url, config=config)
+        return session.client(service, region_name=region, endpoint_url=self.url, config=config)
 
 
 @functools.cache

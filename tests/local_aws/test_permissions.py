@@ -164,6 +164,17 @@ def test_batch_of_sqs_needs_the_permission_of_its_single_action(
     assert "done" in call(caller, "sqs", operation, QueueUrl=url, **parameters)
 
 
+def test_secrets_manager(cloud: Cloud, caller: Deployed) -> None:
+    arn = cloud.client("secretsmanager").create_secret(Name="stack/secret", SecretString="hush")["ARN"]
+    caller.allow(allow("secretsmanager:GetSecretValue", f"{arn}-another"))
+    response = call(caller, "secretsmanager", "get_secret_value", SecretId=arn)
+    assert_denied(caller, response, "secretsmanager:GetSecretValue", arn)
+    caller.allow(allow("secretsmanager:GetSecretValue", arn))
+    assert "hush" in call(caller, "secretsmanager", "get_secret_value", SecretId=arn)["done"]
+    response = call(caller, "secretsmanager", "describe_secret", SecretId=arn)
+    assert_denied(caller, response, "secretsmanager:DescribeSecret", arn)
+
+
 def test_ssm(cloud: Cloud, caller: Deployed) -> None:
     cloud.client("ssm").put_parameter(Name="/stack/secret", Value="hush", Type="SecureString")
     arn = f"arn:aws:ssm:us-east-1:{cloud.account_id}:parameter/stack"

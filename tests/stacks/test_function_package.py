@@ -12,10 +12,8 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,7 +21,7 @@ from slip_sockets.protocol.errors import InvalidSettings
 from stacks.function_package import BUILD_FOLDER, MAX_ZIP_BYTES, REQUIREMENTS, ROOT, FunctionPackage, build
 from stacks.settings import Architecture
 
-from ..aws.moto_server import ENVIRONMENT, boto3_client
+from ..aws.moto_server import ENVIRONMENT, stored_secrets
 
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 BUILD = """
@@ -256,10 +254,8 @@ NEVER_IMPORTED = {
 
 
 @pytest.fixture
-def function_environment(moto_url: str) -> Iterator[dict[str, str]]:
-    ssm: Any = boto3_client("ssm", moto_url)
-    ssm.put_parameter(Name="/packaged/jwt-secret", Value='["s"]', Type="SecureString")
-    yield ENVIRONMENT | {
+def function_environment(moto_url: str) -> dict[str, str]:
+    return ENVIRONMENT | {
         "PATH": os.environ["PATH"],
         "AWS_ENDPOINT_URL": moto_url,
         "TARGET_URL": "http://127.0.0.1:1/slip",
@@ -267,9 +263,8 @@ def function_environment(moto_url: str) -> Iterator[dict[str, str]]:
         "CHANNELS_TABLE": "Channels",
         "QUEUE_URL": "http://127.0.0.1:1/000000000000/deferred.fifo",
         "MANAGEMENT_URL": "http://127.0.0.1:1/live",
-        "JWT_SECRET_PARAMETER": "/packaged/jwt-secret",
+        **stored_secrets(moto_url, '["s"]'),
     }
-    ssm.delete_parameter(Name="/packaged/jwt-secret")
 
 
 @pytest.fixture

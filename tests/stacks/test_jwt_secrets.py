@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -17,28 +18,35 @@ from .synthesis import ALL_OPTIONS, PREVIOUS_SECRETS, PRODUCTION, REQUIRED, SECR
 PRIVATE_FILES = {name: f"stacks/{name}/secrets.auto.tfvars.json" for name in (STAGING, PRODUCTION)}
 
 
-def test_a_parameter_takes_the_secret_from_an_ephemeral_variable(stack: Stack) -> None:
-    parameter = stack.resource("ssm_parameter", "jwt_secret")
-    assert parameter["type"] == "SecureString"
-    assert parameter["name"] == f"/slip-sockets/{stack.folder.name}/jwt-secret/{parameter['value_wo_version']}"
-    assert parameter["lifecycle"] == {
+def test_a_secret_takes_its_value_from_an_ephemeral_variable(stack: Stack) -> None:
+    version = stack.resource("secretsmanager_secret_version", "jwt_secrets")
+    assert version["secret_id"] == "${aws_secretsmanager_secret.jwt_secrets.id}"
+    assert version["secret_string_wo"] == "${jsonencode(concat([var.jwt_secret]))}"
+    assert not {"secret_string", "secret_binary"} & version.keys()
+    assert version["lifecycle"] == {
         "create_before_destroy": True
     }  # an environment that starts meanwhile reads the old one
-    assert parameter["value_wo"] == "${jsonencode(concat([var.jwt_secret]))}"
-    assert not {"value", "insecure_value"} & parameter.keys()
     assert stack.config["variable"] == {"jwt_secret": {"type": "string", "sensitive": True, "ephemeral": True}}
 
 
-def test_a_role_may_read_any_version(stack: Stack) -> None:
-    """An environment may start after the change of its role, and before that of its configuration."""
-    assert stack.config["locals"] == {"jwt_secrets": '${replace(aws_ssm_parameter.jwt_secret.arn, "/[0-9]+$/", "*")}'}
+def test_the_name_of_the_secret_is_free_as_soon_as_it_is_destroyed(stack: Stack) -> None:
+    secret = stack.resource("secretsmanager_secret", "jwt_secrets")
+    assert secret["name"] == f"slip-sockets/{stack.folder.name}/jwt-secrets"
+    assert secret["recovery_window_in_days"] == 0
+
+
+def test_the_name_of_the_secret_does_not_look_like_the_end_of_an_arn(defaults: Synthesis) -> None:
+    """To which AWS adds a hyphen and six characters."""
+    for name in (STAGING, PRODUCTION):
+        secret = defaults.stack(name).resource("secretsmanager_secret", "jwt_secrets")
+        assert re.search(r"-[A-Za-z0-9]{6}$", secret["name"]) is None
 
 
 def test_previous_secrets_are_in_the_same_one(all_options: Synthesis) -> None:
     """So that all change at once."""
     stack = all_options.stack(PRODUCTION)
-    assert stack.config["resource"]["aws_ssm_parameter"].keys() == {"jwt_secret"}
-    assert stack.resource("ssm_parameter", "jwt_secret")["value_wo"] == (
+    assert stack.config["resource"]["aws_secretsmanager_secret_version"].keys() == {"jwt_secrets"}
+    assert stack.resource("secretsmanager_secret_version", "jwt_secrets")["secret_string_wo"] == (
         '${jsonencode(concat([var.jwt_secret], split(",", var.jwt_previous_secrets)))}'
     )
     assert stack.config["variable"]["jwt_previous_secrets"]["ephemeral"] is True
@@ -112,15 +120,14 @@ class TestVersion:
     ) -> None:
         for name in (STAGING, PRODUCTION):
             old, new = (
-                synthesis.stack(name).resource("ssm_parameter", "jwt_secret")
+                synthesis.stack(name).resource("secretsmanager_secret_version", "jwt_secrets")
                 for synthesis in (defaults, synth(**change))
             )
-            assert old["value_wo_version"] != new["value_wo_version"]
-            assert old["name"] != new["name"]
+            assert old["secret_string_wo_version"] != new["secret_string_wo_version"]
 
     def test_differs_between_stages_with_the_same_secret(self, defaults: Synthesis) -> None:
         versions = {
-            defaults.stack(name).resource("ssm_parameter", "jwt_secret")["value_wo_version"]
+            defaults.stack(name).resource("secretsmanager_secret_version", "jwt_secrets")["secret_string_wo_version"]
             for name in (STAGING, PRODUCTION)
         }
         assert len(versions) == 2

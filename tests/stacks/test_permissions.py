@@ -51,7 +51,7 @@ COMMON = {
     ("dynamodb:Query", CHANNELS),
     ("dynamodb:UpdateItem", CHANNELS),
     ("sqs:SendMessage", QUEUE),
-    ("ssm:GetParameter", "${local.jwt_secrets}"),
+    ("secretsmanager:GetSecretValue", "${aws_secretsmanager_secret.jwt_secrets.arn}"),
     (MANAGE, POST),
     (MANAGE, DELETE),
 }

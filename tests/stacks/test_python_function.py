@@ -75,7 +75,8 @@ class TestEach:
             channels_table="${aws_dynamodb_table.Channels.name}",
             queue_url="${aws_sqs_queue.deferred.url}",
             management_url=MANAGEMENT_URL,
-            jwt_secret_parameter="${aws_ssm_parameter.jwt_secret.name}",
+            jwt_secret_arn="${aws_secretsmanager_secret.jwt_secrets.arn}",
+            jwt_secret_version="${aws_secretsmanager_secret_version.jwt_secrets.version_id}",
             inline_limit=1_000,
             stack_name=stack.folder.name,
         )

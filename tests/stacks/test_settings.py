@@ -314,12 +314,12 @@ class TestSecrets:
             "Set it to a secret without commas"
         ]
 
-    def test_those_too_long_for_a_parameter_are_refused_and_not_quoted(self) -> None:
-        read(JWT_SECRET="s" * 4092)
-        assert problems(JWT_SECRET="s" * 4093) == ["JWT_SECRET: 4097 bytes as JSON, 4096 at most. Set shorter ones"]
-        assert problems(JWT_SECRET="<" * 800) == ["JWT_SECRET: 4804 bytes as JSON, 4096 at most. Set shorter ones"]
-        assert problems(JWT_SECRET="s" * 40, STAGING_JWT_PREVIOUS_SECRETS="t" * 4050) == [
-            "JWT_SECRET and STAGING_JWT_PREVIOUS_SECRETS together: 4098 bytes as JSON, 4096 at most. Set shorter ones"
+    def test_those_too_long_for_secrets_manager_are_refused_and_not_quoted(self) -> None:
+        read(JWT_SECRET="s" * 65_532)
+        assert problems(JWT_SECRET="s" * 65_533) == ["JWT_SECRET: 65537 bytes as JSON, 65536 at most. Set shorter ones"]
+        assert problems(JWT_SECRET="<" * 12_000) == ["JWT_SECRET: 72004 bytes as JSON, 65536 at most. Set shorter ones"]
+        assert problems(JWT_SECRET="s" * 40, STAGING_JWT_PREVIOUS_SECRETS="t" * 65_490) == [
+            "JWT_SECRET and STAGING_JWT_PREVIOUS_SECRETS together: 65538 bytes as JSON, 65536 at most. Set shorter ones"
         ]
         assert problems(JWT_SECRET="a secret\udcff") == ["JWT_SECRET is not UTF-8. Set it to text"]
 

@@ -49,11 +49,12 @@ ADDRESSES = [
     "aws_lambda_function.websocket",
     "aws_lambda_permission.control",
     "aws_lambda_permission.websocket",
+    "aws_secretsmanager_secret.jwt_secrets",
+    "aws_secretsmanager_secret_version.jwt_secrets",
     "aws_sns_topic.alarms",
     "aws_sns_topic_policy.alarms",
     "aws_sqs_queue.dead_letters",
     "aws_sqs_queue.deferred",
-    "aws_ssm_parameter.jwt_secret",
 ]
 ADDRESSES_OF_OPTIONS = [
     "aws_acm_certificate.websocket",
@@ -90,8 +91,7 @@ def test_stages_differ_where_their_settings_do_and_nowhere_else(defaults: Synthe
         "resource.aws_apigatewayv2_stage.live.default_route_settings.throttling_rate_limit",
         "resource.aws_dynamodb_table.Channels.deletion_protection_enabled",
         "resource.aws_dynamodb_table.Connections.deletion_protection_enabled",
-        "resource.aws_ssm_parameter.jwt_secret.name",
-        "resource.aws_ssm_parameter.jwt_secret.value_wo_version",
+        "resource.aws_secretsmanager_secret_version.jwt_secrets.secret_string_wo_version",
     ]
 
 

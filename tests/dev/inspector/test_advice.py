@@ -92,7 +92,7 @@ async def test_a_backend_that_outlasts_the_event_gets_the_advice_of_a_slow_one()
 
 async def test_a_secret_that_cannot_be_read_is_not_the_backends_fault() -> None:
     async def away() -> list[str]:
-        raise Unavailable("SSM is away")
+        raise Unavailable("Secrets Manager is away")
 
     backend = Backend("http://127.0.0.1:1/slip", SlipBackend(), away, ScriptedClient(), FakeClock())
     with pytest.raises(BackendFailed) as failed:
