@@ -11,20 +11,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from moto.awslambda.exceptions import UnknownFunctionException
 from moto.backends import get_backend
+
+from .provisioned_concurrency import ProvisionedConcurrency
 
 Statement = dict[str, Any]
 """A statement of a policy document."""
 
-_FUNCTION_ARN = re.compile(r"arn:aws:lambda:(?P<region>[^:]+):\d+:function:(?P<name>[^:/]+)")
+_FUNCTION_ARN = re.compile(
+    r"(?P<unqualified>arn:aws:lambda:(?P<region>[^:]+):\d+:function:(?P<name>[^:/]+))(?::(?P<qualifier>[^:/]+))?"
+)
+LATEST = "$LATEST"
+"""The version that is not published."""
 
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A Lambda function. Two that are equal run the same code in the same way."""
+    """A version of a Lambda function, with its own ARN if it is published. Two that are equal run the same code in the
+    same way."""
 
     arn: str
     name: str
+    version: str
     region: str
     handler: str
     runtime: str
@@ -38,7 +47,7 @@ class Function:
     log_format: str
     code: bytes = field(compare=False, repr=False)
     policy: Sequence[Statement] = field(compare=False, repr=False)
-    """The resource policy: principals that may invoke it."""
+    """The resource policy of the ARN that it was found by: principals that may invoke it by that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +88,36 @@ class QueueMapping:
 class Deployed:
     """The state of one account. `logging` has the LoggingConfig of functions, which moto does not keep."""
 
-    def __init__(self, account_id: str, url: str, logging: Mapping[tuple[str, str], Mapping[str, str]]) -> None:
+    def __init__(
+        self,
+        account_id: str,
+        url: str,
+        logging: Mapping[tuple[str, str], Mapping[str, str]],
+        provisioned: ProvisionedConcurrency,
+    ) -> None:
         self._account_id = account_id
         self._url = url
         self._logging = logging
+        self._provisioned = provisioned
 
     def function(self, arn: str) -> Function | None:
+        """Return what runs where `arn` is invoked, which may name a version or an alias; None if nothing does."""
         match = _FUNCTION_ARN.match(arn)
         if match is None:
             return None
-        found = self._backend("lambda", match["region"]).get_function_by_arn(match[0])
-        if found is None:
+        region, name, qualifier = match["region"], match["name"], match["qualifier"] or LATEST
+        version = self._provisioned.old_version((region, name, qualifier)) or qualifier
+        try:
+            found = self._backend("lambda", region).get_function(name, version)
+        except UnknownFunctionException:
             return None
-        logging = self._logging.get((match["region"], match["name"]), {})
+        logging = self._logging.get((region, name), {})
+        policy_of = arn if match["qualifier"] not in (None, LATEST) else match["unqualified"]
         return Function(
-            arn=match[0],
-            name=match["name"],
-            region=match["region"],
+            arn=found.function_arn,
+            name=name,
+            version=str(found.version),
+            region=region,
             handler=found.handler,
             runtime=found.run_time,
             architecture=found.architectures[0],
@@ -107,7 +129,18 @@ class Deployed:
             log_group=logging.get("LogGroup", f"/aws/lambda/{match['name']}"),
             log_format=logging.get("LogFormat", "Text"),
             code=found.code_bytes,
-            policy=list(found.policy.statements),
+            policy=[statement for statement in found.policy.statements if statement["Resource"] == policy_of],
+        )
+
+    def is_in_use(self, arn: str) -> bool:
+        """Return whether `arn` is of an unpublished version, or an alias leads to its version."""
+        match = _FUNCTION_ARN.match(arn)
+        if match is None or match["qualifier"] is None:
+            return True
+        region, name = match["region"], match["name"]
+        return any(
+            match["qualifier"] in (alias.function_version, *self._provisioned.weights((region, name, alias.name)))
+            for alias in self._backend("lambda", region).list_aliases(name)
         )
 
     def api_protocol(self, api_id: str) -> str | None:

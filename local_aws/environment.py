@@ -64,7 +64,7 @@ class Environment:
         self._host = host
         self._owner = owner
         self._function = function
-        self._log_stream = f"{datetime.now(UTC):%Y/%m/%d}/[$LATEST]{secrets.token_hex(16)}"
+        self._log_stream = f"{datetime.now(UTC):%Y/%m/%d}/[{function.version}]{secrets.token_hex(16)}"
         self._state = State.STARTING
         self._next: asyncio.Future[Invocation] | None = None  # the process's last request for an event
         self._invocation: Invocation | None = None  # the event that it has

@@ -11,7 +11,7 @@ from .pool import Pool
 
 
 class Functions:
-    """All functions, each with its pool of at most `max_environments`."""
+    """All functions, each version with its pool of at most `max_environments`. A function's ARN stands for all."""
 
     def __init__(self, host: Host, *, max_environments: int) -> None:
         self.max_environments = max_environments
@@ -31,25 +31,31 @@ class Functions:
 
     @property
     def known(self) -> list[str]:
-        """The ARNs of the functions that were ever invoked."""
+        """The ARNs of the versions that were ever invoked."""
         return list(self._pools)
 
     def environments(self, arn: str) -> int:
         """Return the number of a function's processes."""
-        pool = self._pools.get(arn)
-        return 0 if pool is None else len(pool.environments)
+        return sum(len(pool.environments) for pool in self._of(arn))
 
     def kill(self, arn: str) -> None:
         """End a function's environments at once, as a crash of their machines would."""
-        pool = self._pools.get(arn)
-        for environment in list(pool.environments) if pool is not None else ():
+        for environment in [environment for pool in self._of(arn) for environment in pool.environments]:
             environment.kill()
+
+    def retire(self, arn: str) -> None:
+        """End the environments of a version after the event that each has; an event may still start one."""
+        for pool in self._of(arn):
+            pool.retire()
 
     async def forget(self, arn: str) -> None:
         """Stop the environments of a function that was deleted."""
         pool = self._pools.pop(arn, None)
         if pool is not None:
             await pool.aclose()
+
+    def _of(self, arn: str) -> list[Pool]:
+        return [pool for known, pool in self._pools.items() if known == arn or known.startswith(f"{arn}:")]
 
     async def aclose(self) -> None:
         for arn in list(self._pools):

@@ -36,6 +36,8 @@ class LocalAwsSettings:
     """Largest number of processes of each function."""
     quotas: Quotas = field(default_factory=Quotas)
     """How many calls a second AWS's services take."""
+    alias_move_s: float = 0
+    """How long an alias with provisioned concurrency has routing weights after it has moved; in AWS about a minute."""
 
 
 class LocalAws:
@@ -117,6 +119,7 @@ class LocalAws:
                 limits=settings.limits,
                 max_environments=settings.max_environments,
                 quotas=settings.quotas,
+                alias_move_s=settings.alias_move_s,
             )
         except BaseException as error:  # noqa: BLE001 - the thread that waits for the start raises it
             self._started.set_exception(error)

@@ -14,6 +14,7 @@ from typing import Any
 from moto.backends import get_backend
 
 from .api_request import ApiRequest, ApiResponse, error_response
+from .provisioned_concurrency import ProvisionedConcurrency
 
 _FUNCTION = re.compile(r"/2015-03-31/functions(?:/(?P<name>[^/]+)(?:/(?P<part>configuration|code))?)?/?")
 
@@ -31,17 +32,19 @@ class MotoPatches:
         account_id: str,
         endpoint: Callable[[str, str], str],
         why_not_run: Callable[[str | None, str | None], str | None],
+        provisioned: ProvisionedConcurrency,
     ) -> None:
         self.logging: dict[tuple[str, str], dict[str, str]] = {}
         self._account_id = account_id
         self._endpoint = endpoint
         self._why_not_run = why_not_run
+        self._provisioned = provisioned
 
     def before(self, request: ApiRequest) -> ApiResponse | None:
         """Return a response in place of moto's, None where moto is to respond."""
         match request.service:
             case "lambda":
-                return self._refuse_function_that_cannot_run(request)
+                return self._refuse_function_that_cannot_run(request) or self._provisioned.before(request)
             case "sqs":
                 self._forget_expired_receives(request)
                 self._recognize_duplicates(request)
@@ -56,7 +59,7 @@ class MotoPatches:
                 return self._patch_json(response, self._set_endpoint)
             case "lambda":
                 self._keep_moto_from_feeding_functions(request)
-                return self._with_logging_config(request, response)
+                return self._with_logging_config(request, self._provisioned.after(request, response))
             case "sqs" if request.operation == "GetQueueAttributes":
                 return self._patch_json(response, self._write_redrive_policy_as_aws)
         return response

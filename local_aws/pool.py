@@ -1,4 +1,4 @@
-"""The environments of one function, and the events that wait for one."""
+"""The environments of one version of a function, and the events that wait for one."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ class Pool:
         if function == self._function:
             return
         self._function = function
+        self.retire()
+
+    def retire(self) -> None:
+        """Let each environment end after the event that it has."""
         for environment in list(self.environments):
             environment.retire()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 
@@ -23,6 +24,7 @@ from .management import ManagementApi
 from .moto_patches import MotoPatches
 from .permissions import AccessControl
 from .poller import Poller
+from .provisioned_concurrency import ProvisionedConcurrency
 from .quotas import Quotas
 from .runtime_python import RuntimePython
 from .websocket_apis import WebSocketApis
@@ -37,7 +39,14 @@ _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "date", "se
 
 
 async def start_server(
-    runtime_python: Path, *, port: int, account_id: str, limits: Limits, max_environments: int, quotas: Quotas
+    runtime_python: Path,
+    *,
+    port: int,
+    account_id: str,
+    limits: Limits,
+    max_environments: int,
+    quotas: Quotas,
+    alias_move_s: float,
 ) -> Server:
     """Raises OSError where the port is not available, ValueError where `runtime_python` cannot run functions."""
     python = await asyncio.to_thread(RuntimePython, runtime_python)
@@ -50,7 +59,13 @@ async def start_server(
         start_serving=False,
     )
     server = Server(
-        python, listener, account_id=account_id, limits=limits, max_environments=max_environments, quotas=quotas
+        python,
+        listener,
+        account_id=account_id,
+        limits=limits,
+        max_environments=max_environments,
+        quotas=quotas,
+        alias_move_s=alias_move_s,
     )
     try:
         await server.start()
@@ -72,6 +87,7 @@ class Server:
         limits: Limits,
         max_environments: int,
         quotas: Quotas,
+        alias_move_s: float,
     ) -> None:
         self.port = listener.sockets[0].getsockname()[1]
         host = f"127.0.0.1:{self.port}"
@@ -79,12 +95,14 @@ class Server:
         self._listener = listener
         self._doors: dict[FrontDoor, None] = {}
         self._account_id = account_id
+        provisioned = ProvisionedConcurrency(account_id, alias_move_s=alias_move_s)
         patches = MotoPatches(
             account_id,
             lambda api_id, protocol: f"{'ws' if protocol == 'WEBSOCKET' else 'http'}://{host}/{api_id}",
             python.why_not_run,
+            provisioned,
         )
-        self._deployed = deployed = Deployed(account_id, url, patches.logging)
+        self._deployed = deployed = Deployed(account_id, url, patches.logging, provisioned)
         self.access = access = AccessControl(account_id, deployed.policies)
         self.apis = apis = AwsApis(account_id, host, access, patches, quotas)
         self._logs = FunctionLogs(apis, access, account_id)
@@ -146,14 +164,16 @@ class Server:
         if request.service == "lambda" and (function := invoked_function(request)) is not None:
             return await self._invoke(request, function)
         response = await self.apis.call(request)
-        if request.service == "lambda" and request.method == "DELETE":
-            await self._stop_deleted_functions()
+        if request.service == "lambda" and request.method != "GET":
+            await self._stop_unused_functions()
         return response
 
-    async def _stop_deleted_functions(self) -> None:
+    async def _stop_unused_functions(self) -> None:
         for arn in self.functions.known:
             if await self.apis.run(self._deployed.function, arn) is None:
                 await self.functions.forget(arn)
+            elif not await self.apis.run(self._deployed.is_in_use, arn):
+                self.functions.retire(arn)
 
     async def _invoke(self, request: ApiRequest, name: str) -> ApiResponse:
         """Lambda's Invoke, synchronous only. moto runs functions in Docker only."""
@@ -163,11 +183,13 @@ class Server:
         if denial is not None:
             return denial.response(request)
         prefix = f"arn:aws:lambda:{request.region}:{self._account_id}:function:"
-        function = await self.apis.run(self._deployed.function, name if name.startswith("arn:") else prefix + name)
+        qualifiers = parse_qs(urlsplit(request.target).query).get("Qualifier", [])
+        arn = ":".join([name if name.startswith("arn:") else prefix + name, *qualifiers])
+        function = await self.apis.run(self._deployed.function, arn)
         if function is None:
-            return error_response(request, 404, "ResourceNotFoundException", f"Function not found: {prefix}{name}")
+            return error_response(request, 404, "ResourceNotFoundException", f"Function not found: {arn}")
         outcome = await self.functions.invoke(function, request.body or b"{}")
-        headers = {"Content-Type": "application/json", "X-Amz-Executed-Version": "$LATEST"}
+        headers = {"Content-Type": "application/json", "X-Amz-Executed-Version": function.version}
         if outcome.error is not None:
             headers["X-Amz-Function-Error"] = outcome.error
         return ApiResponse(200, outcome.payload, headers)

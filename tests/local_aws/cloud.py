@@ -61,8 +61,8 @@ class Deployed:
     arn: str
     role: str
 
-    def call(self, event: object = None) -> Any:
-        response = self._invoke(event)
+    def call(self, event: object = None, **options: str) -> Any:
+        response = self._invoke(event, **options)
         assert "FunctionError" not in response, response["Payload"].read()
         return json.load(response["Payload"])
 
@@ -72,7 +72,7 @@ class Deployed:
         error: dict[str, Any] = json.load(response["Payload"])
         return error
 
-    def let_invoke(self, source_arn: str) -> None:
+    def let_invoke(self, source_arn: str, **options: str) -> None:
         """Allow API Gateway to invoke it."""
         self.cloud.client("lambda").add_permission(
             FunctionName=self.name,
@@ -80,6 +80,7 @@ class Deployed:
             Action="lambda:InvokeFunction",
             Principal="apigateway.amazonaws.com",
             SourceArn=source_arn,
+            **options,
         )
 
     def allow(self, *statements: dict[str, Any]) -> None:
@@ -92,8 +93,9 @@ class Deployed:
             ),
         )
 
-    def _invoke(self, event: object) -> Any:
-        return self.cloud.client("lambda").invoke(FunctionName=self.name, Payload=json.dumps(event))
+    def _invoke(self, event: object, **options: str) -> Any:
+        named = {name.capitalize(): value for name, value in options.items()}
+        return self.cloud.client("lambda").invoke(FunctionName=self.name, Payload=json.dumps(event), **named)
 
 
 @dataclass(frozen=True)
@@ -106,10 +108,18 @@ class Api:
     def arn(self) -> str:
         return f"arn:aws:execute-api:us-east-1:{self.cloud.account_id}:{self.api_id}"
 
-    def integrate(self, function: Deployed, *route_keys: str, timeout_ms: int = 10_000, permit: bool = True) -> None:
+    def integrate(
+        self,
+        function: Deployed,
+        *route_keys: str,
+        timeout_ms: int = 10_000,
+        permit: bool = True,
+        qualifier: str | None = None,
+    ) -> None:
         """Lead routes to a function; `permit` lets them invoke it."""
         client = self.cloud.client("apigatewayv2")
-        arn = f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{function.arn}/invocations"
+        invoked = function.arn if qualifier is None else f"{function.arn}:{qualifier}"
+        arn = f"arn:aws:apigateway:us-east-1:lambda:path/2015-03-31/functions/{invoked}/invocations"
         integration = client.create_integration(
             ApiId=self.api_id, IntegrationType="AWS_PROXY", IntegrationUri=arn, TimeoutInMillis=timeout_ms
         )
