@@ -39,6 +39,7 @@ class ControlApi(Construct):
     ) -> None:
         super().__init__(scope, id_)
         api = named(Apigatewayv2Api(self, "api", name=f"{stack_name}-control", protocol_type="HTTP"), "control")
+        permission = function.allow_api(f"{api.execution_arn}/*/POST/*")
         integration = named(
             Apigatewayv2Integration(
                 self,
@@ -49,6 +50,7 @@ class ControlApi(Construct):
                 integration_uri=function.invoke_arn,
                 payload_format_version="2.0",
                 timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
+                depends_on=[permission],
             ),
             "control",
         )
@@ -76,6 +78,5 @@ class ControlApi(Construct):
             ),
         )
         named(stage, "control")
-        function.allow_api(f"{api.execution_arn}/*/POST/*")
         self.url: str = api.api_endpoint
         self.api_id: str = api.id

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cdktf import TerraformAsset
+from cdktf import ITerraformDependable, TerraformAsset, TerraformResourceLifecycle
 from constructs import Construct
 
 from .aws import (
@@ -43,7 +43,7 @@ class Allow:
         return {"Effect": "Allow", "Action": list(self.actions), "Resource": list(self.resources)}
 
 
-WARM_ALIAS = "warm"
+ALIAS = "live"
 
 # X-Ray has no resource type for these actions.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsx-ray.html
@@ -53,8 +53,13 @@ _TRACES = Allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], ["*"])
 class PythonFunction(Construct):
     """A function of `functions/<name>.py`. `arn`, `invoke_arn` and `function_name` are Terraform references.
 
-    `provisioned_concurrency` is the number of environments kept started for callers of `invoke_arn`. They belong to a
-    version: each deploy that changes anything, a secret too, publishes a new version and moves the alias there.
+    With `published`, each deploy that changes anything of it, a secret too, publishes a version and moves an alias
+    there, which callers of `invoke_arn` invoke. So they never meet half of a deploy: Lambda changes configuration and
+    code of what is not published in two calls, and between them old code runs with new variables.
+    The alias is there with and without `provisioned_concurrency`, the number of environments kept started for it: what
+    turns that on or off changes neither the API's integration nor its permission. Terraform deletes no version. One
+    costs nothing, but counts against the account's 75 GB of code.
+    https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
     """
 
     def __init__(
@@ -70,6 +75,7 @@ class PythonFunction(Construct):
         memory_mb: int,
         log_retention_days: int,
         description: str,
+        published: bool = False,
         provisioned_concurrency: int = 0,
         tracing: bool = False,
     ) -> None:
@@ -108,7 +114,7 @@ class PythonFunction(Construct):
                     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
                     "system_log_level": "WARN",
                 },
-                publish=True if provisioned_concurrency else None,
+                publish=published or None,
                 tracing_config={"mode": "Active"} if tracing else None,
                 depends_on=[policy],  # the first event needs the role's permissions
             ),
@@ -119,34 +125,40 @@ class PythonFunction(Construct):
         self.invoke_arn: str = function.invoke_arn
         self.function_name: str = function.function_name
         self._qualifier: str | None = None
-        if provisioned_concurrency:
-            self._keep_warm(function, provisioned_concurrency)
+        if published:
+            warm = [self._keep_warm(function, provisioned_concurrency)] if provisioned_concurrency else []
+            self._publish(function, warm)
 
-    def _keep_warm(self, function: LambdaFunction, environments: int) -> None:
-        # The unpublished version, $LATEST, cannot be kept warm.
-        alias = named(
-            LambdaAlias(
-                self,
-                "alias",
-                name=WARM_ALIAS,
-                function_name=function.function_name,
-                function_version=function.version,
-            ),
-            self._name,
-        )
+    def _keep_warm(self, function: LambdaFunction, environments: int) -> LambdaProvisionedConcurrencyConfig:
+        """Of the version, not of the alias: one that has it moves slowly, and while AWS routes to both versions it
+        refuses to change the number. https://github.com/hashicorp/terraform-provider-aws/pull/48116"""
         config = LambdaProvisionedConcurrencyConfig(
             self,
             "provisioned_concurrency",
-            function_name=alias.function_name,
-            qualifier=alias.name,
+            function_name=function.function_name,
+            qualifier=function.version,
             provisioned_concurrent_executions=environments,
+            # The old version keeps its environments until the alias has left it.
+            lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
         )
-        named(config, self._name)
+        return named(config, self._name)
+
+    def _publish(self, function: LambdaFunction, warm: Sequence[ITerraformDependable]) -> None:
+        alias = LambdaAlias(
+            self,
+            "alias",
+            name=ALIAS,
+            function_name=function.function_name,
+            function_version=function.version,
+            depends_on=warm or None,  # it moves when the new version's environments have started
+        )
+        named(alias, self._name)
         self.invoke_arn = alias.invoke_arn
         self._qualifier = alias.name
 
-    def allow_api(self, source_arn: str) -> None:
-        """Let API Gateway invoke the function from the routes that `source_arn` matches."""
+    def allow_api(self, source_arn: str) -> ITerraformDependable:
+        """Let API Gateway invoke the function from the routes that `source_arn` matches. An integration that depends on
+        what is returned is there only while it may invoke the function."""
         permission = LambdaPermission(
             self,
             "permission",
@@ -157,7 +169,7 @@ class PythonFunction(Construct):
             principal="apigateway.amazonaws.com",
             source_arn=source_arn,
         )
-        named(permission, self._name)
+        return named(permission, self._name)
 
 
 def _policy(allows: Sequence[Allow]) -> str:

@@ -34,8 +34,9 @@ https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.htm
 MAX_INLINE_LIMIT = 2_000
 """Even a slow function sends to this number of subscribers within 5 seconds, for which the publisher waits."""
 
-MAX_PROVISIONED_CONCURRENCY = 900
-"""An account has 1,000 by default, and Lambda keeps 100 for functions without a reservation.
+MAX_PROVISIONED_CONCURRENCY = 450
+"""An account has 1,000 by default, and Lambda keeps 100 for functions without a reservation. During a deploy the old
+version and the new one have this number each.
 https://docs.aws.amazon.com/lambda/latest/dg/provisioned-concurrency.html"""
 DELIVER_CONCURRENCY = 100
 """Enough for the default quota of the management API, and a tenth of an account's default concurrency, so that a

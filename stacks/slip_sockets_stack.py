@@ -145,6 +145,7 @@ class SlipSocketsStack(TerraformStack):
                 self._reads_rows_of(self._connections),  # the metadata of a text's connection
                 self._sockets.manages("POST", "DELETE"),
             ],
+            published=True,
             provisioned_concurrency=self._settings.provisioned_concurrency,  # clients wait for this function alone
         )
 
@@ -154,6 +155,7 @@ class SlipSocketsStack(TerraformStack):
             "The control API: publishes, sends, closes",
             timeout_s=INTEGRATION_TIMEOUT_S,
             allows=[self._sockets.manages("POST", "DELETE", "GET")],  # GET is POLL_FOR_CONNECTION's
+            published=True,
         )
 
     def _deliver_function(self) -> PythonFunction:
@@ -179,7 +181,14 @@ class SlipSocketsStack(TerraformStack):
         return Allow(["dynamodb:GetItem"], [table.arn])
 
     def _function(
-        self, name: str, description: str, *, timeout_s: int, allows: list[Allow], provisioned_concurrency: int = 0
+        self,
+        name: str,
+        description: str,
+        *,
+        timeout_s: int,
+        allows: list[Allow],
+        published: bool = False,
+        provisioned_concurrency: int = 0,
     ) -> PythonFunction:
         return PythonFunction(
             self,
@@ -190,6 +199,7 @@ class SlipSocketsStack(TerraformStack):
             timeout_s=timeout_s,
             memory_mb=MEMORY_MB,
             log_retention_days=self._settings.log_retention_days,
+            published=published,
             provisioned_concurrency=provisioned_concurrency,
             tracing=self._settings.tracing,
             environment={

@@ -85,6 +85,7 @@ class WebSocketApi(Construct):
 
     def route_to(self, function: PythonFunction) -> None:
         """Send connects, text messages and disconnects to `function`."""
+        permission = function.allow_api(f"{self._api.execution_arn}/{STAGE}/*")
         integration = named(
             Apigatewayv2Integration(
                 self,
@@ -94,6 +95,7 @@ class WebSocketApi(Construct):
                 integration_method="POST",
                 integration_uri=function.invoke_arn,
                 timeout_milliseconds=INTEGRATION_TIMEOUT_MS,
+                depends_on=[permission],
             ),
             "websocket",
         )
@@ -102,7 +104,6 @@ class WebSocketApi(Construct):
                 self, name, api_id=self._api.id, route_key=route_key, target=f"integrations/{integration.id}"
             )
             named(route, name)
-        function.allow_api(f"{self._api.execution_arn}/{STAGE}/*")
 
     def manages(self, *methods: str) -> Allow:
         """Return the permission to call the management API, for any connection: ids are not known beforehand."""

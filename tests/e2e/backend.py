@@ -46,6 +46,8 @@ class Chat:
     failed: list[SocketEvent] = field(default_factory=list)
     connection_ids: set[str] = field(default_factory=set)
     over: threading.Event = field(default_factory=threading.Event)
+    closed: threading.Event = field(default_factory=threading.Event)
+    """Set when the backend has responded to a CLOSE."""
 
     def act(self, connection: Connection, event: SocketEvent) -> None:
         match event:
@@ -157,6 +159,8 @@ class ChatBackend:
                     return Response(int(fault), b"") if fault.isdigit() else Failure(fault, chat)
                 chat.act(connection, event)
                 chat.received.append(Received(event, connection.metadata))
+                if isinstance(event, Close):
+                    chat.closed.set()
         reply = connection.response()
         return Response(reply.status, reply.body)
 

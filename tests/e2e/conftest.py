@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,8 @@ from .room import Room, open_room
 
 MAX_ENVIRONMENTS = 6
 """Of each function; those of a backend that hangs are busy for long."""
+ALIAS_MOVE_S = 60.0
+"""For how long AWS gives an alias that moves routing weights, where it has provisioned concurrency of its own."""
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +30,7 @@ def backend() -> Iterator[ChatBackend]:
 def deployment(backend: ChatBackend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Both stages, deployed at once by a plain `cdktf deploy`, as the documentation gives it."""
     project = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    with LocalAws(settings(max_environments=MAX_ENVIRONMENTS)) as aws:
+    with LocalAws(replace(settings(max_environments=MAX_ENVIRONMENTS), alias_move_s=ALIAS_MOVE_S)) as aws:
         deployment = Deployment(project, aws, backend.url)
         deployment.cdktf("deploy", "--auto-approve", "--outputs-file", "cdk-outputs.json")
         yield deployment

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -24,6 +24,7 @@ from .traffic import Traffic, connected
 pytestmark = pytest.mark.e2e
 
 NEW_SECRET = "another-e2e-secret-of-more-than-32-bytes"
+NEWEST_SECRET = "a-third-e2e-secret-of-more-than-32-bytes"
 TAKEN = (f"{STAGING}-control", "dynamodb:Query")
 """The role and the action that a test takes from it."""
 
@@ -36,12 +37,26 @@ class Version:
     previous_secrets: str = ""
     has_moved: bool = True
     worker_starts: bool = True
+    kept_warm: int = 0
+    release: int = 0
+    """Of the code: another one is another zip."""
 
 
 FIRST = Version(SECRET, has_moved=False)
 BOTH_SECRETS = Version(NEW_SECRET, previous_secrets=SECRET)
 BROKEN = Version(NEW_SECRET, worker_starts=False)
 MENDED = Version(NEW_SECRET)
+KEPT_WARM = replace(MENDED, kept_warm=1)
+CHANGED = {
+    "on": KEPT_WARM,
+    "another number with other code": replace(KEPT_WARM, kept_warm=2, release=1),
+    "another number": replace(KEPT_WARM, kept_warm=1, release=1),
+    "another secret": replace(KEPT_WARM, kept_warm=2, release=1, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
+    "off": replace(MENDED, release=1, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
+    "on with other code": replace(KEPT_WARM, release=2, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
+    "off with other code and another secret": MENDED,
+}
+"""Deploys with PROVISIONED_CONCURRENCY, one after the other."""
 
 
 class Staging:
@@ -64,13 +79,30 @@ class Staging:
         deployment.target_url = (self.moved if version.has_moved else self.first).url
         deployment.jwt_secret = version.jwt_secret
         self._write_worker(starts=version.worker_starts)
+        self._write_release(version.release)
         command = ("python", "-m", "tools.stages", "deploy", "staging", "--auto-approve")
-        printed = deployment.run(*command, JWT_PREVIOUS_SECRETS=version.previous_secrets)
+        printed = deployment.run(
+            *command,
+            JWT_PREVIOUS_SECRETS=version.previous_secrets,
+            STAGING_PROVISIONED_CONCURRENCY=str(version.kept_warm),
+        )
         self._version = version
         files = [path for path in deployment.project.rglob("*") if path.is_file() and path.suffix != ".py"]
         assert deployment.project / f"terraform.{STAGING}.tfstate" in files
         assert [path for path in files if NEW_SECRET.encode() in path.read_bytes()] == []
         assert NEW_SECRET not in printed
+
+    def plan(self) -> None:
+        """Raises AssertionError if Terraform would change anything now."""
+        if self._version is None:
+            raise AssertionError("the last deploy failed")
+        variables = {"TF_VAR_jwt_secret": self._version.jwt_secret}
+        if self._version.previous_secrets:
+            variables["TF_VAR_jwt_previous_secrets"] = self._version.previous_secrets
+        folder = self._deployment.project / "cdktf.out" / "stacks" / STAGING
+        self._deployment.run(
+            "terraform", "plan", "-no-color", "-input=false", "-detailed-exitcode", cwd=folder, **variables
+        )
 
     def publisher(self, secret: str) -> SlipSocketsPublisher:
         return self._deployment.publisher(STAGING, secret)
@@ -82,9 +114,38 @@ class Staging:
     def websocket_url(self) -> str:
         return self._deployment.outputs[STAGING]["websocketUrl"]
 
+    @property
+    def provisioned(self) -> list[int]:
+        """The numbers of environments that are kept warm, of each version of which some are."""
+        client = self._deployment.client("lambda")
+        configs = client.list_provisioned_concurrency_configs(FunctionName=f"{STAGING}-websocket")
+        return [
+            config["RequestedProvisionedConcurrentExecutions"] for config in configs["ProvisionedConcurrencyConfigs"]
+        ]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment of the function that clients reach."""
+        client = self._deployment.client("lambda")
+        function = client.get_function_configuration(FunctionName=f"{STAGING}-websocket", Qualifier="live")
+        variables: dict[str, str] = function["Environment"]["Variables"]
+        return variables
+
+    def secrets_of(self, variables: Mapping[str, str]) -> list[str]:
+        """Return what a function with these variables reads."""
+        found = self._deployment.client("secretsmanager").get_secret_value(
+            SecretId=variables["JWT_SECRET_ARN"], VersionId=variables["JWT_SECRET_VERSION"]
+        )
+        secrets: list[str] = json.loads(found["SecretString"])
+        return secrets
+
     def invoke_worker(self) -> Any:
         """Run the worker with no message."""
         return self._deployment.client("lambda").invoke(FunctionName=f"{STAGING}-deliver", Payload=b'{"Records": []}')
+
+    def _write_release(self, release: int) -> None:
+        source = (ROOT / "functions" / "websocket.py").read_text()
+        (self._deployment.project / "functions" / "websocket.py").write_text(f"{source}\nRELEASE = {release}\n")
 
     def _write_worker(self, *, starts: bool) -> None:
         worker = self._deployment.project / "functions" / "deliver.py"
@@ -113,6 +174,7 @@ def test_a_new_secret_and_a_new_target_refuse_no_client(
     monkeypatch.setattr(staging.first, "previous_secrets", [NEW_SECRET])
     monkeypatch.setattr(staging.moved, "previous_secrets", [SECRET])
     before, refused, requests = deployment.outputs, staging.first.refused, staging.moved.requests
+    variables = staging.variables
     with staging.traffic(SECRET) as traffic:
         staging.deploy(BOTH_SECRETS)
         # By now new functions sign. A publisher that changes meets one that knows both, and so does one that has not.
@@ -121,6 +183,9 @@ def test_a_new_secret_and_a_new_target_refuse_no_client(
     assert min(traffic.done[name] for name in ("visits", "texts", "publishes")) >= 3
     assert staging.moved.requests > requests
     assert (staging.first.refused - refused, staging.moved.refused) == (0, 0)
+    assert staging.secrets_of(staging.variables) == [NEW_SECRET, SECRET]
+    assert staging.secrets_of(variables) == [SECRET]  # what is left of the version before finds what it knows
+    staging.plan()
     after = deployment.outputs
     assert after[STAGING] == before[STAGING] | {"targetUrl": staging.moved.url}
     assert after[PRODUCTION] == before[PRODUCTION]
@@ -145,6 +210,23 @@ def test_rolling_back_does_what_the_broken_worker_left(staging: Staging) -> None
         staging.deploy(MENDED)
         assert "FunctionError" not in staging.invoke_worker()
         assert client.recv(PATIENCE_S) == "welcome"
+
+
+@pytest.mark.parametrize("change", CHANGED)
+def test_provisioned_concurrency_is_changed_and_no_client_notices(
+    staging: Staging, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    versions = [MENDED, *CHANGED.values()]
+    index = list(CHANGED).index(change)
+    staging.become(versions[index])
+    monkeypatch.setattr(staging.moved, "previous_secrets", [NEWEST_SECRET])
+    refused = staging.moved.refused
+    with staging.traffic(NEW_SECRET) as traffic:
+        staging.deploy(versions[index + 1])
+    assert min(traffic.done[name] for name in ("visits", "texts", "publishes")) >= 3
+    assert staging.moved.refused == refused
+    assert sum(staging.provisioned) == versions[index + 1].kept_warm
+    staging.plan()
 
 
 def test_a_function_is_denied_what_its_role_does_not_allow(deployment: Deployment, staging: Staging) -> None:

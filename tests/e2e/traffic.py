@@ -21,11 +21,16 @@ def connected(url: str, chat: Chat) -> ClientConnection:
     return connect(f"{url}?room={chat.room}", open_timeout=PATIENCE_S, ping_interval=None, proxy=None)
 
 
+VISITORS = 3
+"""Several at once, so that a deploy finds more than one environment of a function to start anew."""
+
+
 class Traffic:
     """Goes on until the `with` ends: a socket that stays and speaks, visitors that come, speak and leave, a publisher.
 
-    Each waits for what it asked for; a refusal, or a text that does not come, is raised at the end. Each visitor has a
-    room of its own: a text for a connection that is still opening would go by the queue, and later ones behind it.
+    Each waits for what it asked for, a socket that has left also for its CLOSE to reach the backend. A refusal, or what
+    does not come, is raised at the end. Each visitor has a room of its own: a text for a connection that is still
+    opening would go by the queue, and later ones behind it.
     """
 
     def __init__(self, url: str, publisher: SlipSocketsPublisher, *backends: ChatBackend) -> None:
@@ -34,10 +39,11 @@ class Traffic:
         self._publisher = publisher
         self._backends = backends
         self._stop = threading.Event()
-        self._threads = ThreadPoolExecutor(2, "traffic")
+        self._lock = threading.Lock()
+        self._threads = ThreadPoolExecutor(1 + VISITORS, "traffic")
 
     def __enter__(self) -> Traffic:
-        self._running = [self._threads.submit(act) for act in (self._visit, self._stay)]
+        self._running = [self._threads.submit(act) for act in (self._stay, *[self._visit] * VISITORS)]
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -48,21 +54,25 @@ class Traffic:
 
     def _visit(self) -> None:
         def visit() -> None:
-            with open_chat(*self._backends) as chat, connected(self._url, chat) as client:
-                _speak(client)
+            with open_chat(*self._backends) as chat:
+                with connected(self._url, chat) as client:
+                    _speak(client)
+                _wait_for_close(chat)
 
         self._repeat("visits", visit)
 
     def _stay(self) -> None:
-        with open_chat(*self._backends) as chat, connected(self._url, chat) as client:
-            _speak(client)
-            with self._publisher, ThreadPoolExecutor(1, "publisher") as publisher:
-                publishing = publisher.submit(self._repeat, "publishes", lambda: self._publish(chat))
-                try:
-                    self._repeat("texts", lambda: _speak(client))
-                finally:
-                    self._stop.set()
-            publishing.result()
+        with open_chat(*self._backends) as chat:
+            with connected(self._url, chat) as client:
+                _speak(client)
+                with self._publisher, ThreadPoolExecutor(1, "publisher") as publisher:
+                    publishing = publisher.submit(self._repeat, "publishes", lambda: self._publish(chat))
+                    try:
+                        self._repeat("texts", lambda: _speak(client))
+                    finally:
+                        self._stop.set()
+                publishing.result()
+            _wait_for_close(chat)
 
     def _publish(self, chat: Chat) -> None:
         report = self._publisher.publish_text(chat.room, "from outside")
@@ -72,7 +82,12 @@ class Traffic:
     def _repeat(self, name: str, act: Callable[[], None]) -> None:
         while not self._stop.is_set():
             act()
-            self.done[name] += 1
+            with self._lock:
+                self.done[name] += 1
+
+
+def _wait_for_close(chat: Chat) -> None:
+    assert chat.closed.wait(PATIENCE_S), f"the CLOSE of {chat.connection_ids} is lost"
 
 
 def _speak(client: ClientConnection) -> None:

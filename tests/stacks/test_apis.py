@@ -32,7 +32,7 @@ def test_all_routes_of_an_api_lead_to_its_function(stack: Stack, address: str, p
     assert integration["api_id"] == f"${{aws_apigatewayv2_api.{address}.id}}"
     assert integration["integration_type"] == "AWS_PROXY"
     assert integration["integration_method"] == "POST"
-    assert integration["integration_uri"] == f"${{aws_lambda_function.{address}.invoke_arn}}"
+    assert integration["integration_uri"] == f"${{aws_lambda_alias.{address}.invoke_arn}}"
 
 
 def test_control_api_speaks_the_format_that_its_function_reads(stack: Stack) -> None:

@@ -91,9 +91,34 @@ def test_all_run_the_same_package(stack: Stack) -> None:
     assert len(sha256) == 44
 
 
-def arguments(stack: Stack, type_: str) -> dict[str, Any]:
-    """Return the arguments of the websocket function's resource, without CDKTF's comments."""
-    return {name: value for name, value in stack.resource(type_, "websocket").items() if name != "//"}
+def arguments(stack: Stack, type_: str, name: str = "websocket") -> dict[str, Any]:
+    """Return the arguments of a function's resource, without CDKTF's comments."""
+    return {name: value for name, value in stack.resource(type_, name).items() if name != "//"}
+
+
+class TestPublished:
+    """The functions that an API invokes."""
+
+    @pytest.mark.parametrize("name", ["websocket", "control"])
+    def test_a_version_is_published_and_the_alias_leads_to_it(self, stack: Stack, name: str) -> None:
+        assert stack.resource("lambda_function", name)["publish"] is True
+        assert arguments(stack, "lambda_alias", name) == {
+            "name": "live",
+            "function_name": f"${{aws_lambda_function.{name}.function_name}}",
+            "function_version": f"${{aws_lambda_function.{name}.version}}",
+        }
+
+    @pytest.mark.parametrize("name", ["websocket", "control"])
+    def test_the_api_invokes_the_alias_and_only_while_it_may(self, stack: Stack, name: str) -> None:
+        integration = stack.resource("apigatewayv2_integration", name)
+        assert integration["integration_uri"] == f"${{aws_lambda_alias.{name}.invoke_arn}}"
+        assert integration["depends_on"] == [f"aws_lambda_permission.{name}"]
+        assert stack.resource("lambda_permission", name)["qualifier"] == f"${{aws_lambda_alias.{name}.name}}"
+
+    def test_the_function_of_the_queue_is_not(self, stack: Stack) -> None:
+        """A message that meets half of a deploy is tried again."""
+        assert "publish" not in stack.resource("lambda_function", "deliver")
+        assert stack.config["resource"]["aws_lambda_alias"].keys() == {"websocket", "control"}
 
 
 class TestKeptWarm:
@@ -103,37 +128,30 @@ class TestKeptWarm:
     def warm(self, synth: Callable[..., Synthesis]) -> Stack:
         return synth(PRODUCTION_PROVISIONED_CONCURRENCY="2").stack(PRODUCTION)
 
-    def test_a_version_is_published_and_the_alias_leads_to_it(self, warm: Stack) -> None:
-        assert warm.resource("lambda_function", "websocket")["publish"] is True
-        assert arguments(warm, "lambda_alias") == {
-            "name": "warm",
-            "function_name": "${aws_lambda_function.websocket.function_name}",
-            "function_version": "${aws_lambda_function.websocket.version}",
-        }
-
-    def test_that_number_of_environments_of_the_alias_is_kept_warm(self, warm: Stack) -> None:
+    def test_that_number_of_environments_of_the_version_is_kept_warm(self, warm: Stack) -> None:
+        """Not of the alias, which would have routing weights while it moves."""
         assert arguments(warm, "lambda_provisioned_concurrency_config") == {
-            "function_name": "${aws_lambda_alias.websocket.function_name}",
-            "qualifier": "${aws_lambda_alias.websocket.name}",
+            "function_name": "${aws_lambda_function.websocket.function_name}",
+            "qualifier": "${aws_lambda_function.websocket.version}",
             "provisioned_concurrent_executions": 2,
+            "lifecycle": {"create_before_destroy": True},
         }
 
-    def test_the_api_invokes_the_alias_and_is_allowed_to(self, warm: Stack) -> None:
-        integration = warm.resource("apigatewayv2_integration", "websocket")
-        assert integration["integration_uri"] == "${aws_lambda_alias.websocket.invoke_arn}"
-        assert warm.resource("lambda_permission", "websocket")["qualifier"] == "${aws_lambda_alias.websocket.name}"
+    def test_the_alias_moves_when_they_have_started(self, warm: Stack) -> None:
+        assert warm.resource("lambda_alias", "websocket")["depends_on"] == [
+            "aws_lambda_provisioned_concurrency_config.websocket"
+        ]
 
     def test_only_the_function_that_clients_wait_for_is_kept_warm(self, warm: Stack) -> None:
-        for type_ in ("lambda_alias", "lambda_provisioned_concurrency_config"):
-            assert warm.config["resource"][f"aws_{type_}"].keys() == {"websocket"}
-        for name in ("control", "deliver"):
-            assert "publish" not in warm.resource("lambda_function", name)
+        assert warm.config["resource"]["aws_lambda_provisioned_concurrency_config"].keys() == {"websocket"}
 
-    def test_without_the_setting_none_of_these_resources_exists(
-        self, synth: Callable[..., Synthesis], defaults: Synthesis
+    def test_turning_it_on_changes_nothing_else(
+        self, synth: Callable[..., Synthesis], warm: Stack, defaults: Synthesis
     ) -> None:
+        """So that it is no outage: neither integration nor permission is replaced."""
+        resources = warm.config["resource"]
+        del resources["aws_lambda_provisioned_concurrency_config"]
+        del resources["aws_lambda_alias"]["websocket"]["depends_on"]
+        assert warm.config == defaults.stack(PRODUCTION).config
         staging = synth(PRODUCTION_PROVISIONED_CONCURRENCY="2").stack(STAGING)
         assert staging.config == defaults.stack(STAGING).config
-        assert "aws_lambda_alias" not in staging.config["resource"]
-        assert "publish" not in staging.resource("lambda_function", "websocket")
-        assert "qualifier" not in staging.resource("lambda_permission", "websocket")

@@ -236,8 +236,8 @@ class TestProblems:
         ]
 
     def test_more_warm_functions_than_an_account_has(self) -> None:
-        assert problems(STAGING_PROVISIONED_CONCURRENCY="901") == [
-            "STAGING_PROVISIONED_CONCURRENCY is '901'. Set it to a number of functions to keep warm, 0 to 900"
+        assert problems(STAGING_PROVISIONED_CONCURRENCY="451") == [
+            "STAGING_PROVISIONED_CONCURRENCY is '451'. Set it to a number of functions to keep warm, 0 to 450"
         ]
 
     @pytest.mark.parametrize("number", ["1", "1001", "-2", "many"])

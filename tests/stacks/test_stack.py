@@ -43,6 +43,8 @@ ADDRESSES = [
     "aws_iam_role_policy.control",
     "aws_iam_role_policy.deliver",
     "aws_iam_role_policy.websocket",
+    "aws_lambda_alias.control",
+    "aws_lambda_alias.websocket",
     "aws_lambda_event_source_mapping.deliver",
     "aws_lambda_function.control",
     "aws_lambda_function.deliver",
