@@ -130,8 +130,11 @@ class PythonFunction(Construct):
             self._publish(function, warm)
 
     def _keep_warm(self, function: LambdaFunction, environments: int) -> LambdaProvisionedConcurrencyConfig:
-        """Of the version, not of the alias: one that has it moves slowly, and while AWS routes to both versions it
-        refuses to change the number. https://github.com/hashicorp/terraform-provider-aws/pull/48116"""
+        """Keep environments of the version started, not of the alias. An alias with provisioned concurrency moves
+        slowly, and while it has weights for both versions AWS refuses to change the number.
+        https://github.com/hashicorp/terraform-provider-aws/pull/48116
+        https://gradientedge.github.io/cdk-utils/interfaces/_gradientedge_cdk-utils-aws.ProvisionedConcurrencyProps.html
+        """
         config = LambdaProvisionedConcurrencyConfig(
             self,
             "provisioned_concurrency",
@@ -157,8 +160,10 @@ class PythonFunction(Construct):
         self._qualifier = alias.name
 
     def allow_api(self, source_arn: str) -> ITerraformDependable:
-        """Let API Gateway invoke the function from the routes that `source_arn` matches. An integration that depends on
-        what is returned is there only while it may invoke the function."""
+        """Let API Gateway invoke the function from the routes that `source_arn` matches.
+
+        An integration that depends on the result exists only while it may invoke the function.
+        """
         permission = LambdaPermission(
             self,
             "permission",
