@@ -13,6 +13,8 @@ from slip_sockets.protocol.errors import InvalidSettings
 from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem
 from slip_sockets.protocol.urls import is_http_url
 
+from .regions import DEFAULT_REGION, profile_name, profile_region, region_problem, region_warning
+
 Stage = Literal["staging", "production"]
 STAGES: tuple[Stage, ...] = ("staging", "production")
 
@@ -21,7 +23,6 @@ ARCHITECTURES = ("arm64", "x86_64")
 PYTHONS = ("3.11", "3.12", "3.13")
 
 DEFAULT_STACK_NAME = "slip-sockets"
-DEFAULT_REGION = "us-east-1"
 MAX_STACK_NAME_LENGTH = 64 - len("-staging-websocket")
 """A Lambda function and an IAM role are named `<stack>-staging-websocket`; both may have 64 characters.
 https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html"""
@@ -48,7 +49,6 @@ _STACK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 _BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
-_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +56,10 @@ class StageSettings:
     """Everything in which staging and production differ. Nothing else may differ.
 
     `jwt_secret` and `previous_secrets` are secret: they go to a private file or to Terraform's environment, never into
-    a stack. `hosted_zone_name` is None without a `domain_name`; `state_bucket` is None for local state. A publish to
-    more than `inline_limit` subscribers goes through the queue, which at most `deliver_concurrency` functions read at
-    once. `provisioned_concurrency` environments of the function for which clients wait are kept warm: docs/cost.md.
+    a stack. `region_source` names what sets the region. `hosted_zone_name` is None without a `domain_name`;
+    `state_bucket` is None for local state. A publish to more than `inline_limit` subscribers goes through the queue,
+    which at most `deliver_concurrency` functions read at once. `provisioned_concurrency` environments of the function
+    for which clients wait are kept warm: docs/cost.md.
     Alarms are mailed to `alarm_email`; with None they are not mailed.
     """
 
@@ -68,6 +69,7 @@ class StageSettings:
     jwt_secret: str
     previous_secrets: tuple[str, ...]
     region: str
+    region_source: str
     domain_name: str | None
     hosted_zone_name: str | None
     state_bucket: str | None
@@ -133,18 +135,23 @@ class _Reader:
         production = self._stage == "production"
         stack_name, target_url = self._stack_name(), self._target_url()  # in this order problems are reported
         secret, previous_secrets = self._secrets()
+        region, region_source = self._region()
         domain_name, hosted_zone_name = self._domain()
+        architecture = cast(Architecture, self._one_of("LAMBDA_ARCHITECTURE", ARCHITECTURES, "arm64"))
+        if unknown := region_warning(region, architecture):
+            self._warnings.append(unknown)
         return StageSettings(
             stage=self._stage,
             stack_name=stack_name,
             target_url=target_url,
             jwt_secret=secret,
             previous_secrets=previous_secrets,
-            region=self._region(),
+            region=region,
+            region_source=region_source,
             domain_name=domain_name,
             hosted_zone_name=hosted_zone_name,
             state_bucket=self._state_bucket(),
-            architecture=cast(Architecture, self._one_of("LAMBDA_ARCHITECTURE", ARCHITECTURES, "arm64")),
+            architecture=architecture,
             python=self._one_of("LAMBDA_PYTHON", PYTHONS, "3.13"),
             access_logs=self._one_of("ACCESS_LOGS", ("true", "false"), "false") == "true",
             deletion_protection=production,
@@ -227,13 +234,20 @@ class _Reader:
                 "Set it to a secret without commas"
             )
 
-    def _region(self) -> str:
-        """Read the variables that AWS's own tools read."""
-        name = "AWS_REGION" if self._value("AWS_REGION", "") else "AWS_DEFAULT_REGION"
-        value = self._value(name, DEFAULT_REGION)
-        if not _REGION.fullmatch(value):
-            self._wrong(name, value, "an AWS region, e.g. eu-central-1")
-        return value
+    def _region(self) -> tuple[str, str]:
+        """Return the region and where it is set: the variables that AWS's own tools read, then the profile."""
+        for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+            region, source = self._value(name, ""), self._name(name)
+            if region:
+                break
+        else:
+            source = f"the region of the profile {profile_name(self._environ)!r}"
+            region = profile_region(self._environ) or ""
+        if not region:
+            return DEFAULT_REGION, "the default: neither AWS_REGION nor the profile has a region"
+        if problem := region_problem(region):
+            self._problems.append(f"{source} is {region!r}. {problem}")
+        return region, source
 
     def _domain(self) -> tuple[str | None, str | None]:
         """Return the domain's name and its zone's.

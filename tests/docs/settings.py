@@ -16,6 +16,9 @@ from stacks.settings import read_settings
 
 DEV: Any = typer.main.get_command(app).commands["dev"]  # type: ignore[attr-defined]
 
+OF_THE_USER = {"AWS_CONFIG_FILE", "AWS_DEFAULT_PROFILE", "AWS_SHARED_CREDENTIALS_FILE", "HOME", "USERPROFILE"}
+"""Where AWS's tools, and so the stacks too, find the user's profiles. They are not settings of a stack."""
+
 
 class _Recording(Mapping[str, str]):
     """An environment that records the names that are read."""
@@ -43,7 +46,7 @@ def _of_stacks() -> set[str]:
     environ = _Recording({"DOMAIN_NAME": "ws.example.com"})  # without one, the zone's name is not read
     with contextlib.suppress(InvalidSettings):
         read_settings(environ)
-    return {without_stage(name) for name in environ.names}
+    return {without_stage(name) for name in environ.names} - OF_THE_USER
 
 
 def _of_adapters() -> set[str]:
