@@ -137,7 +137,7 @@ set-up-audit:
 .PHONY: infra-tools
 infra-tools:
 	@tools/set-up-node
-	@command -v terraform >/dev/null || { echo "make: terraform is not on PATH; install Terraform 1.11 or later, see https://developer.hashicorp.com/terraform/install" >&2; exit 1; }
+	@tools/check-terraform
 
 .PHONY: set-up-lock
 set-up-lock:

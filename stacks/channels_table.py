@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cdktf import TerraformResourceLifecycle
 from constructs import Construct
 
 from slip_sockets.aws.channels import PARTITION_KEY, SORT_KEY
@@ -32,6 +33,7 @@ class ChannelsTable(Construct):
                     "enabled": False
                 },  # a checkpoint lives longest, 15 days; nothing is worth restoring
                 deletion_protection_enabled=deletion_protection,
+                lifecycle=TerraformResourceLifecycle(prevent_destroy=deletion_protection),
             ),
             "Channels",
         )

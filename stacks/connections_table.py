@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cdktf import TerraformResourceLifecycle
 from constructs import Construct
 
 from slip_sockets.aws.connections import INDEX_NAME, PARTITION_KEY, SORT_KEY
@@ -39,6 +40,7 @@ class ConnectionsTable(Construct):
                 ttl={"attribute_name": "ttl", "enabled": True},
                 point_in_time_recovery={"enabled": False},  # connections live two hours; nothing is worth restoring
                 deletion_protection_enabled=deletion_protection,
+                lifecycle=TerraformResourceLifecycle(prevent_destroy=deletion_protection),
             ),
             "Connections",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdktf import Fn
+from cdktf import Fn, TerraformResourceLifecycle
 from constructs import Construct
 
 from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_RECEIVE_COUNT
@@ -27,8 +27,10 @@ class DeferredQueue(Construct):
     `url`, `arn`, `name` and `dead_letters_name` are Terraform references.
     """
 
-    def __init__(self, scope: Construct, id_: str, *, stack_name: str) -> None:
+    def __init__(self, scope: Construct, id_: str, *, stack_name: str, deletion_protection: bool) -> None:
         super().__init__(scope, id_)
+        # SQS has no protection of its own, so Terraform refuses: before it deletes anything, since it plans first.
+        self._lifecycle = TerraformResourceLifecycle(prevent_destroy=deletion_protection)
         dead_letters = self._fifo_queue(
             "dead_letters",
             name=f"{stack_name}-dead-letters.fifo",
@@ -67,5 +69,6 @@ class DeferredQueue(Construct):
             visibility_timeout_seconds=visibility_timeout_seconds,
             redrive_policy=redrive_policy,
             sqs_managed_sse_enabled=True,
+            lifecycle=self._lifecycle,
         )
         return named(queue, id_)

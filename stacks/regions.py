@@ -68,8 +68,8 @@ def region_warning(region: str, architecture: str) -> str | None:
 
 
 def profile_name(environ: Mapping[str, str]) -> str:
-    """Return the name of the profile that AWS's own tools use."""
-    return environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
+    """Return the name of the profile that botocore uses, which looks at the older variable first."""
+    return environ.get("AWS_DEFAULT_PROFILE") or environ.get("AWS_PROFILE") or "default"
 
 
 def profile_region(environ: Mapping[str, str]) -> str | None:

@@ -60,6 +60,7 @@ class StageSettings:
     `state_bucket` is None for local state. A publish to more than `inline_limit` subscribers goes through the queue,
     which at most `deliver_concurrency` functions read at once. `provisioned_concurrency` environments of the function
     for which clients wait are kept warm: docs/cost.md.
+    With `deletion_protection` neither AWS nor Terraform deletes the tables and queues.
     Alarms are mailed to `alarm_email`; with None they are not mailed.
     """
 
@@ -154,7 +155,10 @@ class _Reader:
             architecture=architecture,
             python=self._one_of("LAMBDA_PYTHON", PYTHONS, "3.13"),
             access_logs=self._one_of("ACCESS_LOGS", ("true", "false"), "false") == "true",
-            deletion_protection=production,
+            deletion_protection=self._one_of(
+                "DELETION_PROTECTION", ("true", "false"), "true" if production else "false"
+            )
+            == "true",
             throttling_rate_limit=2_000 if production else 200,
             throttling_burst_limit=1_000 if production else 100,
             inline_limit=self._number("INLINE_LIMIT", INLINE_LIMIT, 0, MAX_INLINE_LIMIT, "of subscribers"),

@@ -29,6 +29,8 @@ docs/speed.md has the table. Processor time comes with memory, 1,769 MB are one 
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 INTEGRATION_TIMEOUT_S = 29
 """API Gateway waits for the WebSocket API's function no longer than this. After 25 s for the backend 4 s are left."""
+MIN_TERRAFORM = "1.11"
+"""https://github.com/hashicorp/terraform/blob/v1.11/CHANGELOG.md"""
 
 # A backend may reply to any event with any action, and the function that called it performs the action. So all
 # functions need these; the end-to-end tests hold that each function uses each of them.
@@ -51,6 +53,8 @@ class SlipSocketsStack(TerraformStack):
         super().__init__(scope, settings.stack_name)
         self._settings = settings
         self._keep_state()
+        # The S3 backend's `use_lockfile`, and write-only arguments such as the secret's.
+        self.add_override("terraform.required_version", f">= {MIN_TERRAFORM}")
         tags = {"Application": "slip-sockets", "Stack": settings.stack_name, "Stage": settings.stage}
         AwsProvider(self, "aws", region=settings.region, default_tags=[AwsProviderDefaultTags(tags=tags)])
         self._connections = ConnectionsTable(
@@ -65,7 +69,9 @@ class SlipSocketsStack(TerraformStack):
             name=f"{settings.stack_name}-Channels",
             deletion_protection=settings.deletion_protection,
         )
-        self._queue = DeferredQueue(self, "queue", stack_name=settings.stack_name)
+        self._queue = DeferredQueue(
+            self, "queue", stack_name=settings.stack_name, deletion_protection=settings.deletion_protection
+        )
         self.secrets = JwtSecrets(
             self,
             "secrets",

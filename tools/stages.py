@@ -6,7 +6,7 @@
 
 `cdktf` writes an outputs file with only the stacks of its run. Here that is a temporary file: a stage's entry is added
 to `cdk-outputs.json` after a successful deploy, and removed after a destroy. Terraform gets the secrets in its
-environment, so that no file holds them.
+environment, so that no file holds them. What cannot succeed is refused before `cdktf` starts (`tools.before_deploy`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any
 
 from slip_sockets.protocol.errors import InvalidSettings
 from stacks.settings import STAGES, StageSettings, read_settings
+from tools.aws_login import Login, log_in
+from tools.before_deploy import refuse_what_cannot_succeed
 from tools.terraform_mirror import terraform_environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,13 +32,18 @@ ACTIONS = ("deploy", "diff", "destroy")
 
 
 def main(arguments: list[str]) -> int:
-    """Return the exit code of `cdktf`, or 1 where the settings are wrong."""
+    """Return the exit code of `cdktf`, or 1 where settings or credentials are wrong."""
     try:
-        stages, _ = read_settings(os.environ)  # main.py prints the warnings
+        return run(arguments)
     except InvalidSettings as error:
         for problem in error.problems:
             print(f"slip-sockets: {problem}", file=sys.stderr)
         return 1
+
+
+def run(arguments: list[str]) -> int:
+    """Raises InvalidSettings."""
+    stages, _ = read_settings(os.environ)  # main.py prints the warnings
     match arguments:
         case ["outputs"]:
             return rebuild_outputs(stages)
@@ -48,7 +55,13 @@ def main(arguments: list[str]) -> int:
 
 
 def run_cdktf(action: str, settings: StageSettings, options: list[str]) -> int:
-    environment = environment_for(settings)
+    login = log_in(settings.region)
+    for note in refuse_what_cannot_succeed(action, settings, login, ROOT):
+        print(f"slip-sockets: {note}", file=sys.stderr)
+    where = f"{settings.region} ({settings.region_source})"
+    account = f"account {login.account_id}, " if login.account_id else ""
+    print(f"slip-sockets: {settings.stack_name}: {account}region {where}", file=sys.stderr, flush=True)
+    environment = environment_for(settings, login)
     fresh = ROOT / "build" / f"outputs-{settings.stack_name}.json"
     if action == "deploy":
         fresh.parent.mkdir(exist_ok=True)
@@ -69,9 +82,10 @@ def run_cdktf(action: str, settings: StageSettings, options: list[str]) -> int:
     return code
 
 
-def environment_for(settings: StageSettings) -> dict[str, str]:
+def environment_for(settings: StageSettings, login: Login | None = None) -> dict[str, str]:
     """Return the environment for `cdktf`: the stage's secrets as Terraform variables, the project's Python first."""
-    environment = terraform_environment(os.environ)
+    environ = login.environment(os.environ, settings.region) if login else os.environ
+    environment = terraform_environment(environ)
     environment["SLIP_SOCKETS_SECRETS_IN_ENVIRONMENT"] = "1"
     environment["TF_VAR_jwt_secret"] = settings.jwt_secret
     if settings.previous_secrets:
@@ -82,12 +96,13 @@ def environment_for(settings: StageSettings) -> dict[str, str]:
 
 def rebuild_outputs(stages: list[StageSettings]) -> int:
     """Write the outputs file again from the Terraform states, with an entry for each deployed stage."""
-    environment = environment_for(stages[0])
+    login = log_in(stages[0].region) if any(settings.state_bucket for settings in stages) else None
+    environment = environment_for(stages[0], login)
     code = subprocess.run([CDKTF, "synth"], cwd=ROOT, env=environment, check=False).returncode
     if code:
         return code
     try:
-        entries = {settings.stack_name: outputs_of(settings) for settings in stages}
+        entries = {settings.stack_name: outputs_of(settings, login) for settings in stages}
     except subprocess.CalledProcessError as error:
         print(error.stderr, file=sys.stderr)
         return int(error.returncode)
@@ -97,13 +112,13 @@ def rebuild_outputs(stages: list[StageSettings]) -> int:
     return 0
 
 
-def outputs_of(settings: StageSettings) -> dict[str, Any]:
+def outputs_of(settings: StageSettings, login: Login | None) -> dict[str, Any]:
     """Return the outputs in a stage's state; empty where it is not deployed. Raises CalledProcessError."""
 
     def terraform(*arguments: str) -> str:
         folder = ROOT / "cdktf.out" / "stacks" / settings.stack_name
         command = ["terraform", *arguments]
-        environment = environment_for(settings)
+        environment = environment_for(settings, login)
         return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
 
     terraform("init", "-input=false", "-no-color")

@@ -13,9 +13,13 @@ import boto3
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    LoginError,
+    MissingDependencyException,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
 )
 
 from ..aws.client import IDLE_CONNECTION_S, Client, endpoint_url
@@ -80,6 +84,11 @@ def _fixable() -> Iterator[None]:
         raise InvalidSettings([f"there are no credentials for AWS. {how}"]) from error
     except ProfileNotFound as error:
         raise InvalidSettings([str(error)]) from error
+    except MissingDependencyException as error:  # a profile of `aws login`, which boto3 cannot read alone
+        how = 'Type: eval "$(aws configure export-credentials --format env)"'
+        raise InvalidSettings([f"the profile is one of aws login, which only the AWS CLI reads. {how}"]) from error
+    except (SSOError, TokenRetrievalError, LoginError) as error:
+        raise InvalidSettings(["the login of the profile is over. Type: aws sso login, or aws login"]) from error
     except ClientError as error:
         if error.response["ResponseMetadata"]["HTTPStatusCode"] == http.HTTPStatus.FORBIDDEN:
             raise InvalidSettings([f"AWS refuses these credentials: {error}"]) from error

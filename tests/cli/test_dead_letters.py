@@ -476,6 +476,37 @@ def test_no_queue_or_credentials_is_one_line_and_exit_status_2(
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"slip-sockets: {line}\n")
 
 
+@pytest.mark.parametrize(
+    ("profile", "line"),
+    [
+        (
+            "login_session = arn:aws:iam::123456789012:user/ada",
+            "the profile is one of aws login, which only the AWS CLI reads. "
+            'Type: eval "$(aws configure export-credentials --format env)"',
+        ),
+        (
+            "sso_start_url = https://ours.awsapps.com/start\nsso_region = us-east-1\n"
+            "sso_account_id = 123456789012\nsso_role_name = Operator",
+            "the login of the profile is over. Type: aws sso login, or aws login",
+        ),
+    ],
+    ids=["login", "sso"],
+)
+def test_a_login_that_boto3_cannot_use_is_one_line_and_exit_status_2(
+    redrive: Redrive, tmp_path: Path, profile: str, line: str
+) -> None:
+    (tmp_path / "config").write_text(f"[profile ours]\n{profile}\n")
+    environment = {
+        "AWS_PROFILE": "ours",
+        "AWS_CONFIG_FILE": str(tmp_path / "config"),
+        "AWS_ACCESS_KEY_ID": None,
+        "AWS_SECRET_ACCESS_KEY": None,
+        "HOME": str(tmp_path),
+    }
+    result = redrive(*REGION, environment=environment)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"slip-sockets: {line}\n")
+
+
 def test_refused_credentials_are_one_line_and_exit_status_2(redrive: Redrive, stub: HttpStub) -> None:
     stub.script = lambda _: Answer.error("AccessDenied", 403)
     result = redrive(*REGION, environment={"AWS_ENDPOINT_URL": stub.url})

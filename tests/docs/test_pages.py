@@ -95,6 +95,7 @@ LINES: dict[str, By] = {
     r"cdktf (synth|diff|deploy|destroy)( slip-sockets(-staging)?)?( --outputs-file cdk-outputs\.json)?": (
         "tests/e2e/test_deployment.py::test_the_outputs_file_has_the_originals_shape"
     ),
+    r'eval "\$\(aws configure export-credentials --format env\)"': NotRun("needs the AWS CLI, and somebody logged in"),
     r"aws [a-z]+ .*": "tests/docs/test_operations_page.py::test_aws_has_each_command",
     r"terraform validate": "tests/stacks/test_terraform.py::test_configuration_is_valid",
     r"terraform state list": "tests/e2e/test_deployment.py::test_the_state_lists_what_was_designed",

@@ -294,16 +294,42 @@ def test_the_outputs_file_can_be_rebuilt_from_the_states(deployment: Deployment,
         outputs.write_text(text)
 
 
+def test_a_refused_destroy_of_production_changes_nothing(deployment: Deployment) -> None:
+    """The make target refuses before `cdktf` starts; `cdktf destroy` by hand fails when Terraform plans."""
+    before, state = everything(deployment), deployment.project / f"terraform.{PRODUCTION}.tfstate"
+    content = state.read_bytes()
+    for command in (
+        ("python", "-m", "tools.stages", "destroy", "production", "--auto-approve"),
+        ("node_modules/.bin/cdktf", "destroy", PRODUCTION, "--auto-approve"),
+    ):
+        with pytest.raises(AssertionError, match=r"nothing was destroyed|Instance cannot be destroyed"):
+            deployment.run(*command)
+        assert everything(deployment) == before
+    with pytest.raises(AssertionError, match=r"e2e-sockets-Channels and e2e-sockets-Connections are still protected"):
+        deployment.run(
+            *("python", "-m", "tools.stages", "destroy", "production", "--auto-approve"), DELETION_PROTECTION="false"
+        )
+    assert everything(deployment) == before
+    assert state.read_bytes() == content
+
+
 def test_destroy_leaves_nothing(deployment: Deployment) -> None:
-    for table in ("Connections", "Channels"):
-        deployment.client("dynamodb").update_table(TableName=f"{PRODUCTION}-{table}", DeletionProtectionEnabled=False)
+    command = ("python", "-m", "tools.stages", "deploy", "production", "--auto-approve")
+    deployment.run(*command, PRODUCTION_DELETION_PROTECTION="false")
     deployment.run("python", "-m", "tools.stages", "destroy", "staging", "--auto-approve")
     assert deployment.outputs.keys() == {PRODUCTION}
-    deployment.cdktf("destroy", "--auto-approve")
+    command = ("python", "-m", "tools.stages", "destroy", "production", "--auto-approve")
+    deployment.run(*command, PRODUCTION_DELETION_PROTECTION="false")
+    assert deployment.outputs == {}
     for stack in STACKS:
         state = json.loads((deployment.project / f"terraform.{stack}.tfstate").read_text())
         assert state["resources"] == []
-    left = {
+    assert everything(deployment) == {name: [] for name in everything(deployment)}
+
+
+def everything(deployment: Deployment) -> dict[str, Any]:
+    """Return what exists in the account."""
+    return {
         "alarms": deployment.client("cloudwatch").describe_alarms()["MetricAlarms"],
         "apis": deployment.client("apigatewayv2").get_apis()["Items"],
         "dashboards": deployment.client("cloudwatch").list_dashboards()["DashboardEntries"],
@@ -317,4 +343,3 @@ def test_destroy_leaves_nothing(deployment: Deployment) -> None:
         "tables": deployment.client("dynamodb").list_tables()["TableNames"],
         "topics": deployment.client("sns").list_topics()["Topics"],
     }
-    assert left == {name: [] for name in left}

@@ -5,7 +5,7 @@ import pytest
 from slip_sockets.apigateway.limits import BACKEND_TIMEOUT_S
 from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_RECEIVE_COUNT
 
-from .synthesis import Stack
+from .synthesis import PRODUCTION, STAGING, Stack, Synthesis
 
 QUEUES = ("deferred", "dead_letters")
 
@@ -51,3 +51,9 @@ def test_it_feeds_deliver_one_message_at_a_time(stack: Stack) -> None:
     assert mapping["batch_size"] == 1
     assert mapping["function_response_types"] == ["ReportBatchItemFailures"]
     assert mapping["scaling_config"] == {"maximum_concurrency": 100}
+
+
+@pytest.mark.parametrize("address", QUEUES)
+def test_terraform_refuses_to_destroy_productions(defaults: Synthesis, address: str) -> None:
+    staging, production = (defaults.stack(stack).resource("sqs_queue", address) for stack in (STAGING, PRODUCTION))
+    assert (staging["lifecycle"], production["lifecycle"]) == ({"prevent_destroy": False}, {"prevent_destroy": True})

@@ -92,8 +92,12 @@ def test_stages_differ_where_their_settings_do_and_nowhere_else(defaults: Synthe
         "resource.aws_apigatewayv2_stage.live.default_route_settings.throttling_burst_limit",
         "resource.aws_apigatewayv2_stage.live.default_route_settings.throttling_rate_limit",
         "resource.aws_dynamodb_table.Channels.deletion_protection_enabled",
+        "resource.aws_dynamodb_table.Channels.lifecycle.prevent_destroy",
         "resource.aws_dynamodb_table.Connections.deletion_protection_enabled",
+        "resource.aws_dynamodb_table.Connections.lifecycle.prevent_destroy",
         "resource.aws_secretsmanager_secret_version.jwt_secrets.secret_string_wo_version",
+        "resource.aws_sqs_queue.dead_letters.lifecycle.prevent_destroy",
+        "resource.aws_sqs_queue.deferred.lifecycle.prevent_destroy",
     ]
 
 
@@ -150,6 +154,7 @@ def test_everything_is_tagged(defaults: Synthesis) -> None:
 
 
 def test_provider_is_the_one_that_the_tests_apply(stack: Stack) -> None:
+    assert stack.config["terraform"]["required_version"] == ">= 1.11"
     assert stack.config["terraform"]["required_providers"] == {"aws": {"source": "aws", "version": "5.100.0"}}
 
 

@@ -65,3 +65,4 @@ def test_each_stage_has_its_own_and_productions_is_protected(defaults: Synthesis
     staging, production = (defaults.stack(stack).resource("dynamodb_table", name) for stack in (STAGING, PRODUCTION))
     assert (staging["name"], production["name"]) == (f"slip-sockets-staging-{name}", f"slip-sockets-{name}")
     assert (staging["deletion_protection_enabled"], production["deletion_protection_enabled"]) == (False, True)
+    assert (staging["lifecycle"], production["lifecycle"]) == ({"prevent_destroy": False}, {"prevent_destroy": True})

@@ -15,6 +15,13 @@ SETTINGS = {
     "STAGING_JWT_SECRET": "the-staging-secret-of-more-than-32-bytes",
     "JWT_PREVIOUS_SECRETS": "old,older",
 }
+OF_A_LOCAL_AWS = {
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_REGION": "us-east-1",
+}
+"""It has credentials, and is not asked for anything: nothing listens there."""
 ENTRY = {"controlApi": "https://x", "targetUrl": "https://y", "websocketUrl": "wss://z", "region": "us-east-1"}
 
 
@@ -40,7 +47,7 @@ def cdktf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordingCdktf:
     monkeypatch.setattr(subprocess, "run", recording)
     monkeypatch.setattr(stages, "ROOT", tmp_path)
     monkeypatch.setattr(stages, "OUTPUTS", tmp_path / "cdk-outputs.json")
-    for name, value in SETTINGS.items():
+    for name, value in (SETTINGS | OF_A_LOCAL_AWS).items():
         monkeypatch.setenv(name, value)
     return recording
 
@@ -62,7 +69,8 @@ def test_a_failed_deploy_leaves_the_file_as_it_was(cdktf: RecordingCdktf) -> Non
     assert stages.OUTPUTS.read_text() == "{ }"
 
 
-def test_a_destroy_removes_the_entry(cdktf: RecordingCdktf) -> None:
+def test_a_destroy_removes_the_entry(cdktf: RecordingCdktf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRODUCTION_DELETION_PROTECTION", "false")
     stages.OUTPUTS.write_text(json.dumps({"slip-sockets": ENTRY, "slip-sockets-staging": ENTRY}))
     assert stages.main(["destroy", "production"]) == 0
     assert json.loads(stages.OUTPUTS.read_text()) == {"slip-sockets-staging": ENTRY}
@@ -85,6 +93,33 @@ def test_wrong_settings_are_reported_and_nothing_is_run(
     assert stages.main(["deploy", "staging"]) == 1
     assert "TARGET_URL is 'ftp://x'. Set it to the URL of your backend" in capsys.readouterr().err
     assert cdktf.calls == []
+
+
+@pytest.mark.parametrize("action", ["deploy", "diff", "destroy"])
+def test_nothing_is_run_without_credentials(
+    cdktf: RecordingCdktf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], action: str
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    monkeypatch.setenv("AWS_PROFILE", "absent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    assert stages.main([action, "staging"]) == 1
+    assert capsys.readouterr().err.startswith("slip-sockets: AWS_PROFILE is 'absent', which is not a profile. ")
+    assert cdktf.calls == []
+
+
+def test_production_is_not_destroyed_before_its_protection_is_off(
+    cdktf: RecordingCdktf, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert stages.main(["destroy", "production"]) == 1
+    assert capsys.readouterr().err.startswith("slip-sockets: slip-sockets is protected, and nothing was destroyed. ")
+    assert cdktf.calls == []
+
+
+def test_where_it_goes_is_printed(cdktf: RecordingCdktf, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stages.main(["diff", "staging"]) == 0
+    assert capsys.readouterr().err == "slip-sockets: slip-sockets-staging: region us-east-1 (AWS_REGION)\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["deploy"], ["deploy", "elsewhere"], ["apply", "staging"]])
