@@ -22,8 +22,9 @@ def access_logs(
     """
     if retention_days is None:
         return None
-    group = CloudwatchLogGroup(
-        scope, "access_logs", name=f"/aws/apigateway/{stack_name}-{address}", retention_in_days=retention_days
-    )
+    # An HTTP API's group of another name is entered into the account's resource policy, which may be full.
+    # https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/AWS-logs-and-resource-policy.html
+    name = f"/aws/vendedlogs/apigateway/{stack_name}-{address}"
+    group = CloudwatchLogGroup(scope, "access_logs", name=name, retention_in_days=retention_days)
     named(group, f"{address}_access")
     return {"destination_arn": group.arn, "format": json.dumps({field: f"$context.{field}" for field in fields})}

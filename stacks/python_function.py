@@ -110,6 +110,8 @@ class PythonFunction(Construct):
                 logging_config={
                     "log_format": "JSON",
                     "log_group": logs.name,
+                    # A line without a level counts as INFO: with a higher one the metrics in our lines would be lost.
+                    "application_log_level": "INFO",
                     # Lambda logs nothing about successful invocations: our line for each event has more in fewer bytes.
                     # https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
                     "system_log_level": "WARN",

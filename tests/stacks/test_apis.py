@@ -78,7 +78,7 @@ def test_a_stage_is_deployed_by_itself_and_throttled(
 def test_access_logs_are_written_where_asked_for(all_options: Synthesis, stage: str, address: str) -> None:
     stack = all_options.stack(PRODUCTION)
     group = stack.resource("cloudwatch_log_group", f"{address}_access")
-    assert group["name"] == f"/aws/apigateway/slip-sockets-{address}"
+    assert group["name"] == f"/aws/vendedlogs/apigateway/slip-sockets-{address}"
     assert group["retention_in_days"] == 90
     settings = stack.resource("apigatewayv2_stage", stage)["access_log_settings"]
     assert settings["destination_arn"] == f"${{aws_cloudwatch_log_group.{address}_access.arn}}"

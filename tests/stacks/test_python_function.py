@@ -60,6 +60,7 @@ class TestEach:
         assert stack.resource("lambda_function", name)["logging_config"] == {
             "log_format": "JSON",
             "log_group": f"${{aws_cloudwatch_log_group.{name}.name}}",
+            "application_log_level": "INFO",
             "system_log_level": "WARN",
         }
         group = stack.resource("cloudwatch_log_group", name)
