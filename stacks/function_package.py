@@ -1,7 +1,10 @@
 """The zip that all functions run from: an allowlist of our packages, the locked versions of what they need.
 
-The same files make the same bytes, on any machine and at any time, so that Terraform plans no change where nothing
-changed. The zip holds bytecode of the functions' Python, with which a cold start takes 3/5 of the time (docs/speed.md):
+Its hash is of what it is made from: our files' names and contents, the locked versions, architecture and Python. It is
+not of the zip's bytes, which another zlib writes differently, nor of the bytecode in it. So the same sources are the
+same package on any machine and at any time. Where nothing changed, Terraform plans nothing: what was deployed stays.
+
+The zip holds bytecode of the functions' Python, with which a cold start takes 3/5 of the time (docs/speed.md):
 Lambda's code folder is read-only, so that each cold start would compile everything anew. Only a Python of the same
 version can write it: the one that runs this, or another on PATH.
 """
@@ -48,7 +51,7 @@ _TASK = "/var/task"
 
 @dataclass(frozen=True, slots=True)
 class FunctionPackage:
-    """A zip on disk, its SHA-256 (CDKTF takes hex, Lambda base64), and whether it holds bytecode."""
+    """A zip on disk, the SHA-256 of its sources (CDKTF takes hex, Terraform base64), and whether it holds bytecode."""
 
     path: Path
     sha256_hex: str
@@ -66,13 +69,13 @@ def build(architecture: Architecture, python: str, *, folder: Path = BUILD_FOLDE
     """
     own = sorted(_own_files())
     compiler = _compiler(python)
-    is_compiled = compiler is not None
-    key = hashlib.sha256(f"{architecture} {python} {is_compiled}".encode())
+    key = hashlib.sha256(f"{architecture} {python}".encode())
     for path in (REQUIREMENTS, Path(__file__), *own):
         key.update(f"\0{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     kind = f"functions-{architecture}-{python}"
+    # Terraform also compares this name: it is the same everywhere, with bytecode and without.
     target = folder / f"{kind}-{key.hexdigest()[:16]}.zip"
-    if not target.exists():
+    if not target.exists() or (compiler is not None and not _is_compiled(target)):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             wheels = Path(scratch) / "wheels"
@@ -86,7 +89,12 @@ def build(architecture: Architecture, python: str, *, folder: Path = BUILD_FOLDE
             for outdated in folder.glob(f"{kind}-*.zip"):
                 outdated.unlink()
             beside.replace(target)
-    return FunctionPackage(target, hashlib.sha256(target.read_bytes()).hexdigest(), is_compiled)
+    return FunctionPackage(target, key.hexdigest(), _is_compiled(target))
+
+
+def _is_compiled(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith(".pyc") for name in archive.namelist())
 
 
 def _own_files() -> Iterator[Path]:

@@ -1,22 +1,42 @@
-"""Auditors find nothing in both stages' plans that is not accepted, with a reason, in `tools/audit/accepted.toml`.
-On `test_deployment.py`'s deployment."""
+"""A second machine plans no change; auditors find nothing in both stages' plans that is not accepted, with a reason, in
+`tools/audit/accepted.toml`. On `test_deployment.py`'s deployment."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from .deployment import ROOT, STACKS, Deployment
+from .deployment import ROOT, STACKS, Deployment, copy_of_the_project
 
 pytestmark = pytest.mark.e2e
 
 AUDIT_BIN = ROOT / ".venv-audit" / "bin"
 """Made by `make`; a test that cannot find it fails."""
+
+
+OTHER_ZLIB = "import zlib; real = zlib.compressobj; zlib.compressobj = lambda level, *more: real(1, *more)"
+"""A sitecustomize.py: a zip has other bytes then, as where another zlib is installed."""
+
+
+def test_a_second_machine_plans_no_change(deployment: Deployment, tmp_path: Path) -> None:
+    """Another folder, time and zlib, and nothing built yet."""
+    (tmp_path / "python").mkdir()
+    (tmp_path / "python" / "sitecustomize.py").write_text(OTHER_ZLIB)
+    project = copy_of_the_project(tmp_path / "project")
+    deployment.run("node_modules/.bin/cdktf", "synth", cwd=project, PYTHONPATH=str(tmp_path / "python"))
+    zips = [next((folder / "build").glob("functions-*.zip")) for folder in (deployment.project, project)]
+    assert zips[0].name == zips[1].name
+    assert zips[0].read_bytes() != zips[1].read_bytes()
+    for stack in STACKS:
+        shutil.copy2(deployment.project / f"terraform.{stack}.tfstate", project)
+        deployment.terraform(stack, "init", "-input=false", "-no-color", project=project)
+        deployment.terraform(stack, "plan", "-input=false", "-no-color", "-detailed-exitcode", project=project)
 
 
 @pytest.fixture(scope="module")
