@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE, MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
 from slip_sockets.protocol.errors import InvalidSettings
 from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem
@@ -58,9 +59,9 @@ class StageSettings:
     `jwt_secret` and `previous_secrets` are secret: they go to a private file or to Terraform's environment, never into
     a stack. `region_source` names what sets the region. `hosted_zone_name` is None without a `domain_name`;
     `state_bucket` is None for local state. A publish to more than `inline_limit` subscribers goes through the queue,
-    which at most `deliver_concurrency` functions read at once. `provisioned_concurrency` environments of the function
-    for which clients wait are kept warm: docs/cost.md.
-    With `deletion_protection` neither AWS nor Terraform deletes the tables and queues.
+    which at most `deliver_concurrency` functions read at once. Together they make at most `fan_out_rate` calls of the
+    management API a second. `provisioned_concurrency` environments of the function for which clients wait are kept
+    warm: docs/cost.md. With `deletion_protection` neither AWS nor Terraform deletes the tables and queues.
     Alarms are mailed to `alarm_email`; with None they are not mailed.
     """
 
@@ -83,6 +84,7 @@ class StageSettings:
     inline_limit: int
     provisioned_concurrency: int
     deliver_concurrency: int
+    fan_out_rate: int
     alarm_email: str | None
     tracing: bool
     log_retention_days: int = 90
@@ -171,6 +173,9 @@ class _Reader:
                 MIN_DELIVER_CONCURRENCY,
                 MAX_DELIVER_CONCURRENCY,
                 "of functions at once",
+            ),
+            fan_out_rate=self._number(
+                "FAN_OUT_RATE", DEFAULT_FAN_OUT_RATE, MIN_FAN_OUT_RATE, MAX_FAN_OUT_RATE, "of calls a second"
             ),
             alarm_email=self._alarm_email(),
             tracing=self._one_of("TRACING", ("true", "false"), "false") == "true",

@@ -216,6 +216,7 @@ class SlipSocketsStack(TerraformStack):
                 "QUEUE_URL": self._queue.url,
                 "MANAGEMENT_URL": self._sockets.management_url,
                 "INLINE_LIMIT": str(self._settings.inline_limit),
+                "FAN_OUT_RATE": str(self._settings.fan_out_rate),
                 **self.secrets.environment,
             },
             allows=[

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from statistics import median
 
 from slip_sockets.aws.connections import PAGE_SIZE
+from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE, MAX_FAN_OUT_RATE
 
 from ..errors import BenchError
 from ..figures import Figure
 from ..processes import usage
 from ..stubs.cloud import Cloud
 from ..stubs.programs import Received
+from .bystander import Bystander
 from .deployment import Deployment
 from .programs import send
 from .reports import Publish, Sent
@@ -24,6 +26,8 @@ BOTO3_THREADS = (16, 64)
 API_CALLS_PER_S = 10_000
 """An account's quota for all its APIs together.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html"""
+API_BURST = 5_000
+"""The same quota's."""
 BURST_S = 0.05
 """The stub of a capped API lets the calls of this time come at once: few, so that the cap is what limits."""
 
@@ -43,6 +47,7 @@ class Sizes:
     million: int = 1_000_000
     capped: Sequence[tuple[int, int]] = ((2_000, 30_000), (200, 3_000))
     """Caps in calls a second, and the subscribers under each."""
+    shared: int = 100_000
 
 
 QUICK = Sizes(
@@ -53,6 +58,7 @@ QUICK = Sizes(
     queued=10_000,
     million=100_000,
     capped=((2_000, 6_000), (200, 600)),
+    shared=20_000,
 )
 
 
@@ -197,8 +203,42 @@ def _capped(sizes: Sizes, cap: int, count: int, how: str) -> list[Figure]:
     ]
 
 
+def shared(sizes: Sizes) -> list[Figure]:
+    """The account's quota, with another caller beside a large publish: with the rate that functions share, and without.
+
+    Without it the functions are a match for the quota only where the machine is.
+    """
+    options = ("--cap", str(API_CALLS_PER_S), "--burst", str(API_BURST))
+    figures = []
+    for name, rate in (("FAN_OUT_RATE", DEFAULT_FAN_OUT_RATE), ("without", MAX_FAN_OUT_RATE)):
+        with _deployment(sizes, *options, fan_out_rate=rate) as deployed:
+            deployed.fill(CHANNEL, sizes.shared)
+            with Bystander(deployed.management.port) as bystander:
+                deployed.publishers[0].publish(Publish(CHANNEL))
+                deployed.settle()
+            received = deployed.management.received()
+            table = deployed.dynamodb.get("/stats")
+        refused = received.calls - received.delivered
+        is_shared = rate == DEFAULT_FAN_OUT_RATE
+        figures += [
+            *_whole(received, sizes.shared + 1, f"{name}: "),
+            Figure(f"{name}: calls a second", received.calls / max(received.seconds, 1e-9), "/s"),
+            Figure(
+                f"{name}: share of another caller's calls with 429",
+                bystander.refused / bystander.calls * 100,
+                "%",
+                at_most=0 if is_shared else None,
+            ),
+            Figure(f"{name}: calls with 429", refused, at_most=0 if is_shared else None),
+        ]
+        if is_shared:
+            writes = table["UpdateItem"]["calls"]
+            figures.append(Figure(f"{name}: deliveries for each write of the table", sizes.shared / writes))
+    return figures
+
+
 CASES: dict[str, Callable[[Sizes], list[Figure]]] = {
-    case.__name__: case for case in (sender, inline, queued, million, capped)
+    case.__name__: case for case in (sender, inline, queued, million, capped, shared)
 }
 
 
@@ -207,14 +247,20 @@ def _latency(sizes: Sizes) -> tuple[str, ...]:
 
 
 def _deployment(
-    sizes: Sizes, *management: str, workers: int | None = None, inline_limit: int | None = None
+    sizes: Sizes,
+    *management: str,
+    workers: int | None = None,
+    inline_limit: int | None = None,
+    fan_out_rate: int = MAX_FAN_OUT_RATE,
 ) -> Deployment:
+    """Without a `fan_out_rate` nothing but the management API limits the functions."""
     return Deployment(
         *_latency(sizes),
         *management,
         workers=sizes.workers if workers is None else workers,
         publishers=1,
         inline_limit=sizes.inline_limit if inline_limit is None else inline_limit,
+        fan_out_rate=fan_out_rate,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
+from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
 
 from ..errors import BenchError
@@ -22,9 +23,14 @@ class Deployment(Cloud):
     stub; a channel with more subscribers than `inline_limit` goes to the queue."""
 
     def __init__(
-        self, *management: str, workers: int = 0, publishers: int = 0, inline_limit: int = INLINE_LIMIT
+        self,
+        *management: str,
+        workers: int = 0,
+        publishers: int = 0,
+        inline_limit: int = INLINE_LIMIT,
+        fan_out_rate: int = DEFAULT_FAN_OUT_RATE,
     ) -> None:
-        super().__init__(*management, inline_limit=inline_limit)
+        super().__init__(*management, inline_limit=inline_limit, fan_out_rate=fan_out_rate)
         self._worker_count = workers
         self._publisher_count = publishers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slip_sockets.aws import channels
+from slip_sockets.aws import channels, delivery_rate
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.gateway.ports import Claim, SystemClock
 
@@ -23,6 +23,7 @@ class ChannelsTable(Table):
         self._clock = SystemClock()
         self._memory = MemoryChannels(self._clock)
         self._checkpoints: dict[str, Item] = {}
+        self._rate: Item | None = None
         self._meter = meter
         self.operations = {
             "Query": self._query,
@@ -64,13 +65,31 @@ class ChannelsTable(Table):
         return {}
 
     def _update_item(self, request: Any) -> Response:
-        expect(request["ConditionExpression"], channels.IS_CLAIMED_BY)
-        expect(request["UpdateExpression"], "SET #ttl = :ttl REMOVE leaseUntil")
         self._meter.call("UpdateItem")
         self._meter.write("UpdateItem", request["Key"], index=False)
+        if request["Key"]["key"]["S"] == delivery_rate.SORT:
+            return self._reserve(request)
+        expect(request["ConditionExpression"], channels.IS_CLAIMED_BY)
+        expect(request["UpdateExpression"], "SET #ttl = :ttl REMOVE leaseUntil")
         claimant = request["ExpressionAttributeValues"][":claimant"]["S"]
         finished(self._memory.confirm(request["Key"]["channel"]["S"], "", claimant))
         return {}
+
+    def _reserve(self, request: Any) -> Response:
+        values = {name: int(value["N"]) for name, value in request["ExpressionAttributeValues"].items()}
+        until = int(self._rate["reservedUntil"]["N"]) if self._rate else 0
+        match request["UpdateExpression"], request["ConditionExpression"]:
+            case delivery_rate.FROM_NOW, delivery_rate.IS_IDLE:
+                holds, new = until <= values[":now"] or until > values[":furthest"], values[":fromNow"]
+            case delivery_rate.FURTHER, delivery_rate.IS_RESERVED:
+                holds, new = values[":now"] < until <= values[":latest"], until + values[":duration"]
+            case other:
+                raise ValueError(f"the stub does not know {other!r}")
+        if not holds:
+            raise condition_failed(self._rate)
+        changed = {"reservedUntil": {"N": str(new)}, "ttl": request["ExpressionAttributeValues"][":ttl"]}
+        self._rate = {**request["Key"], **changed}
+        return {"Attributes": changed}
 
     def _claim(self, item: Item, values: Item) -> None:
         lease_s = (int(item["leaseUntil"]["N"]) - int(values[":nowMs"]["N"])) / 1000

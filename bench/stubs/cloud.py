@@ -7,6 +7,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
+from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
 
 from ..errors import BenchError
@@ -30,9 +31,12 @@ class Cloud:
     If a stub has logged anything, the exit raises BenchError.
     """
 
-    def __init__(self, *management: str, inline_limit: int = INLINE_LIMIT) -> None:
+    def __init__(
+        self, *management: str, inline_limit: int = INLINE_LIMIT, fan_out_rate: int = DEFAULT_FAN_OUT_RATE
+    ) -> None:
         self._management_arguments = management
         self._inline_limit = inline_limit
+        self._fan_out_rate = fan_out_rate
         self._programs = ExitStack()
 
     def __enter__(self) -> Self:
@@ -70,6 +74,7 @@ class Cloud:
             "JWT_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:bench-AbCdEf",
             "JWT_SECRET_VERSION": "0" * 32,
             "INLINE_LIMIT": str(self._inline_limit),
+            "FAN_OUT_RATE": str(self._fan_out_rate),
         }
 
     def fill(self, channel: str, subscribers: int) -> None:

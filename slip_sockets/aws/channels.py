@@ -6,9 +6,11 @@
 | queued | channel | `mark:queued` | ttl |
 | slow | channel | `mark:slow:<connection id>` | ttl |
 | checkpoint | `<message id>` of SQS | `checkpoint` | remaining (text), ttl |
+| rate | `fan-out` | `rate` | reservedUntil (Unix microseconds), ttl |
 
 A claim without `leaseUntil` is confirmed. Each is in a partition of its own, so that a channel takes as many publishes
-a second as the table does. `checkpoints` has the last row. The sort key says what a row is: channels may have any name.
+a second as the table does. `checkpoints` and `delivery_rate` have the last two. The sort key says what a row is:
+channels may have any name.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from ..apigateway.limits import BACKEND_TIMEOUT_S
+from ..gateway.delivery_rate import DEFAULT_FAN_OUT_RATE
 from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.gateway import Ports, build_gateway
 from ..gateway.observer import Observer
@@ -22,6 +23,7 @@ from .checkpoints import DynamoDbCheckpoints
 from .client import Client, aws_http, endpoint_url
 from .connections import DynamoDbConnections
 from .credentials import FunctionCredentials
+from .delivery_rate import DynamoDbDeliveryRate
 from .jwt_secrets import SecretsManagerClient, StoredSecrets
 from .management import ApiGatewaySender
 from .queue import SqsQueue
@@ -46,7 +48,8 @@ class FunctionSettings(msgspec.Struct, frozen=True):
 
     `jwt_secret_arn` and `jwt_secret_version` name a version of a secret in Secrets Manager: a JSON list of the secrets
     that are accepted, the one that signs first. `inline_limit` is how many subscribers a publish sends to without the
-    queue. Without `stack_name` the function writes no metrics.
+    queue, `fan_out_rate` how many calls a second of the management API those of the queue may make, all functions
+    together. Without `stack_name` the function writes no metrics.
     """
 
     target_url: str
@@ -57,6 +60,7 @@ class FunctionSettings(msgspec.Struct, frozen=True):
     jwt_secret_arn: str
     jwt_secret_version: str
     inline_limit: int = INLINE_LIMIT
+    fan_out_rate: int = DEFAULT_FAN_OUT_RATE
     stack_name: str | None = None
 
     @classmethod
@@ -74,6 +78,7 @@ class FunctionSettings(msgspec.Struct, frozen=True):
             jwt_secret_arn=environ["JWT_SECRET_ARN"],
             jwt_secret_version=environ["JWT_SECRET_VERSION"],
             inline_limit=int(environ.get("INLINE_LIMIT") or INLINE_LIMIT),
+            fan_out_rate=int(environ.get("FAN_OUT_RATE") or DEFAULT_FAN_OUT_RATE),
             stack_name=environ.get("STACK_NAME") or None,
         )
 
@@ -104,6 +109,7 @@ class Runtime:
                 queue=self.queue,
                 http=self._backend,
                 clock=clock,
+                rate=DynamoDbDeliveryRate(dynamodb, settings.channels_table, settings.fan_out_rate, clock),
             ),
             target_url=settings.target_url,
             secrets=self.secrets,

@@ -15,6 +15,7 @@ from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..client.outputs import DEV_OUTPUTS
 from ..dev.edge import Limits
 from ..gateway.backend import without_secrets
+from ..gateway.delivery_rate import MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from ..protocol.errors import InvalidSettings
 from ..protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem
 from ..protocol.urls import is_http_url, is_loopback
@@ -59,6 +60,16 @@ def dev(
     backend_timeout: Annotated[
         float, typer.Option(min=0, help="Seconds that your backend may take.")
     ] = BACKEND_TIMEOUT_S,
+    fan_out_rate: Annotated[
+        int | None,
+        typer.Option(
+            envvar="FAN_OUT_RATE",
+            min=MIN_FAN_OUT_RATE,
+            max=MAX_FAN_OUT_RATE,
+            help="Texts a second of publishes to more than 1,000 subscribers.",
+            show_default="no limit",
+        ),
+    ] = None,
     inspector: Annotated[
         bool | None,
         typer.Option(
@@ -89,6 +100,7 @@ def dev(
         port=port,
         limits=Limits(idle_timeout, max_duration, integration_timeout),
         backend_timeout_s=backend_timeout,
+        fan_out_rate=fan_out_rate,
         outputs_path=outputs,
         inspector=is_loopback(host) if inspector is None else inspector,
     )

@@ -10,6 +10,7 @@ import math
 
 from ..aws.connections import PAGE_SIZE
 from ..aws.queue import SHARDS
+from ..gateway.delivery_rate import MIN_RESERVED_CALLS
 from .metering import connection_row_bytes, gb_seconds, http_requests, subscription_row_bytes
 from .prices import Meter
 from .usage import GIB, Usage
@@ -140,8 +141,12 @@ def _fan_out(usage: Usage, w: Workload, row: int) -> None:
         for _ in range(shards):
             usage.read(consistent=True)
             usage.write(1)
+        reserves = page / shards >= MIN_RESERVED_CALLS  # its calls, so that all functions keep to FAN_OUT_RATE
+        if reserves:
+            usage.write(*[1] * shards, calls=shards)
         sending_ms = CONTROL_CPU_MS + page / shards * DELIVERY_CPU_MS
-        usage.invoke(cpu_ms=sending_ms, waits_ms=2 * DATABASE_MS + MANAGEMENT_MS, times=shards)
+        waits_ms = (3 if reserves else 2) * DATABASE_MS + MANAGEMENT_MS
+        usage.invoke(cpu_ms=sending_ms, waits_ms=waits_ms, times=shards)
     usage.send(w.subscribers, w.text_bytes)
     waits_ms = 3 * DATABASE_MS * len(pages)
     usage.invoke(cpu_ms=CONTROL_CPU_MS + PAGE_CPU_MS * len(pages), waits_ms=waits_ms)

@@ -19,6 +19,7 @@ from ..apigateway.functions import control_function, websocket_function
 from ..apigateway.http_events import http_event
 from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..apigateway.requests import ApiIdentity, ProxyEvent, ProxyResponse, proxy_response
+from ..gateway.delivery_rate import UNLIMITED
 from ..gateway.gateway import Gateway, Ports, build_gateway
 from ..gateway.observer import Observers
 from ..gateway.ports import SystemClock
@@ -28,6 +29,7 @@ from ..slip.backend import SlipBackend
 from ..slip.publish import SlipPublish
 from .channels import MemoryChannels
 from .connections import MemoryConnections
+from .delivery_rate import MemoryDeliveryRate
 from .edge import Edge, Function, Limits
 from .front_door import FrontDoor
 from .http_server import http_log, read_body
@@ -60,6 +62,7 @@ STOP_PATIENCE_S = 5.0
 class DevSettings:
     """The settings of a development server. `port` 0 takes a free one. `outputs_path` is written at start.
 
+    `fan_out_rate` is the number of calls a second of publishes to many, None for no limit.
     With `inspector` there is a page at `/_inspector` that shows what happens and can act, for anybody who reaches it.
     """
 
@@ -71,6 +74,7 @@ class DevSettings:
     port: int = 8787
     limits: Limits = field(default_factory=Limits)
     backend_timeout_s: float = BACKEND_TIMEOUT_S
+    fan_out_rate: int | None = None
     outputs_path: Path | None = None
     inspector: bool = False
 
@@ -174,6 +178,8 @@ class DevServer:
 
     def _wire(self, inspector: Inspector | None) -> None:
         """Put the gateway between its ports and the functions that lead into it, and the inspector in between."""
+        settings = self.settings
+        fan_out_rate = settings.fan_out_rate
         ports = Ports(
             connections=self.connections,
             subscriptions=self.connections,
@@ -183,8 +189,8 @@ class DevServer:
             queue=self.queue,
             http=self._client,
             clock=self._clock,
+            rate=UNLIMITED if fan_out_rate is None else MemoryDeliveryRate(fan_out_rate, self._clock),
         )
-        settings = self.settings
         all_secrets = (settings.jwt_secret, *settings.previous_secrets)
 
         async def secrets() -> Sequence[str]:

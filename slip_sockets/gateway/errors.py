@@ -139,10 +139,14 @@ class ActionFailed(SlipSocketsError):
 class Incomplete(SlipSocketsError):
     """A deferred message could not be finished now. `remaining` is the part that is left.
 
-    `made_progress` is true where only time was lacking: the next attempt needs no pause.
+    `made_progress` is true where only time was lacking: the next attempt needs no pause. `pause_s` is set where nothing
+    failed, and only its turn has not come: to ask again earlier is of no use.
     """
 
-    def __init__(self, remaining: Deferred, reason: str, *, made_progress: bool = False) -> None:
+    def __init__(
+        self, remaining: Deferred, reason: str, *, made_progress: bool = False, pause_s: float | None = None
+    ) -> None:
         super().__init__(reason)
         self.remaining = remaining
         self.made_progress = made_progress
+        self.pause_s = pause_s

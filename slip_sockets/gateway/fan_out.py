@@ -7,6 +7,8 @@ FanOut messages of a channel share one, and so do the chunks of each of its shar
 A text that is sent at once must not overtake a queued one. So the store remembers which channels may have messages in
 the queue, and further publishes to them go the same way. A connection that takes no more has a group of its own, so
 that it holds up no other, and the store remembers it for the channel in the same manner.
+
+The chunks of all functions together keep to a rate, so that the sender has room for other callers.
 """
 
 from __future__ import annotations
@@ -22,11 +24,12 @@ from ..protocol.events import Report
 from .deadlines import RESERVE_S
 from .deferred import FanOut, FanOutChunk, plan_chunks
 from .delivery import Close, Deliverer, Delivery, Send
+from .delivery_rate import MIN_RESERVED_CALLS, UNLIMITED
 from .errors import Incomplete, Unavailable
 from .observer import NO_OBSERVER, Observer
 from .pages import read_ahead
 from .plan_publish import QueueAll, SendNow, plan_not_reached, plan_publish, plan_shard
-from .ports import ChannelMarks, Checkpoint, Clock, Queue, Subscriptions
+from .ports import ChannelMarks, Checkpoint, Clock, DeliveryRate, Queue, Subscriptions
 from .recent import Recent
 from .values import Broadcast, ChannelClose, Count
 from .worker import MAX_RETRY_PAUSE_S
@@ -39,6 +42,8 @@ INLINE_FOR_S = 5.0
 """How long the publisher waits for that where sending is slow; the subscribers not reached by then are queued."""
 COUNT_FOR_S = 2.0
 """How long a large channel's subscribers are counted for the report."""
+CHUNK_FOR_S = 10.0
+"""The time that is left for sending a chunk of a thousand after the wait for its turn. Most take a second."""
 MARKED_FOR_S = 5 * 60.0
 """How long a channel stays with the queue after a message of it was last put or handled. After a crash
 of its worker a message comes again, two minutes later."""
@@ -56,6 +61,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
     clock: Clock
     inline_limit: int = INLINE_LIMIT
     observer: Observer = NO_OBSERVER
+    rate: DeliveryRate = UNLIMITED
 
     async def broadcast(self, broadcast: Broadcast, recent: Recent, *, deadline: float) -> Report:
         """Send at once, or hand over to the queue. Raises Unavailable."""
@@ -131,6 +137,9 @@ class Broadcaster(msgspec.Struct, frozen=True):
             state = await self.marks.channel_state(channel)
             await self.marks.mark_queued(channel, for_s=MARKED_FOR_S)
             plan = plan_shard(state, chunk.connection_ids)
+            wait_s = await self._wait_for_turn(len(plan.connection_ids), until)
+            if wait_s is not None:
+                raise await self._incomplete(chunk, remaining, "other fan-outs come first", pause_s=wait_s)
             delivery = await self._deliver(chunk.broadcast, plan.connection_ids, until)
             remaining = [*plan.slow, *delivery.failed, *delivery.unsent]
             not_reached = plan_not_reached(delivery)
@@ -143,13 +152,35 @@ class Broadcaster(msgspec.Struct, frozen=True):
             made_progress = len(together) < len(chunk.connection_ids) and not_reached.is_for_time
             raise await self._incomplete(chunk, together, not_reached.reason, made_progress=made_progress)
 
+    async def _wait_for_turn(self, calls: int, until: float) -> float | None:
+        """Wait until that many calls may be made. Return None then, else the seconds after which to ask again."""
+        if calls < MIN_RESERVED_CALLS:
+            return None
+        wait_at_most_s = max(0.0, until - CHUNK_FOR_S - self.clock.now())
+        try:
+            wait_s = await self.rate.reserve(calls, wait_at_most_s=wait_at_most_s)
+        except Unavailable as error:  # the sender slows down by itself where the account's quota is exceeded
+            log.warning("a fan-out goes on without a reservation of its calls: %s", error)
+            return None
+        if wait_s > wait_at_most_s:
+            return wait_s
+        if wait_s > 0:
+            await self.clock.sleep(wait_s)
+        return None
+
     async def _incomplete(
-        self, chunk: FanOutChunk, connection_ids: Sequence[str], reason: str, *, made_progress: bool = False
+        self,
+        chunk: FanOutChunk,
+        connection_ids: Sequence[str],
+        reason: str,
+        *,
+        made_progress: bool = False,
+        pause_s: float | None = None,
     ) -> Incomplete:
         await self._mark_failing(chunk.broadcast.channel)
         remaining = msgspec.structs.replace(chunk, connection_ids=list(connection_ids))
         problem = f"{len(connection_ids)} connections were not reached: {reason}"
-        return Incomplete(remaining, problem, made_progress=made_progress)
+        return Incomplete(remaining, problem, made_progress=made_progress, pause_s=pause_s)
 
     async def _send_now(self, broadcast: Broadcast, plan: SendNow, deadline: float) -> Delivery:
         """Send; queue the slow subscribers, and those not reached in time. Raises Unavailable."""

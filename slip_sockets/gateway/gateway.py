@@ -8,18 +8,30 @@ from .backend import Backend
 from .control import Control
 from .deferred import CloseNotice, Continuation, FanOut, FanOutChunk
 from .delivery import Deliverer
+from .delivery_rate import UNLIMITED
 from .dialects import BackendProtocol, PublishProtocol
 from .fan_out import INLINE_LIMIT, Broadcaster
 from .idempotency import Once
 from .observer import NO_OBSERVER, Observer
 from .perform import Performer
-from .ports import ChannelMarks, Claims, Clock, Connections, HttpClient, Queue, Secrets, Sender, Subscriptions
+from .ports import (
+    ChannelMarks,
+    Claims,
+    Clock,
+    Connections,
+    DeliveryRate,
+    HttpClient,
+    Queue,
+    Secrets,
+    Sender,
+    Subscriptions,
+)
 from .sockets import Sockets
 from .worker import DeferredWorker, Worker
 
 
 class Ports(msgspec.Struct, frozen=True):
-    """All that a gateway needs of the world."""
+    """All that a gateway needs of the world. An engine whose sender has no quota leaves out the `rate`."""
 
     connections: Connections
     subscriptions: Subscriptions
@@ -29,6 +41,7 @@ class Ports(msgspec.Struct, frozen=True):
     queue: Queue
     http: HttpClient
     clock: Clock
+    rate: DeliveryRate = UNLIMITED
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -54,7 +67,9 @@ def build_gateway(
     queue."""
     clock = ports.clock
     deliverer = Deliverer(ports.subscriptions, ports.sender, clock)
-    broadcaster = Broadcaster(ports.subscriptions, ports.marks, deliverer, ports.queue, clock, inline_limit, observer)
+    broadcaster = Broadcaster(
+        ports.subscriptions, ports.marks, deliverer, ports.queue, clock, inline_limit, observer, ports.rate
+    )
     once = Once(ports.claims, clock)
     performer = Performer(ports.connections, ports.subscriptions, ports.sender, deliverer, broadcaster, once, clock)
     backend = Backend(target_url, backend_protocol, secrets, ports.http, clock, observer)

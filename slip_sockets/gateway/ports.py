@@ -135,6 +135,16 @@ class Sender(Protocol):
     async def is_open(self, connection_id: str) -> bool: ...
 
 
+class DeliveryRate(Protocol):
+    """How many calls a second the fan-outs of the queue make of the Sender, all functions together."""
+
+    async def reserve(self, calls: int, *, wait_at_most_s: float) -> float:
+        """Reserve `calls`, and return the seconds to wait before they are made, 0 for none.
+
+        Where that would be more than `wait_at_most_s`, nothing is reserved; no place is free earlier than returned.
+        """
+
+
 class Queue(Protocol):
     """Messages for later. Those of one `group` are handled one after another, in order; groups side by side.
 

@@ -99,6 +99,12 @@ class DeferredWorker:
             if error.made_progress and is_saved and not is_last:
                 log.info("%s: deferred, attempt %d: %s; it goes on at once", subject, number, error)
                 return Retry(0)
+            if error.pause_s is not None and not is_last:
+                # The transport counts it as an attempt nevertheless: with pauses that grow they last for as long as
+                # those of a failing message.
+                pause_s = max(error.pause_s, pause_s)
+                log.info("%s: deferred, attempt %d: %s; again in %.0f s", subject, number, error, pause_s)
+                return Retry(pause_s)
             log.warning("%s: deferred, attempt %d: %s; %s", subject, number, error, what_next)
             return failed
         except Exception:

@@ -47,6 +47,11 @@ def test_the_inline_limit_is_optional(value: str, expected: int) -> None:
     assert FunctionSettings.from_environ({**VARIABLES, "INLINE_LIMIT": value}).inline_limit == expected
 
 
+@pytest.mark.parametrize(("value", "expected"), [("", 8_000), ("2500", 2_500)])
+def test_the_rate_of_fan_outs_is_optional(value: str, expected: int) -> None:
+    assert FunctionSettings.from_environ({**VARIABLES, "FAN_OUT_RATE": value}).fan_out_rate == expected
+
+
 def test_all_that_is_missing_is_named_at_once() -> None:
     with pytest.raises(InvalidSettings) as error:
         FunctionSettings.from_environ({"TARGET_URL": "http://127.0.0.1:1/slip", "QUEUE_URL": ""})

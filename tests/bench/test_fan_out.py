@@ -20,6 +20,7 @@ TINY = Sizes(
     queued=50,
     million=100,
     capped=((500, 50),),
+    shared=2_000,
 )
 
 
@@ -51,6 +52,12 @@ class TestCases:
         figures = measured("capped")
         assert (figures["500/s: delivered"], figures["500/s, begun inline: delivered"]) == (100, 100)
 
+    def test_shared_leaves_room_for_another_caller(self) -> None:
+        figures = measured("shared")
+        assert (figures["FAN_OUT_RATE: delivered"], figures["without: delivered"]) == (100, 100)
+        assert figures["FAN_OUT_RATE: calls with 429"] == 0
+        assert figures["FAN_OUT_RATE: deliveries for each write of the table"] > 100
+
 
 class TestMain:
     def test_a_named_case_is_printed_as_a_table(self, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +74,7 @@ class TestMain:
     def test_unknown_case_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(["sendre"])
-        error = "there is no case 'sendre', only sender, inline, queued, million, capped"
+        error = "there is no case 'sendre', only sender, inline, queued, million, capped, shared"
         assert error in capsys.readouterr().err
 
 

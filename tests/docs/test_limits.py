@@ -16,7 +16,7 @@ from slip_sockets.client.control_client import RESPONSE_TIMEOUT_S
 from slip_sockets.cost.model import CALLS_PER_S, CONNECTS_PER_S
 from slip_sockets.dev import edge, front_door, http_server, server, websocket
 from slip_sockets.dev.inspector import recorder, records
-from slip_sockets.gateway import backend, fan_out, plan_publish
+from slip_sockets.gateway import backend, delivery_rate, fan_out, plan_publish
 from slip_sockets.gateway.deferred import RETRY_FOR_S
 from slip_sockets.gateway.ports import CLAIM_LIFETIME_S
 from slip_sockets.gateway.worker import MAX_RETRY_PAUSE_S, retry_pause_s
@@ -105,6 +105,11 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
             settings.DELIVER_CONCURRENCY,
             settings.MIN_DELIVER_CONCURRENCY,
             settings.MAX_DELIVER_CONCURRENCY,
+        ],
+        "calls a second for publishes": [
+            delivery_rate.DEFAULT_FAN_OUT_RATE,
+            delivery_rate.MIN_FAN_OUT_RATE,
+            delivery_rate.MAX_FAN_OUT_RATE,
         ],
         "connections of a chunk": [plan_publish.MAX_SLOW],
         "a queue message": [MAX_BATCH_BYTES, MB],

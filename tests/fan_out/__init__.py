@@ -1,1 +1,1 @@
-"""Publishes by the deployed functions, in processes of their own."""
+"""Publishes by several functions at once: as deployed, in processes of their own, or in simulated time."""

@@ -13,6 +13,8 @@ from bench.stubs.cloud import CREDENTIALS
 from bench.stubs.connection_ids import connection_id
 from bench.stubs.lambda_calls import QUEUE_URL, sqs_event
 from bench.stubs.programs import Stub
+from slip_sockets.aws.queue import SHARDS
+from slip_sockets.gateway.delivery_rate import MIN_RESERVED_CALLS
 from slip_sockets.gateway.ports import SystemClock
 
 from ..aws.http_stub import HttpStub
@@ -116,6 +118,12 @@ class Account:
         sqs.delete_message(QueueUrl=QUEUE_URL, ReceiptHandle=message["ReceiptHandle"])
         return self.call("deliver", sqs_event(message))
 
+    def drop_messages(self) -> None:
+        """Leave none to the next test."""
+        sqs = boto3_client("sqs", self._sqs.url)
+        while messages := sqs.receive_message(QueueUrl=QUEUE_URL).get("Messages", []):
+            sqs.delete_message(QueueUrl=QUEUE_URL, ReceiptHandle=messages[0]["ReceiptHandle"])
+
 
 @pytest.fixture(scope="module")
 def stubs() -> Iterator[tuple[Stub, Stub]]:
@@ -157,6 +165,7 @@ def account(
     made.reset()
     yield made
     made.functions.close()
+    made.drop_messages()
 
 
 # Connects
@@ -247,6 +256,25 @@ def test_publish_to_many_is_one_message_and_a_count(account: Account) -> None:
     reads = {"Query": 1, "Query channel-index": 1, "Query channel-index COUNT": 1}
     assert account.publish() == Used({**reads, "PutItem": 1}, 2, 1, {"SendMessageBatch": 1})
     assert account.deliver() == Used({"Query channel-index": 1, "PutItem": 1}, 0.5, 1, {"SendMessageBatch": 1})
+
+
+def test_chunk_is_a_read_and_a_mark_and_a_large_one_reserves_its_calls(account: Account) -> None:
+    """One write more, so that all functions together leave room for other callers of the management API."""
+    account.fill(SHARDS * MIN_RESERVED_CALLS // 2)
+    account.publish()
+    account.deliver()
+    for _ in range(SHARDS):
+        used = account.deliver()
+        assert used == Used({"Query": 1, "PutItem": 1}, 1, 1, management=used.management)
+        assert used.management < MIN_RESERVED_CALLS
+    account.channel += "-large"
+    account.fill(SHARDS * MIN_RESERVED_CALLS * 3 // 2)
+    account.publish()
+    account.deliver()
+    for _ in range(SHARDS):
+        used = account.deliver()
+        assert used.management >= MIN_RESERVED_CALLS
+        assert used == Used({"Query": 1, "PutItem": 1, "UpdateItem": 1}, 1, 2, management=used.management)
 
 
 def test_send_to_one_is_one_post(account: Account) -> None:

@@ -211,6 +211,21 @@ class Saved:
         return self.saved[-1] if self.saved else None
 
 
+@dataclass
+class ScriptedRate:
+    """The port DeliveryRate. It returns what a test put into `waits_s`, then 0."""
+
+    waits_s: list[float] = field(default_factory=list)
+    reserved: list[tuple[int, float]] = field(default_factory=list)
+    is_away: bool = False
+
+    async def reserve(self, calls: int, *, wait_at_most_s: float) -> float:
+        self.reserved.append((calls, wait_at_most_s))
+        if self.is_away:
+            raise Unavailable("the table is away for reserve")
+        return self.waits_s.pop(0) if self.waits_s else 0.0
+
+
 class World:
     """A gateway and everything around it. `broadcaster` and `performer` do as the gateway's own."""
 
@@ -219,13 +234,14 @@ class World:
         self.store = FaultyStore(self.clock)
         self.sender = RecordingSender()
         self.queue = RecordingQueue()
+        self.rate = ScriptedRate()
         self.checkpoint = Saved()
         self.client = ScriptedClient()
         self.observer = RecordingObserver()
         self.secrets_are_away = False
         store = self.store
         self.gateway = build_gateway(
-            Ports(store, store, store, store, self.sender, self.queue, self.client, self.clock),
+            Ports(store, store, store, store, self.sender, self.queue, self.client, self.clock, self.rate),
             target_url="https://ada:pw@app.example/slip?key=k",
             secrets=self.secrets,
             backend_protocol=SlipBackend(),
@@ -238,7 +254,9 @@ class World:
 
     def broadcaster_with(self, inline_limit: int) -> Broadcaster:
         deliverer = Deliverer(self.store, self.sender, self.clock)
-        return Broadcaster(self.store, self.store, deliverer, self.queue, self.clock, inline_limit)
+        return Broadcaster(
+            self.store, self.store, deliverer, self.queue, self.clock, inline_limit, self.observer, self.rate
+        )
 
     async def secrets(self) -> Sequence[str]:
         if self.secrets_are_away:

@@ -8,8 +8,9 @@ import pytest
 
 from slip_sockets.gateway.deadlines import RESERVE_S
 from slip_sockets.gateway.deferred import CloseNotice, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.delivery_rate import MIN_RESERVED_CALLS
 from slip_sockets.gateway.errors import Incomplete
-from slip_sockets.gateway.fan_out import COUNT_FOR_S, FAILING_FOR_S, INLINE_FOR_S
+from slip_sockets.gateway.fan_out import CHUNK_FOR_S, COUNT_FOR_S, FAILING_FOR_S, INLINE_FOR_S, MARKED_FOR_S
 from slip_sockets.gateway.plan_publish import MAX_SLOW
 from slip_sockets.gateway.values import ChannelClose, Publication
 from slip_sockets.protocol.events import Report
@@ -290,6 +291,61 @@ async def test_a_channel_is_closed_by_chunks(world: World) -> None:
     await publish(world, ChannelClose("room"))
     await drain(world, random.Random(1))
     assert sorted(world.sender.closed) == many
+
+
+# The rate that all functions share
+
+
+async def large_chunk(world: World) -> FanOutChunk:
+    many = ids(MIN_RESERVED_CALLS)
+    await world.connected(*many, channels=["room"])
+    return FanOutChunk(HI, "p", many, shard=0)
+
+
+async def test_a_chunk_waits_for_its_turn_and_then_sends(world: World) -> None:
+    chunk = await large_chunk(world)
+    world.rate.waits_s = [0.125]
+    deadline = world.clock.now() + 60
+    await world.defer(chunk, deadline=deadline)
+    assert world.rate.reserved == [(MIN_RESERVED_CALLS, 60 - RESERVE_S - CHUNK_FOR_S)]
+    assert world.clock.sleeps == [0.125]
+    assert [id_ for id_, _ in world.sender.sent] == chunk.connection_ids
+
+
+async def test_a_chunk_whose_turn_comes_too_late_sends_nothing_and_comes_again_then(world: World) -> None:
+    chunk = await large_chunk(world)
+    world.rate.waits_s = [47.5]
+    failure = await incomplete(world, chunk, deadline=world.clock.now() + 60)
+    assert (failure.remaining, failure.pause_s, failure.made_progress) == (chunk, 47.5, False)
+    assert str(failure) == "100 connections were not reached: other fan-outs come first"
+    assert world.sender.calls == []
+    assert world.clock.sleeps == []
+    world.clock.time += FAILING_FOR_S - 1
+    assert (await world.store.channel_state("room")).is_queued, "as long as it may pause"
+
+
+async def test_a_chunk_goes_on_where_its_calls_cannot_be_reserved(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    chunk = await large_chunk(world)
+    world.rate.is_away = True
+    await world.defer(chunk)
+    assert len(world.sender.sent) == MIN_RESERVED_CALLS
+    assert caplog.messages == ["a fan-out goes on without a reservation of its calls: the table is away for reserve"]
+
+
+async def test_only_large_chunks_of_the_queue_reserve(world: World) -> None:
+    """A reservation is a call: nothing that a client or a publisher waits for makes it."""
+    chunk = await large_chunk(world)
+    slow = chunk.connection_ids[0]
+    await world.store.mark_slow("room", [slow], for_s=60)
+    await world.defer(chunk)
+    await world.defer(FanOutChunk(HI, "p", [slow]))
+    world.clock.time += MARKED_FOR_S
+    world.broadcaster = world.broadcaster_with(1_000)
+    await publish(world, Publication("room", "small"))
+    assert world.rate.reserved == []
+    assert len(world.sender.sent) == 2 * MIN_RESERVED_CALLS
 
 
 # The groups of the queue

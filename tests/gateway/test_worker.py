@@ -97,6 +97,21 @@ async def test_a_message_that_only_lacked_time_goes_on_at_once(caplog: pytest.Lo
     assert caplog.messages == [f"connection {ME}: deferred, attempt 3: no time is left; it goes on at once"]
 
 
+async def test_a_message_whose_turn_has_not_come_waits_for_it_without_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """SQS counts it as an attempt: so the pauses must grow, or six hours' worth of them would be over in minutes."""
+    caplog.set_level(logging.INFO)
+    error = Incomplete(MESSAGE, "other fan-outs come first", pause_s=7.6)
+    assert await attempt(Scripted(error), 2) == Retry(7.6)
+    assert await attempt(Scripted(error), 5) == Retry(16)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", f"connection {ME}: deferred, attempt 2: other fan-outs come first; again in 8 s"),
+        ("INFO", f"connection {ME}: deferred, attempt 5: other fan-outs come first; again in 16 s"),
+    ]
+    assert await attempt(Scripted(error), LAST) == DeadLetter()
+
+
 async def test_progress_that_cannot_be_saved_pauses(caplog: pytest.LogCaptureFixture) -> None:
     error = Incomplete(REMAINING, "no time is left", made_progress=True)
     assert await attempt(Scripted(error), 1, Lost()) == Retry(1)

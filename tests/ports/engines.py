@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from slip_sockets.aws.channels import DynamoDbChannels
 from slip_sockets.aws.connections import DynamoDbConnections
+from slip_sockets.aws.delivery_rate import DynamoDbDeliveryRate
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.dev.connections import MemoryConnections
-from slip_sockets.gateway.ports import ChannelMarks, Claims, Clock, Connections, Subscriptions
+from slip_sockets.dev.delivery_rate import MemoryDeliveryRate
+from slip_sockets.gateway.ports import ChannelMarks, Claims, Clock, Connections, DeliveryRate, Subscriptions
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
@@ -30,6 +32,9 @@ class Engine(Protocol):
 
     def channels(self, clock: Clock) -> Channels: ...
 
+    def rates(self, count: int, per_s: float, clock: Clock) -> list[DeliveryRate]:
+        """Return the port of `count` functions that share a rate."""
+
 
 class Memory:
     def store(self, clock: Clock) -> Store:
@@ -37,6 +42,9 @@ class Memory:
 
     def channels(self, clock: Clock) -> Channels:
         return MemoryChannels(clock)
+
+    def rates(self, count: int, per_s: float, clock: Clock) -> list[DeliveryRate]:
+        return [MemoryDeliveryRate(per_s, clock)] * count
 
 
 class DynamoDb:
@@ -50,6 +58,9 @@ class DynamoDb:
 
     def channels(self, clock: Clock) -> Channels:
         return DynamoDbChannels(self._client, self._channels_table, clock)
+
+    def rates(self, count: int, per_s: float, clock: Clock) -> list[DeliveryRate]:
+        return [DynamoDbDeliveryRate(self._client, self._channels_table, per_s, clock) for _ in range(count)]
 
 
 async def subscribers(store: Subscriptions, channel: str) -> list[str]:

@@ -79,6 +79,7 @@ class TestEach:
             jwt_secret_arn="${aws_secretsmanager_secret.jwt_secrets.arn}",
             jwt_secret_version="${aws_secretsmanager_secret_version.jwt_secrets.version_id}",
             inline_limit=1_000,
+            fan_out_rate=8_000,
             stack_name=stack.folder.name,
         )
         assert set(environment) == environment.read

@@ -51,6 +51,7 @@ def test_target_and_secret_are_enough() -> None:
         inline_limit=1_000,
         provisioned_concurrency=0,
         deliver_concurrency=100,
+        fan_out_rate=8_000,
         alarm_email=None,
         tracing=False,
         log_retention_days=90,
@@ -76,6 +77,7 @@ def test_every_setting_is_read() -> None:
         INLINE_LIMIT="25",
         PROVISIONED_CONCURRENCY="2",
         DELIVER_CONCURRENCY="2",
+        FAN_OUT_RATE="2500",
         ALARM_EMAIL="operators@example.com",
         TRACING="true",
         LAMBDA_ARCHITECTURE="x86_64",
@@ -91,6 +93,7 @@ def test_every_setting_is_read() -> None:
     assert production.inline_limit == 25
     assert production.provisioned_concurrency == 2
     assert production.deliver_concurrency == 2
+    assert production.fan_out_rate == 2_500
     assert production.alarm_email == "operators@example.com"
     assert production.tracing is True
     assert production.architecture == "x86_64"
@@ -244,6 +247,12 @@ class TestProblems:
     def test_invalid_deliver_concurrency(self, number: str) -> None:
         assert problems(DELIVER_CONCURRENCY=number) == [
             f"DELIVER_CONCURRENCY is {number!r}. Set it to a number of functions at once, 2 to 1000"
+        ]
+
+    @pytest.mark.parametrize("rate", ["0", "99", "100001", "8e3", "all"])
+    def test_invalid_fan_out_rate(self, rate: str) -> None:
+        assert problems(FAN_OUT_RATE=rate) == [
+            f"FAN_OUT_RATE is {rate!r}. Set it to a number of calls a second, 100 to 100000"
         ]
 
     @pytest.mark.parametrize("address", ["operators", "a@b", "a@b.example,c@d.example", "Ada <ada@example.com>"])
