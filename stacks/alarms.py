@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from constructs import Construct
+
+from slip_sockets.gateway.worker import MAX_RETRY_PAUSE_S
 
 from .aws import (
     CloudwatchMetricAlarm,
@@ -16,11 +19,15 @@ from .aws import (
     SnsTopicPolicy,
     SnsTopicSubscription,
 )
+from .deferred_queue import DELIVER_TIMEOUT_S
 from .metrics import Metric, Metrics
 from .naming import named
 
 QUEUE_AGE_S = 15 * 60
 """A large publish takes minutes at most. A retried message pauses longer each time: by then it has failed ten times."""
+BETWEEN_ATTEMPTS_M = math.ceil((MAX_RETRY_PAUSE_S + DELIVER_TIMEOUT_S) / 60) + 3
+"""A message that fails has an attempt in each such number of minutes: the longest pause, the attempt, and some to be
+received."""
 BACKEND_FAILURE_PERCENT = 10
 PERIOD_S = 60
 PAGE = "docs/operations.md"
@@ -32,6 +39,9 @@ class Alarm:
 
     `expression` names the metrics `m0`, `m1` and so on; without it there is a single metric. `when_missing` is
     CloudWatch's treatment of minutes without data. `first` is the command to run first.
+
+    A series of CloudWatch begins with its first value. AWS does not say what FILL makes of one that has none, so an
+    expression may use it only where a missing result means the same as a good one.
     """
 
     name: str
@@ -50,12 +60,15 @@ class Alarm:
         return f"{self.meaning} {self.action} First: {self.first} More: {PAGE}#{self.name}"
 
 
-def alarms(metrics: Metrics) -> list[Alarm]:
+def alarms(metrics: Metrics, region: str) -> list[Alarm]:
     """Return a deployment's alarms in the order of the page. A minute without events has no data, and is a good one."""
     stack = metrics.stack_name
+    at = f"--region {region}"
 
     def log_of(function: str) -> str:
-        return f"aws logs tail /aws/lambda/{stack}-{function} --since 30m --filter-pattern '?WARNING ?ERROR ?timeout'"
+        return (
+            f"aws logs tail /aws/lambda/{stack}-{function} --since 30m --filter-pattern '?WARNING ?ERROR ?timeout' {at}"
+        )
 
     def errors_of(function: str, effect: str, *, consequence: str = "") -> Alarm:
         return Alarm(
@@ -73,7 +86,7 @@ def alarms(metrics: Metrics) -> list[Alarm]:
             name=f"{function}-throttles",
             meaning=f"Lambda rejects {calls}: {effect}",
             action="All functions of the account in this region share its concurrency: raise it, or find what uses it.",
-            first="aws lambda get-account-settings",
+            first=f"aws lambda get-account-settings {at}",
             metrics=[metrics.function(function, "Throttles")],
             datapoints=3,
             of=5,
@@ -86,8 +99,8 @@ def alarms(metrics: Metrics) -> list[Alarm]:
             "their text messages are lost.",
             action="Look at the backend first. The log says how it responded.",
             first=log_of("websocket"),
-            metrics=[metrics.ours("BackendFailures"), *metrics.backend_calls()],
-            expression=f"100 * FILL(m0, 0) / ({_sum(1, len(metrics.backend_calls()))})",
+            metrics=[metrics.ours("BackendFailures"), metrics.ours("BackendLatency", "SampleCount")],
+            expression="100 * FILL(m0, 0) / m1",
             threshold=BACKEND_FAILURE_PERCENT,
             datapoints=3,
             of=15,
@@ -103,7 +116,7 @@ def alarms(metrics: Metrics) -> list[Alarm]:
             meaning="API Gateway cannot call the websocket function, or gets no response in time: clients get errors.",
             action="If websocket-errors or websocket-throttles is on too, begin there. Otherwise deploy again: the "
             "permission to call it may be missing.",
-            first=f"aws lambda get-policy --function-name {stack}-websocket",
+            first=f"aws lambda get-policy --function-name {stack}-websocket {at}",
             # Not IntegrationError, which counts clients that the backend refuses.
             metrics=[metrics.websocket("ExecutionError")],
             datapoints=3,
@@ -121,21 +134,32 @@ def alarms(metrics: Metrics) -> list[Alarm]:
         ),
         Alarm(
             name="queue-age",
-            meaning=f"A message has waited in the queue for {QUEUE_AGE_S // 60} minutes: a publish is late, or your "
-            "backend has not received a CLOSE.",
-            action="If backend-failing is on too, begin there. The log says what fails, and when it is retried.",
-            first=log_of("deliver"),
+            meaning=f"No function has taken the next message of the queue for {QUEUE_AGE_S // 60} minutes: publishes "
+            "are late.",
+            action="If deliver-errors is on too, begin there. Otherwise functions are too few, or not called.",
+            first=f"aws lambda list-event-source-mappings --function-name {stack}-deliver {at}",
             metrics=[metrics.queue("ApproximateAgeOfOldestMessage")],
             threshold=QUEUE_AGE_S,
             datapoints=5,
             of=5,
         ),
         Alarm(
+            name="deferred-age",
+            meaning=f"A message has been tried for {QUEUE_AGE_S // 60} minutes: a publish is late, a client accepts "
+            "none, or your backend has not received a CLOSE.",
+            action="If backend-failing is on too, begin there. The log says what fails, and when it is retried.",
+            first=log_of("deliver"),
+            metrics=[metrics.ours("DeferredAge", "Maximum")],
+            threshold=QUEUE_AGE_S,
+            datapoints=1,
+            of=BETWEEN_ATTEMPTS_M,
+        ),
+        Alarm(
             name="dead-letters",
             meaning="The gateway has given up after 33 attempts, usually over six hours: text messages did not reach "
             "clients, or a CLOSE did not reach your backend.",
             action="List them, fix the cause, then send them again: the same command without --dry-run.",
-            first=f"slip-sockets redrive --stack {stack} --dry-run",
+            first=f"slip-sockets redrive --stack {stack} {at} --dry-run",
             metrics=[metrics.dead_letters()],
             datapoints=1,
             of=1,
@@ -147,23 +171,21 @@ def alarms(metrics: Metrics) -> list[Alarm]:
             meaning="DynamoDB rejects reads or writes of a table or of its index: events fail, or are late.",
             action="On-demand tables grow by themselves within minutes. If it goes on, one channel or connection is "
             "too busy, or the account's limit for a table is reached. The dashboard shows which table.",
-            first=f"aws dynamodb describe-table --table-name {stack}-Connections",
-            metrics=[*metrics.each_table("ReadThrottleEvents"), *metrics.each_table("WriteThrottleEvents")],
-            expression=_sum(0, 6),
+            first=f"aws dynamodb describe-table --table-name {stack}-Connections {at}",
+            # Not DynamoDB's own metrics, which have data only while something is throttled: CloudWatch ignores missing
+            # data of that namespace, whatever an alarm says of them, so that it would stay on.
+            # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+            metrics=[metrics.ours("TableThrottles")],
             datapoints=3,
             of=5,
         ),
     ]
 
 
-def _sum(first: int, count: int) -> str:
-    return " + ".join(f"FILL(m{index}, 0)" for index in range(first, first + count))
-
-
 class Alarms(Construct):
     """All alarms of a deployment. `arns` are Terraform references."""
 
-    def __init__(self, scope: Construct, id_: str, *, metrics: Metrics, email: str | None) -> None:
+    def __init__(self, scope: Construct, id_: str, *, metrics: Metrics, email: str | None, region: str) -> None:
         super().__init__(scope, id_)
         stack_name = metrics.stack_name
         # Not encrypted with a KMS key: alarms may not use AWS's own key for SNS, and its policy cannot be changed, so
@@ -173,7 +195,7 @@ class Alarms(Construct):
         if email is not None:
             subscription = SnsTopicSubscription(self, "mail", topic_arn=topic.arn, protocol="email", endpoint=email)
             named(subscription, "alarm_mail")
-        self.arns = [self._alarm(alarm, stack_name, topic.arn).arn for alarm in alarms(metrics)]
+        self.arns = [self._alarm(alarm, stack_name, topic.arn).arn for alarm in alarms(metrics, region)]
         policy = SnsTopicPolicy(self, "policy", arn=topic.arn, policy=_only_from(self.arns, topic.arn))
         named(policy, "alarms")
 

@@ -36,7 +36,6 @@ class Graph:
 def graphs(metrics: Metrics) -> list[Graph]:
     """Return the graphs in reading order, three to a row. They have 50 metrics: an account's first three dashboards of
     up to 50 metrics are free. https://aws.amazon.com/cloudwatch/pricing/"""
-    latencies = ("p50", "p99")
     return [
         Graph(
             "Connections and messages",
@@ -57,22 +56,24 @@ def graphs(metrics: Metrics) -> list[Graph]:
         ),
         Graph("Failures by type", metrics.ours_by_type("Failures", EVENT_TYPES), "a minute"),
         Graph("Backend: latency, p99", metrics.ours_by_type("BackendLatency", FROM_BACKEND, "p99"), "ms"),
-        Graph("Backend: failures", [metrics.ours("BackendFailures", label="failures")], "a minute"),
         Graph(
-            "Integration: latency of both APIs",
+            "Backend: failures",
             [
-                *(metrics.websocket("IntegrationLatency", each, f"websocket {each}") for each in latencies),
-                *(metrics.control("IntegrationLatency", each, f"control {each}") for each in latencies),
+                metrics.ours("BackendFailures", label="failures"),
+                metrics.ours("BackendLatency", "SampleCount", "calls"),
+            ],
+            "a minute",
+        ),
+        Graph(
+            "Integration: latency of both APIs, p99",
+            [
+                metrics.websocket("IntegrationLatency", "p99", "websocket"),
+                metrics.control("IntegrationLatency", "p99", "control"),
             ],
             "ms",
         ),
         Graph(
-            "Fan-out: subscribers of a publish",
-            [
-                metrics.ours("Matched", "Maximum", "largest publish"),
-                metrics.ours("Matched", "SampleCount", "publishes a minute"),
-            ],
-            "subscribers",
+            "Fan-out: subscribers of a publish", [metrics.ours("Matched", "Maximum", "largest publish")], "subscribers"
         ),
         Graph(
             "Fan-out: outcome",
@@ -90,7 +91,14 @@ def graphs(metrics: Metrics) -> list[Graph]:
             ],
             "a minute",
         ),
-        Graph("Queue: age of the oldest message", [metrics.queue("ApproximateAgeOfOldestMessage", label="age")], "s"),
+        Graph(
+            "Queue: age of messages",
+            [
+                metrics.queue("ApproximateAgeOfOldestMessage", label="the oldest, but those that fail"),
+                metrics.ours("DeferredAge", "Maximum", "at the last attempt"),
+            ],
+            "s",
+        ),
         Graph(
             "Queue: messages",
             [
@@ -105,7 +113,11 @@ def graphs(metrics: Metrics) -> list[Graph]:
         Graph("Functions: concurrency", metrics.each_function("ConcurrentExecutions", "Maximum"), "functions"),
         Graph(
             "Tables: throttles",
-            [*metrics.each_table("ReadThrottleEvents"), *metrics.each_table("WriteThrottleEvents")],
+            [
+                *metrics.each_table("ReadThrottleEvents"),
+                *metrics.each_table("WriteThrottleEvents"),
+                metrics.ours("TableThrottles", label="calls of the functions"),
+            ],
             "a minute",
         ),
     ]

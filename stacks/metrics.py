@@ -85,6 +85,3 @@ class Metrics:
             Metric(NAMESPACE, name, {"stack": self.stack_name, "eventType": event_type}, statistic, event_type)
             for event_type in event_types
         ]
-
-    def backend_calls(self) -> list[Metric]:
-        return self.ours_by_type("BackendLatency", FROM_BACKEND, "SampleCount")

@@ -241,8 +241,9 @@ class SlipSocketsStack(TerraformStack):
             queue_name=self._queue.name,
             dead_letters_name=self._queue.dead_letters_name,
         )
-        alarms = Alarms(self, "alarms", metrics=metrics, email=self._settings.alarm_email)
-        Dashboard(self, "dashboard", metrics=metrics, alarm_arns=alarms.arns, region=self._settings.region)
+        region = self._settings.region
+        alarms = Alarms(self, "alarms", metrics=metrics, email=self._settings.alarm_email, region=region)
+        Dashboard(self, "dashboard", metrics=metrics, alarm_arns=alarms.arns, region=region)
 
     def _deliver_from_queue(self, function: PythonFunction) -> None:
         mapping = LambdaEventSourceMapping(

@@ -55,7 +55,7 @@ def publish() -> dict[str, Any]:
 def deferred(number: int) -> dict[str, Any]:
     """A text that waited until the socket was open."""
     id_ = connection_id(number)
-    attributes = {"ApproximateReceiveCount": "1", "MessageGroupId": id_}
+    attributes = {"ApproximateReceiveCount": "1", "MessageGroupId": id_, "SentTimestamp": "1707502303450"}
     body = encode(Continuation(id_, [SendText(id_, TEXT)]))
     return {"Records": [{"messageId": "m", "receiptHandle": "r", "body": body, "attributes": attributes}]}
 

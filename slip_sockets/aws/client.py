@@ -75,6 +75,15 @@ _TRANSIENT_CODES = {
 }
 """Errors that are worth another attempt: the standard mode's list.
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html"""
+_THROTTLING_CODES = {
+    "ProvisionedThroughputExceeded",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "ThrottlingError",
+    "ThrottlingException",
+}
+"""DynamoDB's, and its reasons for cancelling a transaction. Batches have what was throttled as unprocessed.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html"""
 
 
 def aws_http(tls: ssl.SSLContext | None = None) -> HttpClient:
@@ -87,6 +96,7 @@ class Client:
 
     Each operation is a method, named as boto3 names it: `await get_item(TableName=..., Key=...)` returns the response.
     It raises AwsError or NoResponse, after `attempts`. All operations that are called here may be repeated.
+    `on_throttled` is called for each attempt that the service throttles, in whole or in part.
     """
 
     def __init__(
@@ -99,6 +109,7 @@ class Client:
         http: HttpClient,
         attempts: int = ATTEMPTS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_throttled: Callable[[], None] | None = None,
     ) -> None:
         self._service = service
         self._region = region
@@ -107,6 +118,7 @@ class Client:
         self._http = http
         self._attempts = attempts
         self._sleep = sleep
+        self._on_throttled = on_throttled or (lambda: None)
         self._url = endpoint_url.rstrip("/") + "/"
         self._host = parse_url(endpoint_url).origin.host
         self._signers: tuple[Credentials | None, dict[str, Signer]] = (None, {})
@@ -130,6 +142,8 @@ class Client:
             except NoResponse as error:
                 failure = error
             except AwsError as error:
+                if _is_throttled(error):
+                    self._on_throttled()
                 if not _is_transient(error):
                     raise
                 failure = error
@@ -150,9 +164,12 @@ class Client:
         if response.status != http.HTTPStatus.OK:
             raise AwsError(operation, _refusal(response))
         try:
-            return msgspec.json.decode(response.body)
+            output = msgspec.json.decode(response.body, type=dict[str, Any])
         except msgspec.DecodeError as error:
-            raise NoResponse(f"{operation}: the response is not JSON: {error}") from error
+            raise NoResponse(f"{operation}: the response is not a JSON object: {error}") from error
+        if output.get("UnprocessedItems") or output.get("UnprocessedKeys"):
+            self._on_throttled()
+        return output
 
     async def _signer(self, operation: str) -> Signer:
         """Return the operation's own, which has today's key, as long as the credentials are the same."""
@@ -198,6 +215,12 @@ def _phrase(status: int) -> str:
         return http.HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def _is_throttled(error: AwsError) -> bool:
+    codes = {error.response["Error"]["Code"]}
+    codes.update(reason.get("Code", "") for reason in error.response.get("CancellationReasons", ()))
+    return not codes.isdisjoint(_THROTTLING_CODES)
 
 
 def _is_transient(error: AwsError) -> bool:

@@ -91,6 +91,11 @@ async def _handle(record: Record, worker: Worker, checkpoints: Checkpoints, dead
     return retry_pause_s(attempt)
 
 
+def sent_at(record: Record) -> float:
+    """Return when a record was put into the queue, in Unix seconds."""
+    return int(record["attributes"]["SentTimestamp"]) / 1000
+
+
 def _attempt(record: Record) -> int:
     return int(record["attributes"]["ApproximateReceiveCount"])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -86,11 +86,13 @@ class FunctionSettings(msgspec.Struct, frozen=True):
 class Runtime:
     """A gateway over AWS, and what its transport needs beside it. Raises InvalidSettings."""
 
-    def __init__(self, settings: FunctionSettings, observer: Observer) -> None:
+    def __init__(
+        self, settings: FunctionSettings, observer: Observer, on_table_throttled: Callable[[], None] | None = None
+    ) -> None:
         clock = SystemClock()
         self._http = aws_http()
         self._credentials = FunctionCredentials(os.environ, clock, self._http)
-        dynamodb = cast("DynamoDBClient", self._client("dynamodb"))
+        dynamodb = cast("DynamoDBClient", self._client("dynamodb", on_table_throttled))
         self.queue = SqsQueue(cast("SQSClient", self._client("sqs")), settings.queue_url, clock)
         secrets_manager = cast(SecretsManagerClient, self._client("secretsmanager"))
         self.secrets = StoredSecrets(secrets_manager, settings.jwt_secret_arn, settings.jwt_secret_version)
@@ -129,11 +131,11 @@ class Runtime:
         await self._backend.aclose()
         await self._http.aclose()
 
-    def _client(self, service: str) -> Client:
+    def _client(self, service: str, on_throttled: Callable[[], None] | None = None) -> Client:
         """It has the methods of aiobotocore's clients, and is used with their types."""
         region = _region()
         url = endpoint_url(service, region, os.environ)
-        return Client(service, region, self._credentials, endpoint_url=url, http=self._http)
+        return Client(service, region, self._credentials, endpoint_url=url, http=self._http, on_throttled=on_throttled)
 
 
 def _region() -> str:

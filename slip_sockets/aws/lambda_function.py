@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import msgspec
 from ..apigateway.functions import control_function, websocket_function
 from ..apigateway.requests import ProxyEvent, ProxyResponse
 from ..gateway.observer import EventType, HandledEvent, handling
-from .consumer import BatchResponse, SqsEvent, handle_batch
+from .consumer import BatchResponse, SqsEvent, handle_batch, sent_at
 from .environment import FunctionSettings, Runtime
 from .lambda_context import LambdaContext, deadline_of
 from .log_fields import install_log_fields
@@ -39,7 +40,7 @@ class _Function:
         install_log_fields()
         settings = FunctionSettings.from_environ(environ)
         self.log = MetricsLog(settings.stack_name)
-        self.runtime = Runtime(settings, self.log.metrics)
+        self.runtime = Runtime(settings, self.log.metrics, on_table_throttled=self.log.metrics.table_throttled)
         self.gateway = self.runtime.gateway
         # One event loop for the life of the process. `Runner.run` sets a signal handler each time: a tenth of a TEXT's
         # cost.
@@ -84,9 +85,14 @@ def deliver_handler(environ: Mapping[str, str]) -> Handler:
 
     def handle(event: SqsEvent, context: LambdaContext) -> BatchResponse:
         with function.log.event(EventType.DEFERRED, context), handling(HandledEvent(EventType.DEFERRED)):
+            metrics = function.log.metrics
             batch = handle_batch(event, worker, queue, checkpoints, deadline=deadline_of(context))
-            response = function.run(batch)
-            function.log.metrics.failures_at_least(len(response["batchItemFailures"]))
+            try:
+                response = function.run(batch)
+            finally:
+                for record in event["Records"]:
+                    metrics.attempted(age_s=time.time() - sent_at(record))
+            metrics.failures_at_least(len(response["batchItemFailures"]))
             return response
 
     return Handler(handle, function.close)

@@ -21,11 +21,22 @@ from .lambda_context import LambdaContext
 
 NAMESPACE = "SlipSockets"
 BY_EVENT_TYPE: Mapping[str, str] = {"Failures": "Count", "BackendLatency": "Milliseconds"}
-"""Metrics and their units, with the dimensions `stack` and `eventType`. There is no counter of events: BackendLatency's
-sample count is one, and each metric costs money. Failures are what lines of the log report; of a batch, at least the
-messages that must come again."""
-BY_STACK: Mapping[str, str] = dict.fromkeys(("BackendFailures", "Matched", "Sent", "Gone", "Queued"), "Count")
-"""The same with the dimension `stack` alone."""
+"""Metrics and their units, with the dimensions `stack` and `eventType`, and with `stack` alone: an alarm over the sum
+of all types might be blind where CloudWatch has no series of one of them.
+
+There is no counter of events: BackendLatency's sample count is one, and each metric costs money. Failures are what
+lines of the log report; of a batch, at least the messages that must come again."""
+BY_STACK: Mapping[str, str] = {
+    **dict.fromkeys(("BackendFailures", "Matched", "Sent", "Gone", "Queued", "TableThrottles"), "Count"),
+    "DeferredAge": "Seconds",
+}
+"""The same with the dimension `stack` alone.
+
+TableThrottles are calls of DynamoDB that it throttled, in whole or in part, retries among them: alarms over DynamoDB's
+own metrics do not leave ALARM, since CloudWatch ignores that they have no data. DeferredAge is how long ago a message
+of the queue was put there, at the end of each attempt: CloudWatch's age of a queue leaves out messages that fail.
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
 EVENT_TYPES = tuple(type_.value for type_ in EventType)
 MAX_SAMPLES = 100
 """A line must not have more values of a metric. An event that publishes more often shows the first."""
@@ -54,6 +65,13 @@ class EventMetrics:
     def delivered(self, *, sent: int, gone: int) -> None:
         self.counts["Sent"] += sent
         self.counts["Gone"] += gone
+
+    def table_throttled(self) -> None:
+        self.counts["TableThrottles"] += 1
+
+    def attempted(self, *, age_s: float) -> None:
+        """A message of the queue was handled, or could not be. `age_s` is the time since it was put there."""
+        self._sample("DeferredAge", round(age_s))
 
     def failures_at_least(self, count: int) -> None:
         self.counts["Failures"] = max(self.counts["Failures"], count)
@@ -114,12 +132,13 @@ def event_line(stack_name: str, type_: EventType, values: Mapping[str, object], 
     directives = [
         {
             "Namespace": NAMESPACE,
-            "Dimensions": [dimensions],
+            "Dimensions": dimensions,
             "Metrics": [{"Name": name, "Unit": unit} for name, unit in units.items() if name in values],
         }
-        for dimensions, units in ((["stack", "eventType"], BY_EVENT_TYPE), (["stack"], BY_STACK))
+        for dimensions, units in (([["stack", "eventType"], ["stack"]], BY_EVENT_TYPE), ([["stack"]], BY_STACK))
         if not units.keys().isdisjoint(values)
     ]
     metrics = {"_aws": {"Timestamp": round(time.time() * 1000), "CloudWatchMetrics": directives}} if directives else {}
-    line = {**metrics, "stack": stack_name, "eventType": type_, **values, **fields}
+    # Lambda's filter of levels takes a line without one for INFO; with one it is found like other lines.
+    line = {**metrics, "level": "INFO", "stack": stack_name, "eventType": type_, **values, **fields}
     return msgspec.json.encode(line).decode()

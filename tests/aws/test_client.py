@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -196,6 +197,37 @@ async def test_transient_failure_is_tried_three_times(
         await dynamodb(stub.url, naps, http).get_item()
     assert len(stub.requests) == 3
     assert len({request.body for request in stub.requests}) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_throttled"),
+    [
+        (Answer.error("ProvisionedThroughputExceededException"), True),
+        (Answer.error("TransactionCanceledException", CancellationReasons=[{"Code": "ThrottlingError"}]), True),
+        (Answer.of({"UnprocessedItems": {"Connections": [{}]}}), True),
+        (Answer.of({"UnprocessedKeys": {"Connections": {}}}), True),
+        (Answer.of({"UnprocessedItems": {}}), False),
+        (Answer.error("ConditionalCheckFailedException"), False),
+        (Answer(503), False),
+    ],
+)
+async def test_calls_that_are_throttled_in_whole_or_in_part_are_reported(
+    stub: HttpStub, http: HttpClient, answer: Answer, is_throttled: bool
+) -> None:
+    stub.script = lambda _: answer
+    throttled: list[None] = []
+    made: Any = Client(
+        "dynamodb",
+        "us-east-1",
+        keys,
+        endpoint_url=stub.url,
+        http=http,
+        attempts=1,
+        on_throttled=lambda: throttled.append(None),
+    )
+    with contextlib.suppress(AwsError, NoResponse):
+        await made.batch_write_item()
+    assert len(throttled) == is_throttled
 
 
 def calling_fails() -> Any:

@@ -52,7 +52,7 @@ def test_an_event_is_one_line_of_the_embedded_metric_format(capsys: pytest.Captu
             "CloudWatchMetrics": [
                 {
                     "Namespace": NAMESPACE,
-                    "Dimensions": [["stack", "eventType"]],
+                    "Dimensions": [["stack", "eventType"], ["stack"]],
                     "Metrics": [
                         {"Name": "Failures", "Unit": "Count"},
                         {"Name": "BackendLatency", "Unit": "Milliseconds"},
@@ -65,6 +65,7 @@ def test_an_event_is_one_line_of_the_embedded_metric_format(capsys: pytest.Captu
                 },
             ]
         },
+        "level": "INFO",
         "stack": "chat",
         "eventType": "OPEN",
         "Failures": 1,
@@ -82,7 +83,7 @@ def test_zero_makes_no_metric(capsys: pytest.CaptureFixture[str]) -> None:
     with log.event(EventType.CONTROL, CONTEXT):
         log.metrics.delivered(sent=0, gone=0)
     (line,) = lines(capsys)
-    assert line.keys() == {"stack", "eventType", "requestId", "durationMs", "coldStart"}
+    assert line.keys() == {"level", "stack", "eventType", "requestId", "durationMs", "coldStart"}
 
 
 def test_each_event_has_its_own_values(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,7 +141,11 @@ def test_everything_observed_is_a_metric_with_a_unit() -> None:
     metrics.failed(FAILED)
     metrics.published(Report(3, 1, 1, 1))
     metrics.delivered(sent=1, gone=1)
+    metrics.attempted(age_s=901.4)
+    metrics.table_throttled()
     assert metrics.values() == {
+        "DeferredAge": 901,
+        "TableThrottles": 1,
         "BackendFailures": 1,
         "BackendLatency": 250,
         "Failures": 1,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
+import os
+import time
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from slip_sockets.cost.usage import EVENT_LOG_BYTES
 from slip_sockets.protocol.errors import InvalidSettings
 from slip_sockets.protocol.tokens import bearer_token, mint, verify
 
-from ..aws.http_stub import Answer
+from ..aws.http_stub import Answer, HttpStub, forward_to
 from ..scripted_backend import Events, Post
 from .conftest import SECRET, STACK_NAME, Context, Deployment, event
 
@@ -189,6 +192,9 @@ def logged(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     (line,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert line.pop("durationMs") >= 0
     assert line.pop("BackendLatency", 0) >= 0
+    assert line.pop("level") == "INFO"
+    if line["eventType"] == "DEFERRED":
+        assert 0 <= line.pop("DeferredAge") < 60
     return {name: value for name, value in line.items() if name not in ("_aws", "coldStart")}
 
 
@@ -219,6 +225,37 @@ def test_each_event_is_one_line_of_the_log(
     deployment.backend.script = lambda _: web.Response(status=503)
     deployment.call("websocket", event("websocket_disconnect"))
     assert logged(capsys) == of_a_socket | {"eventType": "CLOSE", "Failures": 1, "BackendFailures": 1}
+
+
+def test_age_of_a_message_is_from_when_it_was_put_into_the_queue(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it fails, or the function crashes: these are what the alarm is for."""
+    connect(deployment, {"type": "TEXT", "connectionId": ME, "data": "hi"})
+    payload = deployment.sqs_event()
+    (record,) = payload["Records"]
+    record["attributes"]["SentTimestamp"] = str(round((time.time() - 1_000) * 1000))
+    deployment.call("deliver", payload, left_s=1)
+    record["attributes"]["ApproximateReceiveCount"] = "no number"
+    with pytest.raises(ValueError, match="no number"):
+        deployment.call("deliver", payload)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    ages = [line["DeferredAge"] for line in lines if line["eventType"] == "DEFERRED"]
+    assert len(ages) == 2
+    assert all(1_000 <= age < 1_060 for age in ages)
+
+
+def test_calls_that_a_table_throttles_are_counted(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each attempt; here the third succeeds."""
+    refusals = iter([Answer.error("ThrottlingException"), Answer.error("ProvisionedThroughputExceededException")])
+    forward = forward_to(os.environ["AWS_ENDPOINT_URL"])
+    with contextlib.closing(HttpStub(lambda request: next(refusals, None) or forward(request))) as dynamodb:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.url)
+        monkeypatch.setattr("random.random", lambda: 0.0)
+        connect(deployment)
+    assert logged(capsys)["TableThrottles"] == 2
 
 
 def test_line_of_an_event_has_the_length_that_its_cost_is_estimated_by(

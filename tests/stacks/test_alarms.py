@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 import pytest
 
 from ..docs.markdown import Page
+from .cloudwatch import states
 from .synthesis import PRODUCTION, STAGING, Stack, Synthesis
 from .watched import alarms, of_alarms
 
@@ -20,6 +20,7 @@ NAMES = [
     "sockets-failing",
     "control-api-failing",
     "queue-age",
+    "deferred-age",
     "dead-letters",
     "table-throttles",
 ]
@@ -62,6 +63,13 @@ def test_the_log_groups_and_functions_in_their_commands_are_the_stacks_own(stack
     assert {*re.findall(r"--stack (\S+)", text)} == {stack.folder.name}
 
 
+def test_their_commands_name_the_region(all_options: Synthesis, stack: Stack) -> None:
+    for each in (stack, all_options.stack(PRODUCTION)):
+        region = each.config["provider"]["aws"][0]["region"]
+        for alarm in alarms(each).values():
+            assert f" --region {region}" in re.split(r" First: | More: ", alarm["alarm_description"])[1]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_it_notifies_the_topic_when_it_goes_off_and_when_it_is_over(stack: Stack, name: str) -> None:
     alarm = alarms(stack)[name]
@@ -82,6 +90,7 @@ def test_a_quiet_stage_is_a_good_one(stack: Stack) -> None:
         ("websocket-errors", 0, 2, 5),
         ("websocket-throttles", 0, 3, 5),
         ("queue-age", 900, 5, 5),
+        ("deferred-age", 900, 1, 19),
         ("dead-letters", 0, 1, 1),
         ("table-throttles", 0, 3, 5),
     ],
@@ -96,25 +105,74 @@ def test_when_it_goes_off(stack: Stack, name: str, threshold: float, datapoints:
     )
 
 
-def value(alarm: Any, **values: float) -> float:
-    """Return the result of an alarm's expression for `values` of its metrics; the others have no data."""
-    expression = next(query["expression"] for query in alarm["metric_query"] if "expression" in query)
-    ids = [query["id"] for query in alarm["metric_query"] if "metric" in query]
-    assert set(re.findall(r"m\d+", expression)) == set(ids)
-    filled = re.sub(r"FILL\((m\d+), (\d+)\)", lambda fill: str(values.get(fill[1], fill[2])), expression)
-    return float(eval(filled, {"__builtins__": {}}))
+TROUBLE: dict[str, dict[str, float]] = {
+    "backend-failing": {"BackendFailures": 1, "BackendLatency": 2},
+    "websocket-errors": {"Errors": 1},
+    "control-errors": {"Errors": 1},
+    "deliver-errors": {"Errors": 1},
+    "websocket-throttles": {"Throttles": 1},
+    "control-throttles": {"Throttles": 1},
+    "sockets-failing": {"ExecutionError": 1},
+    "control-api-failing": {"5xx": 1},
+    "queue-age": {"ApproximateAgeOfOldestMessage": 901},
+    "deferred-age": {"DeferredAge": 901},
+    "dead-letters": {"ApproximateNumberOfMessagesVisible": 1},
+    "table-throttles": {"TableThrottles": 1},
+}
+"""What each alarm is for, as its metrics show it in a minute."""
+QUIET_M = 60
 
 
-def test_the_backends_failures_are_a_part_of_its_calls(stack: Stack) -> None:
+@pytest.fixture(params=[True, False], ids=["FILL makes a series", "FILL makes none"])
+def fill_makes_a_series(request: pytest.FixtureRequest) -> bool:
+    return bool(request.param)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_silent_on_a_new_stage(stack: Stack, name: str, fill_makes_a_series: bool) -> None:
+    seen = states(alarms(stack)[name], {}, QUIET_M, fill_makes_a_series=fill_makes_a_series)
+    assert set(seen) == {"OK"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_goes_off_and_is_over_by_itself(stack: Stack, name: str, fill_makes_a_series: bool) -> None:
+    """Also where after the trouble nothing happens at all, so that no metric has a value."""
+    alarm = alarms(stack)[name]
+    trouble_m = alarm["datapoints_to_alarm"]
+    quiet: list[float | None] = [None] * QUIET_M
+    if alarm["treat_missing_data"] == "ignore":  # SQS sends metrics of a queue that was used in the last six hours
+        quiet[0] = 0
+    metrics = {metric: [*quiet[1:], *[value] * trouble_m, *quiet] for metric, value in TROUBLE[name].items()}
+    minutes = 2 * QUIET_M - 1 + trouble_m
+    seen = list(states(alarm, metrics, minutes, fill_makes_a_series=fill_makes_a_series))
+    assert seen[: QUIET_M - 1] == ["OK"] * (QUIET_M - 1)
+    assert seen[QUIET_M - 2 + trouble_m] == "ALARM"
+    assert seen[-1] == "OK"
+
+
+def test_a_message_that_fails_keeps_its_alarm_on_between_attempts(stack: Stack) -> None:
+    """It is tried every 15 minutes, and some seconds."""
+    values: list[float | None] = [None] * 150
+    values[10:140:16] = [1_000.0] * 9
+    seen = list(states(alarms(stack)["deferred-age"], {"DeferredAge": values}, 150, fill_makes_a_series=False))
+    assert seen[10:139] == ["ALARM"] * 129
+
+
+def test_the_backends_failures_are_a_part_of_its_calls(stack: Stack, fill_makes_a_series: bool) -> None:
+    """More than 10 %, of all calls together. Once there was a failure, its series has gaps, and not before."""
     alarm = alarms(stack)["backend-failing"]
-    assert value(alarm, m0=2, m1=10, m2=5, m3=4, m4=1) == 10
-    assert value(alarm, m2=1) == 0
-    with pytest.raises(ZeroDivisionError):  # CloudWatch then has no data, and a quiet stage is a good one
-        value(alarm)
+
+    def last(failures: float, calls: float) -> str:
+        metrics = {"BackendFailures": [failures] * 15, "BackendLatency": [calls] * 15}
+        return list(states(alarm, metrics, 15, fill_makes_a_series=fill_makes_a_series))[-1]
+
+    assert [last(1, 10), last(2, 10), last(3, 29), last(3, 31)] == ["OK", "ALARM", "ALARM", "OK"]
+    calls_only = states(alarm, {"BackendLatency": [10.0] * 15}, 15, fill_makes_a_series=fill_makes_a_series)
+    assert set(calls_only) == {"OK"}
 
 
-def test_throttles_of_both_tables_and_of_the_index_are_added(stack: Stack) -> None:
-    assert value(alarms(stack)["table-throttles"], m0=1, m1=2, m2=3, m3=4, m4=5, m5=6) == 21
+def test_no_alarm_watches_a_metric_whose_missing_data_is_always_ignored(stack: Stack) -> None:
+    assert {each.where for each in of_alarms(stack) if each.namespace == "AWS/DynamoDB"} == set()
 
 
 def test_exactly_one_query_of_an_alarm_is_watched(stack: Stack) -> None:
