@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from slip_sockets import Close, Connection
+from slip_sockets.check.cases import CLOSING, OPENING, TOKENS
 from slip_sockets.check.judge import Level
 from slip_sockets.check.play import CannotRun, CheckSettings, Result, play
 
@@ -34,6 +35,12 @@ async def test_a_good_backend_is_right_in_everything() -> None:
     found = await results(taking())
     assert len(found) > 50
     assert [result for result in found.values() if result.verdict.level is not Level.RIGHT] == []
+
+
+async def test_of_chosen_groups_and_the_first_case_alone_are_played() -> None:
+    found = await results(taking(), groups={TOKENS, CLOSING})
+    assert [result.name for result in found.values() if result.group not in (TOKENS, CLOSING)] == ["open"]
+    assert {result.group for result in found.values()} == {OPENING, TOKENS, CLOSING}
 
 
 async def test_a_backend_that_takes_any_token_fails_for_each_bad_one() -> None:
