@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import check, close, cost, dev, outputs, publish, redrive, send
+from . import check, close, cost, dev, doctor, outputs, publish, redrive, send
 from .exit_codes import HELP, Commands
 from .token import token
 
@@ -37,6 +37,7 @@ app.add_typer(token, name="token", help="Mint a token, or inspect one.", rich_he
 _add(_TALK, publish.publish, publish.EXAMPLES)
 _add(_TALK, send.send, send.EXAMPLES, takes_ids=True)
 _add(_TALK, close.close, close.EXAMPLES, takes_ids=True)
+_add(_OPERATE, doctor.doctor, doctor.EXAMPLES)
 _add(_OPERATE, outputs.outputs, outputs.EXAMPLES)
 _add(_OPERATE, cost.cost, cost.EXAMPLES)
 _add(_OPERATE, redrive.redrive, redrive.EXAMPLES)

@@ -64,9 +64,9 @@ def check(
     elif problem := secret_problem(jwt_secret):
         problems.append(f"JWT_SECRET {problem}")
     queries: dict[str, list[str]] = {}
-    for name, value in _pairs(query or (), "=", "--query", problems):
+    for name, value in pairs(query or (), "=", "--query", problems):
         queries.setdefault(name, []).append(value)
-    headers = dict(_pairs(header or (), ":", "--header", problems))
+    headers = dict(pairs(header or (), ":", "--header", problems))
     if problems:
         give_up(*problems)
     settings = CheckSettings(url, jwt_secret, queries, headers, timeout, slow)
@@ -94,7 +94,8 @@ async def _play(settings: CheckSettings, report: CheckReport, console: Console |
         printer.close(report)
 
 
-def _pairs(texts: Iterable[str], separator: str, option: str, problems: list[str]) -> Iterable[tuple[str, str]]:
+def pairs(texts: Iterable[str], separator: str, option: str, problems: list[str]) -> Iterable[tuple[str, str]]:
+    """Yield name and value of each text of an option. Others are added to `problems`."""
     for text in texts:
         name, found, value = text.partition(separator)
         if not found or not name.strip():
