@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-from slip_sockets import BadToken, Close, Connection, Open, Text, parse_request
+from slip_sockets import Close, Connection, InvalidToken, Open, Text, parse_request
 from slip_sockets.protocol.events import SocketEvent
 
 Fault = Callable[[SocketEvent, Any], str | None]
@@ -53,9 +53,8 @@ class Chat:
         match event:
             case Open():
                 query = connection.metadata["query"]
-                connection.accept(
-                    subprotocol="v1" if "Sec-WebSocket-Protocol" in connection.metadata["headers"] else None
-                )
+                offered = connection.metadata["headers"].get("Sec-WebSocket-Protocol", "")
+                connection.accept(subprotocol="v1" if offered == "v1" else None)
                 connection.subscribe(self.room)
                 connection.set_metadata(self.metadata(query.get("user", ["somebody"])[0]))
                 connection.send_text("welcome")
@@ -146,7 +145,7 @@ class ChatBackend:
         self.requests += 1
         try:
             connection = parse_request(headers, body, secrets=[self.secret, *self.previous_secrets])
-        except BadToken:
+        except InvalidToken:
             self.refused += 1
             return Response(403, b"")
         chat = self.rooms.get(_room(connection))
