@@ -187,6 +187,17 @@ class Deployed:
                 return [statement for document in documents for statement in _statements(document)]
         return []
 
+    def user(self, key_id: str) -> tuple[str, list[Statement]] | None:
+        """Return the ARN of an access key's user, and the statements of its policies; None for other keys."""
+        iam = self._backend("iam", "aws")
+        for user in list(iam.users.values()):
+            if any(key.access_key_id == key_id for key in user.access_keys):
+                managed = (policy.versions for policy in user.managed_policies.values())
+                attached = (version.document for versions in managed for version in versions if version.is_default)
+                documents = map(json.loads, (*user.policies.values(), *attached))
+                return user.arn, [statement for document in documents for statement in _statements(document)]
+        return None
+
     def _queue_mappings(self) -> Iterator[QueueMapping]:
         for region, backend in list(get_backend("lambda")[self._account_id].items()):
             for mapping in list(backend._event_source_mappings.values()):

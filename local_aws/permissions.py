@@ -1,6 +1,6 @@
-"""Decides as IAM does whether a request is allowed: by the identity policies of the function that signed it.
+"""Decides as IAM does whether a request is allowed: by the identity policies of the function or user that signed it.
 
-All other keys, such as Terraform's, are allowed everything. Signatures themselves are not checked.
+All other keys, such as `local`, are allowed everything. Signatures themselves are not checked.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
@@ -11,12 +11,13 @@ import functools
 import re
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from .api_request import ApiRequest, ApiResponse, error_response, invoked_function
 from .deployed import Statement
+from .user_permissions import user_permissions
 
 ALWAYS_ALLOWED = {"sts:GetCallerIdentity"}
 """https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html"""
@@ -44,6 +45,8 @@ class Permission:
 
     action: str
     resource: str
+    context: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """The condition keys of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +71,22 @@ class Denial:
 
 
 class AccessControl:
-    """Issues keys to functions and decides on their calls. `statements_of` returns the statements of a role's policies.
+    """Issues keys to functions and decides on their calls. `statements_of` returns the statements of a role's policies,
+    `user_of` the ARN of the user that has a key, and the user's statements.
 
     `decisions` counts all decisions since the start, so that tests can compare them with the policies.
     """
 
-    def __init__(self, account_id: str, statements_of: Callable[[str], Sequence[Statement]]) -> None:
+    def __init__(
+        self,
+        account_id: str,
+        statements_of: Callable[[str], Sequence[Statement]],
+        user_of: Callable[[str], tuple[str, Sequence[Statement]] | None] = lambda key_id: None,
+    ) -> None:
         self.decisions: Counter[AccessDecision] = Counter()
         self._account_id = account_id
         self._statements_of = statements_of
+        self._user_of = user_of
         self._keys: dict[str, AccessKey] = {}
 
     def issue(self, role_arn: str, function_name: str) -> AccessKey:
@@ -93,10 +103,13 @@ class AccessControl:
 
     def check_request(self, request: ApiRequest) -> Denial | None:
         """Decide on a call of an API. It runs in moto's thread, like `check`."""
+        status = 400 if request.is_json_rpc else 403
         key = self._keys.get(request.access_key or "")
         if key is None:
-            return None
-        return self.check(key, needed_permissions(request, self._account_id), 400 if request.is_json_rpc else 403)
+            user = self._user_of(request.access_key or "")
+            needs = (Permission(*needed) for needed in user_permissions(request, self._account_id))
+            return None if user is None else self._decide(*user, needs, status)
+        return self.check(key, needed_permissions(request, self._account_id), status)
 
     def check_connections_call(self, request: ApiRequest, region: str, api_id: str, stage: str) -> Denial | None:
         """Decide on a call of the management API."""
@@ -110,14 +123,18 @@ class AccessControl:
 
     def check(self, key: AccessKey, needed: Iterable[Permission], status: int = 400) -> Denial | None:
         """Decide on each permission in turn, until one is missing. A denial gets `status`."""
-        statements = self._statements_of(key.role_arn)
+        return self._decide(key.principal, self._statements_of(key.role_arn), needed, status)
+
+    def _decide(
+        self, principal: str, statements: Sequence[Statement], needed: Iterable[Permission], status: int
+    ) -> Denial | None:
         for permission in needed:
             why_not = _why_not(permission, statements)
-            decision = AccessDecision(key.principal, permission.action, permission.resource, why_not is None)
+            decision = AccessDecision(principal, permission.action, permission.resource, why_not is None)
             self.decisions[decision] += 1
             if why_not is not None:
                 call = f"{permission.action} on resource: {permission.resource}"
-                return Denial(status, f"User: {key.principal} is not authorized to perform: {call} {why_not}")
+                return Denial(status, f"User: {principal} is not authorized to perform: {call} {why_not}")
         return None
 
 
@@ -197,8 +214,14 @@ def _why_not(permission: Permission, statements: Sequence[Statement]) -> str | N
 
 def _applies(statement: Statement, permission: Permission) -> bool:
     """Raises NotImplementedError where a statement has more keys than this module knows, rather than decide wrongly."""
-    if unknown := statement.keys() - {"Sid", "Effect", "Action", "Resource"}:
+    if unknown := statement.keys() - {"Sid", "Effect", "Action", "Resource", "Condition"}:
         raise NotImplementedError(f"the local AWS cannot evaluate a policy with {', '.join(sorted(unknown))}")
+    condition = dict(statement.get("Condition", {}))
+    equal = condition.pop("StringEquals", {})
+    if condition:
+        raise NotImplementedError(f"the local AWS cannot evaluate the condition {', '.join(sorted(condition))}")
+    if any(permission.context.get(key) not in _listed(values) for key, values in equal.items()):
+        return False
     has_action = any(matches(pattern.lower(), permission.action.lower()) for pattern in _listed(statement["Action"]))
     return has_action and any(matches(pattern, permission.resource) for pattern in _listed(statement["Resource"]))
 

@@ -103,7 +103,7 @@ class Server:
             provisioned,
         )
         self._deployed = deployed = Deployed(account_id, url, patches.logging, provisioned)
-        self.access = access = AccessControl(account_id, deployed.policies)
+        self.access = access = AccessControl(account_id, deployed.policies, deployed.user)
         self.apis = apis = AwsApis(account_id, host, access, patches, quotas)
         self._logs = FunctionLogs(apis, access, account_id)
         self.functions = functions = Functions(
