@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import logging
 import re
 import zlib
@@ -44,6 +45,7 @@ FanOut is refused."""
 RETRY_PAUSES_S = (0.05, 0.1, 0.2, 0.4)
 
 _COMPRESSED = "zlib:"
+_SQS_ID = re.compile(r"[!-~]{1,128}")  # letters, digits and punctuation of ASCII, which is all but the space
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Deferred] = msgspec.json.Decoder(Deferred)
@@ -127,6 +129,14 @@ def _escaped(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4))
 
 
+def _sqs_id(text: str) -> str:
+    """Return a group or deduplication id as SQS takes it: a digest of one that is too long, or of other characters.
+
+    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+    """
+    return text if _SQS_ID.fullmatch(text) else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
 def _parts(message: Deferred) -> list[tuple[Deferred, str]]:
     """Return a message, or the parts of one that is too large, each with its body. Raises Unavailable."""
     body = encode(message)
@@ -151,7 +161,7 @@ def _batches(messages: Sequence[Deferred]) -> Iterator[list[SendMessageBatchRequ
     size = 0
     for message in messages:
         for part, body in _parts(message):
-            group = part.group
+            group = _sqs_id(part.group)
             if group in groups or len(batch) == MAX_BATCH_MESSAGES or (size + len(body) > MAX_BATCH_BYTES and batch):
                 yield batch
                 batch, groups, size = [], set(), 0
@@ -160,7 +170,7 @@ def _batches(messages: Sequence[Deferred]) -> Iterator[list[SendMessageBatchRequ
                     "Id": str(len(batch)),
                     "MessageBody": body,
                     "MessageGroupId": group,
-                    "MessageDeduplicationId": part.deduplication_id,
+                    "MessageDeduplicationId": _sqs_id(part.deduplication_id),
                 }
             )
             groups.add(group)

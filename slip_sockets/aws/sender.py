@@ -82,6 +82,7 @@ class BatchSender:
         """Send a request for each connection id and return by `until` (Unix seconds, may be infinite).
 
         A 2xx is done; 410 is gone; 429, 5xx, no response and missing permissions are tried again; others are refused.
+        To GET, 400 is gone too: no connection has such an id.
         """
         if not connection_ids:
             return Outcome()
@@ -154,6 +155,8 @@ class _Drive:
         status, now = response.status, self._loop.time()
         if status == 429 or status >= 500 or _is_unauthorized(response):
             self._batch.on_failure(attempt, now, _reason(response))
+        elif status == 400 and self._method == "GET":  # there is nothing but the id that may be wrong
+            self._batch.on_response(attempt, now, 410)
         else:
             self._batch.on_response(attempt, now, status, _reason(response) if status >= 300 else "")
         self._pump(now)

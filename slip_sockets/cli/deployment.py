@@ -134,7 +134,7 @@ def open_publisher(
 
 
 def checked_connection_id(text: str) -> str:
-    """Raises InvalidSettings. The control API silently skips malformed ids, so a command must reject them."""
+    """Raises InvalidSettings. The control API skips what cannot be an id, so a command must reject it."""
     if not is_connection_id(text):
         raise InvalidSettings([f"{text!r} is not a connection id. One looks like L0SM9cOFvHcCIhw="])
     return text

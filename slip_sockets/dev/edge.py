@@ -20,7 +20,7 @@ from websockets.frames import CloseCode
 from websockets.http11 import Request
 
 from ..apigateway import limits
-from ..apigateway.connection_ids import is_connection_id, new_connection_id
+from ..apigateway.connection_ids import has_usual_form, new_connection_id
 from ..apigateway.requests import ApiIdentity, ProxyEvent, ProxyResponse
 from ..apigateway.socket_events import Client, connect_event, disconnect_event, message_event
 from .websocket import WebSocket, text_frame
@@ -157,7 +157,7 @@ class Edge:
     def _open_peer(self, connection_id: str) -> _Peer:
         peer = self._peers.get(connection_id)
         if peer is None:
-            if is_connection_id(connection_id):
+            if has_usual_form(connection_id):
                 raise ManagementError(http.HTTPStatus.GONE, "GoneException", "the connection is not open")
             raise ManagementError(http.HTTPStatus.BAD_REQUEST, "BadRequestException", "Invalid connectionId")
         return peer

@@ -182,7 +182,7 @@ class FanOutChunk(_OfChannel, frozen=True, tag="fan_out_chunk", omit_defaults=Tr
     @property
     def deduplication_id(self) -> str:
         """By content: a page that is split again may have changed since, and a changed chunk must be sent."""
-        digest = hashlib.sha256(" ".join(self.connection_ids).encode()).hexdigest()
+        digest = hashlib.sha256("\n".join(self.connection_ids).encode()).hexdigest()
         return f"{self.publish_id}:{digest[:32]}"
 
     @property

@@ -53,7 +53,7 @@ class Deliverer(msgspec.Struct, frozen=True):
         for pause_s in (*OPENING_PAUSES_S, None) if connection_ids else ():
             outcome = await self._call(what, connection_ids, until)
             for connection_id, reason in outcome.refused.items():
-                log.warning("connection %s: it is refused: %s; skipped", connection_id, reason)
+                log.warning("connection %.60s: it is refused: %s; skipped", connection_id, reason)
             delivery.sent += outcome.done
             delivery.gone += len(outcome.refused)
             delivery.failed |= outcome.failed

@@ -71,7 +71,9 @@ def build_gateway(
         ports.subscriptions, ports.marks, deliverer, ports.queue, clock, inline_limit, observer, ports.rate
     )
     once = Once(ports.claims, clock)
-    performer = Performer(ports.connections, ports.subscriptions, ports.sender, deliverer, broadcaster, once, clock)
+    performer = Performer(
+        ports.connections, ports.subscriptions, ports.sender, deliverer, broadcaster, once, clock, observer
+    )
     backend = Backend(target_url, backend_protocol, secrets, ports.http, clock, observer)
     sockets = Sockets(backend, ports.connections, ports.queue, performer, clock, observer)
     worker = DeferredWorker(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from ..protocol.errors import SlipSocketsError
 from ..protocol.events import (
     Accept,
     Action,
@@ -27,6 +28,7 @@ from .delivery import Close, Deliverer, Send
 from .errors import ActionFailed, NoTimeLeft, Unavailable
 from .fan_out import Broadcaster
 from .idempotency import Once
+from .observer import Observer
 from .ports import Clock, Connections, Sender, Subscriptions
 from .recent import Recent
 from .values import ChannelClose, Publication
@@ -46,6 +48,7 @@ class Performer(msgspec.Struct, frozen=True):
     broadcaster: Broadcaster
     once: Once
     clock: Clock
+    observer: Observer
 
     async def run(
         self, actions: Sequence[Action], *, deadline: float = math.inf, recent: Sequence[Action] = ()
@@ -76,7 +79,9 @@ class Performer(msgspec.Struct, frozen=True):
             case Accept():  # has a meaning only in the reply to OPEN
                 return None
         if not self.sender.is_connection_id(action.connection_id):
+            # No connection has it; or the sender is wrong about that, and everything for the connection is lost.
             _log_skipped(action, "is not a connection id")
+            self.observer.failed(SlipSocketsError("not a connection id"))
             return None
         match action:
             case SendText():

@@ -172,6 +172,12 @@ async def test_is_open_is_a_call(sender: ApiGatewaySender, stub: HttpStub) -> No
     assert [request.method for request in stub.requests] == ["GET", "GET"]
 
 
+async def test_no_connection_is_open_under_an_id_that_is_not_valid(sender: ApiGatewaySender, stub: HttpStub) -> None:
+    """AWS documents no form of ids, so that any text may be asked for."""
+    stub.script = lambda _: Answer.error("BadRequestException")
+    assert await sender.is_open("nobody") is False
+
+
 @pytest.mark.parametrize(
     ("id_", "reason"),
     [

@@ -153,6 +153,18 @@ async def test_each_kind_arrives_under_ids_that_sqs_takes(
         assert re.fullmatch(r"[A-Za-z0-9!-/:-@\[-`{-~]{1,128}", id_)
 
 
+@pytest.mark.parametrize("connection_id", ["ü", "a b", "x" * 129, "x" * 1_000])
+async def test_a_group_that_sqs_does_not_take_has_another_name(
+    queue: SqsQueue, sqs: SQSClient, queue_url: str, connection_id: str
+) -> None:
+    other = f"{connection_id}2"
+    await queue.put([texts(connection_id, "1"), texts(other, "2"), texts(connection_id, "3")])
+    await queue.put([FanOutChunk(Publication("lobby", "x"), "p", [connection_id])])
+    groups = [message["Attributes"]["MessageGroupId"] for message in taken(sqs, queue_url)]
+    assert len(set(groups)) == 3
+    assert all(re.fullmatch(r"[!-~]{1,128}", group) for group in groups)
+
+
 async def test_a_fan_out_that_is_put_again_is_taken_for_a_repetition(stubbed: SqsQueue, stub: HttpStub) -> None:
     messages: list[Deferred] = [FanOut(PUBLICATION, PUBLISH_ID), FanOutChunk(PUBLICATION, PUBLISH_ID, [ME], 1)]
     await stubbed.put(messages)

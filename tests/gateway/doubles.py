@@ -281,7 +281,8 @@ class World:
                 with handling(HandledEvent(EventType.CLOSE, message.connection_id)):
                     await sockets.on_close_notice(message, self.checkpoint, deadline=deadline)
             case Continuation():
-                await sockets.on_continuation(message, self.checkpoint, deadline=deadline)
+                with handling(HandledEvent(EventType.DEFERRED, message.connection_id)):
+                    await sockets.on_continuation(message, self.checkpoint, deadline=deadline)
 
     async def connected(self, *connection_ids: str, channels: Sequence[str] = (), metadata: bytes = b"null") -> None:
         """Have these connected for a while already."""

@@ -8,6 +8,7 @@ from slip_sockets.apigateway.limits import OPENING_WINDOW_S
 from slip_sockets.gateway.deadlines import RESERVE_S
 from slip_sockets.gateway.errors import ActionFailed, Incomplete
 from slip_sockets.gateway.idempotency import CLAIM_WAIT_S
+from slip_sockets.gateway.observer import EventType, HandledEvent, handling
 from slip_sockets.gateway.perform import Performer
 from slip_sockets.gateway.ports import Claim
 from slip_sockets.protocol.events import (
@@ -238,7 +239,7 @@ async def test_a_channel_is_closed_for_each_subscriber(world: World, performer: 
 @pytest.mark.parametrize(
     ("event", "line"),
     [
-        (SendText("nobody", "x"), "TEXT skipped: connection 'nobody' is not a connection id"),
+        (SendText("no\tid", "x"), "TEXT skipped: connection 'no\\tid' is not a connection id"),
         (SendText(YOU, "x"), f"TEXT skipped: connection '{YOU}' is not connected"),
         (CloseConnection(YOU), f"CLOSE skipped: connection '{YOU}' is not connected"),
         (Subscribe(YOU, "room"), f"SUBSCRIBE skipped: connection '{YOU}' is not connected"),
@@ -250,11 +251,14 @@ async def test_a_channel_is_closed_for_each_subscriber(world: World, performer: 
 async def test_a_connection_that_is_none_is_skipped_and_logged(
     world: World, performer: Performer, caplog: pytest.LogCaptureFixture, event: Any, line: str
 ) -> None:
+    is_impossible = event.connection_id != YOU
     await world.connected(ME)
     world.sender.gone = {YOU}
     world.sender.opens_after_polls = 1
-    assert await performer.run([event, SendText(ME, "still")]) == [None, None]
+    with handling(HandledEvent(EventType.CONTROL)):
+        assert await performer.run([event, SendText(ME, "still")]) == [None, None]
     assert world.sender.sent == [(ME, "still")]
+    assert world.observer.failures == ({"CONTROL": 1} if is_impossible else {})
     (logged,) = caplog.messages
     assert logged.startswith(line)
     assert len(logged) < 120
