@@ -15,6 +15,7 @@ import http
 import random
 import ssl
 import time
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ TIMEOUTS = Timeouts(connect_s=1.0, first_byte_s=3.0, total_s=3.5)
 """Of one attempt: a call and its repetitions take at most 14 s, pauses included; the functions have longer."""
 IDLE_CONNECTION_S = 20.0
 """DynamoDB keeps an idle connection for longer; a function that was frozen learns late that one has ended."""
+USER_AGENT = "slip-sockets"
 MAX_RESPONSE_BYTES = 16 * 1024 * 1024
 """DynamoDB's largest, of BatchGetItem.
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.html"""
@@ -155,7 +157,7 @@ class Client:
 
     async def _attempt(self, operation: str, body: bytes, digest: str) -> Any:
         signer = await self._signer(operation)
-        headers = signer.fields("POST", "/", digest, now=time.time())
+        headers = {**signer.fields("POST", "/", digest, now=time.time()), "User-Agent": USER_AGENT}
         request = Request("POST", self._url, headers, body, is_repeatable=True)
         try:
             response = await self._http.request(request, max_bytes=MAX_RESPONSE_BYTES)
@@ -163,6 +165,10 @@ class Client:
             raise NoResponse(f"{operation}: {error}") from error
         if response.status != http.HTTPStatus.OK:
             raise AwsError(operation, _refusal(response))
+        if _is_damaged(response):
+            raise NoResponse(f"{operation}: the response is damaged: its checksum is another")
+        if not response.body:  # of an operation that has nothing to return
+            return {}
         try:
             output = msgspec.json.decode(response.body, type=dict[str, Any])
         except msgspec.DecodeError as error:
@@ -215,6 +221,16 @@ def _phrase(status: int) -> str:
         return http.HTTPStatus(status).phrase
     except ValueError:
         return ""
+
+
+def _is_damaged(response: Response) -> bool:
+    """Compare DynamoDB's checksum, which is of the body as it was sent: a compressed one has checksums of its own."""
+    expected = response.headers.get("x-amz-crc32")
+    return (
+        expected is not None
+        and "content-encoding" not in response.headers
+        and str(zlib.crc32(response.body)) != expected.strip()
+    )
 
 
 def _is_throttled(error: AwsError) -> bool:

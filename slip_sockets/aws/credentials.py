@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 
@@ -50,6 +51,7 @@ class FunctionCredentials:
         self._http = http
         self._keys: Keys | None = None
         self._expires_at: float | None = None
+        self._refreshing = asyncio.Lock()
         if environ.get("AWS_ACCESS_KEY_ID") and environ.get("AWS_SECRET_ACCESS_KEY"):
             token = environ.get("AWS_SESSION_TOKEN") or None
             self._keys = Keys(environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"], token)
@@ -58,14 +60,19 @@ class FunctionCredentials:
         url = self._environ.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
         if (self._keys is not None and self._expires_at is None) or url is None:
             return self._keys
-        left_s = (self._expires_at or 0.0) - self._clock.now()
-        if left_s < REFRESH_BEFORE_S:
-            try:
-                await self._refresh(url)
-            except (HttpError, msgspec.MsgspecError) as error:
-                if left_s <= 0:
-                    raise Unavailable(f"credentials: {type(error).__name__}") from error
+        if self._left_s() < REFRESH_BEFORE_S:
+            async with self._refreshing:
+                left_s = self._left_s()
+                if left_s < REFRESH_BEFORE_S:  # no other call has replaced them meanwhile
+                    try:
+                        await self._refresh(url)
+                    except (HttpError, msgspec.MsgspecError) as error:
+                        if left_s <= 0:
+                            raise Unavailable(f"credentials: {type(error).__name__}") from error
         return self._keys
+
+    def _left_s(self) -> float:
+        return (self._expires_at or 0.0) - self._clock.now()
 
     async def _refresh(self, url: str) -> None:
         headers = {"Authorization": self._environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")}

@@ -41,7 +41,8 @@ class _Second(NamedTuple):
 class Signer:
     """Signs requests of `service` to `host`: a name in lower case, with the port unless it is the scheme's own.
 
-    `headers` are sent with each request, and signed. Parts that all requests of a day or of a second share are computed
+    `headers` are sent with each request, and signed; their values must have no spaces at the ends and no two in a row,
+    which a signature would leave out. Parts that all requests of a day or of a second share are computed
     once.
     """
 
@@ -58,6 +59,9 @@ class Signer:
         self._credentials = credentials
         self._service = service
         self._fixed = headers or {}
+        for name, value in self._fixed.items():
+            if value != value.strip() or "  " in value:
+                raise ValueError(f"{name} has spaces that a signature leaves out")
         self._key = ("", b"")  # the day, and its key
         self._now: _Second | None = None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import socket
 import time
+import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
@@ -197,6 +199,32 @@ async def test_transient_failure_is_tried_three_times(
         await dynamodb(stub.url, naps, http).get_item()
     assert len(stub.requests) == 3
     assert len({request.body for request in stub.requests}) == 1
+
+
+async def test_response_with_another_checksum_is_damaged_and_tried_again(
+    stub: HttpStub, naps: Naps, http: HttpClient
+) -> None:
+    body = b'{"ok": true}'
+    whole, damaged = ({"x-amz-crc32": str(zlib.crc32(sent))} for sent in (body, b"{}"))
+    stub.script = lambda _: Answer(200, body, damaged if len(stub.requests) < 3 else whole)
+    assert await dynamodb(stub.url, naps, http).get_item() == {"ok": True}
+    assert len(stub.requests) == 3
+    stub.script = lambda _: Answer(200, body, damaged)
+    with pytest.raises(NoResponse, match="GetItem: the response is damaged: its checksum is another"):
+        await dynamodb(stub.url, naps, http).get_item()
+
+
+async def test_checksum_is_not_of_a_body_that_was_compressed(stub: HttpStub, naps: Naps, http: HttpClient) -> None:
+    sent = gzip.compress(b'{"ok": true}')
+    headers = {"x-amz-crc32": str(zlib.crc32(sent)), "Content-Encoding": "gzip"}
+    stub.script = lambda _: Answer(200, sent, headers)
+    assert await dynamodb(stub.url, naps, http).get_item() == {"ok": True}
+
+
+async def test_operation_without_output_may_answer_nothing(stub: HttpStub) -> None:
+    stub.script = lambda _: Answer(200, b"")
+    assert await client("sqs", stub.url).delete_message(QueueUrl="q", ReceiptHandle="r") == {}
+    assert len(stub.requests) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Mapping
 
@@ -90,3 +91,12 @@ async def test_old_keys_are_used_until_they_expire_if_no_new_ones_can_be_had(
     clock.time += 2
     with pytest.raises(Unavailable, match=r"^credentials: "):
         await credentials()
+
+
+async def test_calls_at_once_fetch_keys_once(
+    container: Mapping[str, str], stub: HttpStub, clock: FakeClock, http: HttpClient
+) -> None:
+    credentials = FunctionCredentials(container, clock, http)
+    found = await asyncio.gather(*(credentials() for _ in range(20)))
+    assert len(stub.requests) == 1
+    assert set(found) == {Keys("AKID1", "a secret", "a token")}

@@ -107,3 +107,9 @@ def test_20_000_generated_requests_are_signed_as_botocore_does() -> None:
         expected = by_botocore(method, f"https://{host}{path}", body, credentials, date, service, headers)
         assert signer.fields(method, canonical_path, digest, now=now) == expected
         assert parse(signer.headers(method, canonical_path, digest, now=now)) == expected
+
+
+@pytest.mark.parametrize("value", [" a", "a ", "a  b", "a\t"])
+def test_headers_whose_spaces_a_signature_leaves_out_are_refused(value: str) -> None:
+    with pytest.raises(ValueError, match="X-Amz-Target has spaces that a signature leaves out"):
+        Signer("host", "eu-west-1", Credentials("AKID", "a secret"), "dynamodb", {"X-Amz-Target": value})
