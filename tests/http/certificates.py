@@ -47,9 +47,10 @@ def make(
     is_issuer: bool = False,
     from_days: int = -1,
     to_days: int = 1,
+    is_strict: bool = True,
 ) -> Certificate:
     """Return a certificate for a name or an address; without an issuer it signs itself. It is valid for some days,
-    counted from now."""
+    counted from now. If not `is_strict`, it lacks what RFC 5280 wants and browsers do without."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
@@ -61,14 +62,16 @@ def make(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now + from_days * DAY)
         .not_valid_after(now + to_days * DAY)
-        .add_extension(x509.BasicConstraints(ca=is_issuer, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=is_issuer, path_length=None), critical=is_strict)
+    )
+    if is_strict:
         # From Python 3.13 on, the default context wants these: https://www.rfc-editor.org/rfc/rfc5280#section-4.2.1.1
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
+        builder = builder.add_extension(
+            x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
+        ).add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key((issuer.key if issuer else key).public_key()),
             critical=False,
         )
-    )
     if is_issuer:
         builder = builder.add_extension(SIGNS_CERTIFICATES, critical=True)
     if not is_issuer:

@@ -14,6 +14,7 @@ import pytest
 from slip_sockets.gateway.errors import HttpFailure
 from slip_sockets.http import pool
 from slip_sockets.http.client import Client
+from slip_sockets.http.tls import tls_context
 
 from ..gateway.doubles import FakeClock
 from .certificates import Certificate, client_context, make, server_context
@@ -111,6 +112,32 @@ async def test_name_is_looked_for_in_the_certificate(
         monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
         assert (await get(client, url.replace("127.0.0.1", "backend.example"))).body == b"hi"
     assert names == ["backend.example"]
+
+
+async def test_certificates_that_browsers_take_are_taken_on_all_pythons(
+    clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the context's default of Python 3.13, which refuses them."""
+    issuer = make("A Company's Authority", is_issuer=True, is_strict=False)
+    lax = make("127.0.0.1", issuer, is_strict=False)
+    (tmp_path / "trusted.pem").write_bytes(issuer.pem)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+
+    def of_python_313() -> ssl.SSLContext:
+        context = default_context()
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    default_context = ssl.create_default_context
+    strict = Client(clock, PATIENT, idle_s=IDLE_S, tls=of_python_313())
+    assert "its certificate is not valid" in await fails_with(strict, tmp_path, lax)
+    monkeypatch.setattr(ssl, "create_default_context", of_python_313)
+    ours = Client(clock, PATIENT, idle_s=IDLE_S, tls=tls_context.__wrapped__())
+    monkeypatch.undo()
+    async with serving(server_context(tmp_path / "server.pem", lax)) as (_, url):
+        assert (await get(ours, url)).body == b"hi"
+    for each in (strict, ours):
+        await each.aclose()
 
 
 # Certificates that are not valid
