@@ -31,11 +31,12 @@ class Close(msgspec.Struct, frozen=True):
 class Delivery(msgspec.Struct):
     """What became of it for several connections in the end.
 
-    `failed` may succeed later, each with its reason; for `unsent` there was no time.
+    `refused` will never be taken, and `failed` may succeed later, each with its reason; for `unsent` there was no time.
     """
 
     sent: int = 0
     gone: int = 0
+    refused: dict[str, str] = {}
     failed: dict[str, str] = {}
     unsent: list[str] = []
 
@@ -55,7 +56,7 @@ class Deliverer(msgspec.Struct, frozen=True):
             for connection_id, reason in outcome.refused.items():
                 log.warning("connection %.60s: it is refused: %s; skipped", connection_id, reason)
             delivery.sent += outcome.done
-            delivery.gone += len(outcome.refused)
+            delivery.refused |= outcome.refused
             delivery.failed |= outcome.failed
             delivery.unsent += outcome.unsent
             try:

@@ -20,6 +20,7 @@ from contextlib import aclosing, contextmanager
 
 import msgspec
 
+from ..protocol.errors import SlipSocketsError
 from ..protocol.events import Report
 from .deadlines import RESERVE_S
 from .deferred import FanOut, FanOutChunk, plan_chunks
@@ -82,7 +83,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
             report = Report(count.subscribers, 0, 0, count.subscribers, count.more)
         else:
             delivery = await self._send_now(broadcast, plan, deadline)
-            queued = len(connection_ids) - delivery.sent - delivery.gone
+            queued = len(connection_ids) - delivery.sent - delivery.gone - len(delivery.refused)
             report = Report(len(connection_ids), delivery.sent, delivery.gone, queued)
         self.observer.published(report)
         return report
@@ -203,6 +204,8 @@ class Broadcaster(msgspec.Struct, frozen=True):
         what = Close() if isinstance(broadcast, ChannelClose) else Send(broadcast.data)
         delivery = await self.deliverer.deliver(what, connection_ids, until=until)
         self.observer.delivered(sent=delivery.sent, gone=delivery.gone)
+        if delivery.refused:
+            self.observer.failed(SlipSocketsError(f"refused for {len(delivery.refused)} connections"))
         return delivery
 
     async def _queue_all(self, broadcast: Broadcast, recent: Recent) -> None:

@@ -117,6 +117,8 @@ class Performer(msgspec.Struct, frozen=True):
             raise Unavailable(delivery.failed[action.connection_id])
         if delivery.unsent:
             raise NoTimeLeft("no time was left to send it")
+        if delivery.refused:  # the log has the reason
+            self.observer.failed(SlipSocketsError("refused"))
         if delivery.gone:
             _log_skipped(action, "is not connected")
 

@@ -154,7 +154,9 @@ Action = ControlEvent | ReplyEvent
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults=True):
-    """What became of a publish or a close-channel: numbers of connections. `matched = sent + gone + queued`.
+    """What became of a publish or a close-channel: numbers of connections.
+
+    `matched = sent + gone + queued`, but for those that are refused for good, which are in `matched` alone.
 
     `gone` connections had left unnoticed, and are forgotten now; to `queued` ones the gateway's queue sends shortly.
     `more` means that the channel was too large to be counted in time: all its subscribers are queued, and `matched` is

@@ -258,6 +258,31 @@ def test_calls_that_a_table_throttles_are_counted(
     assert logged(capsys)["TableThrottles"] == 2
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_empty_text_is_sent_or_is_a_failure_and_nobody_is_gone(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    """AWS does not say whether the management API takes an empty one."""
+    is_taken = status == 200
+    refusal = Answer.error("BadRequestException", message="no data")
+    connect(deployment, {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby"})
+    deployment.management.script = lambda request: Answer() if request.body or is_taken else refusal
+    capsys.readouterr()
+    publish = {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": ""}
+    response = deployment.call("control", control_event({"type": "TEXT", "connectionId": ME, "data": ""}, publish))
+    assert response["statusCode"] == 200
+    _, report = json.loads(response["body"])["events"]
+    assert report == {"matched": 1, "sent": int(is_taken), "gone": 0, "queued": 0}
+    assert deployment.channels() == [f"$connection:{ME}", "lobby"]
+    line = logged(capsys)
+    assert (line.get("Sent"), line.get("Gone"), line.get("Failures")) == (
+        (1, None, None) if is_taken else (None, None, 2)
+    )
+    refused = f"connection {ME}: it is refused: 400: no data; skipped"
+    assert [message for message in caplog.messages if "refused" in message] == ([] if is_taken else [refused] * 2)
+    assert [request.headers["Content-Length"] for request in deployment.management.requests] == ["0", "0"]
+
+
 def test_line_of_an_event_has_the_length_that_its_cost_is_estimated_by(
     deployment: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,12 +124,16 @@ async def test_clocks_half_a_minute_apart_prune_nobody_who_is_about_to_open(
     assert await subscribers(world, "room") == [ME]
 
 
-async def test_a_refused_connection_counts_as_gone_and_is_logged(
+async def test_a_refused_connection_is_a_failure_and_not_gone(
     world: World, performer: Performer, caplog: pytest.LogCaptureFixture
 ) -> None:
     await world.connected(ME, channels=["room"])
     world.sender.refused = {ME}
-    assert await performer.run([PublishText("room", "")]) == [Report(1, 0, 1, 0)]
+    with handling(HandledEvent(EventType.CONTROL)):
+        assert await performer.run([PublishText("room", "")]) == [Report(1, 0, 0, 0)]
+    assert world.observer.failures == {"CONTROL": 1}
+    assert world.observer.gone == 0
+    assert await subscribers(world, "room") == [ME]
     assert caplog.messages == [f"connection {ME}: it is refused: Invalid connectionId; skipped"]
 
 
