@@ -37,6 +37,19 @@ async def test_two_servers_in_one_process_share_nothing(backend: ScriptedBackend
             assert await stranger.received(there) == ["there"]
 
 
+async def test_rate_of_fan_outs_is_that_of_the_settings(backend: ScriptedBackend) -> None:
+    """What keeps to it: tests/gateway."""
+    waits = []
+    for fan_out_rate in (None, 100):
+        async with running(backend.url, fan_out_rate=fan_out_rate) as server:
+            rate = server.gateway.control.performer.broadcaster.rate
+            await rate.reserve(1_000, wait_at_most_s=0)
+            waits.append(await rate.reserve(1, wait_at_most_s=0))
+    without, limited = waits
+    assert without == 0
+    assert 0 < limited <= 10
+
+
 async def test_outputs_file_has_the_shape_of_cdk_outputs(backend: ScriptedBackend, tmp_path: Path) -> None:
     path = tmp_path / "cdk-outputs.json"
     path.write_text("earlier content")
