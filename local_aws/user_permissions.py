@@ -23,8 +23,28 @@ _OF_A_MAPPING = re.compile(r"/event-source-mappings/(?P<uuid>[^/]+)")
 _TAGS = re.compile(r"/tags/(?P<arn>.+)")
 
 
+_TAGGING = {
+    "dynamodb:CreateTable": "dynamodb:TagResource",
+    "iam:CreateRole": "iam:TagRole",
+    "logs:CreateLogGroup": "logs:TagResource",
+    "cloudwatch:PutMetricAlarm": "cloudwatch:TagResource",
+    "secretsmanager:CreateSecret": "secretsmanager:TagResource",
+    "sns:CreateTopic": "sns:TagResource",
+    "sqs:CreateQueue": "sqs:TagQueue",
+    "ssm:PutParameter": "ssm:AddTagsToResource",
+}
+"""Something that is created with tags needs the permission of tagging it, too."""
+
+
 def user_permissions(request: ApiRequest, account_id: str) -> Iterator[Needed]:
     """Yield what a call needs. A service that no stack has yields `*` as its resource."""
+    for action, resource, context in _permissions(request, account_id):
+        yield action, resource, context
+        if action in _TAGGING and any(name.lower().startswith("tag") for name in request.parameters | _form(request)):
+            yield _TAGGING[action], resource, {}
+
+
+def _permissions(request: ApiRequest, account_id: str) -> Iterator[Needed]:
     service, region = request.service or "", request.region
     arn = f"arn:aws:{service}:{region}:{account_id}"
     given = request.parameters | _form(request)
