@@ -107,12 +107,13 @@ def read_concurrency(login: Login) -> Concurrency:
 
 
 def too_many_kept_warm(settings: StageSettings, concurrency: Concurrency) -> Iterator[str]:
-    most = max(0, concurrency.unreserved - KEPT_UNRESERVED)
+    most = max(0, concurrency.unreserved - KEPT_UNRESERVED) // 2
     if settings.provisioned_concurrency > most:
         yield (
             f"PROVISIONED_CONCURRENCY is {settings.provisioned_concurrency}, and the account can keep {most} functions "
-            f"warm in {settings.region}: of its {concurrency.limit} concurrent executions Lambda leaves "
-            f"{KEPT_UNRESERVED} to all functions. Set it to {most}, or {_raise_the_limit(settings)}"
+            f"warm in {settings.region}: a deploy needs them twice, and of its {concurrency.limit} concurrent "
+            f"executions Lambda leaves {KEPT_UNRESERVED} to all functions. "
+            f"Set it to {most}, or {_raise_the_limit(settings)}"
         )
 
 

@@ -29,6 +29,7 @@ ADDRESSES = [
     "aws_cloudwatch_metric_alarm.control_errors",
     "aws_cloudwatch_metric_alarm.control_throttles",
     "aws_cloudwatch_metric_alarm.dead_letters",
+    "aws_cloudwatch_metric_alarm.deferred_age",
     "aws_cloudwatch_metric_alarm.deliver_errors",
     "aws_cloudwatch_metric_alarm.queue_age",
     "aws_cloudwatch_metric_alarm.sockets_failing",
@@ -125,7 +126,7 @@ def test_no_name_is_that_of_the_other_stage(defaults: Synthesis) -> None:
                         continue  # within an API, or within a role
                     if name and not name.startswith("${"):
                         named.setdefault(stack, []).append(f"{type_} {name}")
-    assert len(named[STAGING]) == len(named[PRODUCTION]) == 29
+    assert len(named[STAGING]) == len(named[PRODUCTION]) == 30
     assert set(named[STAGING]).isdisjoint(named[PRODUCTION])
 
 

@@ -128,7 +128,7 @@ class TestProtection:
 
 class TestConcurrency:
     def test_an_old_account_has_enough(self, account: Callable[[int], Login], tmp_path: Path) -> None:
-        settings = stages(PROVISIONED_CONCURRENCY="900")[0]
+        settings = stages(PROVISIONED_CONCURRENCY="450")[0]
         assert refuse_what_cannot_succeed("deploy", settings, account(1000), tmp_path) == []
 
     @pytest.mark.parametrize("action", ["deploy", "diff"])
@@ -144,13 +144,14 @@ class TestConcurrency:
             f"responds. To have more, {RAISE_IT}"
         ]
 
-    @pytest.mark.parametrize(("limit", "most"), [(10, 0), (100, 0), (104, 4)])
+    @pytest.mark.parametrize(("limit", "most"), [(10, 0), (100, 0), (109, 4)])
     def test_warm_functions_that_cannot_be_had_are_refused(
         self, account: Callable[[int], Login], tmp_path: Path, limit: int, most: int
     ) -> None:
         assert problems("deploy", stages(PROVISIONED_CONCURRENCY="5")[0], account(limit), tmp_path) == [
-            f"PROVISIONED_CONCURRENCY is 5, and the account can keep {most} functions warm in us-east-1: of its "
-            f"{limit} concurrent executions Lambda leaves 100 to all functions. Set it to {most}, or {RAISE_IT}"
+            f"PROVISIONED_CONCURRENCY is 5, and the account can keep {most} functions warm in us-east-1: a deploy "
+            f"needs them twice, and of its {limit} concurrent executions Lambda leaves 100 to all functions. "
+            f"Set it to {most}, or {RAISE_IT}"
         ]
 
     def test_a_login_that_may_not_ask_deploys_all_the_same(
