@@ -143,6 +143,15 @@ class Deployed:
             for alias in self._backend("lambda", region).list_aliases(name)
         )
 
+    def function_of_url(self, url_id: str) -> Function | None:
+        """Return the function that a URL with AuthType NONE leads to."""
+        for backend in list(get_backend("lambda")[self._account_id].values()):
+            for found in list(backend._lambdas.latest()):
+                config = found.url_config
+                if config is not None and config.config.get("AuthType") == "NONE" and f"/{url_id}." in config.url:
+                    return self.function(found.function_arn)
+        return None
+
     def api_protocol(self, api_id: str) -> str | None:
         """Return `WEBSOCKET` or `HTTP`; None where there is no such API."""
         found = self._api(api_id)

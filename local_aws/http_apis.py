@@ -77,7 +77,7 @@ class HttpApis:
         source = f"{request.method if method == 'ANY' else method}{template}" if template else DEFAULT_ROUTE
         try:
             function, integration = await self._integrations.find(stage, route_key, source)
-            return _response(await self._integrations.invoke(function, integration, event))
+            return response_of(await self._integrations.invoke(function, integration, event))
         except TimeoutError:
             return _message(http.HTTPStatus.SERVICE_UNAVAILABLE, "Service Unavailable")
         except (IntegrationError, FunctionFailed) as error:
@@ -102,7 +102,7 @@ def _route(stage: Stage, method: str, path: str) -> tuple[str, dict[str, str]] |
     return (DEFAULT_ROUTE, {}) if DEFAULT_ROUTE in stage.routes else None
 
 
-def _response(returned: Any) -> web.Response:
+def response_of(returned: Any) -> web.Response:
     """https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html"""
     if not isinstance(returned, dict) or "statusCode" not in returned:
         return web.json_response(returned)

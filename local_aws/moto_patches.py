@@ -17,12 +17,14 @@ from .api_request import ApiRequest, ApiResponse, error_response
 from .provisioned_concurrency import ProvisionedConcurrency
 
 _FUNCTION = re.compile(r"/2015-03-31/functions(?:/(?P<name>[^/]+)(?:/(?P<part>configuration|code))?)?/?")
+_FUNCTION_URL = re.compile(r"https://(?P<id>[0-9a-f]+)\.lambda-url\.")
 
 DEDUPLICATED_FOR_MS = 5 * 60 * 1000
 
 
 class MotoPatches:
-    """`endpoint(api_id, protocol)` returns the URL of an API; `why_not_run` returns why a function cannot run here.
+    """`endpoint(api_id, protocol)` returns the URL of an API, `function_url(id)` a function URL; `why_not_run` returns why
+    a function cannot run here.
 
     `logging` has the LoggingConfig of functions, by region and name.
     """
@@ -31,12 +33,14 @@ class MotoPatches:
         self,
         account_id: str,
         endpoint: Callable[[str, str], str],
+        function_url: Callable[[str], str],
         why_not_run: Callable[[str | None, str | None], str | None],
         provisioned: ProvisionedConcurrency,
     ) -> None:
         self.logging: dict[tuple[str, str], dict[str, str]] = {}
         self._account_id = account_id
         self._endpoint = endpoint
+        self._function_url = function_url
         self._why_not_run = why_not_run
         self._provisioned = provisioned
 
@@ -59,6 +63,9 @@ class MotoPatches:
                 return self._patch_json(response, self._set_endpoint)
             case "lambda":
                 self._keep_moto_from_feeding_functions(request)
+                self._write_auth_type_as_condition(request)
+                if request.path.endswith("/url"):
+                    return self._patch_json(response, self._set_function_url)
                 return self._with_logging_config(request, self._provisioned.after(request, response))
             case "sqs" if request.operation == "GetQueueAttributes":
                 return self._patch_json(response, self._write_redrive_policy_as_aws)
@@ -69,6 +76,21 @@ class MotoPatches:
         for api in (body, *body.get("items", ())):
             if "apiEndpoint" in api:
                 api["apiEndpoint"] = self._endpoint(api["apiId"], api["protocolType"])
+
+    def _set_function_url(self, body: dict[str, Any]) -> None:
+        """moto returns a URL at Amazon, without the slash at its end."""
+        match = _FUNCTION_URL.match(body.get("FunctionUrl", ""))
+        if match is not None:
+            body["FunctionUrl"] = self._function_url(match["id"])
+
+    def _write_auth_type_as_condition(self, request: ApiRequest) -> None:
+        """moto keeps FunctionUrlAuthType as a member of its own, so that each plan of Terraform would set it again."""
+        if request.method == "POST" and request.path.endswith("/policy"):
+            for function in get_backend("lambda")[self._account_id][request.region]._lambdas.latest():
+                for statement in function.policy.statements:
+                    if (auth_type := statement.pop("FunctionUrlAuthType", None)) is not None:
+                        condition = {"StringEquals": {"lambda:FunctionUrlAuthType": auth_type}}
+                        statement["Condition"] = statement.get("Condition", {}) | condition
 
     def _with_logging_config(self, request: ApiRequest, response: ApiResponse) -> ApiResponse:
         """moto forgets LoggingConfig, so that each plan of Terraform would set it again."""

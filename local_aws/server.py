@@ -15,6 +15,7 @@ from slip_sockets.dev.front_door import FrontDoor
 from .api_request import ApiRequest, ApiResponse, error_response, invoked_function
 from .apis import AwsApis
 from .deployed import Deployed
+from .function_urls import FunctionUrls
 from .functions import Functions
 from .host import Host
 from .http_apis import HttpApis
@@ -99,6 +100,7 @@ class Server:
         patches = MotoPatches(
             account_id,
             lambda api_id, protocol: f"{'ws' if protocol == 'WEBSOCKET' else 'http'}://{host}/{api_id}",
+            lambda url_id: f"{url}/lambda-url/{url_id}/",
             python.why_not_run,
             provisioned,
         )
@@ -112,6 +114,7 @@ class Server:
         integrations = Integrations(apis, deployed, functions, account_id)
         self._websocket_apis = WebSocketApis(apis, deployed, integrations, host=host, limits=limits)
         self._http_apis = HttpApis(apis, deployed, integrations, account_id=account_id, host=host)
+        self._function_urls = FunctionUrls(apis, deployed, functions, host=host)
         self.management = ManagementApi(apis, deployed, access, self._websocket_apis)
         self._poller = Poller(apis, deployed, functions, access, host)
         app = web.Application(client_max_size=MAX_BODY_BYTES)
@@ -149,6 +152,8 @@ class Server:
         if signed.service in (None, "execute-api") and await self._is_for_an_api(signed):
             response = await self.management.respond(request, signed)
             return response or await self._http_apis.respond(request, signed.body)
+        if signed.service is None and (response := await self._function_urls.respond(request, signed.body)) is not None:
+            return response
         of_aws = await self._call_aws(signed)
         kept = {name: value for name, value in of_aws.headers.items() if name.lower() not in _OWN_HEADERS}
         return web.Response(status=of_aws.status, body=of_aws.body, headers=kept)

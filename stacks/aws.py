@@ -50,6 +50,7 @@ from cdktf_cdktf_provider_aws.iam_role_policy import IamRolePolicy  # noqa: E402
 from cdktf_cdktf_provider_aws.lambda_alias import LambdaAlias  # noqa: E402
 from cdktf_cdktf_provider_aws.lambda_event_source_mapping import LambdaEventSourceMapping  # noqa: E402
 from cdktf_cdktf_provider_aws.lambda_function import LambdaFunction  # noqa: E402
+from cdktf_cdktf_provider_aws.lambda_function_url import LambdaFunctionUrl  # noqa: E402
 from cdktf_cdktf_provider_aws.lambda_permission import LambdaPermission  # noqa: E402
 from cdktf_cdktf_provider_aws.lambda_provisioned_concurrency_config import (  # noqa: E402
     LambdaProvisionedConcurrencyConfig,
@@ -88,6 +89,7 @@ __all__ = [
     "LambdaAlias",
     "LambdaEventSourceMapping",
     "LambdaFunction",
+    "LambdaFunctionUrl",
     "LambdaPermission",
     "LambdaProvisionedConcurrencyConfig",
     "Route53Record",
