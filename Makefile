@@ -53,6 +53,11 @@ diff-staging diff-production: diff-%: infra ## Show what a deploy would change
 destroy-staging destroy-production: destroy-%: infra ## Remove a stage from AWS
 	@$(bin)/python -m tools.stages destroy $* $(ARGS)
 
+.PHONY: verify-aws
+verify-aws: infra ## Measure on a real account what a local AWS cannot show: an hour, less than a dollar (ARGS="--only R3 --keep")
+	@tools/set-up "$(PYTHON)" "$(VENV)" up
+	@$(bin)/python tools/foreground.py $(bin)/python -m tools.verify_aws $(ARGS)
+
 .PHONY: socket
 socket: ## Open a socket to try a deployment with: URL=wss://...
 	@tools/set-up "$(PYTHON)" "$(VENV)" up

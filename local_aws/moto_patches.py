@@ -23,7 +23,7 @@ DEDUPLICATED_FOR_MS = 5 * 60 * 1000
 
 
 class MotoPatches:
-    """`endpoint(api_id, protocol)` returns the URL of an API, `function_url(id)` a function URL; `why_not_run` returns why
+    """`endpoint(api_id, protocol)` returns the URL of an API, `function_url(id)` a function's, `why_not_run` why
     a function cannot run here.
 
     `logging` has the LoggingConfig of functions, by region and name.

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import pytest
 import yaml
 
+from tools.verify_aws import __main__ as verify_aws
+
 from .command_lines import TARGETS, all_options, is_command, problem_with
 from .markdown import PAGES, ROOT, Block, Page
 from .settings import DEV_OPTIONS, OF_ADAPTERS, OF_DEV, OF_STACKS, without_stage
@@ -118,6 +120,7 @@ AFTER_ITS_COMMAND = {"docs/cost.md": "tests/cli/test_cost.py::test_the_page_show
 """Pages with output behind its command in one block of code, and the test of it."""
 
 OPTIONS_OF_OTHERS = {"--auto-approve", "--no-cov", "--regenerate"}
+OPTIONS_OF_VERIFY_AWS = {option for action in verify_aws.parser()._actions for option in action.option_strings}
 
 SHELLS = {None, "sh", "bash", "shell", "console"}
 """Languages of code for a shell; indented code has none."""
@@ -207,7 +210,7 @@ def test_every_command_in_text_is_of_a_known_kind(page: Page) -> None:
 
 def test_every_option_in_text_exists(page: Page) -> None:
     options = {code.split()[0].partition("=")[0] for code in page.code if code.startswith("--")}
-    assert options - all_options() - OPTIONS_OF_OTHERS == set()
+    assert options - all_options() - OPTIONS_OF_OTHERS - OPTIONS_OF_VERIFY_AWS == set()
 
 
 def settings_in(page: Page) -> set[str]:
