@@ -61,7 +61,7 @@ def test_all_lines_have_a_verdict_and_nothing_is_left(deployment: Deployment, tm
 
 
 def test_it_destroys_after_an_interruption_in_the_middle(deployment: Deployment) -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         COMMAND,
         cwd=deployment.project,
         env=deployment.environment,
@@ -69,14 +69,14 @@ def test_it_destroys_after_an_interruption_in_the_middle(deployment: Deployment)
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("cold-starts: "):
-            process.send_signal(signal.SIGINT)
-            break
-    printed = process.stdout.read()
-    assert process.wait() == INTERRUPTED, printed
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("cold-starts: "):
+                process.send_signal(signal.SIGINT)
+                break
+        printed = process.stdout.read()
+    assert process.returncode == INTERRUPTED, printed
     assert "interrupted" in printed
     assert holds_nothing(deployment)
 
