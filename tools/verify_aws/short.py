@@ -70,7 +70,7 @@ async def stage_throttle(context: Context) -> Finding:
     client = await opened(context.url)
     connection_id = await welcomed(client)
     count = 100 if context.stage.is_local else POSTS
-    arguments = (context.management_url, context.stage.region, connection_id, count, b"x")
+    arguments = (context.management_url, context.stage.region, context.stage.credentials, connection_id, count, b"x")
     reader = asyncio.create_task(_read_all(client))
     seconds, statuses = await asyncio.to_thread(post_many, *arguments)
     await client.close()
@@ -87,7 +87,7 @@ async def _read_all(client: ClientConnection) -> None:
 async def empty_post(context: Context) -> Finding:
     client = await opened(context.url)
     connection_id = await welcomed(client)
-    arguments = (context.management_url, context.stage.region, connection_id, 1, b"")
+    arguments = (context.management_url, context.stage.region, context.stage.credentials, connection_id, 1, b"")
     _, statuses = await asyncio.to_thread(post_many, *arguments)
     await client.close()
     return judgements.empty_post(next(iter(statuses)))

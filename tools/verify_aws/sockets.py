@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote, urlencode
 
-import botocore.session
 import urllib3
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
@@ -80,15 +80,14 @@ async def echo_s(client: ClientConnection, text: str) -> float:
     return time.perf_counter() - began
 
 
-def post_many(url: str, region: str, connection_id: str, count: int, body: bytes) -> tuple[float, Counter[int]]:
+def post_many(
+    url: str, region: str, credentials: Credentials, connection_id: str, count: int, body: bytes
+) -> tuple[float, Counter[int]]:
     """POST `body` to a connection `count` times, as fast as this machine can. Return the seconds and the statuses.
 
     All are signed before the first is sent.
     """
     target = f"{url}/@connections/{quote(connection_id, safe='')}"
-    credentials = botocore.session.get_session().get_credentials()
-    if credentials is None:
-        raise ValueError("there are no AWS credentials")
     signer = SigV4Auth(credentials, "execute-api", region)
     signed = []
     for _ in range(count):

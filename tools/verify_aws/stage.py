@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import secrets
@@ -12,10 +13,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.exceptions
+from botocore.credentials import Credentials
 
+from slip_sockets.protocol.errors import InvalidSettings
 from stacks.settings import StageSettings, read_settings
+from tools.aws_login import Login, log_in
 from tools.stages import ROOT, environment_for
 
 FOLDER = ROOT / ".verify-aws"
@@ -61,12 +64,25 @@ class Stage:
         """Whether an earlier run has left it."""
         return bool(self._kept())
 
-    def client(self, service: Any, **more: Any) -> Any:
-        return boto3.client(service, region_name=self.region, **more)
+    @functools.cached_property
+    def login(self) -> Login:
+        """Raises InvalidSettings where there are no credentials, or AWS refuses them."""
+        return log_in(self.region)
+
+    @property
+    def credentials(self) -> Credentials:
+        """Raises InvalidSettings."""
+        credentials = self.login.session.get_credentials()
+        if credentials is None:
+            raise InvalidSettings(["there are no AWS credentials"])
+        return credentials
+
+    def client(self, service: Any) -> Any:
+        return self.login.session.client(service)
 
     def check(self) -> None:
-        """Raises Refused where a stage of that name is not ours to change."""
-        self.account = self.client("sts").get_caller_identity()["Account"]
+        """Raises InvalidSettings without credentials, Refused where a stage of that name is not ours to change."""
+        self.account = self.login.account_id or self.client("sts").get_caller_identity()["Account"]
         kept = self._kept()
         mine = {"stack": self.name, "account": self.account, "region": self.region}
         if kept and {name: kept.get(name) for name in mine} != mine:
@@ -142,7 +158,10 @@ class Stage:
 
     def _terraform(self, *arguments: str) -> str:
         """Ctrl-C reaches Terraform as one SIGINT, at which it finishes what it has begun and writes its state."""
-        environment = environment_for(self.settings) | {"TF_VAR_backend_secret": self._secret, "TF_IN_AUTOMATION": "1"}
+        environment = environment_for(self.settings, self.login) | {
+            "TF_VAR_backend_secret": self._secret,
+            "TF_IN_AUTOMATION": "1",
+        }
         process = subprocess.Popen(
             ["terraform", arguments[0], *(["-no-color"] if arguments[0] != "state" else []), *arguments[1:]],
             cwd=self._configuration,
