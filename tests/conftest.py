@@ -18,18 +18,23 @@ KEY_OF_A_PAIR = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC K
 
 TOGETHER = {"browser", "e2e", "stacks"}
 """Folders of tests that share fixtures which take long to make: one process runs all tests of a folder, in order."""
+APART = {"test_deploying_policy.py", "test_strictness.py", "test_verify_aws.py"}
+"""Files there with a deployment of their own: another process may run them meanwhile."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Distribute tests one by one, but those folders as a whole."""
+    """Distribute tests one by one, but those folders and files as a whole."""
     return _ByFolder(config, log)
 
 
 class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
-        _, folder, *_ = nodeid.split("/")
-        return folder if folder in TOGETHER else nodeid
+        _, folder, *others = nodeid.split("/")
+        if folder not in TOGETHER:
+            return nodeid
+        file = others[0].partition("::")[0] if others else ""
+        return file if file in APART else folder
 
 
 @pytest.fixture
