@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from .local import LocalAws, LocalAwsSettings
 from .permissions import AccessDecision
+from .strictness import Strictness
 
-__all__ = ["AccessDecision", "LocalAws", "LocalAwsSettings"]
+__all__ = ["AccessDecision", "LocalAws", "LocalAwsSettings", "Strictness"]

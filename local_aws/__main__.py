@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from .local import LocalAws, LocalAwsSettings
+from .strictness import KEY_LIFETIME_S, Strictness
 
 DEFAULT_RUNTIME_PYTHON = Path(__file__).parent.parent / ".venv-lambda" / "bin" / "python"
 STATE_IS_MEMORY = "What you deploy here is gone when this program ends."
@@ -20,7 +21,12 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S", level=logging.INFO)
     for name in ("botocore", "moto", "websockets", "werkzeug"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    settings = LocalAwsSettings(options.runtime_python, options.port, max_environments=options.max_environments)
+    settings = LocalAwsSettings(
+        options.runtime_python,
+        options.port,
+        max_environments=options.max_environments,
+        strictness=Strictness(clock_shift_s=options.clock_shift, key_lifetime_s=options.key_lifetime),
+    )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -45,6 +51,20 @@ def _parser() -> argparse.ArgumentParser:
         help="Python interpreter for functions, with awslambdaric and boto3",
     )
     parser.add_argument("--max-environments", type=int, default=8, help="largest number of processes of one function")
+    parser.add_argument(
+        "--clock-shift",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="seconds by which its clock is ahead of this machine's",
+    )
+    parser.add_argument(
+        "--key-lifetime",
+        type=float,
+        default=KEY_LIFETIME_S,
+        metavar="S",
+        help="lifetime of functions' keys, in seconds",
+    )
     return parser
 
 

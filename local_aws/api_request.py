@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
 _SCOPE = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,]+)/\d{8}/(?P<region>[^/,]+)/(?P<service>[^/,]+)/aws4_request"
+    r"(?:^AWS4-HMAC-SHA256 Credential=|[?&]X-Amz-Credential=)"
+    r"(?P<key>[^/,&]+)/\d{8}/(?P<region>[^/,&]+)/(?P<service>[^/,&]+)/aws4_request"
 )
 _INVOCATION = re.compile(r"/2015-03-31/functions/(?P<function>[^/]+)/invocations")
 DEFAULT_REGION = "us-east-1"
@@ -30,7 +31,7 @@ class ApiRequest:
 
     @functools.cached_property
     def _scope(self) -> Mapping[str, str]:
-        match = _SCOPE.match(self.headers.get("authorization", ""))
+        match = _SCOPE.search(self.headers.get("authorization") or unquote(self.target))
         return match.groupdict() if match else {}
 
     @property
@@ -60,9 +61,19 @@ class ApiRequest:
         """Such as `SendMessage`; of a REST API, method and path: `POST /2015-03-31/functions`."""
         if self.is_json_rpc:
             return self.headers["x-amz-target"].rpartition(".")[2]
-        form = self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded")
-        action = parse_qs(self.body.decode(errors="replace")).get("Action") if form else None
-        return action[0] if action else f"{self.method} {self.path}"
+        return self._action or f"{self.method} {self.path}"
+
+    @property
+    def is_query(self) -> bool:
+        """Whether a form names the operation."""
+        return not self.is_json_rpc and self._action is not None
+
+    @functools.cached_property
+    def _action(self) -> str | None:
+        if not self.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            return None
+        action = parse_qs(self.body.decode(errors="replace")).get("Action")
+        return action[0] if action else None
 
     @functools.cached_property
     def parameters(self) -> dict[str, Any]:
@@ -85,6 +96,18 @@ class ApiResponse:
         return 200 <= self.status < 300
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error of AWS: `code` is its name, such as `ValidationException`."""
+
+    status: int
+    code: str
+    message: str
+
+    def response(self, request: ApiRequest) -> ApiResponse:
+        return error_response(request, self.status, self.code, self.message)
+
+
 def invoked_function(request: ApiRequest) -> str | None:
     """Return the name or ARN in a request of Lambda's Invoke; None if it is another request."""
     match = _INVOCATION.fullmatch(request.path)
@@ -102,7 +125,10 @@ def error_response(request: ApiRequest, status: int, code: str, message: str) ->
     if request.is_json_rpc:
         headers = {"x_amzn_query_error": f"{code.removesuffix('Exception')};Sender"} if request.service == "sqs" else {}
         return json_response(status, {"__type": f"com.amazon.coral.service#{code}", "message": message}, **headers)
-    if request.operation.startswith(f"{request.method} "):
+    if request.service == "s3":
+        xml = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
+        return ApiResponse(status, xml.encode(), {"Content-Type": "application/xml"})
+    if not request.is_query:
         return json_response(status, {"message": message}, x_amzn_ErrorType=code)
     error = f"<Code>{escape(code.removesuffix('Exception'))}</Code><Message>{escape(message)}</Message>"
     xml = (

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 from moto.awslambda.exceptions import UnknownFunctionException
@@ -177,6 +178,17 @@ class Deployed:
             route_selection=api.route_selection_expression,
             is_throttled=any(limit is not None and float(limit) == 0 for limit in limits),
         )
+
+    def secret_key(self, key_id: str) -> tuple[str, str, float] | None:
+        """Return secret, session token and expiry (Unix seconds) of an active key of a user or of an assumed role."""
+        for user in list(self._backend("iam", "aws").users.values()):
+            for key in user.access_keys:
+                if key.access_key_id == key_id and key.status == "Active":
+                    return key.secret_access_key, "", float("inf")
+        for role in list(self._backend("sts", "aws").assumed_roles):
+            if role.access_key_id == key_id:
+                return role.secret_access_key, role.session_token, role.expiration.replace(tzinfo=UTC).timestamp()
+        return None
 
     def queue_mappings(self) -> list[QueueMapping]:
         return list(self._queue_mappings())

@@ -17,6 +17,8 @@ from .management import ManagementFault
 from .permissions import AccessDecision
 from .quotas import Quotas
 from .server import Server, start_server
+from .signatures import FIXED_KEY, FIXED_KEY_ID
+from .strictness import Strictness
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class LocalAwsSettings:
     """How many calls a second AWS's services take."""
     alias_move_s: float = 0
     """How long an alias with provisioned concurrency has routing weights after it has moved; in AWS about a minute."""
+    strictness: Strictness = field(default_factory=Strictness)
 
 
 class LocalAws:
@@ -73,8 +76,8 @@ class LocalAws:
         """The variables that lead boto3 and Terraform here, and away from the user's real account."""
         return {
             "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": FIXED_KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": FIXED_KEY.secret,
             "AWS_REGION": self.settings.region,
             "AWS_DEFAULT_REGION": self.settings.region,
             "AWS_CONFIG_FILE": "/nonexistent",
@@ -120,6 +123,7 @@ class LocalAws:
                 max_environments=settings.max_environments,
                 quotas=settings.quotas,
                 alias_move_s=settings.alias_move_s,
+                strictness=settings.strictness,
             )
         except BaseException as error:  # noqa: BLE001 - the thread that waits for the start raises it
             self._started.set_exception(error)

@@ -13,10 +13,11 @@ from aiohttp import web
 
 from slip_sockets.dev.management_api import answer_management_call
 
-from .api_request import ApiRequest
+from .api_request import ApiRequest, Refusal
 from .apis import AwsApis
 from .deployed import Deployed
-from .permissions import AccessControl
+from .permissions import AccessControl, Denial
+from .signatures import SignatureCheck
 from .websocket_apis import WebSocketApis
 
 ManagementFault = Callable[[str, str], http.HTTPStatus | Literal["reset"] | None]
@@ -29,11 +30,19 @@ _PATH = re.compile(r"/(?P<api>[a-z0-9]+)/(?P<stage>[^/]+)/@connections/(?P<conne
 class ManagementApi:
     """The management APIs of all WebSocket APIs. A test may set `fault`."""
 
-    def __init__(self, apis: AwsApis, deployed: Deployed, access: AccessControl, websocket_apis: WebSocketApis) -> None:
+    def __init__(
+        self,
+        apis: AwsApis,
+        deployed: Deployed,
+        access: AccessControl,
+        signatures: SignatureCheck,
+        websocket_apis: WebSocketApis,
+    ) -> None:
         self.fault: ManagementFault = lambda method, connection_id: None
         self._apis = apis
         self._deployed = deployed
         self._access = access
+        self._signatures = signatures
         self._websocket_apis = websocket_apis
 
     async def respond(self, request: web.Request, signed: ApiRequest) -> web.Response | None:
@@ -45,7 +54,8 @@ class ManagementApi:
         edge = await self._websocket_apis.edge(match["api"], match["stage"])
         if stage is None or edge is None:
             return web.json_response({"message": "Forbidden"}, status=http.HTTPStatus.FORBIDDEN)
-        denial = await self._apis.run(
+        refusal = await self._signatures.refusal(signed, stage.region)
+        denial: Refusal | Denial | None = refusal or await self._apis.run(
             self._access.check_connections_call, signed, stage.region, stage.api_id, stage.name
         )
         if denial is not None:

@@ -1,6 +1,6 @@
 """Decides as IAM does whether a request is allowed: by the identity policies of the function or user that signed it.
 
-All other keys, such as `local`, are allowed everything. Signatures themselves are not checked.
+All other keys, such as `local`, are allowed everything. Signatures are checked before, in `signatures`.
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html
 https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class AccessKey:
     session_token: str
     role_arn: str
     function_name: str
+    expires_at: float
+    """Unix seconds."""
 
     @property
     def principal(self) -> str:
@@ -82,8 +85,11 @@ class AccessControl:
         account_id: str,
         statements_of: Callable[[str], Sequence[Statement]],
         user_of: Callable[[str], tuple[str, Sequence[Statement]] | None] = lambda key_id: None,
+        *,
+        key_lifetime_s: float,
     ) -> None:
         self.decisions: Counter[AccessDecision] = Counter()
+        self._key_lifetime_s = key_lifetime_s
         self._account_id = account_id
         self._statements_of = statements_of
         self._user_of = user_of
@@ -91,9 +97,14 @@ class AccessControl:
 
     def issue(self, role_arn: str, function_name: str) -> AccessKey:
         key_id = f"ASIA{secrets.token_hex(8).upper()}"
-        key = AccessKey(key_id, secrets.token_hex(20), secrets.token_urlsafe(60), role_arn, function_name)
+        expires_at = time.time() + self._key_lifetime_s
+        key = AccessKey(key_id, secrets.token_hex(20), secrets.token_urlsafe(60), role_arn, function_name, expires_at)
         self._keys[key_id] = key
         return key
+
+    def issued(self, key_id: str) -> AccessKey | None:
+        """Return a key that is not revoked."""
+        return self._keys.get(key_id)
 
     def revoke(self, key: AccessKey) -> None:
         del self._keys[key.key_id]

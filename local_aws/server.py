@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -28,11 +29,16 @@ from .poller import Poller
 from .provisioned_concurrency import ProvisionedConcurrency
 from .quotas import Quotas
 from .runtime_python import RuntimePython
+from .signatures import FIXED_KEY, FIXED_KEY_ID, KnownKey, SignatureCheck
+from .strictness import Strictness
 from .websocket_apis import WebSocketApis
 
 MAX_BODY_BYTES = 100 * 1024 * 1024
 """The largest body is a function's zip in base64."""
 BACKLOG = 1024
+
+MOTO_PATHS = "/moto-api/"
+"""Not of AWS: moto's page of what it holds."""
 
 _API_ID = re.compile(r"/(?P<id>[a-z0-9]{8,10})(?=/|\?|$)")
 _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "date", "server"}
@@ -48,6 +54,7 @@ async def start_server(
     max_environments: int,
     quotas: Quotas,
     alias_move_s: float,
+    strictness: Strictness,
 ) -> Server:
     """Raises OSError where the port is not available, ValueError where `runtime_python` cannot run functions."""
     python = await asyncio.to_thread(RuntimePython, runtime_python)
@@ -67,6 +74,7 @@ async def start_server(
         max_environments=max_environments,
         quotas=quotas,
         alias_move_s=alias_move_s,
+        strictness=strictness,
     )
     try:
         await server.start()
@@ -89,6 +97,7 @@ class Server:
         max_environments: int,
         quotas: Quotas,
         alias_move_s: float,
+        strictness: Strictness,
     ) -> None:
         self.port = listener.sockets[0].getsockname()[1]
         host = f"127.0.0.1:{self.port}"
@@ -105,7 +114,10 @@ class Server:
             provisioned,
         )
         self._deployed = deployed = Deployed(account_id, url, patches.logging, provisioned)
-        self.access = access = AccessControl(account_id, deployed.policies, deployed.user)
+        self.access = access = AccessControl(
+            account_id, deployed.policies, deployed.user, key_lifetime_s=strictness.key_lifetime_s
+        )
+        self._signatures = SignatureCheck(self._find_key, lambda: time.time() + strictness.clock_shift_s)
         self.apis = apis = AwsApis(account_id, host, access, patches, quotas)
         self._logs = FunctionLogs(apis, access, account_id)
         self.functions = functions = Functions(
@@ -115,7 +127,7 @@ class Server:
         self._websocket_apis = WebSocketApis(apis, deployed, integrations, host=host, limits=limits)
         self._http_apis = HttpApis(apis, deployed, integrations, account_id=account_id, host=host)
         self._function_urls = FunctionUrls(apis, deployed, functions, host=host)
-        self.management = ManagementApi(apis, deployed, access, self._websocket_apis)
+        self.management = ManagementApi(apis, deployed, access, self._signatures, self._websocket_apis)
         self._poller = Poller(apis, deployed, functions, access, host)
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_route("*", "/{tail:.*}", self._respond)
@@ -154,9 +166,19 @@ class Server:
             return response or await self._http_apis.respond(request, signed.body)
         if signed.service is None and (response := await self._function_urls.respond(request, signed.body)) is not None:
             return response
-        of_aws = await self._call_aws(signed)
+        refusal = None if signed.path.startswith(MOTO_PATHS) else await self._signatures.refusal(signed)
+        of_aws = await self._call_aws(signed) if refusal is None else refusal.response(signed)
         kept = {name: value for name, value in of_aws.headers.items() if name.lower() not in _OWN_HEADERS}
         return web.Response(status=of_aws.status, body=of_aws.body, headers=kept)
+
+    async def _find_key(self, key_id: str) -> KnownKey | None:
+        if key_id == FIXED_KEY_ID:
+            return FIXED_KEY
+        issued = self.access.issued(key_id)
+        if issued is not None:
+            return KnownKey(issued.secret, issued.session_token, issued.expires_at)
+        of_iam = await self.apis.run(self._deployed.secret_key, key_id)
+        return None if of_iam is None else KnownKey(*of_iam)
 
     async def _is_for_an_api(self, request: ApiRequest) -> bool:
         match = _API_ID.match(request.target)

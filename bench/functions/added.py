@@ -114,7 +114,9 @@ def _deployed(aws: LocalAws, package: Path, backend_url: str) -> Iterator[tuple[
         config = Config(retries={"total_max_attempts": 1})
         return session.client(service, endpoint_url=aws.url, config=config)
 
-    session = boto3.session.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name=aws.settings.region)
+    session = boto3.session.Session(
+        aws_access_key_id="local", aws_secret_access_key="local", region_name=aws.settings.region
+    )
     runtime = RuntimePython(aws.settings.runtime_python)
     apis, functions = client("apigatewayv2"), client("lambda")
     api = apis.create_api(Name="bench", ProtocolType="WEBSOCKET", RouteSelectionExpression="$request.body.action")

@@ -222,4 +222,4 @@ def _runtime() -> dict[str, Any]:
 @functools.cache
 def _session() -> boto3.session.Session:
     """Return one for all tests: it keeps the services' models, which are slow to load."""
-    return boto3.session.Session(aws_access_key_id="x", aws_secret_access_key="x", region_name="us-east-1")
+    return boto3.session.Session(aws_access_key_id="local", aws_secret_access_key="local", region_name="us-east-1")

@@ -1,0 +1,19 @@
+"""How strict the local AWS is, where strictness costs time or where a test must be able to change AWS's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+KEY_LIFETIME_S = 12 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Strictness:
+    """What is not listed here is always on: signatures, for example, cost a tenth of a millisecond for each call."""
+
+    clock_shift_s: float = 0.0
+    """The local AWS's clock is ahead of this machine's by this. It refuses signatures of more than five minutes ago or
+    ahead. Costs nothing."""
+    key_lifetime_s: float = KEY_LIFETIME_S
+    """Lifetime of a function's key. Lambda starts another environment before the end of it; here none runs so long.
+    Costs nothing."""
