@@ -6,6 +6,7 @@ Only this module and `moto_patches` know moto's models. Its methods run in moto'
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -69,7 +70,14 @@ class Stage:
     name: str
     routes: Mapping[str, Integration | None]
     route_selection: str
-    is_throttled: bool
+    throttling_rate: float
+    throttling_burst: float
+    """How many requests a second it takes, and how many at once; without its own limits, what the account does."""
+
+    @property
+    def is_throttled(self) -> bool:
+        """Whether it takes no requests at all."""
+        return self.throttling_rate == 0 or self.throttling_burst == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +92,7 @@ class QueueMapping:
     batch_size: int
     reports_failures: bool
     max_concurrency: int | None
+    visibility_timeout_s: float
 
 
 class Deployed:
@@ -168,7 +177,7 @@ class Deployed:
         if stage is None or not (stage.auto_deploy or stage.config.get("deploymentId")):
             return None
         settings = stage.default_route_settings or {}
-        limits = (settings.get("throttlingRateLimit"), settings.get("throttlingBurstLimit"))
+        rate, burst = settings.get("throttlingRateLimit"), settings.get("throttlingBurstLimit")
         return Stage(
             api_id=api_id,
             protocol=api.protocol_type,
@@ -176,7 +185,8 @@ class Deployed:
             name=name,
             routes={route.route_key: self._integration(api, route.target) for route in api.routes.values()},
             route_selection=api.route_selection_expression,
-            is_throttled=any(limit is not None and float(limit) == 0 for limit in limits),
+            throttling_rate=math.inf if rate is None else float(rate),
+            throttling_burst=math.inf if burst is None else float(burst),
         )
 
     def secret_key(self, key_id: str) -> tuple[str, str, float] | None:
@@ -224,6 +234,7 @@ class Deployed:
             for mapping in list(backend._event_source_mappings.values()):
                 service, name = mapping.event_source_arn.split(":")[2::3]
                 if mapping.enabled and service == "sqs":
+                    queue = self._backend("sqs", region).queues.get(name)
                     yield QueueMapping(
                         uuid=mapping.uuid,
                         function_arn=mapping.function_arn,
@@ -233,6 +244,7 @@ class Deployed:
                         batch_size=mapping.batch_size,
                         reports_failures="ReportBatchItemFailures" in (mapping.function_response_types or []),
                         max_concurrency=(mapping.scaling_config or {}).get("MaximumConcurrency"),
+                        visibility_timeout_s=0 if queue is None else float(queue.visibility_timeout),
                     )
 
     def _api(self, api_id: str) -> tuple[str, Any] | None:

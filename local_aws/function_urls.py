@@ -21,7 +21,7 @@ from .apis import AwsApis
 from .deployed import Deployed, Function
 from .functions import Functions
 from .http_apis import response_of
-from .invocation import FunctionFailed
+from .invocation import FunctionFailed, TooManyRequests
 
 log = logging.getLogger("local_aws.edge")
 
@@ -62,9 +62,11 @@ class FunctionUrls:
             body=body,
         )
         event["requestContext"] |= {"accountId": "anonymous"}
-        outcome = await self._functions.invoke(function, json.dumps(event).encode())
         try:
+            outcome = await self._functions.invoke(function, json.dumps(event).encode())
             outcome.raise_for_error()
+        except TooManyRequests as error:
+            return web.json_response({"Message": str(error)}, status=http.HTTPStatus.TOO_MANY_REQUESTS)
         except FunctionFailed as error:
             log.warning("function URL of %s: %s", function.name, error)
             return web.Response(status=http.HTTPStatus.BAD_GATEWAY, text="Internal Server Error")

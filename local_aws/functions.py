@@ -6,20 +6,28 @@ import asyncio
 
 from .deployed import Function
 from .host import Host
-from .invocation import MAX_PAYLOAD_BYTES, Failure, Outcome
+from .invocation import MAX_PAYLOAD_BYTES, Failure, Outcome, TooManyRequests
 from .pool import Pool
 
 
 class Functions:
     """All functions, each version with its pool of at most `max_environments`. A function's ARN stands for all."""
 
-    def __init__(self, host: Host, *, max_environments: int) -> None:
+    def __init__(self, host: Host, *, max_environments: int, concurrency: int) -> None:
         self.max_environments = max_environments
+        self._concurrency = concurrency
+        self._in_flight = 0
         self._host = host
         self._pools: dict[str, Pool] = {}
 
     async def invoke(self, function: Function, event: bytes) -> Outcome:
-        """Run `function` as it is deployed now. A caller that stops waiting does not stop the function."""
+        """Run `function` as it is deployed now. A caller that stops waiting does not stop the function.
+
+        Raises TooManyRequests where the account's concurrency is used up. An event that waits for an environment
+        counts, since it would have one in AWS.
+        """
+        if self._in_flight >= self._concurrency:
+            raise TooManyRequests
         if len(event) > MAX_PAYLOAD_BYTES:
             message = f"the event is larger than {MAX_PAYLOAD_BYTES} bytes"
             return Outcome.of(Failure("RequestTooLargeException", message))
@@ -27,7 +35,13 @@ class Functions:
         if pool is None:
             pool = self._pools[function.arn] = Pool(self._host, function, max_environments=self.max_environments)
         pool.update(function)
-        return await asyncio.shield(pool.invoke(event))
+        outcome = pool.invoke(event)
+        self._in_flight += 1
+        outcome.add_done_callback(self._done)
+        return await asyncio.shield(outcome)
+
+    def _done(self, outcome: asyncio.Future[Outcome]) -> None:
+        self._in_flight -= 1
 
     @property
     def known(self) -> list[str]:

@@ -21,6 +21,7 @@ from slip_sockets.dev.edge import IntegrationError
 
 from .apis import AwsApis
 from .deployed import Deployed, Stage
+from .edge_quotas import EdgeQuotas
 from .integrations import Integrations
 from .invocation import FunctionFailed
 
@@ -34,11 +35,19 @@ class HttpApis:
     """All HTTP APIs. `host` is this server's address with its port."""
 
     def __init__(
-        self, apis: AwsApis, deployed: Deployed, integrations: Integrations, *, account_id: str, host: str
+        self,
+        apis: AwsApis,
+        deployed: Deployed,
+        integrations: Integrations,
+        quotas: EdgeQuotas,
+        *,
+        account_id: str,
+        host: str,
     ) -> None:
         self._apis = apis
         self._deployed = deployed
         self._integrations = integrations
+        self._quotas = quotas
         self._account_id = account_id
         self._host = host
 
@@ -54,7 +63,7 @@ class HttpApis:
             route_path = path.removeprefix(f"/{named}") or "/"
         if stage is None or stage.protocol != "HTTP":
             return _message(http.HTTPStatus.NOT_FOUND, "Not Found")
-        if stage.is_throttled:
+        if stage.is_throttled or not self._quotas.take_request(stage):
             return _message(http.HTTPStatus.TOO_MANY_REQUESTS, "Too Many Requests")
         found = _route(stage, request.method, route_path)
         if found is None:

@@ -14,6 +14,7 @@ from slip_sockets.dev.edge import IntegrationError
 from .apis import AwsApis
 from .deployed import Deployed, Function, Integration, Stage
 from .functions import Functions
+from .invocation import TooManyRequests
 from .permissions import matches
 
 log = logging.getLogger("local_aws.edge")
@@ -51,9 +52,16 @@ class Integrations:
         raise IntegrationError(http.HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error")
 
     async def invoke(self, function: Function, integration: Integration, event: ProxyEvent) -> Any:
-        """Return the function's response. Raises TimeoutError or FunctionFailed."""
-        async with asyncio.timeout(integration.timeout_s):
-            outcome = await self._functions.invoke(function, json.dumps(event).encode())
+        """Return the function's response.
+
+        Raises TimeoutError, FunctionFailed, or IntegrationError where Lambda refuses the event.
+        """
+        try:
+            async with asyncio.timeout(integration.timeout_s):
+                outcome = await self._functions.invoke(function, json.dumps(event).encode())
+        except TooManyRequests:
+            log.warning("%s: beyond the account's concurrency", function.name)
+            raise IntegrationError(http.HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error") from None
         outcome.raise_for_error()
         return json.loads(outcome.payload)
 

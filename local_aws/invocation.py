@@ -17,6 +17,13 @@ class FunctionFailed(Exception):
     """A function raised, crashed, timed out or did not start. The message is Lambda's JSON about it."""
 
 
+class TooManyRequests(Exception):
+    """An event beyond the account's concurrency: Lambda refuses it, and no function runs."""
+
+    def __init__(self) -> None:
+        super().__init__("Rate Exceeded.")
+
+
 class Failure(NamedTuple):
     """`error_type` is Lambda's name, such as `Sandbox.Timedout`."""
 

@@ -16,6 +16,7 @@ from slip_sockets.dev.management_api import answer_management_call
 from .api_request import ApiRequest, Refusal
 from .apis import AwsApis
 from .deployed import Deployed
+from .edge_quotas import EdgeQuotas
 from .permissions import AccessControl, Denial
 from .signatures import SignatureCheck
 from .websocket_apis import WebSocketApis
@@ -37,6 +38,7 @@ class ManagementApi:
         access: AccessControl,
         signatures: SignatureCheck,
         websocket_apis: WebSocketApis,
+        quotas: EdgeQuotas,
     ) -> None:
         self.fault: ManagementFault = lambda method, connection_id: None
         self._apis = apis
@@ -44,6 +46,7 @@ class ManagementApi:
         self._access = access
         self._signatures = signatures
         self._websocket_apis = websocket_apis
+        self._quotas = quotas
 
     async def respond(self, request: web.Request, signed: ApiRequest) -> web.Response | None:
         """Return None where the path is not one of the management API."""
@@ -61,6 +64,12 @@ class ManagementApi:
         if denial is not None:
             error = denial.response(signed)
             return web.Response(status=error.status, body=error.body, headers=error.headers)
+        if not self._quotas.take_call(stage):
+            return web.json_response(
+                {"message": "Too Many Requests"},
+                status=http.HTTPStatus.TOO_MANY_REQUESTS,
+                headers={"x-amzn-ErrorType": "LimitExceededException"},
+            )
         fault = self.fault(request.method, match["connection"])
         if fault == "reset":
             return _reset(request)

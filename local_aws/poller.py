@@ -8,19 +8,22 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from typing import Any
 
 from .api_request import ApiRequest
 from .apis import AwsApis
 from .deployed import Deployed, Function, QueueMapping
 from .functions import Functions
-from .invocation import Outcome
+from .invocation import Outcome, TooManyRequests
 from .permissions import AccessControl, AccessKey
 
 log = logging.getLogger("local_aws.poller")
 
 POLL_INTERVAL_S = 0.05
 """The longest delay of a message after its visibility timeout or delay has passed. New messages are seen at once."""
+THROTTLED_PAUSE_S = 0.5
+"""Between attempts while Lambda refuses the events."""
 MAX_RECEIVED = 10
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ReceiveMessage.html"""
 DEFAULT_CONCURRENCY = 5
@@ -119,7 +122,9 @@ class Poller:
 
     async def _hand_over(self, mapping: QueueMapping, function: Function, messages: list[dict[str, Any]]) -> None:
         event = {"Records": [_record(mapping, message) for message in messages]}
-        outcome = await self._functions.invoke(function, json.dumps(event).encode())
+        outcome = await self._invoke(mapping, function, json.dumps(event).encode())
+        if outcome is None:
+            return
         ids = [message["MessageId"] for message in messages]
         failed = _failed(outcome, ids) if mapping.reports_failures else set(ids if outcome.error else ())
         done = [message for message in messages if message["MessageId"] not in failed]
@@ -128,6 +133,17 @@ class Poller:
         if done:
             entries = [{"Id": str(n), "ReceiptHandle": message["ReceiptHandle"]} for n, message in enumerate(done)]
             await self._call(mapping, function, "DeleteMessageBatch", Entries=entries)
+
+    async def _invoke(self, mapping: QueueMapping, function: Function, event: bytes) -> Outcome | None:
+        """Where Lambda refuses, try again until the messages are visible again; then return None."""
+        deadline = time.monotonic() + mapping.visibility_timeout_s
+        while time.monotonic() < deadline:
+            try:
+                return await self._functions.invoke(function, event)
+            except TooManyRequests:
+                await asyncio.sleep(THROTTLED_PAUSE_S)
+        log.warning("%s: beyond the account's concurrency; its messages return to the queue", function.name)
+        return None
 
     async def _call(
         self, mapping: QueueMapping, function: Function, operation: str, **parameters: Any

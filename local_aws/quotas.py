@@ -59,8 +59,8 @@ class Quotas:
     """The quotas of one account, with a bucket for each region."""
 
     def __init__(self, quotas: Sequence[Quota] = QUOTAS, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
         self._quotas = quotas
-        self._clock = clock
         self._buckets: dict[tuple[Quota, str], TokenBucket] = {}
 
     def check(self, request: ApiRequest) -> ApiResponse | None:
@@ -73,5 +73,5 @@ class Quotas:
     def _bucket(self, quota: Quota, region: str) -> TokenBucket:
         bucket = self._buckets.get((quota, region))
         if bucket is None:
-            bucket = self._buckets[quota, region] = TokenBucket(quota.rate, quota.burst, self._clock)
+            bucket = self._buckets[quota, region] = TokenBucket(quota.rate, quota.burst, self.clock)
         return bucket

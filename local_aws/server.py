@@ -16,11 +16,13 @@ from slip_sockets.dev.front_door import FrontDoor
 from .api_request import ApiRequest, ApiResponse, error_response, invoked_function
 from .apis import AwsApis
 from .deployed import Deployed
+from .edge_quotas import EdgeQuotas
 from .function_urls import FunctionUrls
 from .functions import Functions
 from .host import Host
 from .http_apis import HttpApis
 from .integrations import Integrations
+from .invocation import TooManyRequests
 from .logs import FunctionLogs
 from .management import ManagementApi
 from .moto_patches import MotoPatches
@@ -121,13 +123,16 @@ class Server:
         self.apis = apis = AwsApis(account_id, host, access, patches, quotas)
         self._logs = FunctionLogs(apis, access, account_id)
         self.functions = functions = Functions(
-            Host(python, access, self._logs.write, url), max_environments=max_environments
+            Host(python, access, self._logs.write, url),
+            max_environments=max_environments,
+            concurrency=strictness.concurrency,
         )
+        edge_quotas = EdgeQuotas(strictness, quotas.clock)
         integrations = Integrations(apis, deployed, functions, account_id)
-        self._websocket_apis = WebSocketApis(apis, deployed, integrations, host=host, limits=limits)
-        self._http_apis = HttpApis(apis, deployed, integrations, account_id=account_id, host=host)
+        self._websocket_apis = WebSocketApis(apis, deployed, integrations, edge_quotas, host=host, limits=limits)
+        self._http_apis = HttpApis(apis, deployed, integrations, edge_quotas, account_id=account_id, host=host)
         self._function_urls = FunctionUrls(apis, deployed, functions, host=host)
-        self.management = ManagementApi(apis, deployed, access, self._signatures, self._websocket_apis)
+        self.management = ManagementApi(apis, deployed, access, self._signatures, self._websocket_apis, edge_quotas)
         self._poller = Poller(apis, deployed, functions, access, host)
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_route("*", "/{tail:.*}", self._respond)
@@ -215,7 +220,10 @@ class Server:
         function = await self.apis.run(self._deployed.function, arn)
         if function is None:
             return error_response(request, 404, "ResourceNotFoundException", f"Function not found: {arn}")
-        outcome = await self.functions.invoke(function, request.body or b"{}")
+        try:
+            outcome = await self.functions.invoke(function, request.body or b"{}")
+        except TooManyRequests as error:
+            return error_response(request, 429, "TooManyRequestsException", str(error))
         headers = {"Content-Type": "application/json", "X-Amz-Executed-Version": function.version}
         if outcome.error is not None:
             headers["X-Amz-Function-Error"] = outcome.error

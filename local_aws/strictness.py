@@ -17,3 +17,14 @@ class Strictness:
     key_lifetime_s: float = KEY_LIFETIME_S
     """Lifetime of a function's key. Lambda starts another environment before the end of it; here none runs so long.
     Costs nothing."""
+    request_rate: float = 10_000
+    request_burst: float = 5_000
+    """What API Gateway takes a second, and at once, of the account in a region: events of all routes, requests to HTTP
+    APIs and @connections calls together. Costs nothing.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html"""
+    connect_rate: float = 500
+    """New connections a second, of all WebSocket APIs of the account in a region. Costs nothing.
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"""
+    concurrency: int = 1_000
+    """Events of all functions at once; a new account has 10. Costs nothing.
+    https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""

@@ -19,6 +19,7 @@ from slip_sockets.dev.websocket import WebSocket
 
 from .apis import AwsApis
 from .deployed import Deployed, Stage
+from .edge_quotas import EdgeQuotas
 from .integrations import Integrations
 from .invocation import FunctionFailed
 
@@ -34,11 +35,19 @@ class WebSocketApis:
     """
 
     def __init__(
-        self, apis: AwsApis, deployed: Deployed, integrations: Integrations, *, host: str, limits: Limits
+        self,
+        apis: AwsApis,
+        deployed: Deployed,
+        integrations: Integrations,
+        quotas: EdgeQuotas,
+        *,
+        host: str,
+        limits: Limits,
     ) -> None:
         self._apis = apis
         self._deployed = deployed
         self._integrations = integrations
+        self._quotas = quotas
         self._host = host
         self._limits = limits
         self._edges: dict[tuple[str, str], Edge] = {}
@@ -101,9 +110,9 @@ class WebSocketApis:
         stage = await self._apis.run(self._deployed.stage, api_id, stage_name)
         if stage is None:
             raise IntegrationError(http.HTTPStatus.FORBIDDEN, "Forbidden")
-        if stage.is_throttled:
-            raise IntegrationError(http.HTTPStatus.TOO_MANY_REQUESTS, "Too Many Requests")
         context = event["requestContext"]
+        if stage.is_throttled or not self._takes(stage, str(context["routeKey"])):
+            raise IntegrationError(http.HTTPStatus.TOO_MANY_REQUESTS, "Too Many Requests")
         route_key = _selected_route(stage, event)
         if route_key not in stage.routes:
             if route_key in ("$connect", "$disconnect"):
@@ -122,6 +131,18 @@ class WebSocketApis:
             log.error(problem, function.name, route_key, type(response).__name__)
             raise IntegrationError(http.HTTPStatus.BAD_GATEWAY, "Internal server error")
         return response
+
+    def _takes(self, stage: Stage, route_key: str) -> bool:
+        """Count an event. Only connects are refused: AWS does not document what happens to texts of an open socket
+        beyond the quota, nor whether it throttles $disconnect."""
+        match route_key:
+            case "$connect":
+                return self._quotas.take_connect(stage)
+            case "$disconnect":
+                return True
+            case _:
+                self._quotas.take_request(stage)
+                return True
 
 
 def _selected_route(stage: Stage, event: ProxyEvent) -> str:
