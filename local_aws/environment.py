@@ -70,6 +70,8 @@ class Environment:
         self._invocation: Invocation | None = None  # the event that it has
         self._timer: asyncio.TimerHandle | None = None  # of the start, or of the event
         self._process: asyncio.subprocess.Process | None = None
+        self._key: AccessKey | None = None  # of the process
+        self._is_frozen = False
         self._failure: Failure | None = None  # why it ended
         self._since = time.monotonic()  # when it began to start, or got its event
         self.task = asyncio.create_task(self._run())
@@ -88,6 +90,7 @@ class Environment:
         self._state = State.BUSY
         self._invocation = invocation
         self._since = time.monotonic()
+        self._thaw()
         self._next.set_result(invocation)
         self._start_timer(self._function.timeout_s)
 
@@ -123,6 +126,8 @@ class Environment:
             self._state = State.IDLE
         self._next = asyncio.get_running_loop().create_future()
         self._owner.dispatch()
+        if self.is_idle:
+            self._freeze()
         return await self._next
 
     def finish(self, request_id: str, outcome: Outcome) -> None:
@@ -144,7 +149,7 @@ class Environment:
     # The process
 
     async def _run(self) -> None:
-        key = self._host.access.issue(self._function.role_arn, self._function.name)
+        self._key = key = self._host.access.issue(self._function.role_arn, self._function.name)
         api = RuntimeApi(self._function, self, shutdown_timeout_s=LAST_OUTPUT_S)
         try:
             folder = await self._host.code.folder(self._function)
@@ -195,9 +200,24 @@ class Environment:
 
     def _kill_process(self) -> None:
         """End the process and its children."""
+        self._signal(signal.SIGKILL)
+
+    def _freeze(self) -> None:
+        """Stop the process and its children until the next event, as Lambda does. SIGKILL ends them nevertheless."""
+        if self._host.on_frozen is not None and self._key is not None:
+            self._is_frozen = True
+            self._signal(signal.SIGSTOP)
+            self._host.on_frozen(self._key)
+
+    def _thaw(self) -> None:
+        if self._is_frozen:
+            self._is_frozen = False
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(self._process.pid, number)
 
     def _settle(self, returncode: int | None) -> None:
         """The process has ended: log why, and fail the event that it had."""

@@ -10,6 +10,9 @@ from .deployed import Function
 from .permissions import AccessControl, AccessKey
 from .runtime_python import RuntimePython
 
+Freeze = Callable[[AccessKey], None]
+"""Called when the environment with that key is frozen."""
+
 WriteLogs = Callable[[Function, AccessKey, str, list[str]], None]
 """Takes lines for a log stream."""
 
@@ -22,4 +25,6 @@ class Host:
     access: AccessControl
     write_logs: WriteLogs
     url: str
+    on_frozen: Freeze | None
+    """Set where environments are frozen between events, as Lambda does it."""
     code: CodeFolders = field(default_factory=CodeFolders)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http
 import re
-import socket
-import struct
 from collections.abc import Callable
 from typing import Literal
 
@@ -17,6 +15,7 @@ from .api_request import ApiRequest, Refusal
 from .apis import AwsApis
 from .deployed import Deployed
 from .edge_quotas import EdgeQuotas
+from .kept_connections import reset
 from .permissions import AccessControl, Denial
 from .signatures import SignatureCheck
 from .websocket_apis import WebSocketApis
@@ -72,16 +71,9 @@ class ManagementApi:
             )
         fault = self.fault(request.method, match["connection"])
         if fault == "reset":
-            return _reset(request)
+            if request.transport is not None:
+                reset(request.transport)
+            return web.Response()  # never sent
         if fault is not None:
             return web.json_response({"message": "a fault of the local AWS"}, status=fault)
         return await answer_management_call(edge, match["connection"], request)
-
-
-def _reset(request: web.Request) -> web.Response:
-    """Cut the request's connection with an RST. The response is never sent."""
-    if request.transport is not None:
-        sock: socket.socket = request.transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        request.transport.abort()
-    return web.Response()

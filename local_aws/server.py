@@ -23,6 +23,7 @@ from .host import Host
 from .http_apis import HttpApis
 from .integrations import Integrations
 from .invocation import TooManyRequests
+from .kept_connections import KeptConnections
 from .logs import FunctionLogs
 from .management import ManagementApi
 from .moto_patches import MotoPatches
@@ -105,6 +106,7 @@ class Server:
         host = f"127.0.0.1:{self.port}"
         url = f"http://{host}"
         self._listener = listener
+        self._kept_connections = KeptConnections()
         self._doors: dict[FrontDoor, None] = {}
         self._account_id = account_id
         provisioned = ProvisionedConcurrency(account_id, alias_move_s=alias_move_s)
@@ -123,7 +125,13 @@ class Server:
         self.apis = apis = AwsApis(account_id, host, access, patches, quotas)
         self._logs = FunctionLogs(apis, access, account_id)
         self.functions = functions = Functions(
-            Host(python, access, self._logs.write, url),
+            Host(
+                python,
+                access,
+                self._logs.write,
+                url,
+                on_frozen=(lambda key: self._kept_connections.reset(key.key_id)) if strictness.freeze else None,
+            ),
             max_environments=max_environments,
             concurrency=strictness.concurrency,
         )
@@ -166,6 +174,10 @@ class Server:
     async def _respond(self, request: web.Request) -> web.Response:
         headers = {name.lower(): value for name, value in request.headers.items()}
         signed = ApiRequest(request.method, request.raw_path, headers, await request.read())
+        with self._kept_connections.in_use(signed.access_key, request.transport):
+            return await self._respond_to(request, signed)
+
+    async def _respond_to(self, request: web.Request, signed: ApiRequest) -> web.Response:
         if signed.service in (None, "execute-api") and await self._is_for_an_api(signed):
             response = await self.management.respond(request, signed)
             return response or await self._http_apis.respond(request, signed.body)

@@ -28,3 +28,7 @@ class Strictness:
     concurrency: int = 1_000
     """Events of all functions at once; a new account has 10. Costs nothing.
     https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+    freeze: bool = False
+    """Whether a function's processes stop between events, and its idle connections to this AWS are reset meanwhile.
+    Costs two signals for each event, and new connections.
+    https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html"""
