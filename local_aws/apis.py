@@ -20,6 +20,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.test import run_wsgi_app
 
 from .api_request import ApiRequest, ApiResponse, error_response
+from .delays import DelayedDeployed
 from .moto_patches import MotoPatches
 from .permissions import AccessControl
 from .quotas import Quotas
@@ -40,12 +41,21 @@ runs in moto's thread."""
 class AwsApis:
     """`call` responds to a request as AWS would; `run` reads moto's models, in the same thread."""
 
-    def __init__(self, account_id: str, host: str, access: AccessControl, patches: MotoPatches, quotas: Quotas) -> None:
+    def __init__(
+        self,
+        account_id: str,
+        host: str,
+        access: AccessControl,
+        deployed: DelayedDeployed,
+        patches: MotoPatches,
+        quotas: Quotas,
+    ) -> None:
         self.observers: list[Observer] = []
         self.fault: ApiFault = lambda request: None
         self._account_id = account_id
         self._host = host
         self._access = access
+        self._deployed = deployed
         self._patches = patches
         self._quotas = quotas
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -95,6 +105,9 @@ class AwsApis:
         fault = self.fault(request) if self._access.is_of_a_function(request) else None
         if fault is not None:
             return error_response(request, *fault, "a fault of the local AWS")
+        refusal = self._deployed.before(request)
+        if refusal is not None:
+            return refusal
         return self._patches.before(request) or self._patches.after(request, self._call_moto(request))
 
     def _call_moto(self, request: ApiRequest) -> ApiResponse:

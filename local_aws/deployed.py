@@ -69,6 +69,7 @@ class Stage:
     region: str
     name: str
     routes: Mapping[str, Integration | None]
+    auto_deploys: bool
     route_selection: str
     throttling_rate: float
     throttling_burst: float
@@ -183,7 +184,8 @@ class Deployed:
             protocol=api.protocol_type,
             region=region,
             name=name,
-            routes={route.route_key: self._integration(api, route.target) for route in api.routes.values()},
+            routes=self._routes_of(api),
+            auto_deploys=bool(stage.auto_deploy),
             route_selection=api.route_selection_expression,
             throttling_rate=math.inf if rate is None else float(rate),
             throttling_burst=math.inf if burst is None else float(burst),
@@ -199,6 +201,11 @@ class Deployed:
             if role.access_key_id == key_id:
                 return role.secret_access_key, role.session_token, role.expiration.replace(tzinfo=UTC).timestamp()
         return None
+
+    def routes(self, api_id: str) -> Mapping[str, Integration | None]:
+        """Return an API's routes; none where it does not exist."""
+        found = self._api(api_id)
+        return {} if found is None else self._routes_of(found[1])
 
     def queue_mappings(self) -> list[QueueMapping]:
         return list(self._queue_mappings())
@@ -217,6 +224,11 @@ class Deployed:
                 documents = map(json.loads, (*role.policies.values(), *attached))
                 return [statement for document in documents for statement in _statements(document)]
         return []
+
+    def role_arn(self, name: str) -> str | None:
+        return next(
+            (str(role.arn) for role in list(self._backend("iam", "aws").roles.values()) if role.name == name), None
+        )
 
     def user(self, key_id: str) -> tuple[str, list[Statement]] | None:
         """Return the ARN of an access key's user, and the statements of its policies; None for other keys."""
@@ -252,6 +264,9 @@ class Deployed:
             if api_id in backend.apis:
                 return region, backend.apis[api_id]
         return None
+
+    def _routes_of(self, api: Any) -> Mapping[str, Integration | None]:
+        return {route.route_key: self._integration(api, route.target) for route in api.routes.values()}
 
     def _integration(self, api: Any, target: str | None) -> Integration | None:
         integration = api.integrations.get((target or "").removeprefix("integrations/"))

@@ -15,7 +15,7 @@ from slip_sockets.dev.front_door import FrontDoor
 
 from .api_request import ApiRequest, ApiResponse, error_response, invoked_function
 from .apis import AwsApis
-from .deployed import Deployed
+from .delays import DelayedDeployed
 from .edge_quotas import EdgeQuotas
 from .function_urls import FunctionUrls
 from .functions import Functions
@@ -117,12 +117,20 @@ class Server:
             python.why_not_run,
             provisioned,
         )
-        self._deployed = deployed = Deployed(account_id, url, patches.logging, provisioned)
+        self._deployed = deployed = DelayedDeployed(
+            account_id,
+            url,
+            patches.logging,
+            provisioned,
+            iam_delay_s=strictness.iam_delay_s,
+            deploy_delay_s=strictness.deploy_delay_s,
+            clock=quotas.clock,
+        )
         self.access = access = AccessControl(
             account_id, deployed.policies, deployed.user, key_lifetime_s=strictness.key_lifetime_s
         )
         self._signatures = SignatureCheck(self._find_key, lambda: time.time() + strictness.clock_shift_s)
-        self.apis = apis = AwsApis(account_id, host, access, patches, quotas)
+        self.apis = apis = AwsApis(account_id, host, access, deployed, patches, quotas)
         self._logs = FunctionLogs(apis, access, account_id)
         self.functions = functions = Functions(
             Host(

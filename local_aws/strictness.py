@@ -32,3 +32,10 @@ class Strictness:
     """Whether a function's processes stop between events, and its idle connections to this AWS are reset meanwhile.
     Costs two signals for each event, and new connections.
     https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html"""
+    iam_delay_s: float = 0.0
+    """How long after a change a role's policies count as before, and how old a function's role must be. Each deploy of
+    a new role takes longer by it.
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency"""
+    deploy_delay_s: float = 0.0
+    """How long after a change the routes of a stage with auto-deploy are as before. Tests that use them at once would
+    fail."""

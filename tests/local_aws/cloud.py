@@ -155,10 +155,10 @@ class Cloud:
     ) -> Deployed:
         """Deploy `source`, which defines `handler`; its role has a policy of `statements`."""
         name = f"f-{uuid.uuid4().hex[:12]}"
-        role = self.client("iam").create_role(RoleName=f"role-of-{name}", AssumeRolePolicyDocument=ASSUMED_BY_LAMBDA)
+        role = self.role(f"role-of-{name}")
         made = self.client("lambda").create_function(
             FunctionName=name,
-            Role=role["Role"]["Arn"],
+            Role=role,
             Code={"ZipFile": zipped(source)},
             Handler="code.handler",
             Timeout=timeout_s,
@@ -169,6 +169,11 @@ class Cloud:
         if statements:
             function.allow(*statements)
         return function
+
+    def role(self, name: str) -> str:
+        """Return the ARN of a new role for functions."""
+        made = self.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=ASSUMED_BY_LAMBDA)
+        return str(made["Role"]["Arn"])
 
     def api(self, protocol: str, **more: Any) -> Api:
         made = self.client("apigatewayv2").create_api(Name=uuid.uuid4().hex, ProtocolType=protocol, **more)
