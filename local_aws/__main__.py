@@ -25,7 +25,14 @@ def main(arguments: list[str] | None = None) -> None:
         options.runtime_python,
         options.port,
         max_environments=options.max_environments,
-        strictness=Strictness(clock_shift_s=options.clock_shift, key_lifetime_s=options.key_lifetime),
+        strictness=Strictness(
+            clock_shift_s=options.clock_shift,
+            key_lifetime_s=options.key_lifetime,
+            concurrency=options.concurrency,
+            freeze=options.freeze,
+            iam_delay_s=options.iam_delay,
+            deploy_delay_s=options.deploy_delay,
+        ),
     )
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -65,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="lifetime of functions' keys, in seconds",
     )
+    default = Strictness()
+    parser.add_argument("--concurrency", type=int, default=default.concurrency, help="events of all functions at once")
+    parser.add_argument("--freeze", action="store_true", help="stop functions between events")
+    for name, what in (("iam", "policies of roles"), ("deploy", "changes of routes")):
+        parser.add_argument(f"--{name}-delay", type=float, default=0, metavar="SECONDS", help=f"how late {what} count")
     return parser
 
 
