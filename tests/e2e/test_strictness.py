@@ -1,0 +1,59 @@
+"""A stage is deployed and changed under live traffic, in a local AWS that is as strict as it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from local_aws import LocalAws, Strictness
+
+from ..local_aws.cloud import settings
+from .backend import ChatBackend
+from .conftest import ALIAS_MOVE_S, MAX_ENVIRONMENTS
+from .deployment import SECRET, Deployment, copy_of_the_project
+from .test_redeployment import NEW_SECRET, Staging, Version
+from .traffic import Traffic
+
+pytestmark = pytest.mark.e2e
+
+STRICT = Strictness(
+    request_rate=1_000,
+    request_burst=500,
+    connect_rate=50,
+    concurrency=20,
+    freeze=True,
+    iam_delay_s=2.0,
+    deploy_delay_s=2.0,
+)
+FIRST = Version(SECRET)
+CHANGED = Version(NEW_SECRET, previous_secrets=SECRET, kept_warm=1, release=1)
+"""Other code, another secret and PROVISIONED_CONCURRENCY in one deploy."""
+CHANGED_AGAIN = Version(NEW_SECRET, release=2)
+
+
+@pytest.fixture(scope="module")
+def backend() -> Iterator[ChatBackend]:
+    with ChatBackend(SECRET, [NEW_SECRET]) as backend:
+        yield backend
+
+
+@pytest.fixture(scope="module")
+def staging(backend: ChatBackend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staging]:
+    project = copy_of_the_project(tmp_path_factory.mktemp("project"))
+    strict = replace(settings(max_environments=MAX_ENVIRONMENTS), alias_move_s=ALIAS_MOVE_S, strictness=STRICT)
+    with LocalAws(strict) as aws:
+        staging = Staging(Deployment(project, aws, backend.url), backend, backend)
+        staging.deploy(FIRST)
+        yield staging
+
+
+def test_strictness_refuses_no_client_and_loses_no_close(staging: Staging, backend: ChatBackend) -> None:
+    for version, secret in ((CHANGED, SECRET), (CHANGED_AGAIN, NEW_SECRET)):
+        with Traffic(staging.websocket_url, staging.publisher(secret), backend) as traffic:
+            staging.deploy(version)
+        assert min(traffic.done[name] for name in ("visits", "texts", "publishes")) >= 3
+        assert sum(staging.provisioned) == version.kept_warm
+        staging.plan()
+    assert backend.refused == 0
