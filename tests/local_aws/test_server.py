@@ -80,9 +80,10 @@ def test_python_without_lambdas_packages_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def program() -> Iterator[subprocess.Popen[str]]:
-    """`python -m local_aws` at a free port."""
-    command = [sys.executable, "-m", "local_aws", "--port", "0", "--runtime-python", str(RUNTIME_PYTHON)]
+def program(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[str]]:
+    """`python -m local_aws` at a free port; a parameter is a list of options."""
+    options = getattr(request, "param", [])
+    command = [sys.executable, "-m", "local_aws", "--port", "0", "--runtime-python", str(RUNTIME_PYTHON), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as program:
         try:
             yield program
@@ -107,6 +108,16 @@ def test_program_runs_until_it_is_stopped(program: subprocess.Popen[str]) -> Non
     assert program.wait(TIMEOUT_S) == 0
     assert "an event took" in output
     assert "Error" not in output
+
+
+@pytest.mark.parametrize(
+    ("program", "error"),
+    [(["--concurrency", "0"], "TooManyRequestsException"), (["--iam-delay", "60"], "InvalidParameterValueException")],
+    indirect=["program"],
+)
+def test_program_is_as_strict_as_its_options(program: subprocess.Popen[str], error: str) -> None:
+    with pytest.raises(ClientError, match=error):
+        cloud_of(program).function(ECHO).call()
 
 
 def test_functions_end_with_a_program_that_is_killed(program: subprocess.Popen[str]) -> None:
