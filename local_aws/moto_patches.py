@@ -13,7 +13,7 @@ from typing import Any
 
 from moto.backends import get_backend
 
-from .api_request import ApiRequest, ApiResponse, error_response
+from .api_request import ApiRequest, ApiResponse, error_response, json_response
 from .provisioned_concurrency import ProvisionedConcurrency
 
 _FUNCTION = re.compile(r"/2015-03-31/functions(?:/(?P<name>[^/]+)(?:/(?P<part>configuration|code))?)?/?")
@@ -36,6 +36,7 @@ class MotoPatches:
         function_url: Callable[[str], str],
         why_not_run: Callable[[str | None, str | None], str | None],
         provisioned: ProvisionedConcurrency,
+        concurrency: int,
     ) -> None:
         self.logging: dict[tuple[str, str], dict[str, str]] = {}
         self._account_id = account_id
@@ -43,11 +44,14 @@ class MotoPatches:
         self._function_url = function_url
         self._why_not_run = why_not_run
         self._provisioned = provisioned
+        self._concurrency = concurrency
 
     def before(self, request: ApiRequest) -> ApiResponse | None:
         """Return a response in place of moto's, None where moto is to respond."""
         match request.service:
             case "lambda":
+                if request.path.rstrip("/") == "/2016-08-19/account-settings":
+                    return self._account_settings(request)
                 return self._refuse_function_that_cannot_run(request) or self._provisioned.before(request)
             case "sqs":
                 self._forget_expired_receives(request)
@@ -70,6 +74,20 @@ class MotoPatches:
             case "sqs" if request.operation == "GetQueueAttributes":
                 return self._patch_json(response, self._write_redrive_policy_as_aws)
         return response
+
+    def _account_settings(self, request: ApiRequest) -> ApiResponse:
+        """moto has no GetAccountSettings. No function has reserved concurrency here."""
+        backend: Any = get_backend("lambda")[self._account_id][request.region]
+        functions = {function.function_name for function in backend.list_functions()}
+        limit = {
+            "TotalCodeSize": 75 * 2**30,
+            "CodeSizeUnzipped": 250 * 2**20,
+            "CodeSizeZipped": 50 * 2**20,
+            "ConcurrentExecutions": self._concurrency,
+            "UnreservedConcurrentExecutions": self._concurrency,
+        }
+        usage = {"TotalCodeSize": 0, "FunctionCount": len(functions)}
+        return json_response(200, {"AccountLimit": limit, "AccountUsage": usage})
 
     def _set_endpoint(self, body: dict[str, Any]) -> None:
         """moto returns an endpoint at Amazon, with `https` even for a WebSocket API."""

@@ -116,6 +116,7 @@ class Server:
             lambda url_id: f"{url}/lambda-url/{url_id}/",
             python.why_not_run,
             provisioned,
+            strictness.concurrency,
         )
         self._deployed = deployed = DelayedDeployed(
             account_id,

@@ -32,8 +32,6 @@ from .queues import StageQueue, deferred
 pytestmark = pytest.mark.e2e
 
 FROM_INSIDE = set(GROUPS["From inside"])
-NOT_OF_MOTO = {"concurrency"}
-"""moto has no GetAccountSettings."""
 WRONG_SECRET = "a-wrong-secret-of-more-than-32-bytes"
 
 
@@ -92,9 +90,9 @@ async def test_all_is_fine(aws: Deployment, chat: Chat, backend: ChatBackend) ->
     forget_logs(aws)
     findings = await found(settings(aws, chat))
     assert those(findings, Verdict.WRONG) == {}
-    assert those(findings, Verdict.UNKNOWN).keys() <= NOT_OF_MOTO
+    assert those(findings, Verdict.UNKNOWN) == {}
     every = {check for checks in GROUPS.values() for check in checks}
-    assert those(findings, Verdict.FINE).keys() >= every - NOT_OF_MOTO
+    assert those(findings, Verdict.FINE).keys() >= every
 
 
 async def test_it_leaves_no_row_and_no_message(aws: Deployment, chat: Chat) -> None:

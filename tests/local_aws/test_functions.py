@@ -236,3 +236,8 @@ def test_output_is_lost_without_the_permission_to_log(cloud: Cloud) -> None:
     function.call()
     groups = cloud.client("logs").describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{function.name}")["logGroups"]
     assert groups == []
+
+
+def test_account_settings_have_the_concurrency(cloud: Cloud) -> None:
+    limit = cloud.client("lambda").get_account_settings()["AccountLimit"]
+    assert (limit["ConcurrentExecutions"], limit["UnreservedConcurrentExecutions"]) == (1_000, 1_000)

@@ -179,6 +179,6 @@ SHORT = [
         "R3-stage-throttle",
         "no 429: a stage's throttle is for its routes",
         stage_throttle,
-        "it has no throttles",
+        "there a stage's throttle does not count them: by our reading, not by AWS",
     ),
 ]
