@@ -11,8 +11,8 @@ from typing import Literal, cast
 from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE, MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
 from slip_sockets.protocol.errors import InvalidSettings
-from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem
-from slip_sockets.protocol.urls import is_http_url
+from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
+from slip_sockets.protocol.urls import url_problem
 
 from .regions import DEFAULT_REGION, profile_name, profile_region, region_problem, region_warning
 
@@ -200,32 +200,26 @@ class _Reader:
         value = self._value("TARGET_URL", "")
         if not value:
             self._problems.append(f"{self._name('TARGET_URL')} is not set. Set it to {example}")
-        elif not is_http_url(value):
-            self._wrong("TARGET_URL", value, example)
+        elif problem := url_problem(value):
+            self._problems.append(f"{self._name('TARGET_URL')} {value!r} is {problem}. Set it to {example}")
         return value
 
     def _secrets(self) -> tuple[str, tuple[str, ...]]:
         """Return the secret that signs, and those still accepted. No problem or warning quotes a value."""
         name, previous_name = self._name("JWT_SECRET"), self._name("JWT_PREVIOUS_SECRETS")
         secret = self._environ.get(name, "")
-        previous = self._value("JWT_PREVIOUS_SECRETS", "")
-        secrets = (secret, *filter(None, previous.split(",")))
+        previous = split_secrets(self._environ.get(previous_name, ""))
+        secrets = (secret, *previous)
+        named = [(name, secret), *((f"{previous_name} has a secret that", each) for each in previous)]
         if not secret:
             advice = "Set it to a secret that your backend knows too, e.g. the output of: openssl rand -hex 32"
             self._problems.append(f"{name} is not set. {advice}")
-        elif all([self._is_text(name, secret), self._is_text(previous_name, previous)]):
+        elif problems := [f"{what} {problem}" for what, each in named if (problem := secret_problem(each))]:
+            self._problems += problems
+        else:
             self._check_sizes(name, previous_name, secrets)
-            for variable, values in ((name, secrets[:1]), (previous_name, secrets[1:])):
-                self._problems += [f"{variable} {problem}" for problem in map(secret_problem, values) if problem]
-        return secrets[0], secrets[1:]
-
-    def _is_text(self, name: str, value: str) -> bool:
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            self._problems.append(f"{name} is not UTF-8. Set it to text")
-            return False
-        return True
+            self._warnings += [f"{what} {warning}" for what, each in named if (warning := secret_warning(each))]
+        return secret, previous
 
     def _check_sizes(self, name: str, previous_name: str, secrets: Sequence[str]) -> None:
         secret = secrets[0]

@@ -15,8 +15,8 @@ from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..check.play import SLOW_S, CannotRun, CheckSettings, play
 from ..check.report import CheckReport, Printer
 from ..gateway.backend import without_secrets
-from ..protocol.tokens import secret_problem
-from ..protocol.urls import is_http_url
+from ..protocol.tokens import secret_problem, secret_warning
+from ..protocol.urls import url_problem
 from .exit_codes import FAILED, give_up
 
 EXAMPLES = """Examples:
@@ -57,8 +57,8 @@ def check(
     problems: list[str] = []
     if not url:
         problems.append("there is no URL. Give your backend's, e.g. http://127.0.0.1:8000/slip, or set TARGET_URL")
-    elif not is_http_url(url):
-        problems.append(f"{url!r} is not an http or https URL. Give your backend's, e.g. http://127.0.0.1:8000/slip")
+    elif problem := url_problem(url):
+        problems.append(f"{url!r} is {problem}. Give your backend's, e.g. http://127.0.0.1:8000/slip")
     if not jwt_secret:
         problems.append("JWT_SECRET is not set. Set it, or --jwt-secret, to the secret that your backend has")
     elif problem := secret_problem(jwt_secret):
@@ -69,6 +69,8 @@ def check(
     headers = dict(pairs(header or (), ":", "--header", problems))
     if problems:
         give_up(*problems)
+    if warning := secret_warning(jwt_secret):
+        typer.echo(f"slip-sockets: warning: JWT_SECRET {warning}", err=True)
     settings = CheckSettings(url, jwt_secret, queries, headers, timeout, slow)
     report = CheckReport(without_secrets(url))
     try:

@@ -12,8 +12,8 @@ from ..apigateway.connection_ids import is_connection_id
 from ..client.outputs import DEPLOYED_OUTPUTS, DEV_OUTPUTS, Outputs, read_all_outputs, read_outputs
 from ..client.publisher import SlipSocketsPublisher
 from ..protocol.errors import InvalidSettings
-from ..protocol.tokens import secret_problem
-from ..protocol.urls import is_http_url
+from ..protocol.tokens import secret_problem, secret_warning
+from ..protocol.urls import url_problem
 
 DEFAULT_STACK = "slip-sockets"
 
@@ -116,12 +116,15 @@ def find_control_api(control_api: str, stack: str, path: Path | None, *, dev: bo
     if control_api:
         if path is not None or dev:
             raise InvalidSettings(["--control-api replaces an outputs file. Give one of them"])
-        if not is_http_url(control_api):
-            raise InvalidSettings([f"--control-api is not an http or https URL: {control_api!r}"])
+        if problem := url_problem(control_api):
+            raise InvalidSettings([f"--control-api {control_api!r} is {problem}"])
         return control_api
     found = find_deployment(stack, path, dev=dev)
-    if not is_http_url(found.outputs.control_api):
+    if not found.outputs.control_api:
         raise InvalidSettings([f"{found.path} has no controlApi of {found.stack!r}. Give it with --control-api"])
+    if problem := url_problem(found.outputs.control_api):
+        text = f"{found.path}: the controlApi of {found.stack!r}, {found.outputs.control_api!r}, is {problem}"
+        raise InvalidSettings([text])
     return found.outputs.control_api
 
 
@@ -146,4 +149,6 @@ def needed_secret(jwt_secret: str) -> str:
         raise InvalidSettings(["JWT_SECRET is not set. Set it to the deployment's secret"])
     if problem := secret_problem(jwt_secret):
         raise InvalidSettings([f"JWT_SECRET {problem}"])
+    if warning := secret_warning(jwt_secret):
+        typer.echo(f"slip-sockets: warning: JWT_SECRET {warning}", err=True)
     return jwt_secret

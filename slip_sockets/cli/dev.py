@@ -17,8 +17,8 @@ from ..dev.edge import Limits
 from ..gateway.backend import without_secrets
 from ..gateway.delivery_rate import MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from ..protocol.errors import InvalidSettings
-from ..protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem
-from ..protocol.urls import is_http_url, is_loopback
+from ..protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
+from ..protocol.urls import is_loopback, url_problem
 
 if TYPE_CHECKING:
     from ..dev.server import DevSettings
@@ -83,7 +83,7 @@ def dev(
 
     Clients connect to ws://127.0.0.1:8787/. Other commands in the same folder find it by its outputs file.
     """
-    previous = tuple(filter(None, previous_secrets.split(",")))
+    previous = split_secrets(previous_secrets)
     problems = _problems(target_url, jwt_secret, previous)
     if problems:
         raise InvalidSettings(problems)
@@ -114,10 +114,15 @@ async def _serve(settings: DevSettings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with DevServer(settings) as server:
+        log = logging.getLogger("slip_sockets.dev")
         if len(settings.jwt_secret.encode()) < RECOMMENDED_SECRET_BYTES:
-            logging.getLogger("slip_sockets.dev").warning(
+            log.warning(
                 "JWT_SECRET is shorter than %d bytes: fine here, too weak for the internet", RECOMMENDED_SECRET_BYTES
             )
+        if warning := secret_warning(settings.jwt_secret):
+            log.warning("JWT_SECRET %s", warning)
+        for warning in filter(None, map(secret_warning, settings.previous_secrets)):
+            log.warning("JWT_PREVIOUS_SECRETS has a secret that %s", warning)
         typer.echo(f"WebSockets   {server.websocket_url}")
         typer.echo(f"Control API  {server.control_api}")
         typer.echo(f"Backend      {without_secrets(settings.target_url)}")
@@ -135,8 +140,8 @@ def _problems(target_url: str, jwt_secret: str, previous_secrets: Sequence[str])
     example = "the URL of your backend, which receives the events, e.g. http://127.0.0.1:8000/slip"
     if not target_url:
         problems.append(f"TARGET_URL is not set. Set it, or --target-url, to {example}")
-    elif not is_http_url(target_url):
-        problems.append(f"TARGET_URL is not an http or https URL: {target_url!r}. Set it to {example}")
+    elif problem := url_problem(target_url):
+        problems.append(f"TARGET_URL {target_url!r} is {problem}. Set it to {example}")
     if not jwt_secret:
         problems.append("JWT_SECRET is not set. Set it to a secret that your backend has too, e.g. 32 random bytes")
     elif problem := secret_problem(jwt_secret):

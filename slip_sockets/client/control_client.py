@@ -15,7 +15,7 @@ from ..protocol.bodies import decode_done, decode_fault
 from ..protocol.errors import ControlApiRefused, ControlApiUnavailable
 from ..protocol.events import ControlEvent, PublishText, Report, SendText, check_all, encode_events
 from ..protocol.tokens import mint
-from ..protocol.urls import is_http_url
+from ..protocol.urls import url_problem
 from .connection import Connection, Headers, checked_secrets, parse_request
 from .outputs import read_control_api
 
@@ -75,8 +75,8 @@ class ControlApiClient:
         previous_secrets: Sequence[str] = (),
         timeout_s: float = RESPONSE_TIMEOUT_S,
     ) -> None:
-        if not is_http_url(control_api):
-            raise ValueError(f"control_api needs an http or https URL, got {control_api!r}")
+        if problem := url_problem(control_api):
+            raise ValueError(f"control_api {control_api!r} is {problem}")
         self._secrets = checked_secrets(jwt_secret, previous_secrets)
         self.control_api = control_api
         self._timeout_s = timeout_s

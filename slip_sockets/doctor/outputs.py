@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from ..client.outputs import Outputs
-from ..protocol.urls import is_http_url
+from ..protocol.urls import is_http_url, url_problem
 from .findings import Finding, fine, wrong
 from .settings import DoctorSettings
 
@@ -24,8 +24,8 @@ async def check_outputs(settings: DoctorSettings) -> list[Finding]:
 
 def problem_with(outputs: Outputs) -> str | None:
     """Return what is wrong with an entry; its URLs are not called."""
-    if not is_http_url(outputs.control_api):
-        return f"controlApi is not an http or https URL: {outputs.control_api!r}"
+    if problem := url_problem(outputs.control_api):
+        return f"controlApi is {problem}: {outputs.control_api!r}"
     if not is_websocket_url(outputs.websocket_url):
         return f"websocketUrl is not a ws or wss URL: {outputs.websocket_url!r}"
     if not outputs.region:

@@ -92,7 +92,7 @@ class Host:
             raise HttpError(f"no connection within {timeout_s:g} s", HttpFailure.TIMEOUT) from error
         except ssl.SSLError as error:
             raise tls_error(error, self.origin.name) from error
-        except (OSError, UnicodeError) as error:  # the latter for names that cannot be resolved
+        except OSError as error:
             raise HttpError(self._reason(error), HttpFailure.UNREACHABLE) from error
 
     async def _open_any(self, timeout_s: float) -> Connection:
@@ -137,11 +137,9 @@ class Host:
         self._addresses.rotate(-1)
         return addresses
 
-    def _reason(self, error: OSError | UnicodeError) -> str:
+    def _reason(self, error: OSError) -> str:
         if isinstance(error, socket.gaierror):
             return f"its name cannot be resolved: {error.strerror}"
-        if isinstance(error, UnicodeError):
-            return "its name is not a valid host name"
         if self.origin.is_tls and isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
             return "it breaks off the TLS handshake. Does it speak TLS at this port?"
         return reason_of(error)

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from ..gateway.errors import HttpError, HttpFailure
-from ..protocol.urls import NOT_A_HTTP_URL, is_http_url
+from ..protocol.urls import ascii_name, url_problem
 
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
@@ -37,26 +37,15 @@ class Url(msgspec.Struct, frozen=True):
 @functools.lru_cache(maxsize=64)
 def parse_url(url: str) -> Url:
     """Take an http or https URL apart. A user and a password in it are ignored. Raises HttpError."""
-    if not is_http_url(url):
-        raise HttpError(NOT_A_HTTP_URL, HttpFailure.INVALID_URL)
+    if problem := url_problem(url):
+        raise HttpError(problem, HttpFailure.INVALID_URL)
     parts = urlsplit(url)
     is_tls = parts.scheme == "https"
     port = parts.port or (443 if is_tls else 80)
     # urlsplit drops nothing of path and query but the fragment.
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query or url.partition("#")[0].endswith("?") else "")
-    return Url(Origin(is_tls, _ascii_name(parts.hostname or ""), port), _NOT_ASCII.sub(_encoded, target))
+    return Url(Origin(is_tls, ascii_name(parts.hostname or ""), port), _NOT_ASCII.sub(_encoded, target))
 
 
 def _encoded(match: re.Match[str]) -> str:
     return quote(match[0])
-
-
-def _ascii_name(name: str) -> str:
-    if name.isascii():
-        return name
-    import idna  # few hosts need it
-
-    try:
-        return idna.encode(name, uts46=True).decode()
-    except idna.IDNAError as error:
-        raise HttpError(f"{NOT_A_HTTP_URL}: {error}", HttpFailure.INVALID_URL) from error

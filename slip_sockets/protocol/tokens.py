@@ -73,11 +73,33 @@ def secret_problem(secret: str) -> str | None:
     """
     if not secret:
         return "is empty"
+    if secret.isspace():
+        return "is blank. Set it to a secret that both sides know, e.g. the output of: openssl rand -hex 32"
+    if not _is_utf8(secret):
+        return "is not UTF-8. Set it to text"
     if not _MAY_BE_ASYMMETRIC.search(secret):
         return None
     from .verification import is_asymmetric_key
 
     return _ASYMMETRIC_KEY if is_asymmetric_key(secret) else None
+
+
+def secret_warning(secret: str) -> str | None:
+    """Return what is odd about a good secret, None if nothing is. It completes a sentence as `secret_problem` does.
+
+    A secret counts to the letter everywhere, blanks at its ends too: other implementations take it so, and a token
+    verifies only where both sides do the same.
+    """
+    for where, end in (("begins", secret[:1]), ("ends", secret[-1:])):
+        if end.isspace():
+            blank = {"\n": "newline", " ": "space", "\t": "tab", "\r": "carriage return"}.get(end, "blank")
+            return f"{where} with a {blank}, which counts. If it is there by mistake, take it off on both sides"
+    return None
+
+
+def split_secrets(text: str) -> tuple[str, ...]:
+    """Return the secrets of JWT_PREVIOUS_SECRETS, which commas separate. They count to the letter, as JWT_SECRET."""
+    return tuple(filter(None, text.split(",")))
 
 
 def bearer_token(authorization: str | None) -> str:
@@ -100,6 +122,14 @@ def _signed(audience: Audience, secret: str, issued_at: int, lifetime_s: int) ->
 
 def _base64url(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # the environment has bytes that are not UTF-8
+        return False
+    return True
 
 
 def _check_secret(secret: str) -> None:

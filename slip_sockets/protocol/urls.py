@@ -1,4 +1,4 @@
-"""Checks of URLs and hosts, for all that reads settings: the development server, the stacks, publishers."""
+"""Checks of URLs and hosts, for all that reads settings: the development server, commands, stacks, publishers."""
 
 from __future__ import annotations
 
@@ -8,20 +8,39 @@ from urllib.parse import urlsplit
 
 _NOT_IN_A_URL = re.compile(r"""[\x00-\x20\x7f"<>\\^`{|}\ud800-\udfff]""")
 """Braces above all, because Terraform expands `${...}`."""
+_LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
+"""RFC 1123, section 2.1; and the underscore, which names of containers have."""
+_LOOKS_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+MAX_HOST_LENGTH = 253
+"""https://datatracker.ietf.org/doc/html/rfc1035#section-2.3.4, without the lengths before and after the labels."""
 
 NOT_A_HTTP_URL = "not an http or https URL"
-"""Error text for a TARGET_URL that is not an http or https URL with a host."""
+"""What `url_problem` returns of a text that is not an http or https URL with a host."""
 
 
 def is_http_url(text: str) -> bool:
-    """Return whether `text` is an http or https URL with a host."""
+    """Return whether `text` is an http or https URL that can be called."""
+    return url_problem(text) is None
+
+
+def url_problem(text: str) -> str | None:
+    """Return what is wrong with an http or https URL, None if it can be called.
+
+    The text completes a sentence that begins with the setting's name: `f"TARGET_URL is {problem}"`. A host with an
+    empty label, as of `https://$APP.example.com/` without APP, makes resolvers and HTTP libraries raise errors of all
+    kinds, so it is refused where it is set.
+    """
     if _NOT_IN_A_URL.search(text):
-        return False
+        return NOT_A_HTTP_URL
     try:
         url = urlsplit(text)
-        return url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+        host, port = url.hostname, url.port
     except ValueError:
-        return False
+        return NOT_A_HTTP_URL
+    if url.scheme not in ("http", "https") or not host or port == 0:
+        return NOT_A_HTTP_URL
+    problem = _host_problem(host, is_bracketed=url.netloc.rpartition("@")[2].startswith("["))
+    return None if problem is None else f"{NOT_A_HTTP_URL}: its host {host!r} {problem}"
 
 
 def is_loopback(host: str) -> bool:
@@ -30,3 +49,49 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_private(host: str) -> bool:
+    """Return whether a server at `host`, a name or an address, cannot be reached from the internet."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        name = host.removesuffix(".").lower()
+        return "." not in name or name.endswith((".localhost", ".local", ".internal"))
+
+
+def _host_problem(host: str, *, is_bracketed: bool) -> str | None:
+    if is_bracketed:
+        return None if _is_address(ipaddress.IPv6Address, host) else "is not an IPv6 address"
+    try:
+        name = ascii_name(host).removesuffix(".")
+    except UnicodeError:
+        return "is not a name that DNS can hold"
+    labels = name.split(".")
+    if "" in labels:
+        return "has an empty part, as of a variable that is not set"
+    if len(name) > MAX_HOST_LENGTH:
+        return f"is longer than {MAX_HOST_LENGTH} characters"
+    # Resolvers take `127.1` for an address, each in its own way; a name never ends in a number.
+    if _LOOKS_NUMERIC.fullmatch(labels[-1]):
+        return None if _is_address(ipaddress.IPv4Address, name) else "is not an IPv4 address"
+    if not all(_LABEL.fullmatch(label) for label in labels):
+        return "has a part that is not 1 to 63 letters, digits and hyphens within it"
+    return None
+
+
+def ascii_name(host: str) -> str:
+    """Return a host's name as DNS has it. Raises UnicodeError."""
+    if host.isascii():
+        return host
+    import idna  # few hosts need it
+
+    return idna.encode(host, uts46=True).decode()
+
+
+def _is_address(kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address], host: str) -> bool:
+    try:
+        kind(host)
+    except ValueError:
+        return False
+    return "%" not in host  # a zone means something on one machine only

@@ -83,12 +83,20 @@ async def test_no_settings_are_a_line_each_and_exit_status_2(tmp_path: Path) -> 
             {"TARGET_URL": "http://127.0.0.1:1/", "JWT_SECRET": KEY_OF_A_PAIR, "JWT_PREVIOUS_SECRETS": KEY_OF_A_PAIR},
             f"slip-sockets: JWT_SECRET {NOT_SHARED}\nslip-sockets: JWT_PREVIOUS_SECRETS has a secret that {NOT_SHARED}",
         ),
+        (
+            {"TARGET_URL": "https://.example.com/slip", "JWT_SECRET": "caf\udce9", "JWT_PREVIOUS_SECRETS": "a, "},
+            "slip-sockets: TARGET_URL 'https://.example.com/slip' is not an http or https URL: its host "
+            f"'.example.com' has an empty part, as of a variable that is not set. Set it to {EXAMPLE}\n"
+            "slip-sockets: JWT_SECRET is not UTF-8. Set it to text\n"
+            "slip-sockets: JWT_PREVIOUS_SECRETS has a secret that is blank. Set it to a secret that both sides know, "
+            "e.g. the output of: openssl rand -hex 32",
+        ),
         ({"JWT_SECRET": SECRET}, NO_TARGET),
         ({"JWT_SECRET": SECRET, "TARGET_URL": ""}, NO_TARGET),
         *(
             (
                 {"JWT_SECRET": SECRET, "TARGET_URL": url},
-                f"slip-sockets: TARGET_URL is not an http or https URL: {url!r}. Set it to {EXAMPLE}",
+                f"slip-sockets: TARGET_URL {url!r} is not an http or https URL. Set it to {EXAMPLE}",
             )
             for url in ("127.0.0.1:8000", "ftp://x/", "http://", "http://[", "http://x:port/", "https:///path")
         ),

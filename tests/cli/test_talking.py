@@ -153,7 +153,7 @@ async def test_a_url_that_is_not_a_control_api_is_explained(dev_server: DevServe
         (("publish", "lobby", "-", "--lines", "--id", "x"), "--lines reads texts from stdin: give - as the text"),
         (
             ("publish", "lobby", "hi", "--control-api", "ftp://x/"),
-            "--control-api is not an http or https URL: 'ftp://x/'",
+            "--control-api 'ftp://x/' is not an http or https URL",
         ),
     ],
 )

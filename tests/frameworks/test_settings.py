@@ -47,7 +47,7 @@ def outputs(tmp_path: Path) -> Path:
         ),
         (
             HERE | {"SLIP_SOCKETS_CONTROL_API": "127.0.0.1:8787"},
-            ["SLIP_SOCKETS_CONTROL_API is not an http or https URL: '127.0.0.1:8787'"],
+            ["SLIP_SOCKETS_CONTROL_API '127.0.0.1:8787' is not an http or https URL. Set it in app.config"],
         ),
         (
             HERE | {"SLIP_SOCKETS_JWT_SECRET": b"change-me"},
@@ -128,7 +128,7 @@ def test_starlette_refuses_a_secret_that_is_not_a_good_one(control_api: str | No
     ):
         with pytest.raises(ValueError, match=f"^{problem}$"):
             SlipSockets(control_api=control_api, **parameters)
-    with pytest.raises(ValueError, match="control_api needs an http or https URL, got ''"):
+    with pytest.raises(ValueError, match=r"^control_api '' is not an http or https URL$"):
         SlipSockets(jwt_secret="change-me", control_api="")
 
 

@@ -148,4 +148,6 @@ async def test_name_that_cannot_be_resolved_is_an_error(client: Client, monkeypa
 
 @pytest.mark.parametrize("name", [".example.com", "a..b", "a" * 64 + ".example"])
 async def test_name_that_is_not_one_is_an_error(client: Client, name: str) -> None:
-    assert await fails(client, f"http://{name}/") == (HttpFailure.UNREACHABLE, "its name is not a valid host name")
+    failure, text = await fails(client, f"http://{name}/")
+    assert failure == HttpFailure.INVALID_URL
+    assert text.startswith(f"not an http or https URL: its host {name!r} has ")

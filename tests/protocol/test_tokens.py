@@ -21,6 +21,8 @@ from slip_sockets.protocol.tokens import (
     bearer_token,
     mint,
     secret_problem,
+    secret_warning,
+    split_secrets,
     verify,
 )
 
@@ -272,3 +274,39 @@ def test_whatever_pyjwt_takes_for_an_asymmetric_key_is_refused(secret: str) -> N
     assert secret_problem(secret) is not None
     with pytest.raises(ValueError, match="the secret looks like an asymmetric key"):
         mint("WebSocketEvent", secret)
+
+
+@pytest.mark.parametrize(
+    ("secret", "problem"),
+    [
+        ("", "is empty"),
+        (" \n", "is blank. Set it to a secret that both sides know, e.g. the output of: openssl rand -hex 32"),
+        ("caf\udce9", "is not UTF-8. Set it to text"),
+    ],
+)
+def test_what_is_not_a_secret(secret: str, problem: str) -> None:
+    assert secret_problem(secret) == problem
+
+
+@pytest.mark.parametrize(
+    ("secret", "oddity"),
+    [
+        ("s\n", "ends with a newline"),
+        ("s ", "ends with a space"),
+        ("\ts", "begins with a tab"),
+        ("s\r", "ends with a carriage return"),
+        ("\u00a0s", "begins with a blank"),
+        (" s\n", "begins with a space"),
+    ],
+)
+def test_a_blank_at_an_end_of_a_secret_is_a_warning(secret: str, oddity: str) -> None:
+    expected = f"{oddity}, which counts. If it is there by mistake, take it off on both sides"
+    assert (secret_problem(secret), secret_warning(secret)) == (None, expected)
+
+
+def test_a_secret_without_one_has_no_warning() -> None:
+    assert secret_warning("a secret") is None
+
+
+def test_secrets_in_a_list_count_to_the_letter() -> None:
+    assert split_secrets(",old\n, older ,,") == ("old\n", " older ")

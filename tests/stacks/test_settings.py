@@ -218,7 +218,7 @@ class TestProblems:
         assert sorted(error.value.problems) == sorted(
             [
                 f"STACK_NAME is '1st'. {STACK_NAME_ADVICE}",
-                f"STAGING_TARGET_URL is 'ftp://app.example'. {TARGET_URL_ADVICE}",
+                f"STAGING_TARGET_URL 'ftp://app.example' is not an http or https URL. {TARGET_URL_ADVICE}",
                 f"TARGET_URL is not set. {TARGET_URL_ADVICE}",
                 f"JWT_SECRET is not set. {SECRET_ADVICE}",
                 f"PRODUCTION_JWT_SECRET is not set. {SECRET_ADVICE}",
@@ -292,7 +292,7 @@ class TestProblems:
         ],
     )
     def test_invalid_target_url(self, url: str) -> None:
-        assert problems(TARGET_URL=url) == [f"TARGET_URL is {url!r}. {TARGET_URL_ADVICE}"]
+        assert problems(TARGET_URL=url) == [f"TARGET_URL {url!r} is not an http or https URL. {TARGET_URL_ADVICE}"]
 
     @pytest.mark.parametrize(
         "url", ["http://127.0.0.1:8000/", "https://[::1]:8000/a?b=c", "https://user:pass@ä.example"]
@@ -337,4 +337,17 @@ class TestSecrets:
         assert problem is not None
         assert problem.startswith("looks like an asymmetric key or a certificate. ")
         assert problems(JWT_SECRET=KEY_OF_A_PAIR) == [f"JWT_SECRET {problem}"]
-        assert problems(JWT_PREVIOUS_SECRETS=f"an old one,{KEY_OF_A_PAIR}") == [f"JWT_PREVIOUS_SECRETS {problem}"]
+        assert problems(JWT_PREVIOUS_SECRETS=f"an old one,{KEY_OF_A_PAIR}") == [
+            f"JWT_PREVIOUS_SECRETS has a secret that {problem}"
+        ]
+
+    def test_all_count_to_the_letter_and_blanks_at_their_ends_are_a_warning(self) -> None:
+        """A secret that ends in a newline goes on verifying while it is rotated."""
+        current, previous = f"{SECRET} ", f"{SECRET}\n,another"
+        stages, warnings = read_settings(REQUIRED | {"JWT_SECRET": current, "JWT_PREVIOUS_SECRETS": previous})
+        assert (stages[0].jwt_secret, stages[0].previous_secrets) == (current, (f"{SECRET}\n", "another"))
+        assert warnings == [
+            "JWT_SECRET ends with a space, which counts. If it is there by mistake, take it off on both sides",
+            "JWT_PREVIOUS_SECRETS has a secret that ends with a newline, which counts. If it is there by mistake, "
+            "take it off on both sides",
+        ]

@@ -79,8 +79,8 @@ def test_every_problem_is_a_line_and_there_is_no_traceback(clone: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
         "slip-sockets: STACK_NAME is 'my app'. Set it to 1 to 46 letters, digits and hyphens, a letter first",
-        "slip-sockets: TARGET_URL is 'app.example'. Set it to the URL of your backend, which receives the events, "
-        "e.g. https://app.example/slip",
+        "slip-sockets: TARGET_URL 'app.example' is not an http or https URL. Set it to the URL of your backend, "
+        "which receives the events, e.g. https://app.example/slip",
         "slip-sockets: JWT_SECRET is not set. Set it to a secret that your backend knows too, "
         "e.g. the output of: openssl rand -hex 32",
     ]

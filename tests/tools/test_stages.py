@@ -91,7 +91,9 @@ def test_wrong_settings_are_reported_and_nothing_is_run(
 ) -> None:
     monkeypatch.setenv("TARGET_URL", "ftp://x")
     assert stages.main(["deploy", "staging"]) == 1
-    assert "TARGET_URL is 'ftp://x'. Set it to the URL of your backend" in capsys.readouterr().err
+    assert (
+        "TARGET_URL 'ftp://x' is not an http or https URL. Set it to the URL of your backend" in capsys.readouterr().err
+    )
     assert cdktf.calls == []
 
 
