@@ -65,7 +65,7 @@ class Staging:
     def __init__(self, deployment: Deployment, first: ChatBackend, moved: ChatBackend) -> None:
         self.first = first
         self.moved = moved
-        self._deployment = deployment
+        self.deployment = deployment
         self._version: Version | None = FIRST
 
     def become(self, version: Version) -> None:
@@ -75,7 +75,7 @@ class Staging:
     def deploy(self, version: Version) -> None:
         """By the make target's command. It keeps the other stage's entry, and leaves no file with the secret."""
         self._version = None
-        deployment = self._deployment
+        deployment = self.deployment
         deployment.target_url = (self.moved if version.has_moved else self.first).url
         deployment.jwt_secret = version.jwt_secret
         self._write_worker(starts=version.worker_starts)
@@ -99,25 +99,25 @@ class Staging:
         variables = {"TF_VAR_jwt_secret": self._version.jwt_secret}
         if self._version.previous_secrets:
             variables["TF_VAR_jwt_previous_secrets"] = self._version.previous_secrets
-        folder = self._deployment.project / "cdktf.out" / "stacks" / STAGING
-        self._deployment.run(
+        folder = self.deployment.project / "cdktf.out" / "stacks" / STAGING
+        self.deployment.run(
             "terraform", "plan", "-no-color", "-input=false", "-detailed-exitcode", cwd=folder, **variables
         )
 
     def publisher(self, secret: str) -> SlipSocketsPublisher:
-        return self._deployment.publisher(STAGING, secret)
+        return self.deployment.publisher(STAGING, secret)
 
     def traffic(self, secret: str) -> Traffic:
         return Traffic(self.websocket_url, self.publisher(secret), self.first, self.moved)
 
     @property
     def websocket_url(self) -> str:
-        return self._deployment.outputs[STAGING]["websocketUrl"]
+        return self.deployment.outputs[STAGING]["websocketUrl"]
 
     @property
     def provisioned(self) -> list[int]:
         """The numbers of environments that are kept warm, of each version of which some are."""
-        client = self._deployment.client("lambda")
+        client = self.deployment.client("lambda")
         configs = client.list_provisioned_concurrency_configs(FunctionName=f"{STAGING}-websocket")
         return [
             config["RequestedProvisionedConcurrentExecutions"] for config in configs["ProvisionedConcurrencyConfigs"]
@@ -126,14 +126,14 @@ class Staging:
     @property
     def variables(self) -> dict[str, str]:
         """The environment of the function that clients reach."""
-        client = self._deployment.client("lambda")
+        client = self.deployment.client("lambda")
         function = client.get_function_configuration(FunctionName=f"{STAGING}-websocket", Qualifier="live")
         variables: dict[str, str] = function["Environment"]["Variables"]
         return variables
 
     def secrets_of(self, variables: Mapping[str, str]) -> list[str]:
         """Return what a function with these variables reads."""
-        found = self._deployment.client("secretsmanager").get_secret_value(
+        found = self.deployment.client("secretsmanager").get_secret_value(
             SecretId=variables["JWT_SECRET_ARN"], VersionId=variables["JWT_SECRET_VERSION"]
         )
         secrets: list[str] = json.loads(found["SecretString"])
@@ -141,19 +141,19 @@ class Staging:
 
     def invoke_worker(self) -> Any:
         """Run the worker with no message."""
-        return self._deployment.client("lambda").invoke(FunctionName=f"{STAGING}-deliver", Payload=b'{"Records": []}')
+        return self.deployment.client("lambda").invoke(FunctionName=f"{STAGING}-deliver", Payload=b'{"Records": []}')
 
     def _write_release(self, release: int) -> None:
         source = (ROOT / "functions" / "websocket.py").read_text()
-        (self._deployment.project / "functions" / "websocket.py").write_text(f"{source}\nRELEASE = {release}\n")
+        (self.deployment.project / "functions" / "websocket.py").write_text(f"{source}\nRELEASE = {release}\n")
 
     def _write_worker(self, *, starts: bool) -> None:
-        worker = self._deployment.project / "functions" / "deliver.py"
+        worker = self.deployment.project / "functions" / "deliver.py"
         shutil.copy2(ROOT / "functions" / "deliver.py", worker)
         if starts:
             return
         worker.write_text(f'{worker.read_text()}\nraise RuntimeError("a defect")\n')
-        queue = self._deployment.project / "stacks" / "deferred_queue.py"
+        queue = self.deployment.project / "stacks" / "deferred_queue.py"
         patient = "VISIBILITY_TIMEOUT_S = 2 * DELIVER_TIMEOUT_S"
         source = (ROOT / "stacks" / "deferred_queue.py").read_text()
         assert patient in source

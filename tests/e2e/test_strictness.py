@@ -13,7 +13,7 @@ from ..local_aws.cloud import settings
 from .backend import ChatBackend
 from .conftest import ALIAS_MOVE_S, MAX_ENVIRONMENTS
 from .deployment import SECRET, Deployment, copy_of_the_project
-from .test_redeployment import NEW_SECRET, Staging, Version
+from .test_redeployment import NEW_SECRET, Staging, Version, denied
 from .traffic import Traffic
 
 pytestmark = pytest.mark.e2e
@@ -22,7 +22,7 @@ STRICT = Strictness(
     request_rate=1_000,
     request_burst=500,
     connect_rate=50,
-    concurrency=20,
+    concurrency=10,
     freeze=True,
     iam_delay_s=2.0,
     deploy_delay_s=2.0,
@@ -57,3 +57,4 @@ def test_strictness_refuses_no_client_and_loses_no_close(staging: Staging, backe
         assert sum(staging.provisioned) == version.kept_warm
         staging.plan()
     assert backend.refused == 0
+    assert denied(staging.deployment) == set()
