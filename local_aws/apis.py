@@ -19,11 +19,13 @@ from moto.core.base_backend import BackendDict, backend_lock
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.test import run_wsgi_app
 
-from .api_request import ApiRequest, ApiResponse, error_response
+from .api_request import ApiRequest, ApiResponse, error_response, json_response
 from .delays import DelayedDeployed
 from .moto_patches import MotoPatches
 from .permissions import AccessControl
 from .quotas import Quotas
+from .refusals import refusal_of
+from .refusals.sqs import with_failures, without_refused_entries
 
 LONG_POLL_INTERVAL_S = 0.05
 
@@ -105,9 +107,21 @@ class AwsApis:
         fault = self.fault(request) if self._access.is_of_a_function(request) else None
         if fault is not None:
             return error_response(request, *fault, "a fault of the local AWS")
-        refusal = self._deployed.before(request)
-        if refusal is not None:
-            return refusal
+        refused = self._deployed.before(request) or refusal_of(request, self._account_id)
+        if refused is not None:
+            return refused
+        if request.service == "sqs" and request.operation == "SendMessageBatch" and request.is_json_rpc:
+            return self._send_batch(request)
+        return self._handle(request)
+
+    def _send_batch(self, request: ApiRequest) -> ApiResponse:
+        taken, failed = without_refused_entries(request)
+        if not failed:
+            return self._handle(request)
+        response = self._handle(taken) if taken.parameters["Entries"] else json_response(200, {})
+        return with_failures(response, failed) if response.ok else response
+
+    def _handle(self, request: ApiRequest) -> ApiResponse:
         return self._patches.before(request) or self._patches.after(request, self._call_moto(request))
 
     def _call_moto(self, request: ApiRequest) -> ApiResponse:
