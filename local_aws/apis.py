@@ -26,6 +26,7 @@ from .permissions import AccessControl
 from .quotas import Quotas
 from .refusals import refusal_of
 from .refusals.sqs import with_failures, without_refused_entries
+from .service_models import RequestChecks
 
 LONG_POLL_INTERVAL_S = 0.05
 
@@ -60,6 +61,7 @@ class AwsApis:
         self._deployed = deployed
         self._patches = patches
         self._quotas = quotas
+        self.request_checks = RequestChecks()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._thread = ThreadPoolExecutor(1, "moto")
 
@@ -110,6 +112,9 @@ class AwsApis:
         refused = self._deployed.before(request) or refusal_of(request, self._account_id)
         if refused is not None:
             return refused
+        unreadable = self.request_checks.check(request)
+        if unreadable is not None:
+            return unreadable
         if request.service == "sqs" and request.operation == "SendMessageBatch" and request.is_json_rpc:
             return self._send_batch(request)
         return self._handle(request)

@@ -89,6 +89,13 @@ class LocalAws:
         """Return all decisions about functions' calls since the start."""
         return self._server.access.decisions.copy()
 
+    def request_violations(self) -> Counter[tuple[str, str, str]]:
+        """Return what requests of JSON protocols had since the start that botocore's models do not allow.
+
+        By service, operation and violation.
+        """
+        return self._server.apis.request_checks.violations.copy()
+
     def environments(self, function_arn: str) -> int:
         """Return the number of a function's processes."""
         return self._server.functions.environments(function_arn)

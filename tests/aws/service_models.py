@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import botocore.session
 import pytest
-from botocore.model import ServiceModel
-from botocore.validate import ParamValidator
 
+from local_aws.service_models import model_of
+from local_aws.service_models import violations as value_violations
 from slip_sockets.aws.client import PROTOCOLS, Client
-
-
-@functools.cache
-def model_of(service: str) -> ServiceModel:
-    return botocore.session.get_session().get_service_model(service)
 
 
 def violations(service: str, operation: str, parameters: Mapping[str, Any], response: Mapping[str, Any]) -> list[str]:
     """Return what a call and its response have that the model does not allow. Fields that it does not know are some."""
     shapes = model_of(service).operation_model(operation)
-    found = []
-    for what, value, shape in (
-        ("parameters", parameters, shapes.input_shape),
-        ("response", response, shapes.output_shape),
-    ):
-        if shape is None:
-            report = str(value) if value else ""
-        else:
-            report = ParamValidator().validate(value, shape).generate_report()
-        if report:
-            found.append(f"{operation}, {what}: {report}")
-    return found
+    reports = {
+        "parameters": value_violations(parameters, shapes.input_shape),
+        "response": value_violations(response, shapes.output_shape),
+    }
+    return [f"{operation}, {what}: {report}" for what, report in reports.items() if report]
 
 
 @pytest.fixture(autouse=True)

@@ -258,3 +258,8 @@ def test_the_secret_is_in_the_private_files_alone(deployment: Deployment) -> Non
         for event in logs.filter_log_events(logGroupName=f"/aws/lambda/{function['FunctionName']}")["events"]
     ]
     assert SECRET not in "".join(lines)
+
+
+@pytest.mark.usefixtures("refusals")
+def test_all_requests_were_as_the_services_models_have_them(deployment: Deployment) -> None:
+    assert deployment.aws.request_violations() == {}
