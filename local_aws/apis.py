@@ -109,12 +109,13 @@ class AwsApis:
         fault = self.fault(request) if self._access.is_of_a_function(request) else None
         if fault is not None:
             return error_response(request, *fault, "a fault of the local AWS")
-        refused = self._deployed.before(request) or refusal_of(request, self._account_id)
+        refused = (
+            refusal_of(request, self._account_id)
+            or self.request_checks.check(request)
+            or self._deployed.before(request)
+        )
         if refused is not None:
             return refused
-        unreadable = self.request_checks.check(request)
-        if unreadable is not None:
-            return unreadable
         if request.service == "sqs" and request.operation == "SendMessageBatch" and request.is_json_rpc:
             return self._send_batch(request)
         return self._handle(request)

@@ -20,7 +20,7 @@ class World:
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
-        self._session = boto3.session.Session("x", "x", region_name="us-east-1")
+        self._session = boto3.session.Session("local", "local", region_name="us-east-1")
         self.table = f"table-{uuid.uuid4().hex}"
         self.client("dynamodb").create_table(
             TableName=self.table,
