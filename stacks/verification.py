@@ -57,7 +57,7 @@ def synthesize_verification(out: Path, settings: StageSettings) -> Path:
 
 
 class VerificationStack(SlipSocketsStack):
-    """A stage whose `TARGET_URL` is the URL of a function in the same stack."""
+    """A stage with the URL of a function in the same stack as its `TARGET_URL`."""
 
     def __init__(self, scope: Construct, settings: StageSettings, package: FunctionPackage, backend: Path) -> None:
         super().__init__(scope, settings, package)

@@ -31,7 +31,7 @@ from .worker import DeferredWorker, Worker
 
 
 class Ports(msgspec.Struct, frozen=True):
-    """All that a gateway needs of the world. An engine whose sender has no quota leaves out the `rate`."""
+    """All that a gateway needs of the world. An engine with a sender without a quota leaves out the `rate`."""
 
     connections: Connections
     subscriptions: Subscriptions

@@ -1,4 +1,6 @@
-"""What AWS's responses mean: each judgement over values."""
+"""What AWS's responses mean: each judgement over values.
+
+Long, since each check of `slip_sockets/doctor` has a table of cases here, and nothing else."""
 
 from __future__ import annotations
 
