@@ -11,19 +11,27 @@ from .findings import Finding, fine, wrong
 from .settings import FUNCTIONS, DoctorSettings
 
 OTHER_DEPLOYMENT = "Deploy again; or these credentials or outputs are of another deployment"
+ALIAS = "live"
+INVOKED_BY_ALIAS = ("websocket", "control")
+"""The APIs invoke a published version of these by the alias, so that it does not count what is changed by hand in the
+unpublished one."""
 DEPLOY = "Deploy again: it was changed by hand, or the outputs are older than it"
 
 
 async def check_functions(settings: DoctorSettings, account: Account) -> list[Finding]:
     """Raises CannotCheck."""
-    configurations = await side_by_side(*(_configuration(account, settings.function(name)) for name in FUNCTIONS))
+    configurations = await side_by_side(*(_configuration(account, settings, name) for name in FUNCTIONS))
     found = dict(zip(FUNCTIONS, configurations, strict=True))
     return judge(settings, found, where=account.where)
 
 
-async def _configuration(account: Account, name: str) -> dict[str, Any] | None:
+async def _configuration(account: Account, settings: DoctorSettings, name: str) -> dict[str, Any] | None:
+    """Return the configuration that API Gateway or the queue invokes."""
+    qualifier = {"Qualifier": ALIAS} if name in INVOKED_BY_ALIAS else {}
     try:
-        return await account.call("lambda", "get_function_configuration", FunctionName=name)
+        return await account.call(
+            "lambda", "get_function_configuration", FunctionName=settings.function(name), **qualifier
+        )
     except NotThere:
         return None
 

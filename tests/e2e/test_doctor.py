@@ -279,6 +279,8 @@ async def test_what_was_changed_by_hand_is_found_and_a_deploy_mends_it(aws: Depl
     variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
     by_hand = variables | {"TARGET_URL": "http://127.0.0.1:9/slip", "CHANNELS_TABLE": "another"}
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": by_hand})
+    version = functions.publish_version(FunctionName=name)["Version"]
+    functions.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
     functions.delete_function(FunctionName=f"{STAGING}-control")
     deliver = aws.function_arn(f"{STAGING}-deliver")
     (mapping,) = functions.list_event_source_mappings(FunctionName=deliver)["EventSourceMappings"]
