@@ -37,6 +37,8 @@ NOT_USED_HERE = {
     "dynamodb:UpdateTable": "a table that changes, such as its protection",
     "iam:UpdateAssumeRolePolicy": "a new principal for the functions' roles",
     "*:Untag*": "a tag that goes, as with another STACK_NAME",
+    "secretsmanager:UpdateSecret": "a secret that changes, such as its description",
+    "secretsmanager:UpdateSecretVersionStage": "a version that is destroyed while it has a label other than AWSCURRENT",
     "sqs:SetQueueAttributes": "a queue that changes, such as its times",
 }
 """Actions of the policy that the steps below do not use, with the reason."""
