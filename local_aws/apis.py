@@ -26,7 +26,7 @@ from .permissions import AccessControl
 from .quotas import Quotas
 from .refusals import refusal_of
 from .refusals.sqs import with_failures, without_refused_entries
-from .service_models import RequestChecks
+from .service_models import ModelChecks
 
 LONG_POLL_INTERVAL_S = 0.05
 
@@ -61,7 +61,7 @@ class AwsApis:
         self._deployed = deployed
         self._patches = patches
         self._quotas = quotas
-        self.request_checks = RequestChecks()
+        self.models = ModelChecks()
         self._moto = DomainDispatcherApplication(create_backend_app)
         self._thread = ThreadPoolExecutor(1, "moto")
 
@@ -109,11 +109,7 @@ class AwsApis:
         fault = self.fault(request) if self._access.is_of_a_function(request) else None
         if fault is not None:
             return error_response(request, *fault, "a fault of the local AWS")
-        refused = (
-            refusal_of(request, self._account_id)
-            or self.request_checks.check(request)
-            or self._deployed.before(request)
-        )
+        refused = refusal_of(request, self._account_id) or self.models.check(request) or self._deployed.before(request)
         if refused is not None:
             return refused
         if request.service == "sqs" and request.operation == "SendMessageBatch" and request.is_json_rpc:
@@ -128,7 +124,9 @@ class AwsApis:
         return with_failures(response, failed) if response.ok else response
 
     def _handle(self, request: ApiRequest) -> ApiResponse:
-        return self._patches.before(request) or self._patches.after(request, self._call_moto(request))
+        response = self._patches.before(request) or self._patches.after(request, self._call_moto(request))
+        self.models.check_response(request, response)
+        return response
 
     def _call_moto(self, request: ApiRequest) -> ApiResponse:
         url = urlsplit(request.target)

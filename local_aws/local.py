@@ -17,6 +17,7 @@ from .management import ManagementFault
 from .permissions import AccessDecision
 from .quotas import Quotas
 from .server import Server, start_server
+from .service_models import Violation
 from .signatures import FIXED_KEY, FIXED_KEY_ID
 from .strictness import Strictness
 
@@ -89,12 +90,17 @@ class LocalAws:
         """Return all decisions about functions' calls since the start."""
         return self._server.access.decisions.copy()
 
-    def request_violations(self) -> Counter[tuple[str, str, str]]:
-        """Return what requests of JSON protocols had since the start that botocore's models do not allow.
+    def request_violations(self) -> Counter[Violation]:
+        """Return what requests had since the start that botocore's models do not allow."""
+        return self._server.apis.models.requests.copy()
 
-        By service, operation and violation.
-        """
-        return self._server.apis.request_checks.violations.copy()
+    def response_violations(self) -> Counter[Violation]:
+        """Return what the local AWS's responses lacked, or had of another type than botocore's models."""
+        return self._server.apis.models.responses.copy()
+
+    def unread_requests(self) -> Counter[tuple[str, str]]:
+        """Return the requests since the start that were not held against a model, by service and operation."""
+        return self._server.apis.models.unread.copy()
 
     def environments(self, function_arn: str) -> int:
         """Return the number of a function's processes."""

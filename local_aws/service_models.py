@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-import botocore.session
-from botocore.exceptions import UnknownServiceError
-from botocore.model import ServiceModel, Shape
+from botocore.awsrequest import HeadersDict
+from botocore.model import Shape, StructureShape
+from botocore.parsers import ResponseParserError, create_parser
 from botocore.validate import ParamValidator
 
 from .api_request import ApiRequest, ApiResponse, error_response
+from .modelled import Modelled, read_request
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger("local_aws.models")
+
+Violation = tuple[str, str, str]
+"""A service, an operation, and what is not as the model has it."""
+
 _CODES = {
     "missing required field": "ValidationException",
     "invalid range": "ValidationException",
@@ -23,11 +27,6 @@ _CODES = {
     "invalid type": "SerializationException",
 }
 """AWS's error codes. AWS ignores a field that it does not know; it is counted, because its name may be misspelt."""
-
-
-@functools.cache
-def model_of(service: str) -> ServiceModel:
-    return botocore.session.get_session().get_service_model(service)
 
 
 def violations(value: Mapping[str, Any], shape: Shape | None) -> str:
@@ -40,39 +39,62 @@ def violations(value: Mapping[str, Any], shape: Shape | None) -> str:
     return str(ParamValidator().validate(value, shape).generate_report())
 
 
-class RequestChecks:
-    """Checks the requests of JSON protocols. `violations` counts what was found, by service, operation and text."""
+class ModelChecks:
+    """Checks requests and responses. `requests` and `responses` count what was found in them, `unread` the requests of
+    which no model says what they are, by service and operation."""
 
     def __init__(self) -> None:
-        self.violations: Counter[tuple[str, str, str]] = Counter()
+        self.requests: Counter[Violation] = Counter()
+        self.responses: Counter[Violation] = Counter()
+        self.unread: Counter[tuple[str, str]] = Counter()
 
     def check(self, request: ApiRequest) -> ApiResponse | None:
-        """Count what is not as modelled. Return AWS's error where AWS would not take it."""
-        if not request.is_json_rpc or request.service is None:
+        """Count what is not as modelled. Return AWS's error where AWS would not take a request of a JSON protocol."""
+        modelled = read_request(request)
+        if modelled is None:
+            self.unread[request.service or "", request.operation] += 1
             return None
-        try:
-            model = model_of(request.service)
-        except UnknownServiceError:
-            return None  # it is signed for another name than its model's
-        if request.operation not in model.operation_names:
-            return None  # moto refuses it
-        shape = model.operation_model(request.operation).input_shape
-        if shape is None:
-            return None
-        report = ParamValidator().validate(_without_nulls(request.parameters), shape)
-        found: list[tuple[str, str, dict[str, Any]]] = report._errors
-        for kind, where, details in found:
-            # Not the value, which may be a secret.
-            field = details.get("unknown_param") or details.get("required_name") or ""
-            violation = f"{kind}: {where}.{field}".rstrip(".")
-            self.violations[request.service, request.operation, violation] += 1
-            _log.warning("%s, %s is not as modelled: %s", request.service, request.operation, violation)
+        report = _report(modelled.parameters, modelled.operation.input_shape)
+        found = report._errors
+        _count(self.requests, modelled, found)
         codes = [_CODES[kind] for kind, _, _ in found if kind in _CODES]
-        return error_response(request, 400, codes[0], report.generate_report()) if codes else None
+        return (
+            error_response(request, 400, codes[0], report.generate_report()) if codes and request.is_json_rpc else None
+        )
+
+    def check_response(self, request: ApiRequest, response: ApiResponse) -> None:
+        """Count what is not as modelled. Fields that the model does not know are not looked for."""
+        modelled = read_request(request) if response.ok else None
+        shape = None if modelled is None else modelled.operation.output_shape
+        if modelled is None or shape is None:
+            return
+        raw = {
+            "status_code": response.status,
+            "headers": HeadersDict(response.headers),
+            "body": response.body,
+            "context": {"operation_name": modelled.operation.name},
+        }
+        try:
+            parsed = create_parser(modelled.protocol).parse(raw, shape)
+        except ResponseParserError as error:
+            _count(self.responses, modelled, [("not readable", "", {"unknown_param": type(error).__name__})])
+            return
+        parsed.pop("ResponseMetadata", None)
+        _count(self.responses, modelled, _report(parsed, shape)._errors)
 
 
-def _without_nulls(value: Any) -> Any:
-    """AWS reads a null as a field that is not there."""
-    if isinstance(value, dict):
-        return {name: _without_nulls(field) for name, field in value.items() if field is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+_NOTHING = StructureShape("Nothing", {"type": "structure", "members": {}})
+
+
+def _report(value: Mapping[str, Any], shape: Shape | None) -> Any:
+    return ParamValidator().validate(value, shape or _NOTHING)
+
+
+def _count(counter: Counter[Violation], modelled: Modelled, found: list[tuple[str, str, dict[str, Any]]]) -> None:
+    service, operation = modelled.operation.service_model.service_name, modelled.operation.name
+    for kind, where, details in found:
+        # Not the value, which may be a secret.
+        field = details.get("unknown_param") or details.get("required_name") or ""
+        violation = f"{kind}: {where}.{field}".rstrip(".")
+        counter[service, operation, violation] += 1
+        log.warning("%s, %s is not as modelled: %s", service, operation, violation)

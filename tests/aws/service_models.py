@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from local_aws.service_models import model_of
+from local_aws.modelled import model_of
 from local_aws.service_models import violations as value_violations
 from slip_sockets.aws.client import PROTOCOLS, Client
 
