@@ -28,10 +28,13 @@ from .api_request import ApiRequest, Refusal
 MAX_SKEW_S = 5 * 60
 MAX_SKEW_S3_S = 15 * 60
 """https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, RequestTimeTooSkewed"""
+MAX_PRESIGNED_S = 7 * 24 * 3600
+"""https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html, X-Amz-Expires"""
 
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
+# As `ApiRequest` reads it, so that permissions are those of the key whose signature was checked.
 _HEADER = re.compile(
-    r"AWS4-HMAC-SHA256 +Credential=(?P<credential>[^, ]+), *SignedHeaders=(?P<headers>[^, ]+), *"
+    r"AWS4-HMAC-SHA256 Credential=(?P<credential>[^, ]+), *SignedHeaders=(?P<headers>[^, ]+), *"
     r"Signature=(?P<signature>[0-9a-f]+)"
 )
 _PRESIGNED = "x-amz-signature="
@@ -88,7 +91,7 @@ class SignatureCheck:
             message = f"Credential should be scoped to a valid region, not '{signature.region}'."
             return _refusal(request, "InvalidSignatureException", message)
         key = await self._find_key(signature.key_id)
-        if key is None or not hmac.compare_digest(key.session_token.encode(), signature.token.encode()):
+        if key is None or not _is_same(key.session_token, signature.token):
             message = "The security token included in the request is invalid."
             return _refusal(request, "UnrecognizedClientException", message)
         if key.expires_at <= self._now():
@@ -137,7 +140,9 @@ def _read(request: ApiRequest) -> _Signature | None:
     if match is None:
         missing = [part for part in ("Credential", "Signature", "SignedHeaders") if f"{part}=" not in authorization]
         wanted = " ".join(f"Authorization header requires '{part}' parameter." for part in missing)
-        raise _Incomplete(f"{wanted or 'Authorization header is malformed.'} Authorization={authorization.split()[0]}")
+        raise _Incomplete(
+            f"{wanted or 'Authorization header is malformed.'} Authorization={authorization.partition(' ')[0]}"
+        )
     key_id, day, region, service = _scope(match["credential"])
     return _Signature(
         key_id,
@@ -164,10 +169,16 @@ def _read_query(request: ApiRequest) -> _Signature:
             query["X-Amz-Signature"],
             query.get("X-Amz-Security-Token", ""),
             _date({"x-amz-date": query["X-Amz-Date"]}),
-            float(query["X-Amz-Expires"]),
+            _lifetime_s(query["X-Amz-Expires"]),
         )
     except (KeyError, ValueError) as error:
         raise _Incomplete(f"AWS query-string parameters must include {error}. Re-examine the query-string.") from error
+
+
+def _lifetime_s(expires: str) -> float:
+    if not re.fullmatch("[0-9]{1,6}", expires) or not 1 <= int(expires) <= MAX_PRESIGNED_S:
+        raise _Incomplete(f"X-Amz-Expires must be from 1 to {MAX_PRESIGNED_S} seconds.")
+    return float(expires)
 
 
 def _scope(credential: str) -> tuple[str, str, str, str]:
@@ -216,13 +227,18 @@ def _refusal_of_value(request: ApiRequest, signature: _Signature, key: KnownKey)
             return Refusal(400, "XAmzContentSHA256Mismatch", message)
     else:
         payload = digest
-    if hmac.compare_digest(_recomputed(request, signature, key, payload), signature.value):
+    if _is_same(_recomputed(request, signature, key, payload), signature.value):
         return None
     message = (
         "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access "
         "Key and signing method. Consult the service documentation for details."
     )
     return _refusal(request, "InvalidSignatureException", message)
+
+
+def _is_same(right: str, given: str) -> bool:
+    """`given` may have surrogates: bytes of a header that are not UTF-8."""
+    return hmac.compare_digest(right.encode(), given.encode(errors="surrogateescape"))
 
 
 def _recomputed(request: ApiRequest, signature: _Signature, key: KnownKey, payload: str) -> str:

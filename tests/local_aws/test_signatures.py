@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -17,6 +20,8 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from local_aws import LocalAws, Strictness
+from slip_sockets.aws import sigv4
+from slip_sockets.aws.sigv4 import Signer
 
 from .cloud import ASSUMED_BY_LAMBDA, TIMEOUT_S, Cloud, allow, settings
 
@@ -150,6 +155,22 @@ def test_missing_and_incomplete_signatures_are_refused(aws: LocalAws) -> None:
     assert message.startswith("Authorization header requires 'Signature' parameter.")
 
 
+def test_credentials_that_cannot_be_read_are_refused(aws: LocalAws) -> None:
+    def spaced(request: Any) -> None:
+        request.headers["Authorization"] = request.headers["Authorization"].replace(b" Credential", b"  Credential")
+
+    def empty(request: Any) -> None:
+        request.headers["Authorization"] = ""
+
+    def binary(request: Any) -> None:
+        request.headers["X-Amz-Security-Token"] = b"\xff"
+
+    # Otherwise the signature would be right, and its key not that of which permissions are checked.
+    assert refusal(aws, "dynamodb", sending=spaced)[:2] == (400, "IncompleteSignatureException")
+    assert refusal(aws, "dynamodb", sending=empty)[:2] == (400, "IncompleteSignatureException")
+    assert refusal(aws, "dynamodb", sending=binary) == (400, "UnrecognizedClientException", INVALID)
+
+
 def test_presigned_url_is_checked(aws: LocalAws) -> None:
     s3 = client(aws, "s3")
     s3.create_bucket(Bucket="presigned")
@@ -158,6 +179,101 @@ def test_presigned_url_is_checked(aws: LocalAws) -> None:
     assert requests.get(url, timeout=TIMEOUT_S).text == "hello"
     refused = requests.get(url.replace("X-Amz-Expires=3600", "X-Amz-Expires=9999"), timeout=TIMEOUT_S)
     assert (refused.status_code, "<Code>SignatureDoesNotMatch</Code>" in refused.text) == (403, True)
+    binary = requests.get(url.partition("Signature=")[0] + "Signature=%C3%BC", timeout=TIMEOUT_S)
+    assert (binary.status_code, "<Code>SignatureDoesNotMatch</Code>" in binary.text) == (403, True)
+
+
+@pytest.mark.parametrize("lifetime_s", ["604801", "0", "inf"])
+def test_presigned_url_of_more_than_a_week_is_refused(aws: LocalAws, lifetime_s: str) -> None:
+    url = client(aws, "s3").generate_presigned_url("list_buckets", ExpiresIn=lifetime_s)
+    refused = requests.get(url, timeout=TIMEOUT_S)
+    assert (refused.status_code, "X-Amz-Expires must be from 1 to 604800" in refused.text) == (403, True)
+
+
+# Our own signer
+
+
+class ByOurSigner:
+    """Lists tables with a request that `slip_sockets.aws.sigv4` signs."""
+
+    def __init__(self, aws: LocalAws) -> None:
+        self._aws = aws
+
+    def refusal(
+        self,
+        keys: Keys = ("local", "local", None),
+        *,
+        region: str = "us-east-1",
+        late_s: float = 0,
+        body: bytes = b"{}",
+    ) -> tuple[int, str, str] | None:
+        headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "DynamoDB_20120810.ListTables"}
+        host = self._aws.url.removeprefix("http://")
+        signer = Signer(host, region, Credentials(*keys), "dynamodb", headers)
+        fields = signer.fields("POST", "/", sha256(b"{}").hexdigest(), now=time.time() - late_s)
+        response = requests.post(self._aws.url, body, headers=fields, timeout=TIMEOUT_S)
+        error = response.json()
+        if response.ok:
+            assert "TableNames" in error
+            return None
+        return response.status_code, error["__type"].rpartition("#")[2], error["message"]
+
+
+def test_our_signer_is_checked_like_boto3(aws: LocalAws) -> None:
+    ours = ByOurSigner(aws)
+    assert ours.refusal() is None
+    assert ours.refusal(late_s=240) is None
+    assert ours.refusal(("local", "remote", None)) == (400, "InvalidSignatureException", WRONG)
+    assert ours.refusal(body=b'{"Limit": 1}') == (400, "InvalidSignatureException", WRONG)
+    for keys in (("AKIAUNKNOWN", "local", None), ("local", "local", "a token")):
+        assert ours.refusal(keys) == (400, "UnrecognizedClientException", INVALID)
+    for late_s, why in ((400, "Signature expired: "), (-400, "Signature not yet current: ")):
+        found = ours.refusal(late_s=late_s)
+        assert found is not None
+        assert (found[0], found[1], found[2].startswith(why)) == (400, "InvalidSignatureException", True)
+
+
+LISTS_TABLES = """
+import hashlib, os, time, urllib.error, urllib.request
+from types import SimpleNamespace
+
+def handler(event, context):
+    keys = SimpleNamespace(
+        access_key=os.environ["AWS_ACCESS_KEY_ID"],
+        secret_key=os.environ["AWS_SECRET_ACCESS_KEY"],
+        token=os.environ["AWS_SESSION_TOKEN"],
+    )
+    headers = {"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "DynamoDB_20120810.ListTables"}
+    url = os.environ["AWS_ENDPOINT_URL"]
+    signer = Signer(url.removeprefix("http://"), os.environ["AWS_REGION"], keys, "dynamodb", headers)
+    fields = signer.fields("POST", "/", hashlib.sha256(b"{}").hexdigest(), now=time.time())
+    try:
+        return urllib.request.urlopen(urllib.request.Request(url, b"{}", fields)).read().decode()
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+"""
+RIGHT_AND_BROKEN = {
+    "right": ("", "", "TableNames"),
+    "session token left out": ("if self._credentials.token:", "if False:", "#UnrecognizedClientException"),
+    "headers not in order": ("sorted(signed, key=str.lower)", "[*signed]", "#InvalidSignatureException"),
+    "local time": ("time.gmtime(second)", "time.gmtime(second + 3600)", "#InvalidSignatureException"),
+    "key of another region": (
+        'scope.split("/")',
+        'scope.replace("us-", "eu-").split("/")',
+        "#InvalidSignatureException",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RIGHT_AND_BROKEN)
+def test_function_with_a_broken_signer_fails(cloud: Cloud, name: str) -> None:
+    found, broken, answer = RIGHT_AND_BROKEN[name]
+    source = Path(sigv4.__file__).read_text()
+    if found:
+        assert source.count(found) == 1
+        source = source.replace(found, broken)
+    function = cloud.function(source + LISTS_TABLES, allow("dynamodb:ListTables", "*"))
+    assert answer in function.call()
 
 
 # Clocks
