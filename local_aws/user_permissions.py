@@ -31,7 +31,6 @@ _TAGGING = {
     "secretsmanager:CreateSecret": "secretsmanager:TagResource",
     "sns:CreateTopic": "sns:TagResource",
     "sqs:CreateQueue": "sqs:TagQueue",
-    "ssm:PutParameter": "ssm:AddTagsToResource",
 }
 """Something that is created with tags needs the permission of tagging it, too."""
 
@@ -64,9 +63,6 @@ def _permissions(request: ApiRequest, account_id: str) -> Iterator[Needed]:
         case "sqs":
             name = given.get("QueueName") or given.get("QueueUrl", "*").rpartition("/")[2]
             yield f"sqs:{request.operation}", f"{arn}:{name}", {}
-        case "ssm":
-            name = given.get("Name") or given.get("ResourceId") or next(iter(given.get("Names", ())), None)
-            yield f"ssm:{request.operation}", f"{arn}:parameter/{name.removeprefix('/')}" if name else "*", {}
         case "secretsmanager":
             name = given.get("SecretId") or given.get("Name")
             is_arn = name is None or name.startswith("arn:")

@@ -9,7 +9,7 @@ from ..check.cases import CLOSING, OPENING, TOKENS
 from ..check.judge import Level, Verdict
 from ..check.play import CannotRun, CheckSettings, Result, play
 from ..gateway.backend import without_secrets
-from ..protocol.urls import is_http_url
+from ..protocol.urls import url_problem
 from .control_api import NO_SECRET
 from .findings import CannotCheck, Finding, counted, fine, wrong
 from .outputs import WRITE_ANEW
@@ -24,7 +24,7 @@ QUICK = frozenset({OPENING, CLOSING, TOKENS})
 
 async def check_backend(settings: DoctorSettings) -> list[Finding]:
     url = settings.outputs.target_url
-    if not is_http_url(url):
+    if url_problem(url):
         raise CannotCheck("the outputs have no targetUrl", WRITE_ANEW)
     if not settings.jwt_secret:
         raise CannotCheck("JWT_SECRET is not set", NO_SECRET)

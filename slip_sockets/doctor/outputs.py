@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from ..client.outputs import Outputs
-from ..protocol.urls import is_http_url, url_problem
+from ..protocol.urls import url_problem
 from .findings import Finding, fine, wrong
 from .settings import DoctorSettings
 
@@ -39,4 +39,4 @@ def problem_with(outputs: Outputs) -> str | None:
 
 def is_websocket_url(text: str) -> bool:
     scheme, found, rest = text.partition("://")
-    return found != "" and scheme in ("ws", "wss") and is_http_url(f"http://{rest}")
+    return found != "" and scheme in ("ws", "wss") and url_problem(f"http://{rest}") is None

@@ -18,11 +18,6 @@ NOT_A_HTTP_URL = "not an http or https URL"
 """What `url_problem` returns of a text that is not an http or https URL with a host."""
 
 
-def is_http_url(text: str) -> bool:
-    """Return whether `text` is an http or https URL that can be called."""
-    return url_problem(text) is None
-
-
 def url_problem(text: str) -> str | None:
     """Return what is wrong with an http or https URL, None if it can be called.
 
@@ -49,15 +44,6 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def is_private(host: str) -> bool:
-    """Return whether a server at `host`, a name or an address, cannot be reached from the internet."""
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        name = host.removesuffix(".").lower()
-        return "." not in name or name.endswith((".localhost", ".local", ".internal"))
 
 
 def _host_problem(host: str, *, is_bracketed: bool) -> str | None:
