@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from contextlib import aclosing
 from typing import Annotated
 
@@ -15,9 +14,11 @@ from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..check.play import SLOW_S, CannotRun, CheckSettings, play
 from ..check.report import CheckReport, Printer
 from ..gateway.backend import without_secrets
-from ..protocol.tokens import secret_problem, secret_warning
+from ..protocol.tokens import secret_problem
 from ..protocol.urls import url_problem
+from .deployment import warn_of_secret
 from .exit_codes import FAILED, give_up
+from .handshake import HeaderOption, QueryOption, read_handshake
 
 EXAMPLES = """Examples:
 
@@ -33,14 +34,8 @@ def check(
     jwt_secret: Annotated[
         str, typer.Option(envvar="JWT_SECRET", help="Secret that signs the tokens; your backend must have the same.")
     ] = "",
-    query: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE in the client's query, if your backend needs it to let a client in. Repeatable."),
-    ] = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option(help="'NAME: VALUE' among the client's headers, such as 'Cookie: session=...'. Repeatable."),
-    ] = None,
+    query: QueryOption = None,
+    header: HeaderOption = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that your backend may take.")] = BACKEND_TIMEOUT_S,
     slow: Annotated[float, typer.Option(min=0.001, help="Seconds after which a slow response is a warning.")] = SLOW_S,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings too.")] = False,
@@ -63,14 +58,10 @@ def check(
         problems.append("JWT_SECRET is not set. Set it, or --jwt-secret, to the secret that your backend has")
     elif problem := secret_problem(jwt_secret):
         problems.append(f"JWT_SECRET {problem}")
-    queries: dict[str, list[str]] = {}
-    for name, value in pairs(query or (), "=", "--query", problems):
-        queries.setdefault(name, []).append(value)
-    headers = dict(pairs(header or (), ":", "--header", problems))
+    queries, headers = read_handshake(query, header, problems)
     if problems:
         give_up(*problems)
-    if warning := secret_warning(jwt_secret):
-        typer.echo(f"slip-sockets: warning: JWT_SECRET {warning}", err=True)
+    warn_of_secret(jwt_secret)
     settings = CheckSettings(url, jwt_secret, queries, headers, timeout, slow)
     report = CheckReport(without_secrets(url))
     try:
@@ -94,13 +85,3 @@ async def _play(settings: CheckSettings, report: CheckReport, console: Console |
                 printer.print(result)
     if printer is not None:
         printer.close(report)
-
-
-def pairs(texts: Iterable[str], separator: str, option: str, problems: list[str]) -> Iterable[tuple[str, str]]:
-    """Yield name and value of each text of an option. Others are added to `problems`."""
-    for text in texts:
-        name, found, value = text.partition(separator)
-        if not found or not name.strip():
-            problems.append(f"{option} needs NAME{separator}VALUE, got {text!r}")
-        else:
-            yield name.strip(), value.strip()

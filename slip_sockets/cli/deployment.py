@@ -149,6 +149,11 @@ def needed_secret(jwt_secret: str) -> str:
         raise InvalidSettings(["JWT_SECRET is not set. Set it to the deployment's secret"])
     if problem := secret_problem(jwt_secret):
         raise InvalidSettings([f"JWT_SECRET {problem}"])
+    warn_of_secret(jwt_secret)
+    return jwt_secret
+
+
+def warn_of_secret(jwt_secret: str) -> None:
+    """Print what is odd about a secret."""
     if warning := secret_warning(jwt_secret):
         typer.echo(f"slip-sockets: warning: JWT_SECRET {warning}", err=True)
-    return jwt_secret

@@ -13,10 +13,10 @@ from ..doctor.examine import examine
 from ..doctor.findings import Finding
 from ..doctor.report import Printer, as_document, is_ok
 from ..doctor.settings import LAST_MINUTES, DoctorSettings
-from ..protocol.tokens import secret_problem
-from .check import pairs
+from ..protocol.tokens import secret_problem, split_secrets
 from .deployment import DevOption, JsonOption, OutputsOption, SecretOption, StackOption, find_deployment
 from .exit_codes import FAILED, give_up
+from .handshake import HeaderOption, QueryOption, read_handshake
 from .printing import print_json
 
 EXAMPLES = """Examples:
@@ -41,14 +41,8 @@ def doctor(
             show_default=False,
         ),
     ] = "",
-    query: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=VALUE in the client's query, if your backend needs it to let a client in. Repeatable."),
-    ] = None,
-    header: Annotated[
-        list[str] | None,
-        typer.Option(help="'NAME: VALUE' among the client's headers, such as 'Cookie: session=...'. Repeatable."),
-    ] = None,
+    query: QueryOption = None,
+    header: HeaderOption = None,
     all_cases: Annotated[
         bool,
         typer.Option("--all-cases", help="Play all of slip-sockets check against the backend, odd texts included."),
@@ -66,14 +60,11 @@ def doctor(
     cannot be made, for lack of credentials or a permission, is neither.
     """
     problems: list[str] = []
-    previous = tuple(filter(None, previous_secrets.split(",")))
+    previous = split_secrets(previous_secrets)
     named = {"JWT_SECRET": [jwt_secret] if jwt_secret else [], "JWT_PREVIOUS_SECRETS": previous}
     for name, secrets in named.items():
         problems += [f"{name} {problem}" for problem in map(secret_problem, secrets) if problem]
-    queries: dict[str, list[str]] = {}
-    for name, value in pairs(query or (), "=", "--query", problems):
-        queries.setdefault(name, []).append(value)
-    headers = dict(pairs(header or (), ":", "--header", problems))
+    queries, headers = read_handshake(query, header, problems)
     if problems:
         give_up(*problems)
     found = find_deployment(stack, path, dev=dev)
