@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .local import LocalAws, LocalAwsSettings
+from .local import LocalAws
 from .permissions import AccessDecision
+from .settings import LocalAwsSettings
 from .strictness import Strictness
 
 __all__ = ["AccessDecision", "LocalAws", "LocalAwsSettings", "Strictness"]

@@ -9,7 +9,8 @@ import sys
 import threading
 from pathlib import Path
 
-from .local import LocalAws, LocalAwsSettings
+from .local import LocalAws
+from .settings import LocalAwsSettings
 from .strictness import KEY_LIFETIME_S, Strictness
 
 DEFAULT_RUNTIME_PYTHON = Path(__file__).parent.parent / ".venv-lambda" / "bin" / "python"

@@ -6,42 +6,14 @@ import asyncio
 import threading
 from collections import Counter
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from slip_sockets.dev.edge import Limits
-
-from .api_request import DEFAULT_REGION
 from .apis import ApiFault
 from .management import ManagementFault
 from .permissions import AccessDecision
-from .quotas import Quotas
 from .server import Server, start_server
 from .service_models import Violation
+from .settings import LocalAwsSettings
 from .signatures import FIXED_KEY, FIXED_KEY_ID
-from .strictness import Strictness
-
-
-@dataclass(frozen=True, slots=True)
-class LocalAwsSettings:
-    """`port` 0 takes a free one. `runtime_python` has awslambdaric and boto3, and nothing of the project.
-
-    Two local AWS with different accounts are independent. Two with the same account in one process would share their
-    state, since moto's state belongs to the process.
-    """
-
-    runtime_python: Path
-    port: int = 4566
-    account_id: str = "000000000000"
-    region: str = DEFAULT_REGION
-    limits: Limits = field(default_factory=Limits)
-    max_environments: int = 8
-    """Largest number of processes of each function."""
-    quotas: Quotas = field(default_factory=Quotas)
-    """How many calls a second AWS's services take."""
-    alias_move_s: float = 0
-    """How long an alias with provisioned concurrency has routing weights after it has moved; in AWS about a minute."""
-    strictness: Strictness = field(default_factory=Strictness)
 
 
 class LocalAws:
@@ -126,18 +98,8 @@ class LocalAws:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        settings = self.settings
         try:
-            self._server = server = await start_server(
-                settings.runtime_python,
-                port=settings.port,
-                account_id=settings.account_id,
-                limits=settings.limits,
-                max_environments=settings.max_environments,
-                quotas=settings.quotas,
-                alias_move_s=settings.alias_move_s,
-                strictness=settings.strictness,
-            )
+            self._server = server = await start_server(self.settings)
         except BaseException as error:  # noqa: BLE001 - the thread that waits for the start raises it
             self._started.set_exception(error)
             return

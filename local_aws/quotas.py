@@ -5,7 +5,6 @@ Another quota is another entry of QUOTAS; a test gives a local AWS its own in `L
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -58,9 +57,9 @@ class TokenBucket:
 class Quotas:
     """The quotas of one account, with a bucket for each region."""
 
-    def __init__(self, quotas: Sequence[Quota] = QUOTAS, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock = clock
+    def __init__(self, quotas: Sequence[Quota], clock: Callable[[], float]) -> None:
         self._quotas = quotas
+        self._clock = clock
         self._buckets: dict[tuple[Quota, str], TokenBucket] = {}
 
     def check(self, request: ApiRequest) -> ApiResponse | None:
@@ -73,5 +72,5 @@ class Quotas:
     def _bucket(self, quota: Quota, region: str) -> TokenBucket:
         bucket = self._buckets.get((quota, region))
         if bucket is None:
-            bucket = self._buckets[quota, region] = TokenBucket(quota.rate, quota.burst, self.clock)
+            bucket = self._buckets[quota, region] = TokenBucket(quota.rate, quota.burst, self._clock)
         return bucket

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from aiohttp import web
 
-from slip_sockets.dev.edge import Limits
 from slip_sockets.dev.front_door import FrontDoor
 
 from .api_request import ApiRequest, ApiResponse, error_response, invoked_function
@@ -32,8 +30,8 @@ from .poller import Poller
 from .provisioned_concurrency import ProvisionedConcurrency
 from .quotas import Quotas
 from .runtime_python import RuntimePython
+from .settings import LocalAwsSettings
 from .signatures import FIXED_KEY, FIXED_KEY_ID, KnownKey, SignatureCheck
-from .strictness import Strictness
 from .websocket_apis import WebSocketApis
 
 MAX_BODY_BYTES = 100 * 1024 * 1024
@@ -48,37 +46,18 @@ _OWN_HEADERS = {"content-length", "transfer-encoding", "connection", "date", "se
 """Headers that this server sets itself."""
 
 
-async def start_server(
-    runtime_python: Path,
-    *,
-    port: int,
-    account_id: str,
-    limits: Limits,
-    max_environments: int,
-    quotas: Quotas,
-    alias_move_s: float,
-    strictness: Strictness,
-) -> Server:
+async def start_server(settings: LocalAwsSettings) -> Server:
     """Raises OSError where the port is not available, ValueError where `runtime_python` cannot run functions."""
-    python = await asyncio.to_thread(RuntimePython, runtime_python)
+    python = await asyncio.to_thread(RuntimePython, settings.runtime_python)
     server: Server  # made below: it needs the port, which the listener takes
     listener = await asyncio.get_running_loop().create_server(
         lambda: server.new_connection(),  # noqa: PLW0108 - the server does not exist yet
         "127.0.0.1",
-        port,
+        settings.port,
         backlog=BACKLOG,
         start_serving=False,
     )
-    server = Server(
-        python,
-        listener,
-        account_id=account_id,
-        limits=limits,
-        max_environments=max_environments,
-        quotas=quotas,
-        alias_move_s=alias_move_s,
-        strictness=strictness,
-    )
+    server = Server(python, listener, settings)
     try:
         await server.start()
     except OSError:
@@ -90,18 +69,8 @@ async def start_server(
 class Server:
     """All parts together, around a listener that has its port and does not serve yet."""
 
-    def __init__(
-        self,
-        python: RuntimePython,
-        listener: asyncio.Server,
-        *,
-        account_id: str,
-        limits: Limits,
-        max_environments: int,
-        quotas: Quotas,
-        alias_move_s: float,
-        strictness: Strictness,
-    ) -> None:
+    def __init__(self, python: RuntimePython, listener: asyncio.Server, settings: LocalAwsSettings) -> None:
+        account_id, strictness, clock = settings.account_id, settings.strictness, settings.clock
         self.port = listener.sockets[0].getsockname()[1]
         host = f"127.0.0.1:{self.port}"
         url = f"http://{host}"
@@ -109,7 +78,7 @@ class Server:
         self._kept_connections = KeptConnections()
         self._doors: dict[FrontDoor, None] = {}
         self._account_id = account_id
-        provisioned = ProvisionedConcurrency(account_id, alias_move_s=alias_move_s)
+        provisioned = ProvisionedConcurrency(account_id, alias_move_s=strictness.alias_move_s)
         patches = MotoPatches(
             account_id,
             lambda api_id, protocol: f"{'ws' if protocol == 'WEBSOCKET' else 'http'}://{host}/{api_id}",
@@ -125,13 +94,13 @@ class Server:
             provisioned,
             iam_delay_s=strictness.iam_delay_s,
             deploy_delay_s=strictness.deploy_delay_s,
-            clock=quotas.clock,
+            clock=clock,
         )
         self.access = access = AccessControl(
             account_id, deployed.policies, deployed.user, key_lifetime_s=strictness.key_lifetime_s
         )
         self._signatures = SignatureCheck(self._find_key, lambda: time.time() + strictness.clock_shift_s)
-        self.apis = apis = AwsApis(account_id, host, access, deployed, patches, quotas)
+        self.apis = apis = AwsApis(account_id, host, access, deployed, patches, Quotas(settings.quotas, clock))
         self._logs = FunctionLogs(apis, access, account_id)
         self.functions = functions = Functions(
             Host(
@@ -141,12 +110,14 @@ class Server:
                 url,
                 on_frozen=(lambda key: self._kept_connections.reset(key.key_id)) if strictness.freeze else None,
             ),
-            max_environments=max_environments,
+            max_environments=settings.max_environments,
             concurrency=strictness.concurrency,
         )
-        edge_quotas = EdgeQuotas(strictness, quotas.clock)
+        edge_quotas = EdgeQuotas(strictness, clock)
         integrations = Integrations(apis, deployed, functions, account_id)
-        self._websocket_apis = WebSocketApis(apis, deployed, integrations, edge_quotas, host=host, limits=limits)
+        self._websocket_apis = WebSocketApis(
+            apis, deployed, integrations, edge_quotas, host=host, limits=settings.limits
+        )
         self._http_apis = HttpApis(apis, deployed, integrations, edge_quotas, account_id=account_id, host=host)
         self._function_urls = FunctionUrls(apis, deployed, functions, host=host)
         self.management = ManagementApi(apis, deployed, access, self._signatures, self._websocket_apis, edge_quotas)

@@ -36,6 +36,8 @@ class Strictness:
     """How long after a change a role's policies count as before, and how old a function's role must be. Each deploy of
     a new role takes longer by it.
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency"""
+    alias_move_s: float = 0.0
+    """How long an alias with provisioned concurrency has routing weights after it has moved; in AWS about a minute."""
     deploy_delay_s: float = 0.0
     """How long after a change the routes of a stage with auto-deploy are as before. Tests that use them at once would
     fail."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from local_aws import LocalAws
+from local_aws import LocalAws, Strictness
 
 from ..local_aws.cloud import settings
 from .backend import ChatBackend
@@ -30,7 +30,9 @@ def backend() -> Iterator[ChatBackend]:
 def deployment(backend: ChatBackend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Both stages, deployed at once by a plain `cdktf deploy`, as the documentation gives it."""
     project = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    with LocalAws(replace(settings(max_environments=MAX_ENVIRONMENTS), alias_move_s=ALIAS_MOVE_S)) as aws:
+    with LocalAws(
+        replace(settings(max_environments=MAX_ENVIRONMENTS), strictness=Strictness(alias_move_s=ALIAS_MOVE_S))
+    ) as aws:
         deployment = Deployment(project, aws, backend.url)
         deployment.cdktf("deploy", "--auto-approve", "--outputs-file", "cdk-outputs.json")
         yield deployment

@@ -26,6 +26,7 @@ STRICT = Strictness(
     freeze=True,
     iam_delay_s=2.0,
     deploy_delay_s=2.0,
+    alias_move_s=ALIAS_MOVE_S,
 )
 FIRST = Version(SECRET)
 CHANGED = Version(NEW_SECRET, previous_secrets=SECRET, kept_warm=1, release=1)
@@ -42,7 +43,7 @@ def backend() -> Iterator[ChatBackend]:
 @pytest.fixture(scope="module")
 def staging(backend: ChatBackend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Staging]:
     project = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    strict = replace(settings(max_environments=MAX_ENVIRONMENTS), alias_move_s=ALIAS_MOVE_S, strictness=STRICT)
+    strict = replace(settings(max_environments=MAX_ENVIRONMENTS), strictness=STRICT)
     with LocalAws(strict) as aws:
         staging = Staging(Deployment(project, aws, backend.url), backend, backend)
         staging.deploy(FIRST)

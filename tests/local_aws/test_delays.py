@@ -10,7 +10,6 @@ import requests
 from botocore.exceptions import ClientError
 
 from local_aws import LocalAws, Strictness
-from local_aws.quotas import Quotas
 
 from .cloud import TIMEOUT_S, Cloud, allow, settings
 from .test_edge_quotas import Time
@@ -47,7 +46,7 @@ class SlowCloud(Cloud):
 def slow() -> Iterator[SlowCloud]:
     time = Time()
     strictness = Strictness(iam_delay_s=DELAY_S, deploy_delay_s=DELAY_S)
-    with LocalAws(replace(settings(), quotas=Quotas(clock=time), strictness=strictness)) as aws:
+    with LocalAws(replace(settings(), clock=time, strictness=strictness)) as aws:
         yield SlowCloud(aws, time)
 
 

@@ -16,7 +16,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_aws import LocalAws, Strictness
-from local_aws.quotas import Quotas
 
 from .cloud import TIMEOUT_S, Cloud, allow, settings
 from .test_poller import Feed, Feeds
@@ -43,7 +42,7 @@ def time() -> Time:
 
 @contextmanager
 def strict_cloud(time: Time, **strictness: Any) -> Iterator[Cloud]:
-    with LocalAws(replace(settings(), quotas=Quotas(clock=time), strictness=Strictness(**strictness))) as aws:
+    with LocalAws(replace(settings(), clock=time, strictness=Strictness(**strictness))) as aws:
         yield Cloud(aws)
 
 

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local_aws import LocalAws
-from local_aws.quotas import QUOTAS, SECRETS_MANAGER_READS, Quotas, TokenBucket
+from local_aws.quotas import QUOTAS, SECRETS_MANAGER_READS, TokenBucket
 from slip_sockets.aws.client import Client, aws_http
 from slip_sockets.aws.credentials import Keys
 from slip_sockets.aws.jwt_secrets import SecretsManagerClient, StoredSecrets
@@ -96,7 +96,7 @@ def time() -> Time:
 
 @pytest.fixture
 def world(time: Time, request: pytest.FixtureRequest) -> Iterator[World]:
-    with LocalAws(replace(settings(), quotas=Quotas(request.param, time))) as aws:
+    with LocalAws(replace(settings(), quotas=request.param, clock=time)) as aws:
         yield World(aws, time)
 
 
@@ -134,7 +134,7 @@ def test_a_bucket_holds_its_burst_and_is_filled_at_its_rate(time: Time) -> None:
 
 
 def test_operations_share_a_quota_and_regions_do_not(time: Time) -> None:
-    with LocalAws(replace(settings(), quotas=Quotas([replace(SECRETS_MANAGER_READS, rate=1, burst=2)], time))) as aws:
+    with LocalAws(replace(settings(), quotas=[replace(SECRETS_MANAGER_READS, rate=1, burst=2)], clock=time)) as aws:
         cloud = Cloud(aws)
         here, elsewhere = cloud.client("secretsmanager"), cloud.client("secretsmanager", "eu-west-1")
         for client in (here, elsewhere):

@@ -11,7 +11,7 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from local_aws import LocalAws
+from local_aws import LocalAws, Strictness
 
 from .cloud import TIMEOUT_S, Api, Cloud, Deployed, settings, zipped
 
@@ -28,7 +28,7 @@ def function(cloud: Cloud) -> Deployed:
 @pytest.fixture
 def slow() -> Iterator[Cloud]:
     """A local AWS in which aliases with provisioned concurrency move for longer than a test takes."""
-    with LocalAws(replace(settings(), alias_move_s=LONG_S)) as aws:
+    with LocalAws(replace(settings(), strictness=Strictness(alias_move_s=LONG_S))) as aws:
         yield Cloud(aws)
 
 
@@ -169,7 +169,7 @@ class TestProvisionedConcurrency:
         )
 
     def test_the_old_version_gets_less_and_less_until_the_move_ends(self) -> None:
-        with LocalAws(replace(settings(), alias_move_s=0.5)) as aws:
+        with LocalAws(replace(settings(), strictness=Strictness(alias_move_s=0.5))) as aws:
             function = Cloud(aws).function(SOURCE.format("first"), environment={"WORD": "one"}, Publish=True)
             alias(function)
             provision(function, ALIAS)
