@@ -21,6 +21,7 @@ from werkzeug.test import run_wsgi_app
 
 from .api_request import ApiRequest, ApiResponse, error_response, json_response
 from .delays import DelayedDeployed
+from .modelled import read_request
 from .moto_patches import MotoPatches
 from .permissions import AccessControl
 from .quotas import Quotas
@@ -109,12 +110,18 @@ class AwsApis:
         fault = self.fault(request) if self._access.is_of_a_function(request) else None
         if fault is not None:
             return error_response(request, *fault, "a fault of the local AWS")
-        refused = refusal_of(request, self._account_id) or self.models.check(request) or self._deployed.before(request)
+        modelled = read_request(request)
+        refused = (
+            refusal_of(request, self._account_id)
+            or self.models.check(request, modelled)
+            or self._deployed.before(request)
+        )
         if refused is not None:
             return refused
-        if request.service == "sqs" and request.operation == "SendMessageBatch" and request.is_json_rpc:
-            return self._send_batch(request)
-        return self._handle(request)
+        is_batch = request.service == "sqs" and request.operation == "SendMessageBatch" and request.is_json_rpc
+        response = self._send_batch(request) if is_batch else self._handle(request)
+        self.models.check_response(modelled, response)
+        return response
 
     def _send_batch(self, request: ApiRequest) -> ApiResponse:
         taken, failed = without_refused_entries(request)
@@ -124,9 +131,7 @@ class AwsApis:
         return with_failures(response, failed) if response.ok else response
 
     def _handle(self, request: ApiRequest) -> ApiResponse:
-        response = self._patches.before(request) or self._patches.after(request, self._call_moto(request))
-        self.models.check_response(request, response)
-        return response
+        return self._patches.before(request) or self._patches.after(request, self._call_moto(request))
 
     def _call_moto(self, request: ApiRequest) -> ApiResponse:
         url = urlsplit(request.target)

@@ -175,7 +175,7 @@ def _numbered(prefix: str, unread: set[str]) -> list[str]:
 
 
 def _scalar(text: str, shape: Shape) -> Any:
-    """Return a text as its shape's type; a text that is none of it stays a text, which the check then finds."""
+    """Return a text as a value of its shape's type; a text that is not a value of it stays, and the check finds it."""
     try:
         match shape.type_name:
             case "integer" | "long":

@@ -13,7 +13,7 @@ from botocore.parsers import ResponseParserError, create_parser
 from botocore.validate import ParamValidator
 
 from .api_request import ApiRequest, ApiResponse, error_response
-from .modelled import Modelled, read_request
+from .modelled import Modelled
 
 log = logging.getLogger("local_aws.models")
 
@@ -48,9 +48,8 @@ class ModelChecks:
         self.responses: Counter[Violation] = Counter()
         self.unread: Counter[tuple[str, str]] = Counter()
 
-    def check(self, request: ApiRequest) -> ApiResponse | None:
+    def check(self, request: ApiRequest, modelled: Modelled | None) -> ApiResponse | None:
         """Count what is not as modelled. Return AWS's error where AWS would not take a request of a JSON protocol."""
-        modelled = read_request(request)
         if modelled is None:
             self.unread[request.service or "", request.operation] += 1
             return None
@@ -62,12 +61,11 @@ class ModelChecks:
             error_response(request, 400, codes[0], report.generate_report()) if codes and request.is_json_rpc else None
         )
 
-    def check_response(self, request: ApiRequest, response: ApiResponse) -> None:
+    def check_response(self, modelled: Modelled | None, response: ApiResponse) -> None:
         """Count what is not as modelled. Fields that the model does not know are not looked for."""
-        modelled = read_request(request) if response.ok else None
-        shape = None if modelled is None else modelled.operation.output_shape
-        if modelled is None or shape is None:
+        if modelled is None or modelled.operation.output_shape is None or not response.ok:
             return
+        shape = modelled.operation.output_shape
         raw = {
             "status_code": response.status,
             "headers": HeadersDict(response.headers),

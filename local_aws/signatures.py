@@ -32,7 +32,7 @@ MAX_PRESIGNED_S = 7 * 24 * 3600
 """https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html, X-Amz-Expires"""
 
 _TIMESTAMP = "%Y%m%dT%H%M%SZ"
-# As `ApiRequest` reads it, so that permissions are those of the key whose signature was checked.
+# As `ApiRequest` reads it, so that permissions are those of the key of the signature that was checked.
 _HEADER = re.compile(
     r"AWS4-HMAC-SHA256 Credential=(?P<credential>[^, ]+), *SignedHeaders=(?P<headers>[^, ]+), *"
     r"Signature=(?P<signature>[0-9a-f]+)"
@@ -54,7 +54,7 @@ FIXED_KEY = KnownKey("local")
 """Of the person who deploys, with all rights."""
 
 FindKey = Callable[[str], Awaitable[KnownKey | None]]
-"""Returns the key of an id, None where there is none or it is inactive."""
+"""Returns the key of an id, None for an unknown or inactive one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +143,8 @@ def _read(request: ApiRequest) -> _Signature | None:
         raise _Incomplete(
             f"{wanted or 'Authorization header is malformed.'} Authorization={authorization.partition(' ')[0]}"
         )
-    key_id, day, region, service = _scope(match["credential"])
     return _Signature(
-        key_id,
-        day,
-        region,
-        service,
+        *_scope(match["credential"]),
         tuple(match["headers"].split(";")),
         match["signature"],
         headers.get("x-amz-security-token", ""),
@@ -159,12 +155,8 @@ def _read(request: ApiRequest) -> _Signature | None:
 def _read_query(request: ApiRequest) -> _Signature:
     query = dict(parse_qsl(urlsplit(request.target).query, keep_blank_values=True))
     try:
-        key_id, day, region, service = _scope(query["X-Amz-Credential"])
         return _Signature(
-            key_id,
-            day,
-            region,
-            service,
+            *_scope(query["X-Amz-Credential"]),
             tuple(query["X-Amz-SignedHeaders"].split(";")),
             query["X-Amz-Signature"],
             query.get("X-Amz-Security-Token", ""),
@@ -182,6 +174,7 @@ def _lifetime_s(expires: str) -> float:
 
 
 def _scope(credential: str) -> tuple[str, str, str, str]:
+    """Return key id, day, region and service. Raises _Incomplete."""
     parts = credential.split("/")
     if len(parts) != 5 or parts[4] != "aws4_request":
         raise _Incomplete(
