@@ -12,7 +12,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws.user_permissions import lambda_operation
+from local_aws.api_request import ApiRequest
+from local_aws.modelled import read_request
 
 from .cloud import ASSUMED_BY_LAMBDA, Cloud, allow
 
@@ -129,4 +130,7 @@ def attempt(call: Any, **parameters: Any) -> ClientError | None:
     ],
 )
 def test_operations_of_lambda_are_known_by_their_paths(method: str, path: str, operation: str) -> None:
-    assert lambda_operation(method, path) == operation
+    scope = "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/lambda/aws4_request"
+    request = ApiRequest(method, path, {"authorization": scope})
+    modelled = read_request(request)
+    assert (modelled.operation.name if modelled else request.operation) == operation
