@@ -55,7 +55,7 @@ ANY_CLIENT = "Any client can connect like this: do not trust what it sends, and 
 UTF_8 = "It must stay UTF-8 all the way; MySQL needs utf8mb4 for it"
 NOT_YOURS = "A client may send text that is not JSON, or JSON of another form: catch the error, and check the types"
 NOT_STORED = (
-    "The gateway sends the metadata that set_metadata stored last, and null if there is none: after "
+    "The gateway sends the metadata that set_metadata stored last, and null if nothing was stored: after "
     "set_metadata(None), or when it has forgotten the connection"
 )
 HINTS = {
