@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 from botocore.config import Config
+from moto.dynamodb.responses import DynamoHandler
 from moto.server import ThreadedMotoServer
 
 from slip_sockets.aws import channels, connections
@@ -76,11 +78,24 @@ def _session() -> boto3.session.Session:
 
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DynamoHandler, "call_action", _one_at_a_time(DynamoHandler.call_action))
+        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+        server.stop()
+
+
+def _one_at_a_time(call: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A conditional write is atomic in DynamoDB. moto tests the condition and then writes, each request in a thread."""
+    lock = threading.Lock()
+
+    def locked(handler: Any) -> Any:
+        with lock:
+            return call(handler)
+
+    return locked
 
 
 @pytest.fixture(scope="session")
