@@ -39,6 +39,8 @@ ALL = [*SHORT, *BEFORE, *(one for group in SIDE_BY_SIDE for one in group), *LAST
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
+    # A shell lets its background jobs ignore SIGINT; here a signal always leads to the destroy.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         stage = Stage(options.stack, os.environ)
