@@ -55,7 +55,7 @@ class ModelChecks:
             return None
         report = _report(modelled.parameters, modelled.operation.input_shape)
         found = report._errors
-        _count(self.requests, modelled, found)
+        _count(self.requests, modelled, found, logging.WARNING)
         codes = [_CODES[kind] for kind, _, _ in found if kind in _CODES]
         return (
             error_response(request, 400, codes[0], report.generate_report()) if codes and request.is_json_rpc else None
@@ -75,10 +75,11 @@ class ModelChecks:
         try:
             parsed = create_parser(modelled.protocol).parse(raw, shape)
         except ResponseParserError as error:
-            _count(self.responses, modelled, [("not readable", "", {"unknown_param": type(error).__name__})])
+            unreadable = [("not readable", "", {"unknown_param": type(error).__name__})]
+            _count(self.responses, modelled, unreadable, logging.DEBUG)
             return
         parsed.pop("ResponseMetadata", None)
-        _count(self.responses, modelled, _report(parsed, shape)._errors)
+        _count(self.responses, modelled, _report(parsed, shape)._errors, logging.DEBUG)
 
 
 _NOTHING = StructureShape("Nothing", {"type": "structure", "members": {}})
@@ -88,11 +89,14 @@ def _report(value: Mapping[str, Any], shape: Shape | None) -> Any:
     return ParamValidator().validate(value, shape or _NOTHING)
 
 
-def _count(counter: Counter[Violation], modelled: Modelled, found: list[tuple[str, str, dict[str, Any]]]) -> None:
+def _count(
+    counter: Counter[Violation], modelled: Modelled, found: list[tuple[str, str, dict[str, Any]]], level: int
+) -> None:
+    """Count and log what was found. A user of the local AWS can mend requests, and not moto's responses."""
     service, operation = modelled.operation.service_model.service_name, modelled.operation.name
     for kind, where, details in found:
         # Not the value, which may be a secret.
         field = details.get("unknown_param") or details.get("required_name") or ""
         violation = f"{kind}: {where}.{field}".rstrip(".")
         counter[service, operation, violation] += 1
-        log.warning("%s, %s is not as modelled: %s", service, operation, violation)
+        log.log(level, "%s, %s is not as modelled: %s", service, operation, violation)
