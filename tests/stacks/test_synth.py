@@ -96,6 +96,8 @@ def test_functions_that_cannot_be_compiled_are_a_warning(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(function_package, "_compiler", lambda python: None)
+    # The build folder may have a compiled package, from where there was a compiler.
+    monkeypatch.setattr(function_package, "_is_compiled", lambda path: False)
     synthesize(tmp_path, REQUIRED | {"LAMBDA_PYTHON": "3.12"})
     assert capfd.readouterr() == (
         "",
