@@ -51,7 +51,7 @@ async def start_server(settings: LocalAwsSettings) -> Server:
     python = await asyncio.to_thread(RuntimePython, settings.runtime_python)
     server: Server  # made below: it needs the port, which the listener takes
     listener = await asyncio.get_running_loop().create_server(
-        lambda: server.new_connection(),  # noqa: PLW0108 - the server does not exist yet
+        lambda: server.door.new_connection(),  # noqa: PLW0108 - the server does not exist yet
         "127.0.0.1",
         settings.port,
         backlog=BACKLOG,
@@ -76,7 +76,6 @@ class Server:
         url = f"http://{host}"
         self._listener = listener
         self._kept_connections = KeptConnections()
-        self._doors: dict[FrontDoor, None] = {}
         self._account_id = account_id
         provisioned = ProvisionedConcurrency(account_id, alias_move_s=strictness.alias_move_s)
         patches = MotoPatches(
@@ -122,7 +121,8 @@ class Server:
         self._function_urls = FunctionUrls(apis, deployed, functions, host=host)
         self.management = ManagementApi(apis, deployed, access, self._signatures, self._websocket_apis, edge_quotas)
         self._poller = Poller(apis, deployed, functions, access, host)
-        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        self.door = FrontDoor(self._websocket_apis.new_socket, self._http_server)
+        app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[self.door.middleware])
         app.router.add_route("*", "/{tail:.*}", self._respond)
         self._runner = web.AppRunner(app, access_log=None)
 
@@ -138,13 +138,9 @@ class Server:
         await self._logs.aclose()
         self._listener.close()
         await self._runner.cleanup()
-        for door in self._doors:
-            door.abort()
+        self.door.abort()
         await self._listener.wait_closed()
         await self.apis.aclose()
-
-    def new_connection(self) -> FrontDoor:
-        return FrontDoor(self._websocket_apis.new_socket, self._http_server, self._doors)
 
     def _http_server(self) -> asyncio.BaseProtocol:
         if self._runner.server is None:

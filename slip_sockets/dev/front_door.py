@@ -1,4 +1,8 @@
-"""One port for WebSockets and HTTP: routes each TCP connection by its first request to the one or the other."""
+"""One port for WebSockets and HTTP: whether a request asks for a WebSocket decides who gets its TCP connection.
+
+The first request is looked at here, each further one of a kept connection by a middleware of the HTTP server, and the
+one after a refused handshake here again: proxies send the requests of several clients over one connection.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,13 @@ import asyncio
 import http
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import cast
+from typing import Any, cast
+
+from aiohttp import web
+
+from .websocket import WebSocket
 
 _UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*websocket", re.IGNORECASE)
 MAX_HEAD_BYTES = 64 * 1024
@@ -21,21 +29,79 @@ LINGER_S = 2.0
 9.6."""
 
 
-class FrontDoor(asyncio.Protocol):
-    """Reads the head of a connection's first request, and hands the connection over with the bytes read so far.
-
-    While it waits for the head it is in `waiting`, behind those that have waited longer.
-    """
+class FrontDoor:
+    """The door of one server. `new_connection` makes the protocol for a TCP connection, for asyncio's `create_server`;
+    `middleware` belongs into the HTTP server."""
 
     def __init__(
-        self,
-        new_socket: Callable[[], asyncio.Protocol],
-        new_http_handler: Callable[[], asyncio.BaseProtocol],
-        waiting: dict[FrontDoor, None],
+        self, new_socket: Callable[[], WebSocket], new_http_handler: Callable[[], asyncio.BaseProtocol]
     ) -> None:
-        self._waiting = waiting
+        self.waiting: dict[Visitor, None] = {}
+        """Connections without a whole head, in the order in which they came."""
         self._new_socket = new_socket
         self._new_http_handler = new_http_handler
+
+    def new_connection(self) -> Visitor:
+        return Visitor(self)
+
+    def abort(self) -> None:
+        """Cut the connections without a whole head."""
+        for visitor in self.waiting:
+            visitor.abort()
+
+    def admit(self, transport: asyncio.Transport, data: bytes, *, is_handshake: bool) -> None:
+        """Hand over a connection with the bytes of its next request, as far as they have come."""
+        handler: asyncio.Protocol
+        if is_handshake:
+            handler = socket = self._new_socket()
+            socket.on_refused = self._wait
+        else:
+            handler = cast(asyncio.Protocol, self._new_http_handler())
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        handler.data_received(data)
+
+    def _wait(self, transport: asyncio.Transport) -> None:
+        """Wait for the next request on a connection."""
+        visitor = self.new_connection()
+        transport.set_protocol(visitor)
+        visitor.connection_made(transport)
+
+    @property
+    def middleware(self) -> Callable[..., Awaitable[web.StreamResponse]]:
+        @web.middleware
+        async def admit_handshake(
+            request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+        ) -> web.StreamResponse:
+            if any("websocket" in value.lower() for value in request.headers.getall("Upgrade", ())):
+                self._admit_handshake(request)
+                return web.Response()  # into nothing
+            return await handler(request)
+
+        return admit_handshake
+
+    def _admit_handshake(self, request: web.Request) -> None:
+        """Take a connection from the HTTP server, which has responded to all requests before this one."""
+        http_handler, transport = request.protocol, request.transport
+        if transport is None:  # the client is gone
+            return
+        first = f"{request.method} {request.raw_path} HTTP/{request.version.major}.{request.version.minor}"
+        lines = [first.encode(errors="surrogateescape"), *(b"%b: %b" % header for header in request.raw_headers)]
+        tail = _Tail()
+        http_handler.set_parser(cast(Any, tail))  # gets the bytes behind the head
+        http_handler.transport = None  # otherwise it would be closed
+        http_handler.connection_lost(None)
+        self.admit(transport, b"\r\n".join([*lines, b"", bytes(tail.data)]), is_handshake=True)
+
+
+class Visitor(asyncio.Protocol):
+    """Reads the head of a request, and hands the connection over with the bytes read so far.
+
+    While it waits for the head it is in `door.waiting`, behind those that have waited longer.
+    """
+
+    def __init__(self, door: FrontDoor) -> None:
+        self._door = door
         self._head = bytearray()
         self._is_refused = False
         self._transport: asyncio.Transport
@@ -43,11 +109,12 @@ class FrontDoor(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        if len(self._waiting) >= MAX_WAITING:
-            longest = next(iter(self._waiting))
+        waiting = self._door.waiting
+        if len(waiting) >= MAX_WAITING:
+            longest = next(iter(waiting))
             longest._stop_waiting()
             longest.abort()
-        self._waiting[self] = None
+        waiting[self] = None
         self._timer = asyncio.get_running_loop().call_later(HEAD_TIMEOUT_S, self._give_up)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -69,11 +136,8 @@ class FrontDoor(asyncio.Protocol):
                 self._refuse(http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return
         self._stop_waiting()
-        is_socket = _UPGRADE.search(self._head, 0, end) is not None
-        handler = self._new_socket() if is_socket else cast(asyncio.Protocol, self._new_http_handler())
-        self._transport.set_protocol(handler)
-        handler.connection_made(self._transport)
-        handler.data_received(bytes(self._head))
+        is_handshake = _UPGRADE.search(self._head, 0, end) is not None
+        self._door.admit(self._transport, bytes(self._head), is_handshake=is_handshake)
 
     def _give_up(self) -> None:
         if self._head:
@@ -92,5 +156,19 @@ class FrontDoor(asyncio.Protocol):
         self._timer = asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
 
     def _stop_waiting(self) -> None:
-        self._waiting.pop(self, None)
+        self._door.waiting.pop(self, None)
         self._timer.cancel()
+
+
+class _Tail:
+    """Stands in for the parser of frames that aiohttp gives what comes behind a handshake."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.data += data
+        return False, b""
+
+    def feed_eof(self) -> None:
+        pass

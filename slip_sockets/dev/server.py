@@ -40,6 +40,7 @@ from .management_api import management_routes
 from .metrics import Metrics
 from .queue import MemoryQueue
 from .sender import EdgeSender
+from .websocket import WebSocket
 
 log = logging.getLogger("slip_sockets.dev")
 
@@ -95,7 +96,7 @@ class DevServer:
         self.edge: Edge
         self.gateway: Gateway
         self._inspector = Inspector() if settings.inspector else None
-        self._doors: dict[FrontDoor, None] = {}
+        self._door = FrontDoor(self._new_socket, self._new_http_handler)
         self.port = settings.port
 
     async def __aenter__(self) -> DevServer:
@@ -138,7 +139,7 @@ class DevServer:
         settings = self.settings
         try:
             self._listener = await asyncio.get_running_loop().create_server(
-                self._front_door, settings.host, settings.port, backlog=BACKLOG, start_serving=False
+                self._door.new_connection, settings.host, settings.port, backlog=BACKLOG, start_serving=False
             )
         except OSError as error:
             raise InvalidSettings([_listening_problem(settings, error)]) from error
@@ -146,7 +147,7 @@ class DevServer:
         api = ApiIdentity("local", "live", f"{self._host}:{self.port}")
         self._client = BackendClient(self._clock, settings.backend_timeout_s, max_at_once=MAX_BACKEND_CALLS)
         self.edge = Edge(self._websocket_function, api, settings.limits)
-        app = web.Application(client_max_size=MAX_CONTROL_BYTES)
+        app = web.Application(client_max_size=MAX_CONTROL_BYTES, middlewares=[self._door.middleware])
         self._wire(self._inspector)
         if self._inspector is not None:
             self._inspector.attach()
@@ -227,8 +228,7 @@ class DevServer:
         await self.edge.aclose(STOP_PATIENCE_S)
         await self.queue.aclose()
         await self._runner.cleanup()
-        for door in self._doors:
-            door.abort()
+        self._door.abort()
         await self._listener.wait_closed()
         await self._client.aclose()
         if self._inspector is not None:
@@ -239,11 +239,14 @@ class DevServer:
         host = self.settings.host
         return f"[{host}]" if ":" in host else host
 
-    def _front_door(self) -> FrontDoor:
+    def _new_socket(self) -> WebSocket:
+        return self.edge.new_socket()
+
+    def _new_http_handler(self) -> asyncio.BaseProtocol:
         http_server = self._runner.server
         if http_server is None:
             raise AssertionError("a runner has its server once it is set up")
-        return FrontDoor(self.edge.new_socket, http_server, self._doors)
+        return http_server()
 
     async def _websocket_function(self, event: ProxyEvent) -> ProxyResponse:
         return await self._on_websocket_event(event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import http
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol as TypingProtocol
 from typing import cast
@@ -51,6 +51,8 @@ class WebSocket(asyncio.Protocol):
     def __init__(self, listener: Listener, *, max_message_bytes: int, max_frame_bytes: int) -> None:
         self.listener = listener
         """Its `on_handshake` may replace it."""
+        self.on_refused: Callable[[asyncio.Transport], None] | None = None
+        """Takes the connection after `reject`, for the client's next request. Without it, `reject` closes it."""
         self._protocol = ServerProtocol(max_size=(max_message_bytes, max_frame_bytes))
         self._transport: asyncio.Transport
         self._message: list[bytes] = []
@@ -59,6 +61,7 @@ class WebSocket(asyncio.Protocol):
         self._early = b""
         self._timer: asyncio.TimerHandle | None = None
         self._may_read = True
+        self._keeps_alive = True
         self.is_open = False
         self.is_writable = True
         """False while the client leaves more than WRITE_BUFFER_BYTES unread."""
@@ -83,9 +86,22 @@ class WebSocket(asyncio.Protocol):
         for name, value in (headers or {}).items():
             del response.headers[name]
             response.headers[name] = value
+        # What came before this response may not be meant as a request: the client or a proxy may think it is let in.
+        if self.on_refused is not None and self._keeps_alive and not (self._early or self._transport.is_closing()):
+            del response.headers["Connection"]
+            self._transport.write(response.serialize())
+            self._leave_to(self.on_refused)
+            return
         self._protocol.send_response(response)
         self._flush()
         self._transport.close()
+
+    def _leave_to(self, take: Callable[[asyncio.Transport], None]) -> None:
+        """Give the connection away."""
+        self._stop_timer()
+        self.listener.on_lost(self)
+        take(self._transport)
+        self._transport.resume_reading()
 
     def send(self, frame: bytes) -> None:
         """Send a frame, such as `text_frame` returns."""
@@ -192,6 +208,8 @@ class WebSocket(asyncio.Protocol):
         response = self._response_to(request)
         if response.status_code == http.HTTPStatus.SWITCHING_PROTOCOLS:
             self._handshake = response
+            options = ",".join(request.headers.get_all("Connection")).lower().split(",")
+            self._keeps_alive = "close" not in (option.strip() for option in options)
             self.pause_reading()
             self.listener.on_handshake(self, request)
         else:

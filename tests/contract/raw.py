@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -18,6 +19,11 @@ HANDSHAKE = (
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ("Sec-WebSocket-Version", "13"),
 )
+
+
+def handshake(target: str = "/", *more: tuple[str, str]) -> bytes:
+    lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in (*HANDSHAKE, *more)), "", ""]
+    return "\r\n".join(lines).encode()
 
 
 def frame(opcode: int, payload: bytes = b"", *, fin: bool = True, rsv: int = 0, masked: bool = True) -> bytes:
@@ -53,6 +59,14 @@ class RawClient:
         async with asyncio.timeout(TIMEOUT_S):
             head = await self._reader.readuntil(b"\r\n\r\n")
         return int(head.split()[1]), head
+
+    async def read_response(self) -> tuple[int, bytes]:
+        """Return the status and the body of the server's HTTP response, whose length it has told."""
+        status, head = await self.read_head()
+        length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+        assert length is not None, head
+        async with asyncio.timeout(TIMEOUT_S):
+            return status, await self._reader.readexactly(int(length[1]))
 
     def send(self, *frames: bytes) -> None:
         self.writer.write(b"".join(frames))

@@ -15,7 +15,7 @@ import pytest
 from slip_sockets.protocol.tokens import bearer_token, mint, verify
 
 from ..conftest import SECRET
-from .raw import HANDSHAKE, RawClient, raw_client
+from .raw import HANDSHAKE, RawClient, handshake, raw_client
 from .scene import Scene, fill_in, scene
 from .wire import (
     joined,
@@ -216,11 +216,6 @@ async def ended(client: RawClient) -> None:
     """Wait until the server has read all and cut the connection."""
     with suppress(ConnectionError):
         await client.read_to_end()
-
-
-def handshake(target: str, *more: tuple[str, str]) -> bytes:
-    lines = [f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in (*HANDSHAKE, *more)), "", ""]
-    return "\r\n".join(lines).encode()
 
 
 BEHIND = {

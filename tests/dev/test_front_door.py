@@ -36,11 +36,11 @@ async def test_the_client_that_has_waited_longest_makes_room(
             client.send(BEGUN)
         assert await is_cut_off(clients[0])
         assert await is_cut_off(clients[1])
-        assert len(server._doors) == 3
+        assert len(server._door.waiting) == 3
         for client in clients[2:]:
             client.send(b"\r\n")
             assert (await client.read_head())[0] == 404
-        assert len(server._doors) == 0
+        assert len(server._door.waiting) == 0
 
 
 async def test_client_that_has_sent_its_head_counts_no_more(

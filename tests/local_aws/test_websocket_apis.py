@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http
 import json
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -82,6 +83,27 @@ def test_a_management_call_can_be_reset(cloud: Cloud, posts_back: Deployed) -> N
     finally:
         cloud.aws.set_management_fault(lambda method, connection_id: None)
     assert calls == ["POST", "POST"]
+
+
+def test_proxy_reuses_a_connection(cloud: Cloud, posts_back: Deployed) -> None:
+    """For a request, for a handshake that is refused, and for another."""
+    api = websocket_api(cloud)
+    api.integrate(posts_back, *ROUTES)
+    kept = HTTPConnection("127.0.0.1", cloud.aws.port, timeout=TIMEOUT_S)
+    kept.request("POST", "/", "Action=GetCallerIdentity&Version=2011-06-15")
+    assert b"Missing Authentication Token" in kept.getresponse().read()
+    asked = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
+    kept.request("GET", f"/{api.api_id}/elsewhere", headers=asked)
+    refused = kept.getresponse()
+    assert (refused.status, refused.read()) == (403, b'{"message": "Forbidden"}')
+    with connect(f"{api.endpoint}/live", sock=kept.sock, open_timeout=TIMEOUT_S) as client:
+        client.send("x")
+        assert json.loads(client.recv(TIMEOUT_S))["body"] == "x"
 
 
 def test_endpoints_are_here(cloud: Cloud) -> None:
