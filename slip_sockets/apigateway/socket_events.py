@@ -39,7 +39,9 @@ def connect_event(client: Client, path: str, headers: Iterable[tuple[str, str]])
         ("X-Forwarded-Port", str(urlsplit(f"//{client.api.domain_name}").port or 443)),
         ("X-Forwarded-Proto", "http"),
     )
-    multi_headers = grouped([*headers, *forwarded])
+    written = [*headers, *forwarded]
+    names = _names(name for name, _ in written)
+    multi_headers = grouped((names[name.lower()], value) for name, value in written)
     event: ProxyEvent = {
         "headers": {name: values[-1] for name, values in multi_headers.items()},
         "multiValueHeaders": multi_headers,
@@ -103,11 +105,13 @@ def read_socket_event(event: ProxyEvent) -> Connect | Message | Disconnect:
     connection_id: str = context["connectionId"]
     match context["eventType"]:
         case "CONNECT":
-            headers = event.get("headers") or {}
+            written = event.get("headers") or {}
+            names = _names(written)
+            headers = {name.lower(): value for name, value in written.items()}
             query = event.get("multiValueQueryStringParameters") or {}
             return Connect(
                 connection_id,
-                {_utf8(name): _utf8(value) for name, value in headers.items()},
+                {_utf8(names[name]): _header_value(value) for name, value in headers.items()},
                 {_utf8(name): [_utf8(value) for value in values] for name, values in query.items()},
                 context.get("identity", {}).get("sourceIp"),
                 _subprotocols(event.get("multiValueHeaders") or {}),
@@ -129,6 +133,24 @@ def _utf8(text: str) -> str:
     To refuse them would mean a 500 for a client that may not even have sent them.
     """
     return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _names(names: Iterable[str]) -> dict[str, str]:
+    """Return the names of headers by lower-case name: of several spellings the last, which has the last value."""
+    return {name.lower(): name for name in names}
+
+
+def _header_value(value: str) -> str:
+    """Return a header's value, read as UTF-8 where its bytes are UTF-8, otherwise as Latin-1.
+
+    The development server's edge reads them as Latin-1, as HTTP's specification has it; AWS documents nothing.
+    """
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeError:
+        return _utf8(value)
 
 
 def _subprotocols(headers: Mapping[str, list[str]]) -> tuple[str, ...]:

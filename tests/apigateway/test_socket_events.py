@@ -83,6 +83,16 @@ async def test_connect_event_is_that_of_api_gateway() -> None:
     assert fixed({"requestContext": context}) == CONTEXT | {"routeKey": "$connect", "eventType": "CONNECT"}
 
 
+async def test_clients_cannot_write_a_header_of_the_edge_in_another_spelling() -> None:
+    function = RecordingFunction()
+    async with edge_with(function) as server, raw_client(server) as client:
+        await client.handshake("/", (*HANDSHAKE, ("x-forwarded-for", "192.0.2.1")))
+        event = await function.next_event("CONNECT")
+    assert "x-forwarded-for" not in event["headers"]
+    assert event["headers"]["X-Forwarded-For"] == "127.0.0.1"
+    assert event["multiValueHeaders"]["X-Forwarded-For"] == ["192.0.2.1", "127.0.0.1"]
+
+
 async def test_connect_event_without_query_and_agent_lacks_their_keys() -> None:
     function = RecordingFunction()
     async with edge_with(function) as server, raw_client(server) as client:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from socketserver import StreamRequestHandler, ThreadingTCPServer
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,7 @@ class Backend(ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.response = response
         self.targets: list[str] = []
+        self.bodies: list[dict[str, Any]] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -41,8 +43,9 @@ class _Handler(StreamRequestHandler):
         while (line := self.rfile.readline()) != b"\r\n":
             name, _, value = line.partition(b":")
             length = int(value) if name.lower() == b"content-length" else length
-        connection_id = json.loads(self.rfile.read(length))["connectionId"]
-        body = json.dumps({"events": [{"type": "ACCEPT", "connectionId": connection_id}]}).encode()
+        received = json.loads(self.rfile.read(length))
+        self.server.bodies.append(received)
+        body = json.dumps({"events": [{"type": "ACCEPT", "connectionId": received["connectionId"]}]}).encode()
         framed = b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
         self.wfile.write(self.server.response.replace(b"BODY", framed))
 
@@ -59,9 +62,9 @@ def backend_sending(response: bytes) -> Iterator[Backend]:
             thread.join()
 
 
-async def status_in_dev(url: str) -> int:
+async def status_in_dev(url: str, request: bytes = handshake()) -> int:
     async with running(url) as server, raw_client(server) as client:
-        client.send(handshake())
+        client.send(request)
         status, _ = await client.read_head()
         return 200 if status == 101 else status
 
@@ -131,3 +134,41 @@ def test_url_goes_out_as_it_was_set(deployment: Deployment, monkeypatch: pytest.
         assert in_all_places(deployment, monkeypatch, backend.url + target) == (200, None)
     assert set(backend.targets) == {TARGETS[target]}
     assert len(backend.targets) >= 3
+
+
+HEADERS: dict[str, tuple[list[tuple[str, bytes]], dict[str, str]]] = {
+    "two spellings": ([("X-A", b"1"), ("X-B", b""), ("x-a", b"2")], {"x-a": "2", "X-B": ""}),
+    "a repeated one": ([("X-A", b"1"), ("X-A", b"2")], {"X-A": "2"}),
+    "UTF-8": ([("X-A", "caf\u00e9 \u20ac \U0001f600".encode())], {"X-A": "caf\u00e9 \u20ac \U0001f600"}),
+    "Latin-1": ([("X-A", b"caf\xe9")], {"X-A": "caf\u00e9"}),
+    "both at once": ([("X-A", b"\xc3\xa9\xe9")], {"X-A": "\u00c3\u00a9\u00e9"}),
+}
+
+
+def decoded_as_aws_might(value: bytes, encoding: str) -> str:
+    try:
+        return value.decode(encoding)
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
+@pytest.mark.parametrize(("written", "expected"), HEADERS.values(), ids=HEADERS.keys())
+def test_headers_of_the_handshake_arrive_alike(
+    deployment: Deployment,
+    monkeypatch: pytest.MonkeyPatch,
+    encoding: str,
+    written: list[tuple[str, bytes]],
+    expected: dict[str, str],
+) -> None:
+    payload = event("websocket_connect")
+    payload["headers"] |= {name: decoded_as_aws_might(value, encoding) for name, value in written}
+    request = handshake()[:-2] + b"".join(b"%b: %b\r\n" % (name.encode(), value) for name, value in written) + b"\r\n"
+    with backend_sending(OK + b"BODY") as backend:
+        monkeypatch.setenv("TARGET_URL", backend.url)
+        assert deployment.call("websocket", payload)["statusCode"] == 200
+        assert asyncio.run(status_in_dev(backend.url, request)) == 200
+    opens = [body["metadata"]["headers"] for body in backend.bodies if body["events"][0]["type"] == "OPEN"]
+    assert len(opens) == 2
+    for headers in opens:
+        assert {name: value for name, value in headers.items() if name.lower() in ("x-a", "x-b")} == expected
