@@ -38,6 +38,7 @@ from .inspector.routes import PREFIX, Serving
 from .inspector.serving import serving_of
 from .management_api import management_routes
 from .metrics import Metrics
+from .outlook import with_outlook
 from .queue import MemoryQueue
 from .sender import EdgeSender
 from .websocket import WebSocket
@@ -212,11 +213,11 @@ class DevServer:
         async def on_control_event(event: ProxyEvent) -> ProxyResponse:
             return await control_function(gateway.control, event)
 
-        self._on_websocket_event: Function = on_websocket_event
+        self._on_websocket_event: Function = with_outlook(on_websocket_event)
         self._on_control_event: Function = on_control_event
         self.queue.worker = gateway.worker
         if inspector is not None:
-            self._on_websocket_event = inspector.websocket_function(on_websocket_event)
+            self._on_websocket_event = inspector.websocket_function(self._on_websocket_event)
             self._on_control_event = inspector.control_function(on_control_event)
             self.queue.worker = inspector.worker(gateway.worker)
 
