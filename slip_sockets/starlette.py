@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from .client.adapter import receive
 from .client.async_publisher import AsyncSlipSocketsPublisher
-from .client.connection import Connection, checked_secrets
+from .client.connection import Connection, secrets_problems
 from .client.outputs import read_control_api
 from .protocol.errors import InvalidSettings
 
@@ -32,13 +32,15 @@ class SlipSockets:
     """One deployment of SLIP Sockets. Handlers need only `jwt_secret`; `publisher` also needs `control_api`.
 
     `control_api` is the control API's URL, `jwt_secret` the deployment's `JWT_SECRET`. Handlers also accept
-    `previous_secrets`, while a secret is being changed. Raises ValueError if a parameter is not valid.
+    `previous_secrets`, while a secret is being changed. Raises InvalidSettings.
     """
 
     def __init__(
         self, *, jwt_secret: str, control_api: str | None = None, previous_secrets: Sequence[str] = ()
     ) -> None:
-        self._secrets = checked_secrets(jwt_secret, previous_secrets)
+        if problems := secrets_problems(jwt_secret, previous_secrets):
+            raise InvalidSettings(problems)
+        self._secrets = (jwt_secret, *previous_secrets)
         self._publisher = (
             None
             if control_api is None

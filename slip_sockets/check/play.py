@@ -11,10 +11,10 @@ import msgspec
 
 from ..apigateway.connection_ids import new_connection_id
 from ..apigateway.limits import BACKEND_TIMEOUT_S
-from ..gateway.backend import without_secrets
 from ..gateway.errors import HttpFailure
 from ..protocol.errors import SlipSocketsError
 from ..protocol.events import SetMetadata, encode_metadata
+from ..protocol.urls import without_secrets
 from . import cases, judge
 from .cases import Case, SimulatedClient
 from .judge import Level, Verdict

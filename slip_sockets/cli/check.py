@@ -13,9 +13,8 @@ from rich.text import Text
 from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..check.play import SLOW_S, CannotRun, CheckSettings, play
 from ..check.report import CheckReport, Printer
-from ..gateway.backend import without_secrets
 from ..protocol.tokens import secret_problem
-from ..protocol.urls import url_problem
+from ..protocol.urls import url_problem, without_secrets
 from .deployment import warn_of_secret
 from .exit_codes import FAILED, give_up
 from .handshake import HeaderOption, QueryOption, read_handshake

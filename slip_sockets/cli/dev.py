@@ -14,11 +14,10 @@ import typer
 from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..client.outputs import DEV_OUTPUTS
 from ..dev.edge import Limits
-from ..gateway.backend import without_secrets
 from ..gateway.delivery_rate import MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from ..protocol.errors import InvalidSettings
 from ..protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
-from ..protocol.urls import is_loopback, url_problem
+from ..protocol.urls import is_loopback, url_problem, without_secrets
 
 if TYPE_CHECKING:
     from ..dev.server import DevSettings

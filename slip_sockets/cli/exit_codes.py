@@ -37,7 +37,7 @@ class Commands(TyperGroup):
         except ControlApiRefused as error:
             give_up(str(error), *_advice(error))
         except ControlApiUnavailable as error:
-            fail(_without_layers(error))
+            fail(_unavailable(error))
         except Unavailable as error:
             fail(str(error))
         except ModuleNotFoundError as error:
@@ -70,6 +70,8 @@ def _print_errors(problems: tuple[str, ...]) -> None:
 
 
 def _advice(error: ControlApiRefused) -> list[str]:
+    if error.proxy is not None:  # it may have responded itself, and the error names it
+        return []
     if error.status == 403:
         return ["JWT_SECRET must be that deployment's, and this machine's clock must be right"]
     if error.status == 404:
@@ -77,13 +79,9 @@ def _advice(error: ControlApiRefused) -> list[str]:
     return []
 
 
-def _without_layers(error: ControlApiUnavailable) -> str:
-    """Return the system's message about a failed connection, without those of the libraries around it."""
+def _unavailable(error: ControlApiUnavailable) -> str:
     if error.status is not None:
         return str(error)
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.strerror:
-            return f"{str(error).partition(': ')[0]}: {cause.strerror}. Does it run, and is the URL right?"
-        cause = cause.__cause__ or cause.__context__
-    return str(error)
+    if error.proxy is not None:
+        return f"{error}. Is the proxy right? no_proxy=HOST, with the control API's host, goes around it"
+    return f"{error}. Does it run, and is the URL right?"

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
-from ..protocol.errors import ControlApiUnavailable
+from ..protocol.errors import ControlApiUnavailable, InvalidSettings
 from ..protocol.events import (
     NOT_REPORTED,
     CloseChannel,
@@ -31,12 +31,15 @@ from .control_client import (
     ControlApiClient,
     ControlCall,
     control_call,
-    read_response,
     retry_delay,
 )
+from .environment import bundle_of_environment, proxy_of_environment
+from .failures import reason
+from .responses import MAX_RESPONSE_BYTES, ControlResponse, Target
 
 try:
     import aiohttp
+    from yarl import URL
 except ModuleNotFoundError as error:
     if error.name != "aiohttp":
         raise
@@ -132,20 +135,35 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
                 attempt += 1
 
     async def _post(self, session: aiohttp.ClientSession, call: ControlCall) -> list[Report | None]:
+        proxy = proxy_of_environment(self._url)
+        if proxy is not None and proxy.is_socks:
+            what = "Set it to an http proxy, or set no_proxy to the control API's host"
+            raise InvalidSettings([f"{proxy.place} names a SOCKS proxy, which aiohttp cannot use. {what}"])
+        is_tls = self._url.startswith("https:") or (proxy is not None and proxy.url.lower().startswith("https:"))
+        bundle = bundle_of_environment() if is_tls else None
+        context = True if bundle is None else bundle.context()
+        target = Target(self._url, self._token(), proxy)
         try:
             async with session.post(
-                self.control_api,
+                URL(self._url, encoded=True),
                 data=call.body,
-                headers={"Content-Type": "application/json"},
-                middlewares=(_Bearer(self._token()),),
+                headers={
+                    "Authorization": f"Bearer {target.token}",
+                    "Content-Type": "application/json",
+                    "Accept-Encoding": "identity",
+                },
                 allow_redirects=False,
+                proxy=None if proxy is None else proxy.url,
+                ssl=context,
             ) as response:
-                status, body = response.status, await response.read()
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise self._no_response(_reason(error), had_no_effect=True) from error
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise self._no_response(_reason(error), had_no_effect=False) from error
-        return read_response(call, status, body)
+                location, content_type = (response.headers.get(name, "") for name in ("Location", "Content-Type"))
+                received = ControlResponse(response.status, await _read(response), location, content_type)
+        except _FAILURES as error:
+            if proxy is not None and isinstance(error, aiohttp.ClientHttpProxyError):
+                raise target.no_tunnel(proxy, error.status) from error
+            had_no_effect = isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            raise target.no_response(reason(error, self._timeout_s), had_no_effect=had_no_effect) from error
+        return received.reports(target, call.count)
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[aiohttp.ClientSession]:
@@ -156,22 +174,28 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
                 yield session
 
     def _open(self) -> aiohttp.ClientSession:
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._timeout_s)
-        return aiohttp.ClientSession(timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True)
+        timeout = aiohttp.ClientTimeout(
+            total=CONNECT_TIMEOUT_S + self._timeout_s, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._timeout_s
+        )
+        return aiohttp.ClientSession(
+            timeout=timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,  # `environment` decides, the same for both publishers; and ~/.netrc is not read
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+        )
 
 
-class _Bearer:
-    """Sets the token last, because aiohttp refuses such a header beside an entry of the user's ~/.netrc."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    async def __call__(
-        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        return await handler(request)
+_FAILURES = (aiohttp.ClientError, TimeoutError, OSError, ValueError)
+"""aiohttp promises its own errors only, and lets those of its parts out too."""
+MAX_HEADER_BYTES = 65536
+"""http.client's limit, so that both publishers take the same."""
 
 
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for part in response.content.iter_chunked(65536):
+        body += part
+        if len(body) > MAX_RESPONSE_BYTES:
+            break
+    return bytes(body[: MAX_RESPONSE_BYTES + 1])

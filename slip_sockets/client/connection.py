@@ -154,14 +154,18 @@ def parse_request(headers: Headers, body: bytes | str, *, secrets: Sequence[str]
     return Connection(decode_request(raw))
 
 
-def checked_secrets(jwt_secret: str, previous_secrets: Sequence[str]) -> tuple[str, ...]:
-    """Return all secrets of a deployment. Raises ValueError if one is not a good secret."""
-    if isinstance(previous_secrets, str):
-        raise ValueError("previous_secrets needs a list of secrets, got a string")
+def secrets_problems(jwt_secret: object, previous_secrets: object) -> list[str]:
+    """Return a line for each of a deployment's secrets that is not a good one."""
+    if isinstance(previous_secrets, str | bytes) or not isinstance(previous_secrets, Iterable):
+        kind = "a string" if isinstance(previous_secrets, str) else type(previous_secrets).__name__
+        return [f"previous_secrets needs a list of secrets, got {kind}"]
+    problems = []
     for name, secret in (("jwt_secret", jwt_secret), *(("previous_secrets", each) for each in previous_secrets)):
-        if problem := secret_problem(secret):
-            raise ValueError(f"{name} {problem}")
-    return (jwt_secret, *previous_secrets)
+        if not isinstance(secret, str):
+            problems.append(f"{name} needs a string, got {type(secret).__name__}")
+        elif problem := secret_problem(secret):
+            problems.append(f"{name} {problem}")
+    return problems
 
 
 def error_response(error: InvalidToken | InvalidEvents) -> Response:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import random
+import re
+import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
-from ..protocol.bodies import decode_done, decode_fault
-from ..protocol.errors import ControlApiRefused, ControlApiUnavailable
-from ..protocol.events import ControlEvent, PublishText, Report, SendText, check_all, encode_events
+from ..protocol.errors import ControlApiUnavailable, InvalidSettings
+from ..protocol.events import ControlEvent, PublishText, SendText, check_all, encode_events
 from ..protocol.tokens import mint
-from ..protocol.urls import url_problem
-from .connection import Connection, Headers, checked_secrets, parse_request
+from ..protocol.urls import ascii_name, url_problem
+from .connection import Connection, Headers, parse_request, secrets_problems
 from .outputs import read_control_api
 
 RETRY_DELAYS_S = (0.2, 0.8)
@@ -26,9 +28,7 @@ RESPONSE_TIMEOUT_S = 30.0
 """An HTTP API of API Gateway responds within 30 s, at the latest with a 503.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html"""
 
-_OK = 200
-_TOO_MANY_REQUESTS = 429
-_SERVER_ERROR = 500
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,6 @@ def control_call(events: Sequence[ControlEvent]) -> ControlCall:
     return ControlCall(body, len(events), not any(isinstance(event, SendText) for event in events))
 
 
-def read_response(call: ControlCall, status: int, body: bytes) -> list[Report | None]:
-    """Return a report for each event, None for one without. Raises ControlApiRefused or ControlApiUnavailable."""
-    if status == _OK:
-        return decode_done(body, call.count)
-    raise _failure(status, body)
-
-
 def retry_delay(call: ControlCall, attempt: int, error: ControlApiUnavailable) -> float | None:
     """Return the seconds to wait after the failed `attempt` (0 for the first), None if it was the last one."""
     if attempt >= len(RETRY_DELAYS_S) or not (call.is_idempotent or error.had_no_effect):
@@ -75,11 +68,13 @@ class ControlApiClient:
         previous_secrets: Sequence[str] = (),
         timeout_s: float = RESPONSE_TIMEOUT_S,
     ) -> None:
-        if problem := url_problem(control_api):
-            raise ValueError(f"control_api {control_api!r} is {problem}")
-        self._secrets = checked_secrets(jwt_secret, previous_secrets)
+        """Raises InvalidSettings."""
+        if problems := _problems(control_api, jwt_secret, previous_secrets, timeout_s):
+            raise InvalidSettings(problems)
+        self._secrets = (jwt_secret, *previous_secrets)
         self.control_api = control_api
         self._timeout_s = timeout_s
+        self._url = _url_to_call(control_api)
 
     @classmethod
     def from_outputs(
@@ -102,9 +97,17 @@ class ControlApiClient:
     def _token(self) -> str:
         return mint("ControlEvent", self._secrets[0])
 
-    def _no_response(self, reason: object, *, had_no_effect: bool) -> ControlApiUnavailable:
-        message = f"no response from the control API {self.control_api}: {reason}"
-        return ControlApiUnavailable(message, had_no_effect=had_no_effect)
+
+def _problems(control_api: object, jwt_secret: object, previous_secrets: object, timeout_s: object) -> list[str]:
+    problems = []
+    if not isinstance(control_api, str):
+        problems.append(f"control_api needs a string, got {type(control_api).__name__}")
+    elif problem := url_problem(control_api):
+        problems.append(f"control_api {control_api!r} is {problem}")
+    problems += secrets_problems(jwt_secret, previous_secrets)
+    if not (isinstance(timeout_s, int | float) and 0 < timeout_s <= threading.TIMEOUT_MAX):
+        problems.append(f"timeout_s needs a number of seconds above 0, got {timeout_s!r}")
+    return problems
 
 
 def _with_message_id(event: ControlEvent) -> ControlEvent:
@@ -113,11 +116,14 @@ def _with_message_id(event: ControlEvent) -> ControlEvent:
     return event
 
 
-def _failure(status: int, body: bytes) -> ControlApiRefused | ControlApiUnavailable:
-    text = body.decode(errors="replace")
-    fault = decode_fault(body)
-    message = f"the control API responded with {status}: {fault.error or text[:200]}"
-    if status < _SERVER_ERROR and status != _TOO_MANY_REQUESTS:
-        return ControlApiRefused(message, status=status, body=text, index=fault.index)
-    had_no_effect = status == _TOO_MANY_REQUESTS
-    return ControlApiUnavailable(message, status=status, body=text, index=fault.index, had_no_effect=had_no_effect)
+def _url_to_call(url: str) -> str:
+    """Return a URL in ASCII, its path and query as they are set.
+
+    Without user and password, which would take the place of the token.
+    """
+    parts = urlsplit(url)
+    host = ascii_name(parts.hostname or "")
+    netloc = (f"[{host}]" if ":" in host else host) + (f":{parts.port}" if parts.port else "")
+    return _NOT_ASCII.sub(
+        lambda found: quote(found[0]), urlunsplit((parts.scheme, netloc, parts.path or "/", parts.query, ""))
+    )

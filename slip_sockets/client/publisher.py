@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
+import re
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import requests
 import requests.auth
-from urllib3.exceptions import NewConnectionError
+import requests.utils
+import urllib3
 
-from ..protocol.errors import ControlApiUnavailable
+from ..protocol.errors import ControlApiUnavailable, InvalidSettings, SlipSocketsError
 from ..protocol.events import (
     NOT_REPORTED,
     CloseChannel,
@@ -30,9 +35,12 @@ from .control_client import (
     ControlApiClient,
     ControlCall,
     control_call,
-    read_response,
     retry_delay,
 )
+from .environment import Proxy, bundle_of_environment, proxy_of_environment
+from .failures import causes, reason
+from .http_adapter import new_session
+from .responses import MAX_RESPONSE_BYTES, ControlResponse, Target
 
 
 class SlipSocketsPublisher(ControlApiClient):
@@ -42,10 +50,11 @@ class SlipSocketsPublisher(ControlApiClient):
     `parse_request` also accepts `previous_secrets`, while a secret is being changed. `timeout_s` bounds the wait for
     one response.
 
-    A method raises InvalidEvents before anything is sent, ControlApiRefused (the request was wrong, and had no effect)
-    or ControlApiUnavailable. A call that certainly had no effect (no connection, 429) is tried three times in all. One
-    that may have had an effect (a timeout, 5xx) is tried again only if a second time does no harm: PUBLISH_TEXT has an
-    id by which the gateway knows it again; TEXT has none and is never repeated.
+    A method raises InvalidEvents before anything is sent, InvalidSettings (the environment names a proxy or
+    certificates that cannot be used), ControlApiRefused (the request or the URL was wrong, and had no effect) or
+    ControlApiUnavailable, and nothing else. A call that certainly had no effect (no connection, 429) is tried three
+    times in all. One that may have had an effect (a timeout, 5xx) is tried again only if a second time does no harm:
+    PUBLISH_TEXT has an id by which the gateway knows it again; TEXT has none and is never repeated.
 
     Threads may share an instance as far as they may share a `requests.Session`.
     """
@@ -63,7 +72,7 @@ class SlipSocketsPublisher(ControlApiClient):
         super().__init__(
             control_api=control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets, timeout_s=timeout_s
         )
-        self._session = session or requests.Session()
+        self._session = session or new_session()
         self._sleep = sleep
 
     def __enter__(self) -> Self:
@@ -130,18 +139,68 @@ class SlipSocketsPublisher(ControlApiClient):
             attempt += 1
 
     def _post(self, call: ControlCall) -> list[Report | None]:
+        proxy = self._proxy()
+        # requests would wait for a pipe without end, and lets OSError out.
+        bundle = bundle_of_environment() if self._session.trust_env and self._session.verify is True else None
+        if bundle is not None and "https" in (urlsplit(self._url).scheme, urlsplit(proxy.url).scheme if proxy else ""):
+            bundle.check()
+        target = Target(self._url, self._token(), proxy)
+        locations: list[str] = []
+
+        def take_location(response: requests.Response, **_: object) -> None:
+            # requests takes it apart even if it follows no redirect, and lets errors of all kinds out.
+            locations.append(response.headers.pop("Location", ""))
+
         try:
-            response = self._session.post(
-                self.control_api,
+            with self._session.post(
+                self._url,
                 data=call.body,
-                headers={"Content-Type": "application/json"},
-                auth=_BearerAuth(self._token()),
+                headers={"Content-Type": "application/json", "Accept-Encoding": "identity"},
+                auth=_BearerAuth(target.token),
                 timeout=(CONNECT_TIMEOUT_S, self._timeout_s),
                 allow_redirects=False,
-            )
-        except requests.RequestException as error:
-            raise self._no_response(error, had_no_effect=_had_no_connection(error)) from error
-        return read_response(call, response.status_code, response.content)
+                stream=True,
+                hooks={"response": take_location},
+                proxies=None if proxy is None else {urlsplit(self._url).scheme: proxy.url},
+                verify=self._session.verify if bundle is None else bundle.path,
+            ) as response:
+                content_type = response.headers.get("Content-Type", "")
+                received = ControlResponse(response.status_code, _read(response), "".join(locations), content_type)
+        except _FAILURES as error:
+            raise self._failure(error, target) from error
+        return received.reports(target, call.count)
+
+    def _proxy(self) -> Proxy | None:
+        """Return the proxy as requests chooses it. Raises InvalidSettings."""
+        proxy = proxy_of_environment(self._url) if self._session.trust_env else None
+        if proxy is not None:
+            return proxy
+        of_session = requests.utils.select_proxy(self._url, self._session.proxies)
+        return Proxy(of_session, "session.proxies") if of_session else None
+
+    def _failure(self, error: Exception, target: Target) -> SlipSocketsError:
+        proxy = target.proxy
+        if proxy is not None:
+            if proxy.is_socks and isinstance(error, requests.exceptions.InvalidSchema):
+                what = 'Install it: pip install "requests[socks]"'
+                return InvalidSettings([f"{proxy.place} names a SOCKS proxy, which needs PySocks. {what}"])
+            for each in causes(error):
+                if found := _NO_TUNNEL.search(str(each)):
+                    return target.no_tunnel(proxy, int(found[1]))
+        had_no_effect = any(isinstance(each, _NO_CONNECTION) for each in causes(error))
+        return target.no_response(reason(error, self._timeout_s), had_no_effect=had_no_effect)
+
+
+_FAILURES = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError)
+"""requests promises its own errors only, and lets those of its parts out too."""
+_NO_CONNECTION = (
+    requests.ConnectTimeout,
+    urllib3.exceptions.NewConnectionError,
+    urllib3.exceptions.ConnectTimeoutError,
+    ssl.SSLCertVerificationError,
+)
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+"""http.client has no other sign for a proxy's response to CONNECT."""
 
 
 class _BearerAuth(requests.auth.AuthBase):
@@ -155,7 +214,10 @@ class _BearerAuth(requests.auth.AuthBase):
         return request
 
 
-def _had_no_connection(error: requests.RequestException) -> bool:
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    return isinstance(getattr(error.args[0], "reason", None) if error.args else None, NewConnectionError)
+def _read(response: requests.Response) -> bytes:
+    body = bytearray()
+    for part in response.iter_content(65536):
+        body += part
+        if len(body) > MAX_RESPONSE_BYTES:
+            break
+    return bytes(body[: MAX_RESPONSE_BYTES + 1])

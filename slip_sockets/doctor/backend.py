@@ -8,8 +8,7 @@ from contextlib import aclosing
 from ..check.cases import CLOSING, OPENING, TOKENS
 from ..check.judge import Level, Verdict
 from ..check.play import CannotRun, CheckSettings, Result, play
-from ..gateway.backend import without_secrets
-from ..protocol.urls import url_problem
+from ..protocol.urls import url_problem, without_secrets
 from .control_api import NO_SECRET
 from .findings import CannotCheck, Finding, counted, fine, wrong
 from .outputs import WRITE_ANEW

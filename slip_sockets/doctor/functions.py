@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..gateway.backend import without_secrets
+from ..protocol.urls import without_secrets
 from .account import Account, NotThere, side_by_side
 from .findings import Finding, fine, wrong
 from .settings import FUNCTIONS, DoctorSettings

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
 from ..protocol.events import Action, Open, SocketEvent
+from ..protocol.urls import without_secrets
 from .dialects import BackendProtocol, Opening
 from .errors import BackendFailed, BackendFault, HttpError, HttpFailure, Unavailable
 from .observer import NO_OBSERVER, Observer
@@ -72,9 +72,3 @@ def _unreached(error: HttpError) -> BackendFailed:
             return BackendFailed(BackendFault.TLS, f"cannot be reached: {error}")
         case _:
             return BackendFailed(BackendFault.UNREACHABLE, f"cannot be reached: {error}")
-
-
-def without_secrets(url: str) -> str:
-    """Return a URL as it may be shown: without user, password and query."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

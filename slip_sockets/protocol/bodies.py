@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,10 +20,13 @@ def open_metadata(headers: Mapping[str, str], ip: str | None, query: Mapping[str
     return {"headers": headers, "ip": ip, "query": query}
 
 
+DONE = "processed successfully"
+
+
 def encode_done(reports: Sequence[Report | None]) -> bytes:
     """Return the body of a 200: a report for each event of the batch, `{}` for an event without one."""
     events: list[object] = [{} if report is None else report for report in reports]
-    return msgspec.json.encode({"message": "processed successfully", "events": events})
+    return msgspec.json.encode({"message": DONE, "events": events})
 
 
 def encode_invalid(error: InvalidEvents) -> bytes:
@@ -40,21 +44,34 @@ def encode_not_done(index: int, error: Exception) -> bytes:
 class ControlFault(msgspec.Struct, frozen=True):
     """The body of a response other than 200. `error` is empty where the body has none."""
 
+    message: str = ""
     error: str = ""
     index: int | None = None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether a control API wrote it, rather than something on the way to it."""
+        return self.message in ("invalid commands", "not done")
+
 
 class _Done(msgspec.Struct):
-    events: list[dict[str, Any]] = []
+    message: str
+    events: Any = None
 
 
-def decode_done(body: bytes, count: int) -> list[Report | None]:
+def decode_done(body: bytes, count: int) -> list[Report | None] | None:
     """Return the reports of a batch of `count` events, None for each event without one.
 
-    The original gateway responds without `events`, and a proxy in front of a gateway with any body: then all are None.
+    The original gateway responds without `events`: then all are None. Returns None if no control API sends such a body.
     """
     try:
-        events = msgspec.json.decode(body, type=_Done).events
+        done = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=_Done)
+    except UNREADABLE:
+        return None
+    if done.message != DONE:
+        return None
+    try:
+        events = msgspec.convert(done.events, list[dict[str, Any]])
         reports = [msgspec.convert(event, Report) if event else None for event in events]
     except UNREADABLE:
         reports = []
@@ -63,6 +80,6 @@ def decode_done(body: bytes, count: int) -> list[Report | None]:
 
 def decode_fault(body: bytes) -> ControlFault:
     try:
-        return msgspec.json.decode(body, type=ControlFault)
+        return msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=ControlFault)
     except UNREADABLE:
         return ControlFault()

@@ -7,9 +7,9 @@ SlipSocketsError
 │   └── BadToken
 ├── InvalidEvents               a body, or one event in it, that breaks the protocol; the response is 400
 ├── ControlApiError             the control API did not do what it was asked to
-│   ├── ControlApiRefused       the request is wrong: a retry does not help
+│   ├── ControlApiRefused       the request or its URL is wrong: a retry does not help
 │   └── ControlApiUnavailable   no response, 429, or a status from 500 on: a retry may help
-└── InvalidSettings             a setting is missing or wrong
+└── InvalidSettings             a setting is missing or wrong, or a variable of the environment
 """
 
 from __future__ import annotations
@@ -52,20 +52,31 @@ class ControlApiError(SlipSocketsError):
     """The control API did not do what it was asked to.
 
     `status` and `body` are those of its HTTP response, None where there was no response. `index` is the first event
-    that had no effect, None where the response does not name it.
+    that had no effect, None where the response does not name it. `proxy` is the proxy on the way, and where it is set;
+    None where there is none, or the response is certainly not the proxy's own.
     """
 
     def __init__(
-        self, message: str, *, status: int | None = None, body: str | None = None, index: int | None = None
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        body: str | None = None,
+        index: int | None = None,
+        proxy: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.body = body
         self.index = index
+        self.proxy = proxy
 
 
 class ControlApiRefused(ControlApiError):
-    """A status below 500 other than 429: the token or the events are wrong. No event had an effect."""
+    """A status below 500 other than 429, or a 200 that no control API sends. No event had an effect.
+
+    The token, the events or the URL is wrong, or a proxy refuses.
+    """
 
 
 class ControlApiUnavailable(ControlApiError):
@@ -82,13 +93,14 @@ class ControlApiUnavailable(ControlApiError):
         status: int | None = None,
         body: str | None = None,
         index: int | None = None,
+        proxy: str | None = None,
         had_no_effect: bool = False,
     ) -> None:
-        super().__init__(message, status=status, body=body, index=index)
+        super().__init__(message, status=status, body=body, index=index, proxy=proxy)
         self.had_no_effect = had_no_effect
 
 
-class InvalidSettings(SlipSocketsError):
+class InvalidSettings(SlipSocketsError, ValueError):
     """Settings that are missing or wrong. `problems` has one line for each: its name, and what to set it to."""
 
     def __init__(self, problems: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 _NOT_IN_A_URL = re.compile(r"""[\x00-\x20\x7f"<>\\^`{|}\ud800-\udfff]""")
 """Braces above all, because Terraform expands `${...}`."""
@@ -36,6 +36,12 @@ def url_problem(text: str) -> str | None:
         return NOT_A_HTTP_URL
     problem = _host_problem(host, is_bracketed=url.netloc.rpartition("@")[2].startswith("["))
     return None if problem is None else f"{NOT_A_HTTP_URL}: its host {host!r} {problem}"
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL as it may be shown: without user, password and query."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def is_loopback(host: str) -> bool:

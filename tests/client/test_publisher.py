@@ -196,7 +196,16 @@ def test_a_missing_report_differs_from_one_of_no_subscribers() -> None:
     assert repr(Report(2, 2, 0, 0)) == "Report(matched=2, sent=2, gone=0, queued=0)"
 
 
-@pytest.mark.parametrize("body", [DONE, DONE | {"events": []}, DONE | {"events": "?"}, b"done", [1]])
+@pytest.mark.parametrize(
+    "body",
+    [
+        DONE,
+        DONE | {"events": []},
+        DONE | {"events": "?"},
+        DONE | {"events": [{"matched": "x"}]},
+        b"\xef\xbb\xbf" + json.dumps(DONE).encode(),
+    ],
+)
 def test_a_gateway_without_reports_has_an_empty_one_for_each_publish(
     publisher: SlipSocketsPublisher, control_api: ControlApi, body: object
 ) -> None:
@@ -204,16 +213,6 @@ def test_a_gateway_without_reports_has_an_empty_one_for_each_publish(
     assert publisher.publish_text("room", "hi") == NO_REPORT
     assert publisher.close_channel("room") == NO_REPORT
     assert publisher.send([PublishText("room", "hi")]) == [None]
-
-
-@pytest.mark.parametrize("body", [b'{"go\x81e": 1}', b'{"events": [{"matched": "x"}]}', b"[" * 100_000])
-def test_a_response_that_cannot_be_read_has_no_reports(
-    publisher: SlipSocketsPublisher, control_api: ControlApi, body: bytes
-) -> None:
-    control_api.responses = [(200, body), (400, body)]
-    assert publisher.publish_text("room", "hi") == NO_REPORT
-    with pytest.raises(ControlApiRefused):
-        publisher.publish_text("room", "hi")
 
 
 def test_a_refusal_carries_status_body_and_index_and_is_not_repeated(
@@ -225,14 +224,6 @@ def test_a_refusal_carries_status_body_and_index_and_is_not_repeated(
     assert str(refusal.value) == "the control API responded with 400: events[1]: no"
     assert (refusal.value.status, refusal.value.index) == (400, 1)
     assert json.loads(refusal.value.body or "")["message"] == "invalid commands"
-    assert len(control_api.bodies) == 1
-
-
-def test_a_redirect_is_a_refusal(publisher: SlipSocketsPublisher, control_api: ControlApi) -> None:
-    control_api.responses = [(307, b"elsewhere")]
-    with pytest.raises(ControlApiRefused) as refusal:
-        publisher.close(ME)
-    assert refusal.value.status == 307
     assert len(control_api.bodies) == 1
 
 
