@@ -29,8 +29,9 @@ def reason(error: Exception, timeout_s: float) -> str:
     """
     *_, last = causes(error)
     for each in causes(error):
-        if isinstance(each, ssl.SSLCertVerificationError):
-            return f"its certificate is not trusted: {each.verify_message}"
+        if message := getattr(each, "verify_message", ""):
+            return f"its certificate is not trusted: {message}"
+    for each in causes(error):
         if isinstance(each, ssl.SSLError):
             return f"TLS failed: {each.reason or each}"
         if isinstance(each, socket.gaierror) and each.strerror:
