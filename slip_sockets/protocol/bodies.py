@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
+from .decoding import UNREADABLE, without_mark
 from .errors import InvalidEvents
-from .events import UNREADABLE, Report
+from .events import Report
 
 
 def open_metadata(headers: Mapping[str, str], ip: str | None, query: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def decode_done(body: bytes, count: int) -> list[Report | None] | None:
     The original gateway responds without `events`: then all are None. Returns None if no control API sends such a body.
     """
     try:
-        done = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=_Done)
+        done = msgspec.json.decode(without_mark(body), type=_Done)
     except UNREADABLE:
         return None
     if done.message != DONE:
@@ -80,6 +80,6 @@ def decode_done(body: bytes, count: int) -> list[Report | None] | None:
 
 def decode_fault(body: bytes) -> ControlFault:
     try:
-        return msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8), type=ControlFault)
+        return msgspec.json.decode(without_mark(body), type=ControlFault)
     except UNREADABLE:
         return ControlFault()

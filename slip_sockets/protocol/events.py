@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar, get_args
+from typing import Any, get_args
 
 import msgspec
 
+from .decoding import decode
 from .errors import InvalidEvents
 
 MAX_TEXT_BYTES = 128 * 1024
@@ -31,9 +32,6 @@ MAX_EVENTS = 10_000
 MAX_POLL_TIMEOUT_MS = 25_000
 RESERVED_CHANNEL_PREFIX = "$connection:"
 """Prefix of the table's internal sort keys; channel names must not start with it."""
-
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""All that decoding JSON may raise, whatever the bytes."""
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _BRACKET = re.compile(rb"[\[\]{}]")
@@ -200,7 +198,7 @@ def encode_request(connection_id: str, metadata: bytes | None, events: Sequence[
 
 def decode_request(body: bytes) -> BackendRequest:
     """Raises InvalidEvents."""
-    return _decode(_request_decoder, body)
+    return decode(_request_decoder, body, _TYPES)
 
 
 def encode_events(events: Sequence[Action]) -> bytes:
@@ -210,14 +208,14 @@ def encode_events(events: Sequence[Action]) -> bytes:
 
 def decode_reply(body: bytes) -> Sequence[ReplyEvent]:
     """Raises InvalidEvents."""
-    events = _decode(_reply_decoder, body).events
+    events = decode(_reply_decoder, body, _TYPES).events
     check_all(events)
     return events
 
 
 def decode_control(body: bytes) -> Sequence[ControlEvent]:
     """Raises InvalidEvents."""
-    events = _decode(_control_decoder, body).events
+    events = decode(_control_decoder, body, _TYPES).events
     check_all(events)
     return events
 
@@ -297,6 +295,8 @@ _request_decoder = msgspec.json.Decoder(BackendRequest)
 _reply_decoder = msgspec.json.Decoder(_ReplyBody)
 _control_decoder = msgspec.json.Decoder(_ControlBody)
 
+_TYPES = frozenset(str(event.__struct_config__.tag) for event in (*get_args(ControlEvent), *get_args(ReplyEvent), Open))
+
 
 def _check_channel(event: Action, field: str, channel: str) -> None:
     _check_bytes(event, field, channel, 1, MAX_CHANNEL_BYTES)
@@ -323,71 +323,3 @@ def _size(event: Action, field: str, text: object) -> int:
 
 def _fault(event: Action, field: str, detail: str) -> InvalidEvents:
     return InvalidEvents(f"{field}: {event.__struct_config__.tag} {detail}", field=field)
-
-
-# msgspec's errors, in the protocol's words
-
-_Body = TypeVar("_Body")
-
-_VALIDATION_ERROR = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<path>[^`]*)`)?", re.DOTALL)
-_EVENT_PATH = re.compile(r"events\[(?P<index>\d+)\](?:\.(?P<field>\w+))?.*")
-_EXPECTED = re.compile(r"Expected `(?P<expected>[^`]*)`(?:, got `(?P<got>[^`]*)`)?")
-_MISSING = re.compile(r"Object missing required field `(?P<field>\w+)`")
-_WORDS = {"str": "a string", "array": "an array", "object": "an object", "float": "a number", "int": "an integer"}
-
-
-def _decode(decoder: msgspec.json.Decoder[_Body], body: bytes) -> _Body:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise _explained(str(error), body) from error
-    except RecursionError as error:
-        raise InvalidEvents("the body is nested too deeply") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidEvents(f"the body is not JSON: {error}") from error
-
-
-def _explained(message: str, body: bytes) -> InvalidEvents:
-    """Turn "Expected `str`, got `int` - at `$.events[2].data`" into "events[2].data: TEXT needs a string, got int"."""
-    match = _VALIDATION_ERROR.fullmatch(message)
-    problem, path = (match["problem"], match["path"] or "") if match else (message, "")
-    missing = _MISSING.fullmatch(problem)
-    if missing:
-        path = f"{path}.{missing['field']}".lstrip(".")
-    place = _EVENT_PATH.fullmatch(path)
-    index = int(place["index"]) if place else None
-    field = place["field"] if place else path or None
-    if field == "type" and problem.startswith("Invalid value"):
-        name = problem.removeprefix("Invalid value ")[1:-1]
-        return InvalidEvents(f"{path}: unknown event type {name[:60]!r}", index=index, field=field)
-    subject = "the body" if index is None else _type_of_event(body, index) if field else "an event"
-    return InvalidEvents(f"{path or 'body'}: {subject} {_need(problem)}", index=index, field=field)
-
-
-def _need(problem: str) -> str:
-    if _MISSING.fullmatch(problem):
-        return "needs this field, and it is missing"
-    expected = _EXPECTED.fullmatch(problem)
-    if expected:
-        need = " or ".join(_WORDS.get(name, name) for name in expected["expected"].split(" | "))
-        return f"needs {need}, got {expected['got']}" if expected["got"] else f"needs {need}"
-    return f"is not valid: {problem[:200]}"
-
-
-class _RawBody(msgspec.Struct):
-    events: list[msgspec.Raw]
-
-
-class _TypeOnly(msgspec.Struct):
-    type: str = ""
-
-
-def _type_of_event(body: bytes, index: int) -> str:
-    try:
-        name = msgspec.json.decode(msgspec.json.decode(body, type=_RawBody).events[index], type=_TypeOnly).type
-    except (*UNREADABLE, IndexError):
-        return "an event"  # its type is wrong too, or the rest of the body, or the body has `events` twice
-    return name if name in _TYPES else "an event"
-
-
-_TYPES = frozenset(str(event.__struct_config__.tag) for event in (*get_args(ControlEvent), *get_args(ReplyEvent), Open))

@@ -10,6 +10,7 @@ from ..gateway.dialects import BackendRequest, Opening
 from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
 from ..gateway.values import Connect, HttpResponse
 from ..protocol.bodies import open_metadata
+from ..protocol.decoding import without_mark
 from ..protocol.errors import InvalidEvents
 from ..protocol.events import Accept, Action, ReplyEvent, SetMetadata, SocketEvent, decode_reply, encode_request
 from ..protocol.tokens import mint
@@ -41,7 +42,7 @@ def read_reply(status: int, body: bytes) -> Sequence[ReplyEvent]:
     """Return the events of a backend's response; an empty body has none. Raises BackendFailed."""
     if not 200 <= status < 300:
         raise BackendFailed(BackendFault.STATUS, f"responded with {status}", status=status)
-    if not body.strip():
+    if not without_mark(body).strip():
         return []
     try:
         return decode_reply(body)

@@ -119,6 +119,11 @@ async def test_redirect_is_not_followed(
 INVALID = {
     "text": ("ok", "the body is not JSON: .+"),
     "half": ('{"events": [', "the body is not JSON: .+"),
+    "page": ("<html><title>Sign in</title>", "the body is not JSON: it is a page of a login"),
+    "half a character": (
+        '{"events": [{"type": "PUBLISH_TEXT", "channelId": "r", "data": "ok \\ud83d"}]}',
+        r"events\[0\].data: PUBLISH_TEXT needs text, got an unpaired surrogate \(\\ud83d at byte 67\), half of .+",
+    ),
     "list": ("[]", "body: the body needs an object, got array"),
     "no events": ("{}", "events: the body needs this field, and it is missing"),
     "unknown type": ('{"events": [{"type": "JUMP"}]}', r"events\[0\].type: unknown event type 'JUMP'"),

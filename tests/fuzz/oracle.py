@@ -35,7 +35,7 @@ class _Refused(Exception):
 def events_of(body: bytes, kinds: dict[str, tuple[str, ...]]) -> list[Event] | None:
     """Return a body's events, None where it must be refused. Raises Unsure."""
     try:
-        parsed = json.loads(body.decode(), parse_constant=_refuse, object_pairs_hook=_object)
+        parsed = json.loads(body.decode().removeprefix("\ufeff"), parse_constant=_refuse, object_pairs_hook=_object)
         return _events(parsed, kinds)
     except RecursionError:
         raise Unsure from None

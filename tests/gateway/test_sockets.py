@@ -143,7 +143,7 @@ ANSWERS: list[tuple[HttpResponse | HttpError, int, str]] = [
     (
         HttpResponse(200, body=b"{"),
         400,
-        f"{BACKEND} responded with 200 and a body that is not valid: the body is not JSON: Input data was truncated",
+        f"{BACKEND} responded with 200 and a body that is not valid: the body is not JSON: it breaks off (byte 1)",
     ),
     (HttpResponse(200, body=b""), 400, "the response to OPEN has no ACCEPT"),
     (HttpResponse(204, body=b" \n"), 400, "the response to OPEN has no ACCEPT"),

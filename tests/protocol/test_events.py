@@ -152,7 +152,7 @@ def test_a_fault_is_reported_with_its_place(events: object, message: str, index:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "the body is not JSON: Input data was truncated"),
+        (b"", "the body is not JSON: it is empty"),
         (b"{}", "events: the body needs this field, and it is missing"),
         (b"[]", "body: the body needs an object, got array"),
         (b'{"events":[]} ?', "the body is not JSON: JSON is malformed: trailing characters (byte 15)"),
