@@ -269,6 +269,23 @@ class TestProblems:
     def test_stack_name_that_aws_accepts(self, name: str) -> None:
         assert [settings.stack_name for settings in read(STACK_NAME=name)] == [f"{name}-staging", name]
 
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("ab", "a" * 64, "Our-states", "our_states", "-ours", "ours-", ".ours", "ours.", "our..states"),
+            *("192.168.5.4", "xn--ours", "sthree-ours", "amzn-s3-demo-ours", "ours-s3alias", "ours--ol-s3"),
+            *("ours.mrap", "ours--x-s3", "ours--table-s3", "s3://ours", "our\u0661states"),
+        ],
+    )
+    def test_bucket_name_that_s3_refuses(self, name: str) -> None:
+        assert problems(STATE_BUCKET=name) == [
+            f"STATE_BUCKET is {name!r}. Set it to the name of an S3 bucket that exists"
+        ]
+
+    @pytest.mark.parametrize("name", ["abc", "a" * 63, "our.states", "our--states", "1.2.3", "192.168.5.4a", "xn-ours"])
+    def test_bucket_name_that_s3_takes(self, name: str) -> None:
+        assert read(STATE_BUCKET=name)[0].state_bucket == name
+
     def test_one_stack_name_for_both_is_refused(self) -> None:
         assert problems(PRODUCTION_STACK_NAME="chat-staging", STAGING_STACK_NAME="chat") == [
             "staging and production would both be the stack 'chat-staging'. "
