@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from ..gateway.errors import BackendFailed, HttpFailure, NotAccepted, WhyNotAccepted
 from ..protocol.events import ReplyEvent
+from ..protocol.json_faults import page_in
+from ..protocol.tokens import NO_AUTHORIZATION
 from ..slip.backend import read_opening, read_reply
 from .target import Attempt
 
@@ -30,6 +32,11 @@ class Verdict:
 
 SEE_EVENTS = "The README has all events of a reply; slip_sockets.Connection writes them for you"
 BY_THE_LIBRARY = "The library's parse_request checks all of that, and the adapters of the frameworks call it"
+
+DROPPED_HEADER = (
+    "Let the server in front of it pass the header on: with mod_wsgi by WSGIPassAuthorization On, with CGI and FastCGI "
+    "under Apache by CGIPassAuth On, with CloudFront by an origin request policy that has Authorization"
+)
 
 
 def reply(attempt: Attempt, kind: str) -> Verdict:
@@ -179,6 +186,10 @@ def _fault_of_status(attempt: Attempt, kind: str, then: str) -> Verdict:
         return Verdict(
             Level.WRONG, finding, f"The gateway follows no redirect. Point TARGET_URL at the route itself: {hint}"
         )
+    if status in (401, 403) and NO_AUTHORIZATION.encode() in attempt.body:
+        return Verdict(
+            Level.WRONG, f"got no token: the header Authorization is dropped on its way: {then}", DROPPED_HEADER
+        )
     same = "The token is right. Do your backend and this command have the same JWT_SECRET, and the same time?"
     fixes = {
         400: "The body is valid. If the library refused it, the response's body has the reason",
@@ -198,8 +209,8 @@ def _fault_of_status(attempt: Attempt, kind: str, then: str) -> Verdict:
 
 def _fault_of_body(attempt: Attempt, error: BackendFailed, then: str) -> Verdict:
     status = attempt.status
-    if attempt.body.lstrip().startswith(b"<"):
-        finding = f"responded with {status} and a page of HTML instead of events: {then}"
+    if page := page_in(attempt.body):
+        finding = f"responded with {status} and {page} instead of events: {then}"
         fix = "Point TARGET_URL at the route that takes the gateway's POSTs. Does a login or a proxy respond?"
         return Verdict(Level.WRONG, finding, fix)
     return Verdict(Level.WRONG, f"{error}: {then}", SEE_EVENTS)

@@ -85,6 +85,16 @@ async def test_a_token_that_is_checked_on_open_alone_is_noticed() -> None:
             "responded with 403 (the token is not signed with JWT_SECRET): the client is refused",
             "The token is right. Do your backend and this command have the same JWT_SECRET, and the same time?",
         ),
+        (
+            always(status=403, text="the request has no header 'Authorization: Bearer <token>'\n"),
+            "got no token: the header Authorization is dropped on its way: the client is refused",
+            "Let the server in front of it pass the header on: with mod_wsgi by WSGIPassAuthorization On",
+        ),
+        (
+            always(text="<html><title>Sign in</title>", content_type="text/html"),
+            "responded with 200 and a page of a login instead of events: the client is refused",
+            "Point TARGET_URL at the route",
+        ),
         (always(status=500, text="<html>"), "responded with 500: the client is refused", "See the backend's log"),
         (
             always(status=409, text="no"),
@@ -119,6 +129,18 @@ async def test_a_backend_that_cannot_let_in_gets_the_reason_and_no_other_case(
     assert (verdict.level, verdict.finding) == (Level.WRONG, finding)
     assert verdict.fix.startswith(fix)
     assert set(named(found, Level.SKIPPED)) == set(found) - {"open"}
+
+
+async def test_a_header_dropped_on_the_way_is_named() -> None:
+    good = taking()
+
+    async def without_authorization(request: web.Request) -> web.StreamResponse:
+        headers = request.headers.copy()
+        headers.popall("Authorization", None)
+        return await good(request.clone(headers=headers))
+
+    verdict = (await results(without_authorization))["open"].verdict
+    assert verdict.finding == "got no token: the header Authorization is dropped on its way: the client is refused"
 
 
 async def test_a_backend_that_breaks_off_is_named() -> None:
