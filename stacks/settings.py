@@ -7,12 +7,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
+from urllib.parse import urlsplit
 
 from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE, MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
 from slip_sockets.protocol.errors import InvalidSettings
 from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
-from slip_sockets.protocol.urls import url_problem
+from slip_sockets.protocol.urls import is_local, url_problem
 
 from .regions import DEFAULT_REGION, profile_name, profile_region, region_problem, region_warning
 
@@ -207,6 +208,10 @@ class _Reader:
             self._problems.append(f"{self._name('TARGET_URL')} is not set. Set it to {example}")
         elif problem := url_problem(value):
             self._problems.append(f"{self._name('TARGET_URL')} {value!r} is {problem}. Set it to {example}")
+        elif is_local(host := urlsplit(value).hostname or ""):
+            self._warnings.append(
+                f"{self._name('TARGET_URL')}: the functions cannot reach {host!r}. Set it to a public URL"
+            )
         return value
 
     def _secrets(self) -> tuple[str, tuple[str, ...]]:

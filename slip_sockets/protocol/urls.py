@@ -52,6 +52,15 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_local(host: str) -> bool:
+    """Return whether `host` means nothing on the internet: a private or loopback address, or such a name."""
+    try:
+        return not ipaddress.ip_address(host).is_global
+    except ValueError:
+        name = host.lower().removesuffix(".")
+        return "." not in name or name.endswith((".local", ".localhost", ".internal"))
+
+
 def _host_problem(host: str, *, is_bracketed: bool) -> str | None:
     if is_bracketed:
         return None if _is_address(ipaddress.IPv6Address, host) else "is not an IPv6 address"
