@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ..protocol.errors import InvalidSettings
+from ..protocol.json_files import NotSuchAFile, read_json_file
 
 DEPLOYED_OUTPUTS = Path("cdk-outputs.json")
 DEV_OUTPUTS = Path("cdk-outputs.dev.json")
@@ -26,14 +27,14 @@ class Outputs(msgspec.Struct, frozen=True, rename="camel"):
 def read_all_outputs(path: str | os.PathLike[str], *, instead: str = INSTEAD) -> dict[str, Outputs]:
     """Return the entries of all deployments, by stack.
 
-    Raises InvalidSettings; where the file cannot be read, its text ends in `instead`, what to do about it.
+    Raises InvalidSettings; its text ends in `instead`, what to do about it.
     """
     try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=dict[str, Outputs])
+        return read_json_file(path, dict[str, Outputs])
     except OSError as error:
         raise InvalidSettings([f"cannot read {path}: {error.strerror}. {instead}"]) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidSettings([f"{path} is not an outputs file: {error}"]) from error
+    except NotSuchAFile as error:
+        raise InvalidSettings([f"{path} is not an outputs file: {error}. {instead}"]) from error
 
 
 def read_outputs(path: str | os.PathLike[str], stack: str, *, instead: str = INSTEAD) -> Outputs:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ..protocol.errors import InvalidSettings
+from ..protocol.json_files import NotSuchAFile, read_json_file
 
 PRICES_FILE = Path(__file__).with_name("prices.json")
 
@@ -93,10 +94,10 @@ class PriceBook(msgspec.Struct, frozen=True):
 def read_prices(path: Path = PRICES_FILE) -> PriceBook:
     """Raises InvalidSettings where the file is missing, is not a price file, or lacks prices."""
     try:
-        book = msgspec.json.decode(path.read_bytes(), type=PriceBook)
+        book = read_json_file(path, PriceBook)
     except OSError as error:
         raise InvalidSettings([f"cannot read {path}: {error.strerror}"]) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except NotSuchAFile as error:
         raise InvalidSettings([f"{path} is not a price file: {error}"]) from error
     problems = []
     for name, region in book.regions.items():

@@ -363,7 +363,11 @@ def test_a_publisher_finds_its_deployment_in_the_outputs_file(
     ("text", "problem"),
     [
         (None, "cannot read {path}: No such file or directory. Deploy first, or start `slip-sockets dev`"),
-        ("{", "{path} is not an outputs file: Input data was truncated"),
+        (
+            "{",
+            "{path} is not an outputs file: it is not JSON: Input data was truncated. "
+            "Deploy first, or start `slip-sockets dev`",
+        ),
         ('{"shop": {}}', "{path} has no controlApi of 'shop'. Deploy it again"),
         ("{}", "{path} has no stack 'shop'. It has: none"),
         ('{"b": {"controlApi": ""}, "a": {"controlApi": ""}}', "{path} has no stack 'shop'. It has: a, b"),

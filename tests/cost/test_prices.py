@@ -64,7 +64,7 @@ def test_a_bad_file_says_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "prices.json"
     assert problems(path) == [f"cannot read {path}: No such file or directory"]
     path.write_text("{")
-    assert problems(path) == [f"{path} is not a price file: Input data was truncated"]
+    assert problems(path) == [f"{path} is not a price file: it is not JSON: Input data was truncated"]
     assert problems(changed(tmp_path, logs=None)) == [f"{path}: us-east-1 has no price 'logs'"]
     assert problems(changed(tmp_path, logs={"usd": 1, "source": "x"})) == [
         f"{path}: us-east-1: logs names the source 'x', which the file does not have"
