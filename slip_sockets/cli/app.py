@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from . import check, close, cost, dev, doctor, outputs, publish, redrive, send
+from .command import Command
 from .exit_codes import HELP, Commands
 from .token import token
 
@@ -26,7 +27,7 @@ app = typer.Typer(
 def _add(panel: str, command: Callable[..., Any], examples: str, *, takes_ids: bool = False) -> None:
     """With `takes_ids` unknown options are arguments, and -h is not help: a connection id may begin with a hyphen."""
     settings = {"ignore_unknown_options": True, "help_option_names": ["--help"]} if takes_ids else {}
-    app.command(rich_help_panel=panel, epilog=examples, context_settings=settings)(command)
+    app.command(cls=Command, rich_help_panel=panel, epilog=examples, context_settings=settings)(command)
 
 
 _BUILD, _TALK, _OPERATE = "Build", "Talk to clients", "Operate"

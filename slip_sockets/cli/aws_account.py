@@ -29,6 +29,7 @@ from ..gateway.ports import SystemClock
 from ..http.client import Client as HttpClient
 from ..http.client import Timeouts
 from ..protocol.errors import InvalidSettings
+from ..protocol.urls import url_problem
 
 TIMEOUTS = Timeouts(connect_s=5, first_byte_s=20, total_s=30)
 """More than a function has: a person can wait."""
@@ -52,7 +53,10 @@ class Account:
             if found is None:
                 raise NoCredentialsError
             self._credentials = found
-            found.get_frozen_credentials()  # asks AWS for them, where a profile assumes a role
+            frozen = found.get_frozen_credentials()  # asks AWS for them, where a profile assumes a role
+        if not all(_is_header_value(part or "") for part in (frozen.access_key, frozen.secret_key, frozen.token)):
+            how = "Look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or at the profile"
+            raise InvalidSettings([f"the credentials for AWS have characters that no credentials have. {how}"])
         self._http = HttpClient(SystemClock(), TIMEOUTS, idle_s=IDLE_CONNECTION_S)
 
     async def __aenter__(self) -> Self:
@@ -71,7 +75,15 @@ class Account:
     def client(self, service: str) -> Any:
         """Return a client with the methods of boto3's. They raise AwsError, NoResponse and Unavailable."""
         url = endpoint_url(service, self._region, os.environ)
+        if problem := url_problem(url):
+            name = f"AWS_ENDPOINT_URL_{service.upper()}"
+            name = name if os.environ.get(name) else "AWS_ENDPOINT_URL"
+            raise InvalidSettings([f"{name} {url!r} is {problem}. Set it to a URL, or unset it"])
         return Client(service, self._region, self, endpoint_url=url, http=self._http)
+
+
+def _is_header_value(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 @contextmanager
@@ -83,7 +95,7 @@ def _fixable() -> Iterator[None]:
         how = "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
         raise InvalidSettings([f"there are no credentials for AWS. {how}"]) from error
     except ProfileNotFound as error:
-        raise InvalidSettings([str(error)]) from error
+        raise InvalidSettings([" ".join(str(error).split())]) from error
     except MissingDependencyException as error:  # a profile of `aws login`, which boto3 cannot read alone
         how = 'Type: eval "$(aws configure export-credentials --format env)"'
         raise InvalidSettings([f"the profile is one of aws login, which only the AWS CLI reads. {how}"]) from error
@@ -95,3 +107,8 @@ def _fixable() -> Iterator[None]:
         raise Unavailable(f"AWS: {error}") from error
     except BotoCoreError as error:
         raise Unavailable(f"AWS: {error}") from error
+    except Exception as error:  # of any kind: boto3 reads numbers, files and URLs from variables without a check
+        how = "Look at the variables that begin with AWS_, and at ~/.aws/config"
+        raise InvalidSettings(
+            [f"boto3 cannot use the settings for AWS: {' '.join(str(error).split())}. {how}"]
+        ) from error

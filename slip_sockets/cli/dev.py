@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,6 +84,11 @@ def dev(
     """
     previous = split_secrets(previous_secrets)
     problems = _problems(target_url, jwt_secret, previous)
+    # An empty host would be all of this machine's addresses.
+    blank = {"--host": host, "--stack-name": stack_name}
+    problems += [
+        f"{name} is empty. Leave it out, or give it a value" for name, value in blank.items() if not value.strip()
+    ]
     if problems:
         raise InvalidSettings(problems)
     from ..dev.server import DevSettings
@@ -110,8 +115,7 @@ async def _serve(settings: DevSettings) -> None:
     from ..dev.server import DevServer
 
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    _call_at_signals(stop.set)
     async with DevServer(settings) as server:
         log = logging.getLogger("slip_sockets.dev")
         if len(settings.jwt_secret.encode()) < RECOMMENDED_SECRET_BYTES:
@@ -131,6 +135,21 @@ async def _serve(settings: DevSettings) -> None:
         typer.echo("Ctrl-C stops.")
         await stop.wait()
         typer.echo("Closing all sockets ...")
+
+
+def _call_at_signals(callback: Callable[[], None]) -> None:
+    """Call it in the running loop at Ctrl-C and at SIGTERM."""
+    loop = asyncio.get_running_loop()
+
+    def schedule(*_: object) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(callback)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, callback)
+        except NotImplementedError:  # by the loops of Windows
+            signal.signal(number, schedule)
 
 
 def _problems(target_url: str, jwt_secret: str, previous_secrets: Sequence[str]) -> list[str]:

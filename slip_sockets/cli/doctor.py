@@ -17,7 +17,9 @@ from ..protocol.tokens import secret_problem, split_secrets
 from .deployment import DevOption, JsonOption, OutputsOption, SecretOption, StackOption, find_deployment
 from .exit_codes import FAILED, give_up
 from .handshake import HeaderOption, QueryOption, read_handshake
-from .printing import print_json
+from .printing import path_text, print_json
+
+MAX_MINUTES = 365 * 24 * 60
 
 EXAMPLES = """Examples:
 
@@ -47,7 +49,9 @@ def doctor(
         bool,
         typer.Option("--all-cases", help="Play all of slip-sockets check against the backend, odd texts included."),
     ] = False,
-    last: Annotated[float, typer.Option(min=0.1, help="Minutes of the logs that are read.")] = LAST_MINUTES,
+    last: Annotated[
+        float, typer.Option(min=0.1, max=MAX_MINUTES, help="Minutes of the logs that are read.")
+    ] = LAST_MINUTES,
     as_json: JsonOption = False,
 ) -> None:
     """Examine a deployment: what is wrong with it, and what to do about each thing.
@@ -81,7 +85,7 @@ def doctor(
     )
     findings = asyncio.run(_examine(settings, None if as_json else Printer(Console())))
     if as_json:
-        print_json(as_document(settings, findings))
+        print_json(as_document(settings, findings) | {"outputs": path_text(settings.path)})
     if not is_ok(findings):
         raise typer.Exit(FAILED)
 

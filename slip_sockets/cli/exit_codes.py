@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import typer
@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from ..gateway.errors import Unavailable
 from ..protocol.errors import ControlApiRefused, ControlApiUnavailable, InvalidEvents, InvalidSettings, InvalidToken
 from . import EXTRA
+from .streams import STDERR, STDOUT, abandon_unwritten, prepare_streams
 
 DONE = 0
 FAILED = 1
@@ -26,6 +27,21 @@ _EXTRA_AWS = ("boto3", "botocore")
 
 class Commands(TyperGroup):
     """Commands that report errors as lines on stderr and an exit code."""
+
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Run the command line. An OSError that reaches this is one of the user's machine, not a bug."""
+        prepare_streams()
+        try:
+            return super().main(*args, **settings)
+        except OSError as error:
+            # typer prints its errors about options itself: if stderr fails then, that error comes before.
+            status = getattr(error.__context__, "exit_code", FAILED)
+            if error.filename != STDERR:
+                where = {None: "", STDOUT: "cannot write to stdout: "}.get(error.filename, f"{error.filename}: ")
+                _print_errors((f"{where}{error.strerror or error}",))
+            sys.exit(status)
+        finally:
+            abandon_unwritten()
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -48,9 +64,7 @@ class Commands(TyperGroup):
             give_up(f'{package} is missing. Install it: pip install "path/to/slip-sockets[{extra}]"')
         except KeyboardInterrupt:
             fail("stopped")
-        except BrokenPipeError:
-            # The reader closed the pipe (`... | head`). Python must not fail again when it flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the reader closed the pipe (`... | head`)
             raise typer.Exit(FAILED) from None
 
 
@@ -65,8 +79,9 @@ def fail(*problems: str) -> NoReturn:
 
 
 def _print_errors(problems: tuple[str, ...]) -> None:
-    for problem in problems:
-        typer.echo(f"slip-sockets: {problem}", err=True)
+    with suppress(OSError):  # the exit code still says it
+        for problem in problems:
+            typer.echo(f"slip-sockets: {problem}", err=True)
 
 
 def _advice(error: ControlApiRefused) -> list[str]:

@@ -11,7 +11,7 @@ import typer
 from ..client.outputs import read_all_outputs
 from ..protocol.errors import InvalidSettings
 from .deployment import DevOption, JsonOption, OutputsOption, StackOption, files_here, find_deployment
-from .printing import print_json
+from .printing import path_text, print_json
 
 EXAMPLES = """Examples:
 
@@ -51,7 +51,7 @@ def outputs(
     else:
         shown = {each: read_all_outputs(each) for each in files_here(path, dev=dev)}
     if as_json:
-        print_json({str(each): entries for each, entries in shown.items()})
+        print_json({path_text(each): entries for each, entries in shown.items()})
         return
     for each, entries in shown.items():
         for name, entry in entries.items():

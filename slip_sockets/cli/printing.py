@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import msgspec
 import typer
@@ -16,14 +19,31 @@ def print_json(document: Any) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
 
 
+def path_text(path: Path) -> str:
+    """Return a path as text that JSON can hold: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
 def text_or_stdin(text: str) -> str:
     """Return the text, or for `-` all of stdin without one newline at its end. Raises InvalidEvents."""
     if text != "-":
         return text
-    return decoded(sys.stdin.buffer.read()).removesuffix("\n").removesuffix("\r")
+    return _decoded(_stdin().read()).removesuffix("\n").removesuffix("\r")
 
 
-def decoded(data: bytes) -> str:
+def lines_of_stdin() -> Iterator[str]:
+    """Yield each line when it arrives, without its end. Raises InvalidEvents."""
+    for line in _stdin():
+        yield _decoded(line).rstrip("\r\n")
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise InvalidEvents("stdin is closed. Send the text to it, or give it as an argument")
+    return sys.stdin.buffer
+
+
+def _decoded(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Any
 
 import msgspec
@@ -19,7 +18,7 @@ from .deployment import (
     StackOption,
     open_publisher,
 )
-from .printing import decoded, described, print_json, text_or_stdin
+from .printing import described, lines_of_stdin, print_json, text_or_stdin
 
 EXAMPLES = """Examples:
 
@@ -54,8 +53,8 @@ def publish(
             report = publisher.publish_text(channel, text_or_stdin(text), message_id=id_ or None)
             _show(channel, report, as_json)
             return
-        for line in sys.stdin.buffer:
-            report = publisher.publish_text(channel, decoded(line).rstrip("\r\n"))
+        for line in lines_of_stdin():
+            report = publisher.publish_text(channel, line)
             if as_json:
                 typer.echo(msgspec.json.encode(_document(channel, report)).decode())
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,10 @@ from .printing import print_json
 
 if TYPE_CHECKING:
     from .dead_letters import DeadLetter, DeadLetters
+
+_STACK = re.compile(r"[A-Za-z0-9_-]{1,62}")
+"""Its queues' names have 80 characters.
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-queues.html"""
 
 EXAMPLES = """Examples:
 
@@ -56,6 +61,8 @@ def redrive(
     found: list[DeadLetter] = []
     totals: list[int] = []
     problem = None
+    if not _STACK.fullmatch(stack):
+        raise InvalidSettings([f"the stack {stack!r} is not 1 to 62 letters, digits, hyphens and underscores"])
     try:
         region = region or _region_of(stack, outputs)
         opening = open_dead_letters(stack, region)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -13,9 +12,10 @@ import typer
 
 from ..protocol.errors import InvalidSettings, InvalidToken
 from ..protocol.tokens import LIFETIME_S, Audience, mint, secret_problem, verify
+from .command import Command
 from .deployment import JsonOption, SecretOption, needed_secret
 from .exit_codes import WRONG
-from .printing import print_json
+from .printing import print_json, text_or_stdin
 
 MINT_EXAMPLES = """Examples:
 
@@ -28,6 +28,9 @@ slip-sockets token inspect eyJhbGciOiJIUzI1NiIs...
 
 pbpaste | slip-sockets token inspect -"""
 
+MAX_LIFETIME_S = 1e9
+"""Some 31 years. Far beyond it, times are no longer numbers that JSON's readers take."""
+
 token = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 
@@ -39,10 +42,10 @@ class For(StrEnum):
 _AUDIENCES: dict[For, Audience] = {For.CONTROL: "ControlEvent", For.BACKEND: "WebSocketEvent"}
 
 
-@token.command("mint", epilog=MINT_EXAMPLES)
+@token.command("mint", cls=Command, epilog=MINT_EXAMPLES)
 def mint_token(
     for_: Annotated[For, typer.Option("--for", help="Its audience: the control API, or a backend.")] = For.CONTROL,
-    lifetime: Annotated[float, typer.Option(min=1, help="Seconds until it expires.")] = LIFETIME_S,
+    lifetime: Annotated[float, typer.Option(min=1, max=MAX_LIFETIME_S, help="Seconds until it expires.")] = LIFETIME_S,
     jwt_secret: SecretOption = "",
     as_json: JsonOption = False,
 ) -> None:
@@ -55,7 +58,7 @@ def mint_token(
         typer.echo(minted)
 
 
-@token.command("inspect", epilog=INSPECT_EXAMPLES)
+@token.command("inspect", cls=Command, epilog=INSPECT_EXAMPLES)
 def inspect_token(
     text: Annotated[
         str, typer.Argument(metavar="TOKEN", help="The token, with or without `Bearer `; - reads it from stdin.")
@@ -64,7 +67,7 @@ def inspect_token(
     as_json: JsonOption = False,
 ) -> None:
     """Print a token's claims, and whether it is valid. The exit code is 2 if it is not, or cannot be checked."""
-    given = (sys.stdin.read() if text == "-" else text).strip()
+    given = text_or_stdin(text).strip()
     encoded = given.split()[-1] if given else ""
     try:
         decoded = jwt.decode_complete(encoded, options={"verify_signature": False})

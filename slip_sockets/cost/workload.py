@@ -16,6 +16,12 @@ MAX_CONNECTION_MIN = 120
 """API Gateway closes a socket at this age.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"""
 
+_MOST = 1_000_000_000
+"""Of anything that is counted: more than AWS's quotas give, and few enough to compute with."""
+MAX_SUBSCRIBERS = 10_000_000
+MAX_CHANNELS = 100_000
+"""Each is counted one by one, so that more would take minutes."""
+
 Architecture = Literal["arm64", "x86_64"]
 
 
@@ -50,27 +56,27 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def __post_init__(self) -> None:
         """Raises InvalidSettings."""
         ranges = {
-            "connections": (0, None),
+            "connections": (0, _MOST),
             "connection_min": (0, MAX_CONNECTION_MIN),
-            "sent_per_min": (0, None),
+            "sent_per_min": (0, _MOST),
             "replied": (0, 1),
-            "publishes_per_s": (0, None),
-            "subscribers": (0, None),
+            "publishes_per_s": (0, _MOST),
+            "subscribers": (0, MAX_SUBSCRIBERS),
             "text_bytes": (0, MAX_TEXT_BYTES),
             "backend_ms": (0, 25_000),
-            "channels": (0, None),
+            "channels": (0, MAX_CHANNELS),
             "channel_bytes": (1, 1_024),
             "metadata_bytes": (0, MAX_METADATA_BYTES),
             "memory_mb": (128, 10_240),
-            "inline_limit": (0, None),
-            "provisioned": (0, None),
+            "inline_limit": (0, _MOST),
+            "provisioned": (0, _MOST),
         }
         problems = []
         for name, (least, most) in ranges.items():
             value = getattr(self, name)
-            if not (least <= value and (most is None or value <= most)) or value == float("inf"):
-                allowed = f"{least:,} or more" if most is None else f"{least:,} to {most:,}"
-                problems.append(f"{_in_words(name)} is {value:g}. It must be {allowed}")
+            if not least <= value <= most:
+                shown = f"{value:g}" if abs(value) < 1e15 or isinstance(value, float) else "too large"
+                problems.append(f"{_in_words(name)} is {shown}. It must be {least:,} to {most:,}")
         if self.connections and not self.connection_min:
             problems.append("connection minutes is 0. With connections it must be more")
         if problems:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import http
 import json
@@ -142,7 +143,7 @@ class DevServer:
             self._listener = await asyncio.get_running_loop().create_server(
                 self._door.new_connection, settings.host, settings.port, backlog=BACKLOG, start_serving=False
             )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # names that DNS cannot hold are UnicodeErrors
             raise InvalidSettings([_listening_problem(settings, error)]) from error
         self.port = self._listener.sockets[0].getsockname()[1]
         api = ApiIdentity("local", "live", f"{self._host}:{self.port}")
@@ -306,15 +307,29 @@ async def _not_found(request: web.Request) -> web.Response:
     return web.json_response({"message": "Not Found"}, status=http.HTTPStatus.NOT_FOUND)
 
 
-def _listening_problem(settings: DevSettings, error: OSError) -> str:
+def _listening_problem(settings: DevSettings, error: OSError | UnicodeError) -> str:
     place = f"{settings.host} port {settings.port}"
+    if isinstance(error, UnicodeError):
+        return f"cannot listen at {place}: that is not a host. Choose others with --host and --port."
     if error.errno == errno.EADDRINUSE:
         return f"{place} is in use by another program. Stop it, or choose another port with --port."
     return f"cannot listen at {place}: {error.strerror or error}. Choose others with --host and --port."
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file that a reader sees whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(text)
-    beside.replace(path)
+    """Write a file that a reader sees whole or not at all. A device or a pipe is written to, and stays what it is."""
+    place = Path(os.path.realpath(path))
+    if place.exists() and not place.is_file():
+        # It fails for a folder, and for a pipe without a reader, where it would wait else.
+        number = os.open(place, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0))
+        with os.fdopen(number, "w") as file:
+            file.write(text)
+        return
+    beside = place.with_name(f".outputs.{os.getpid()}")
+    try:
+        beside.write_text(text)
+        beside.replace(place)
+    except BaseException:
+        with contextlib.suppress(OSError):  # the first error counts
+            beside.unlink(missing_ok=True)
+        raise

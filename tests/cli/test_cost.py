@@ -107,7 +107,7 @@ def test_prices_of_ones_own_count(cli: Cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (("--connections", "-1"), "connections is -1. It must be 0 or more"),
+        (("--connections", "-1"), "connections is -1. It must be 0 to 1,000,000,000"),
         (("--connection-minutes", "121"), "connection minutes is 121. It must be 0 to 120"),
         (("--prices", "none.json"), "cannot read none.json: No such file or directory"),
     ],

@@ -425,7 +425,11 @@ INSTEAD = "Deploy first, or choose the file with --outputs, or give --region"
     ("outputs", "line"),
     [
         (None, f"cannot read cdk-outputs.json: No such file or directory. {INSTEAD}"),
-        ("[]", "cdk-outputs.json is not an outputs file: Expected `object`, got `array`"),
+        (
+            "[]",
+            "cdk-outputs.json is not an outputs file: its JSON has another shape: Expected `object`, got `array`. "
+            f"{INSTEAD}",
+        ),
         ("{}", "cdk-outputs.json has no stack 'slip-sockets'. It has: none"),
         ('{"b": {}, "a": {}}', "cdk-outputs.json has no stack 'slip-sockets'. It has: a, b"),
         ('{"slip-sockets": {}}', "cdk-outputs.json has no region of 'slip-sockets'. Give it with --region"),

@@ -84,12 +84,18 @@ async def test_no_settings_are_a_line_each_and_exit_status_2(tmp_path: Path) -> 
             f"slip-sockets: JWT_SECRET {NOT_SHARED}\nslip-sockets: JWT_PREVIOUS_SECRETS has a secret that {NOT_SHARED}",
         ),
         (
-            {"TARGET_URL": "https://.example.com/slip", "JWT_SECRET": "caf\udce9", "JWT_PREVIOUS_SECRETS": "a, "},
+            {"TARGET_URL": "https://.example.com/slip", "JWT_SECRET": SECRET, "JWT_PREVIOUS_SECRETS": "a, "},
             "slip-sockets: TARGET_URL 'https://.example.com/slip' is not an http or https URL: its host "
             f"'.example.com' has an empty part, as of a variable that is not set. Set it to {EXAMPLE}\n"
-            "slip-sockets: JWT_SECRET is not UTF-8. Set it to text\n"
             "slip-sockets: JWT_PREVIOUS_SECRETS has a secret that is blank. Set it to a secret that both sides know, "
             "e.g. the output of: openssl rand -hex 32",
+        ),
+        (
+            {"TARGET_URL": "http://caf\udce9/", "JWT_SECRET": "caf\udce9", "JWT_PREVIOUS_SECRETS": "a,\udce9"},
+            "\n".join(
+                f"slip-sockets: {name} is not UTF-8. Set it to text"
+                for name in ("TARGET_URL", "JWT_SECRET", "JWT_PREVIOUS_SECRETS")
+            ),
         ),
         ({"JWT_SECRET": SECRET}, NO_TARGET),
         ({"JWT_SECRET": SECRET, "TARGET_URL": ""}, NO_TARGET),

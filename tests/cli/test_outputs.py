@@ -64,6 +64,7 @@ def test_a_missing_value_is_one_line(cli: Cli, tmp_path: Path) -> None:
     here.write_text('{"slip-sockets": {"region": 1}}')
     refused(
         cli("outputs"),
-        "cdk-outputs.json is not an outputs file: Expected `str`, got `int` - at `$[...].region`",
+        "cdk-outputs.json is not an outputs file: its JSON has another shape: Expected `str`, got `int` - at "
+        "`$[...].region`. Deploy first, or start `slip-sockets dev`",
     )
     assert cli("outputs", "--get", "nonsense").exit_code == 2

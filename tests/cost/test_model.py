@@ -146,7 +146,7 @@ def test_impossible_numbers_are_refused_all_at_once() -> None:
     with pytest.raises(InvalidSettings) as error:
         Workload(connections=-1, connection_min=121, replied=2, text_bytes=131_073)
     assert error.value.problems == [
-        "connections is -1. It must be 0 or more",
+        "connections is -1. It must be 0 to 1,000,000,000",
         "connection minutes is 121. It must be 0 to 120",
         "replied is 2. It must be 0 to 1",
         "text bytes is 131073. It must be 0 to 131,072",
