@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from .events import UNREADABLE
+from .decoding import UNREADABLE
 
 T = TypeVar("T")
 
