@@ -123,7 +123,9 @@ class _Errors:
             raise CannotCheck(f"AWS cannot be called: {' '.join(str(error).split())}", CREDENTIALS) from error
         if isinstance(error, ClientError):
             raise self._of(error) from error
-        if isinstance(error, Exception):  # boto3 reads numbers, files and URLs from variables without a check
+        if isinstance(
+            error, ValueError | OSError
+        ):  # boto3 reads numbers, files and URLs from variables without a check
             reason = f"boto3 cannot use the settings for AWS: {' '.join(str(error).split())}"[:MAX_CHARACTERS]
             raise CannotCheck(
                 reason, "Variables that begin with AWS_, and ~/.aws/config, as boto3 takes them"

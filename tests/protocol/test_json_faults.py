@@ -205,7 +205,9 @@ def test_a_byte_order_mark_of_utf_8_is_ignored() -> None:
     body = MARK + rb'{"events":[{"type":"CLOSE","connectionId":"c"}]}'
     assert decode_control(body) == decode_reply(body) == [CloseConnection("c")]
     assert decode_request(MARK + encode_request("c", None, [])).connection_id == "c"
-    assert decode_done(MARK + b'{"events":[{"matched":1,"sent":1,"gone":0,"queued":0}]}', 1) == [Report(1, 1, 0, 0)]
+    assert decode_done(
+        MARK + b'{"message":"processed successfully","events":[{"matched":1,"sent":1,"gone":0,"queued":0}]}', 1
+    ) == [Report(1, 1, 0, 0)]
     assert decode_fault(MARK + b'{"error":"no","index":3}').index == 3
     error = refusal(MARK + b'{"events":[{"type":"CLOSE"}]}')
     assert str(error) == "events[0].connectionId: CLOSE needs this field, and it is missing"
