@@ -10,11 +10,12 @@ import pytest
 from local_aws import LocalAws, Strictness
 
 from ..local_aws.cloud import settings
-from .backend import ChatBackend
+from .backend import ChatBackend, open_chat
 from .conftest import ALIAS_MOVE_S, MAX_ENVIRONMENTS
 from .deployment import SECRET, Deployment, copy_of_the_project
+from .patience import PATIENCE_S
 from .test_redeployment import NEW_SECRET, Staging, Version, denied
-from .traffic import Traffic
+from .traffic import Traffic, connected
 
 pytestmark = pytest.mark.e2e
 
@@ -47,7 +48,16 @@ def staging(backend: ChatBackend, tmp_path_factory: pytest.TempPathFactory) -> I
     with LocalAws(strict) as aws:
         staging = Staging(Deployment(project, aws, backend.url), backend, backend)
         staging.deploy(FIRST)
+        _wait_for_routes(staging.websocket_url, backend)
         yield staging
+
+
+def _wait_for_routes(url: str, backend: ChatBackend) -> None:
+    """The stage deploys itself some seconds after the last change: until then its routes may not be there."""
+    with open_chat(backend) as chat, connected(url, chat) as client:
+        client.send("hi")
+        while client.recv(PATIENCE_S) != "somebody: hi":
+            client.send("hi")
 
 
 def test_strictness_refuses_no_client_and_loses_no_close(staging: Staging, backend: ChatBackend) -> None:
