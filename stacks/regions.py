@@ -28,8 +28,10 @@ REGIONS = ARM64_REGIONS | {
 }
 """The regions of the partition `aws`. A test compares them with botocore's."""
 
-_OF_AWS = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+", re.ASCII)
-"""botocore's own expression for regions of this partition, those of the future included."""
+_OF_AWS = re.compile(r"(us|eu|ap|sa|ca|me|af|il|mx)-[a-z]{1,20}-[0-9]{1,2}")
+"""botocore's own expression for regions of this partition, those of the future included, of a length that one has."""
+MAX_FILE_CHARACTERS = 1_000_000
+"""More than a file of profiles ever has; a device has no end."""
 _OTHER_PARTITIONS = (
     (re.compile(r"cn-\w+-\d+"), "AWS China", "event source mappings cannot have tags there, and every stack tags them"),
     (
@@ -92,8 +94,9 @@ def _option(path: Path, section: str, option: str) -> str | None:
     """Return an option of a file; None where it has none. A bad file is reported by what reads credentials."""
     parser = configparser.RawConfigParser(default_section="")
     try:
-        parser.read(path)
-    except (configparser.Error, UnicodeDecodeError):
+        with path.open(encoding="utf-8") as file:
+            parser.read_string(file.read(MAX_FILE_CHARACTERS))
+    except (configparser.Error, OSError, ValueError):
         return None
     # `aws configure` writes a name with blanks in quotes.
     for name in (section, re.sub(r"^profile (.*)$", r'profile "\1"', section)):

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
+import idna
+
 from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE, MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
 from slip_sockets.protocol.errors import InvalidSettings
+from slip_sockets.protocol.quoting import quoted
 from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
-from slip_sockets.protocol.urls import is_local, url_problem
+from slip_sockets.protocol.urls import MAX_HOST_LENGTH, is_local, quoted_url, url_problem
 
 from .regions import DEFAULT_REGION, profile_name, profile_region, region_problem, region_warning
 
@@ -55,7 +58,14 @@ _BUCKET_NAME = re.compile(
 )
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
-_EMAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>]+")
+_MAILBOX = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9!#$%&'*+/=?^_`|~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`|~-]+)*")
+"""The dot-string of RFC 5321, section 4.1.2, without braces, because Terraform expands `${...}`."""
+MAX_EMAIL_LENGTH = 254
+"""RFC 5321, section 4.5.3.1.3: a path of 256 octets, its angle brackets included."""
+_NOT_PUBLIC = frozenset(("alt", "example", "internal", "invalid", "local", "localhost", "onion", "test"))
+"""https://www.iana.org/assignments/special-use-domain-names/, and ICANN's `internal`: no authority certifies them."""
+_OF_AMAZON = ("amazonaws.com", "cloudfront.net", "elasticbeanstalk.com")
+"""https://docs.aws.amazon.com/acm/latest/userguide/troubleshooting-failed.html"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +128,11 @@ def read_settings(environ: Mapping[str, str]) -> tuple[list[StageSettings], list
 def _conflicts(staging: StageSettings, production: StageSettings) -> list[str]:
     """Return the settings that would make the stages collide."""
     conflicts = []
-    if staging.stack_name == production.stack_name:
+    # IAM takes names that differ in case alone for one.
+    # https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
+    if staging.stack_name.lower() == production.stack_name.lower():
         conflicts.append(
-            f"staging and production would both be the stack {staging.stack_name!r}. "
+            f"staging and production would both be the stack {quoted(production.stack_name)}. "
             "Set STAGING_STACK_NAME or PRODUCTION_STACK_NAME to another name"
         )
     if staging.domain_name is not None and staging.domain_name == production.domain_name:
@@ -207,7 +219,7 @@ class _Reader:
         if not value:
             self._problems.append(f"{self._name('TARGET_URL')} is not set. Set it to {example}")
         elif problem := url_problem(value):
-            self._problems.append(f"{self._name('TARGET_URL')} {value!r} is {problem}. Set it to {example}")
+            self._problems.append(f"{self._name('TARGET_URL')} {quoted_url(value)} is {problem}. Set it to {example}")
         elif is_local(host := urlsplit(value).hostname or ""):
             self._warnings.append(
                 f"{self._name('TARGET_URL')}: the functions cannot reach {host!r}. Set it to a public URL"
@@ -254,12 +266,12 @@ class _Reader:
             if region:
                 break
         else:
-            source = f"the region of the profile {profile_name(self._environ)!r}"
+            source = f"the region of the profile {quoted(profile_name(self._environ))}"
             region = profile_region(self._environ) or ""
         if not region:
             return DEFAULT_REGION, "the default: neither AWS_REGION nor the profile has a region"
         if problem := region_problem(region):
-            self._problems.append(f"{source} is {region!r}. {problem}")
+            self._problems.append(f"{source} is {quoted(region)}. {problem}")
         return region, source
 
     def _domain(self) -> tuple[str | None, str | None]:
@@ -290,7 +302,8 @@ class _Reader:
 
     def _host_name(self, name: str, default: str) -> str:
         """Return a domain name as AWS stores it."""
-        return self._value(name, default).removesuffix(".").lower()
+        value = self._value(name, default).removesuffix(".")
+        return value.lower() if value.isascii() else value  # some other letters have lower ones of ASCII
 
     def _state_bucket(self) -> str | None:
         name = self._value("STATE_BUCKET", "")
@@ -300,14 +313,18 @@ class _Reader:
 
     def _number(self, name: str, default: int, least: int, most: int, what: str) -> int:
         value = self._value(name, str(default))
-        if value.isascii() and value.isdigit() and least <= int(value) <= most:
-            return int(value)
+        digits = value.lstrip("0") or "0"  # not too many for `int`
+        if value.isascii() and value.isdigit() and len(digits) <= len(str(most)) and least <= int(digits) <= most:
+            return int(digits)
         self._wrong(name, value, f"a number {what}, {least} to {most}")
         return default
 
     def _alarm_email(self) -> str | None:
         address = self._value("ALARM_EMAIL", "")
-        if address and not _EMAIL.fullmatch(address):
+        local, _, host = address.rpartition("@")
+        if address and not (
+            _MAILBOX.fullmatch(local) and _is_domain(host.lower()) and len(address) <= MAX_EMAIL_LENGTH
+        ):
             self._wrong("ALARM_EMAIL", address, "one mail address, e.g. operators@example.com")
         return address or None
 
@@ -318,10 +335,25 @@ class _Reader:
         return value
 
     def _wrong(self, name: str, value: str, right: str) -> None:
-        self._problems.append(f"{self._name(name)} is {value!r}. Set it to {right}")
+        self._problems.append(f"{self._name(name)} is {quoted(value)}. Set it to {right}")
 
 
 def _is_domain(name: str) -> bool:
+    """Return whether a name in lower case is one that ACM certifies: below a public top-level domain, labels real."""
     *labels, last = name.split(".")
     # An IP address is not a domain name, which never ends in a number.
-    return bool(labels) and not last.isdigit() and all(_HOST_LABEL.fullmatch(label) for label in (*labels, last))
+    if (
+        not labels
+        or last.isdigit()
+        or len(last) < 2
+        or last in _NOT_PUBLIC
+        or any(f".{name}".endswith(f".{each}") for each in _OF_AMAZON)
+    ):
+        return False
+    if len(name) > MAX_HOST_LENGTH or not all(_HOST_LABEL.fullmatch(label) for label in (*labels, last)):
+        return False
+    try:
+        idna.decode(name)  # refuses `ab--cd`, and after `xn--` what no name becomes
+    except UnicodeError:
+        return False
+    return True

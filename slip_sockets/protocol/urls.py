@@ -6,6 +6,8 @@ import ipaddress
 import re
 from urllib.parse import urlsplit, urlunsplit
 
+from .quoting import quoted
+
 _NOT_IN_A_URL = re.compile(r"""[\x00-\x20\x7f"<>\\^`{|}\ud800-\udfff]""")
 """Braces above all, because Terraform expands `${...}`."""
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -13,6 +15,10 @@ _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _LOOKS_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 MAX_HOST_LENGTH = 253
 """https://datatracker.ietf.org/doc/html/rfc1035#section-2.3.4, without the lengths before and after the labels."""
+MAX_URL_BYTES = 2_048
+"""Half of what Lambda takes for all variables of a function, and what all browsers and servers take.
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+_SECRET_PARTS = re.compile(r"//[^/?#]*@|\?[^#]+")
 
 NOT_A_HTTP_URL = "not an http or https URL"
 """What `url_problem` returns of a text that is not an http or https URL with a host."""
@@ -34,14 +40,21 @@ def url_problem(text: str) -> str | None:
         return NOT_A_HTTP_URL
     if url.scheme not in ("http", "https") or not host or port == 0:
         return NOT_A_HTTP_URL
+    if len(text.encode()) > MAX_URL_BYTES:
+        return f"longer than {MAX_URL_BYTES} bytes"
     problem = _host_problem(host, is_bracketed=url.netloc.rpartition("@")[2].startswith("["))
-    return None if problem is None else f"{NOT_A_HTTP_URL}: its host {host!r} {problem}"
+    return None if problem is None else f"{NOT_A_HTTP_URL}: its host {quoted(host)} {problem}"
 
 
 def without_secrets(url: str) -> str:
     """Return a URL as it may be shown: without user, password and query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def quoted_url(text: str) -> str:
+    """Return in quotation marks what was given for a URL, without what may be a user, a password or a query."""
+    return quoted(_SECRET_PARTS.sub(lambda found: "//...@" if found[0].startswith("/") else "?...", text))
 
 
 def is_loopback(host: str) -> bool:
@@ -53,11 +66,14 @@ def is_loopback(host: str) -> bool:
 
 
 def is_local(host: str) -> bool:
-    """Return whether `host` means nothing on the internet: a private or loopback address, or such a name."""
+    """Return whether `host` means nothing on the internet: a private or loopback address, or such a name.
+
+    Raises UnicodeError for a host in which `url_problem` sees one.
+    """
+    name = ascii_name(host).lower().removesuffix(".")
     try:
-        return not ipaddress.ip_address(host).is_global
+        return not ipaddress.ip_address(name).is_global
     except ValueError:
-        name = host.lower().removesuffix(".")
         return "." not in name or name.endswith((".local", ".localhost", ".internal"))
 
 

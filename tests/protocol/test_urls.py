@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from slip_sockets.protocol.urls import NOT_A_HTTP_URL, url_problem
+from slip_sockets.protocol.urls import MAX_URL_BYTES, NOT_A_HTTP_URL, is_local, quoted_url, url_problem
 
 LONG_LABEL = "a" * 63
 LONG_NAME = ".".join([LONG_LABEL] * 3 + ["a" * 61])
@@ -72,7 +72,6 @@ NAME = "has a part that is not 1 to 63 letters, digits and hyphens within it"
         ("a%41.example", NAME),
         ("*.example.com", NAME),
         ("a,b", NAME),
-        (f"a{LONG_NAME}", "is longer than 253 characters"),
         ("127.1", "is not an IPv4 address"),
         ("256.0.0.1", "is not an IPv4 address"),
         ("0x7f.0.0.1", "is not an IPv4 address"),
@@ -87,3 +86,36 @@ def test_a_host_that_cannot_be_called_is_named(host: str, problem: str) -> None:
     shown = host.strip("[]")
     for url in (f"https://{host}/slip", f"http://user@{host}:80/slip"):
         assert url_problem(url) == f"{NOT_A_HTTP_URL}: its host {shown!r} {problem}"
+
+
+def test_a_long_host_is_cut() -> None:
+    shown = f"a{LONG_NAME}"[:100]
+    expected = f"{NOT_A_HTTP_URL}: its host {shown!r}... (254 characters) is longer than 253 characters"
+    assert url_problem(f"https://a{LONG_NAME}/") == expected
+
+
+def test_a_url_fits_into_the_variables_of_a_function() -> None:
+    url = "https://app.example/"
+    assert url_problem(url.ljust(MAX_URL_BYTES, "a")) is None
+    assert url_problem(url.ljust(MAX_URL_BYTES + 1, "a")) == "longer than 2048 bytes"
+    assert url_problem(url + "\u00e4" * 1_020) == "longer than 2048 bytes"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("ftp://app.example/a", "'ftp://app.example/a'"),
+        ("https://ada:secret@.example/?code=secret#a", "'https://...@.example/?...#a'"),
+        ("//secret@secret@host", "'//...@host'"),
+        ("a\x1b[31m\u202e\udce9", r"'a\x1b[31m\u202e\udce9'"),
+        ("a" * 101, f"'{'a' * 100}'... (101 characters)"),
+    ],
+)
+def test_a_url_is_quoted_without_what_is_secret_and_never_whole_pages(given: str, shown: str) -> None:
+    assert quoted_url(given) == shown
+
+
+@pytest.mark.parametrize("host", ["\uff11\uff12\uff17.0.0.1", "backend\u3002local", "LOCALHOST", "169.254.169.254"])
+def test_a_local_host_in_other_letters_is_local(host: str) -> None:
+    assert url_problem(f"http://{host}/") is None
+    assert is_local(host)
