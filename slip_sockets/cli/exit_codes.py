@@ -13,6 +13,7 @@ from ..gateway.errors import Unavailable
 from ..protocol.errors import ControlApiRefused, ControlApiUnavailable, InvalidEvents, InvalidSettings, InvalidToken
 from . import EXTRA
 from .streams import STDERR, STDOUT, abandon_unwritten, prepare_streams
+from .terminal import forget_odd_sizes
 
 DONE = 0
 FAILED = 1
@@ -31,6 +32,7 @@ class Commands(TyperGroup):
     def main(self, *args: Any, **settings: Any) -> Any:
         """Run the command line. An OSError that reaches this is one of the user's machine, not a bug."""
         prepare_streams()
+        forget_odd_sizes()
         try:
             return super().main(*args, **settings)
         except OSError as error:
@@ -42,6 +44,13 @@ class Commands(TyperGroup):
             sys.exit(status)
         finally:
             abandon_unwritten()
+
+    def _main_shell_completion(self, *args: Any, **settings: Any) -> None:
+        try:
+            super()._main_shell_completion(*args, **settings)
+        except (KeyError, ValueError) as error:  # the shell's own variables, as COMP_WORDS, are missing or odd
+            _print_errors((f"the shell's completion did not work: {error}. Install it anew: --install-completion",))
+            sys.exit(WRONG)
 
     def invoke(self, ctx: Any) -> Any:
         try:
