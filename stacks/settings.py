@@ -215,7 +215,7 @@ class _Reader:
 
     def _target_url(self) -> str:
         example = "the URL of your backend, which receives the events, e.g. https://app.example/slip"
-        value = self._value("TARGET_URL", "")
+        value = self._environ.get(self._name("TARGET_URL"), "")  # to the letter, as all that takes it
         if not value:
             self._problems.append(f"{self._name('TARGET_URL')} is not set. Set it to {example}")
         elif problem := url_problem(value):

@@ -14,7 +14,7 @@ from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..check.play import SLOW_S, CannotRun, CheckSettings, play
 from ..check.report import CheckReport, Printer
 from ..protocol.tokens import secret_problem
-from ..protocol.urls import url_problem, without_secrets
+from ..protocol.urls import quoted_url, url_problem, without_secrets
 from .deployment import warn_of_secret
 from .exit_codes import FAILED, give_up
 from .handshake import HeaderOption, QueryOption, read_handshake
@@ -52,7 +52,7 @@ def check(
     if not url:
         problems.append("there is no URL. Give your backend's, e.g. http://127.0.0.1:8000/slip, or set TARGET_URL")
     elif problem := url_problem(url):
-        problems.append(f"{url!r} is {problem}. Give your backend's, e.g. http://127.0.0.1:8000/slip")
+        problems.append(f"{quoted_url(url)} is {problem}. Give your backend's, e.g. http://127.0.0.1:8000/slip")
     if not jwt_secret:
         problems.append("JWT_SECRET is not set. Set it, or --jwt-secret, to the secret that your backend has")
     elif problem := secret_problem(jwt_secret):

@@ -13,7 +13,7 @@ from ..client.outputs import DEPLOYED_OUTPUTS, DEV_OUTPUTS, Outputs, read_all_ou
 from ..client.publisher import SlipSocketsPublisher
 from ..protocol.errors import InvalidSettings
 from ..protocol.tokens import secret_problem, secret_warning
-from ..protocol.urls import url_problem
+from ..protocol.urls import quoted_url, url_problem
 
 DEFAULT_STACK = "slip-sockets"
 
@@ -117,13 +117,13 @@ def find_control_api(control_api: str, stack: str, path: Path | None, *, dev: bo
         if path is not None or dev:
             raise InvalidSettings(["--control-api replaces an outputs file. Give one of them"])
         if problem := url_problem(control_api):
-            raise InvalidSettings([f"--control-api {control_api!r} is {problem}"])
+            raise InvalidSettings([f"--control-api {quoted_url(control_api)} is {problem}"])
         return control_api
     found = find_deployment(stack, path, dev=dev)
     if not found.outputs.control_api:
         raise InvalidSettings([f"{found.path} has no controlApi of {found.stack!r}. Give it with --control-api"])
     if problem := url_problem(found.outputs.control_api):
-        text = f"{found.path}: the controlApi of {found.stack!r}, {found.outputs.control_api!r}, is {problem}"
+        text = f"{found.path}: the controlApi of {found.stack!r}, {quoted_url(found.outputs.control_api)}, is {problem}"
         raise InvalidSettings([text])
     return found.outputs.control_api
 

@@ -17,7 +17,7 @@ from ..dev.edge import Limits
 from ..gateway.delivery_rate import MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from ..protocol.errors import InvalidSettings
 from ..protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
-from ..protocol.urls import is_loopback, url_problem, without_secrets
+from ..protocol.urls import is_loopback, quoted_url, url_problem, without_secrets
 
 if TYPE_CHECKING:
     from ..dev.server import DevSettings
@@ -159,7 +159,7 @@ def _problems(target_url: str, jwt_secret: str, previous_secrets: Sequence[str])
     if not target_url:
         problems.append(f"TARGET_URL is not set. Set it, or --target-url, to {example}")
     elif problem := url_problem(target_url):
-        problems.append(f"TARGET_URL {target_url!r} is {problem}. Set it to {example}")
+        problems.append(f"TARGET_URL {quoted_url(target_url)} is {problem}. Set it to {example}")
     if not jwt_secret:
         problems.append("JWT_SECRET is not set. Set it to a secret that your backend has too, e.g. 32 random bytes")
     elif problem := secret_problem(jwt_secret):

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ..protocol.errors import InvalidEvents, InvalidSettings, InvalidToken
 from ..protocol.tokens import secret_problem
-from ..protocol.urls import url_problem
+from ..protocol.urls import quoted_url, url_problem
 from .connection import Connection, Headers, Response, error_response, parse_request
 from .control_client import ControlApiClient
 
@@ -76,7 +76,7 @@ class AdapterSettings:
             found = filter(None, map(secret_problem, previous))
             problems += [f"{PREFIX}PREVIOUS_SECRETS has a secret that {problem}" for problem in found]
         if isinstance(control_api, str) and control_api and (problem := url_problem(control_api)):
-            problems.append(f"{PREFIX}CONTROL_API {control_api!r} is {problem}. Set it in {place}")
+            problems.append(f"{PREFIX}CONTROL_API {quoted_url(control_api)} is {problem}. Set it in {place}")
         if problems:
             raise InvalidSettings(problems)
         return cls(

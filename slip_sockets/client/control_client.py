@@ -17,7 +17,7 @@ import msgspec
 from ..protocol.errors import ControlApiUnavailable, InvalidSettings
 from ..protocol.events import ControlEvent, PublishText, SendText, check_all, encode_events
 from ..protocol.tokens import mint
-from ..protocol.urls import ascii_name, url_problem
+from ..protocol.urls import ascii_name, quoted_url, url_problem
 from .connection import Connection, Headers, parse_request, secrets_problems
 from .outputs import read_control_api
 
@@ -103,7 +103,7 @@ def _problems(control_api: object, jwt_secret: object, previous_secrets: object,
     if not isinstance(control_api, str):
         problems.append(f"control_api needs a string, got {type(control_api).__name__}")
     elif problem := url_problem(control_api):
-        problems.append(f"control_api {control_api!r} is {problem}")
+        problems.append(f"control_api {quoted_url(control_api)} is {problem}")
     problems += secrets_problems(jwt_secret, previous_secrets)
     if not (isinstance(timeout_s, int | float) and 0 < timeout_s <= threading.TIMEOUT_MAX):
         problems.append(f"timeout_s needs a number of seconds above 0, got {timeout_s!r}")

@@ -8,8 +8,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 from .quoting import quoted
 
-_NOT_IN_A_URL = re.compile(r"""[\x00-\x20\x7f"<>\\^`{|}\ud800-\udfff]""")
-"""Braces above all, because Terraform expands `${...}`."""
+_NOT_IN_A_URL = re.compile(r"""[ "<>\\^`{|}]""")
+"""Braces above all, because Terraform expands `${...}`. What is not printable is refused too: nobody sees it."""
+_NETLOC = re.compile(r"([^@\[\]]*@)*(\[[^\[\]]*\]|[^\[\]]*?)(:[0-9]*)?")
+"""urlsplit ignores what stands between a bracket and a port, in some versions of Python."""
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 """RFC 1123, section 2.1; and the underscore, which names of containers have."""
 _LOOKS_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
@@ -31,17 +33,19 @@ def url_problem(text: str) -> str | None:
     empty label, as of `https://$APP.example.com/` without APP, makes resolvers and HTTP libraries raise errors of all
     kinds, so it is refused where it is set.
     """
-    if _NOT_IN_A_URL.search(text):
+    if _NOT_IN_A_URL.search(text) or not text.isprintable():
         return NOT_A_HTTP_URL
+    if len(text.encode()) > MAX_URL_BYTES:
+        return f"longer than {MAX_URL_BYTES} bytes"
     try:
         url = urlsplit(text)
         host, port = url.hostname, url.port
     except ValueError:
         return NOT_A_HTTP_URL
-    if url.scheme not in ("http", "https") or not host or port == 0:
+    if url.scheme not in ("http", "https") or not host or port == 0 or not _NETLOC.fullmatch(url.netloc):
         return NOT_A_HTTP_URL
-    if len(text.encode()) > MAX_URL_BYTES:
-        return f"longer than {MAX_URL_BYTES} bytes"
+    if host in ("http", "https") and url.path.startswith("//"):
+        return f"{NOT_A_HTTP_URL}: it has its scheme twice"
     problem = _host_problem(host, is_bracketed=url.netloc.rpartition("@")[2].startswith("["))
     return None if problem is None else f"{NOT_A_HTTP_URL}: its host {quoted(host)} {problem}"
 
@@ -81,9 +85,10 @@ def _host_problem(host: str, *, is_bracketed: bool) -> str | None:
     if is_bracketed:
         return None if _is_address(ipaddress.IPv6Address, host) else "is not an IPv6 address"
     try:
-        name = ascii_name(host).removesuffix(".")
+        host_ascii = ascii_name(host)
     except UnicodeError:
         return "is not a name that DNS can hold"
+    name = host_ascii.removesuffix(".")
     labels = name.split(".")
     if "" in labels:
         return "has an empty part, as of a variable that is not set"
@@ -91,7 +96,7 @@ def _host_problem(host: str, *, is_bracketed: bool) -> str | None:
         return f"is longer than {MAX_HOST_LENGTH} characters"
     # Resolvers take `127.1` for an address, each in its own way; a name never ends in a number.
     if _LOOKS_NUMERIC.fullmatch(labels[-1]):
-        return None if _is_address(ipaddress.IPv4Address, name) else "is not an IPv4 address"
+        return None if _is_address(ipaddress.IPv4Address, host_ascii) else "is not an IPv4 address"
     if not all(_LABEL.fullmatch(label) for label in labels):
         return "has a part that is not 1 to 63 letters, digits and hyphens within it"
     return None

@@ -26,6 +26,19 @@ LONG_NAME = ".".join([LONG_LABEL] * 3 + ["a" * 61])
         f"https://{LONG_LABEL}.example/",
         f"https://{LONG_NAME}/",
         "https://a--b.example:65535",
+        "https://a@b@app.example/",
+        "https://:@app.example/",
+        "https://app.example:00080/",
+        "https://[::ffff:127.0.0.1]/",
+        "https://[::1]:",
+        "https://\uff11.\uff12.\uff13.\uff14/",
+        "https://a\u3002example\uff0e/",
+        "https://stra\u00dfe.example/",
+        "https://app.example/#fragment",
+        "https://app.example?x",
+        "https://app.example/%zz/../[x]",
+        "https://app.example/\u00e4?\u00fc",
+        "https://app.example/https://other.example",
     ],
 )
 def test_a_url_that_can_be_called_has_no_problem(url: str) -> None:
@@ -48,6 +61,26 @@ def test_a_url_that_can_be_called_has_no_problem(url: str) -> None:
         "https://app.example/\n",
         "https://${APP}.example/",
         "http://user@/",
+        "//app.example/",
+        "https:app.example",
+        "https:/app.example",
+        "https//app.example",
+        "\ufeffhttps://app.example/",
+        "https://app.example/\u3000",
+        "https://app.example/\x85",
+        "https://app.example/\u2028",
+        "https://a\u200bb.example/",
+        "https://a\u00adb.example/",
+        "https://app.example\\@b/",
+        "https://h:+80/",
+        "https://h:8_0/",
+        "https://h:\u0668\u0660/",
+        "https://h:80:80/",
+        "https://[::1]80/",
+        "https://[::1]x/",
+        "https://[]/",
+        "https://[127.0.0.1]/",
+        "https://\u2100.example/",
         "https://app.example/\udce9",
     ],
 )
@@ -77,6 +110,15 @@ NAME = "has a part that is not 1 to 63 letters, digits and hyphens within it"
         ("0x7f.0.0.1", "is not an IPv4 address"),
         ("127.0.0.0x1", "is not an IPv4 address"),
         ("2130706433", "is not an IPv4 address"),
+        ("1.2.3.4.", "is not an IPv4 address"),
+        ("1.2.3.4.5", "is not an IPv4 address"),
+        ("01.2.3.4", "is not an IPv4 address"),
+        ("h;x", NAME),
+        ("h=1", NAME),
+        ("a.com%00", NAME),
+        ("xn--", NAME),
+        ("[::1%25eth0]", "is not an IPv6 address"),
+        ("\u2603.example", "is not a name that DNS can hold"),
         ("[fe80::1%eth0]", "is not an IPv6 address"),
         ("\u00fc" * 60 + ".example", "is not a name that DNS can hold"),
         ("a\u3002.example", "is not a name that DNS can hold"),
@@ -86,6 +128,11 @@ def test_a_host_that_cannot_be_called_is_named(host: str, problem: str) -> None:
     shown = host.strip("[]")
     for url in (f"https://{host}/slip", f"http://user@{host}:80/slip"):
         assert url_problem(url) == f"{NOT_A_HTTP_URL}: its host {shown!r} {problem}"
+
+
+def test_a_scheme_that_stands_twice_is_named() -> None:
+    for url in ("https://https://app.example/", "http://https://app.example/", "https://http://app.example/"):
+        assert url_problem(url) == f"{NOT_A_HTTP_URL}: it has its scheme twice"
 
 
 def test_a_long_host_is_cut() -> None:
