@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ..gateway.errors import BackendFailed, HttpFailure, NotAccepted, WhyNotAccepted
-from ..protocol.events import ReplyEvent
+from ..gateway.values import HttpResponse
+from ..protocol.errors import ERROR_HEADER, BadToken, ExpiredToken
+from ..protocol.events import Action
 from ..protocol.json_faults import page_in
-from ..protocol.tokens import NO_AUTHORIZATION
-from ..slip.backend import read_opening, read_reply
+from ..slip.backend import SlipBackend, read_opening
 from .target import Attempt
 
 
@@ -33,10 +35,19 @@ class Verdict:
 SEE_EVENTS = "The README has all events of a reply; slip_sockets.Connection writes them for you"
 BY_THE_LIBRARY = "The library's parse_request checks all of that, and the adapters of the frameworks call it"
 
-DROPPED_HEADER = (
-    "Let the server in front of it pass the header on: with mod_wsgi by WSGIPassAuthorization On, with CGI and FastCGI "
-    "under Apache by CGIPassAuth On, with CloudFront by an origin request policy that has Authorization"
+DROPPED = (
+    "Let the server in front of it pass the header on, and put no other one in its place: with mod_wsgi by "
+    "WSGIPassAuthorization On, with CGI and FastCGI under Apache by CGIPassAuth On, with CloudFront by an origin "
+    "request policy that has Authorization"
 )
+COMPARED_STATUSES = (400, 401, 403, 422)
+"""With these a backend may refuse a token, or a POST without one."""
+_VARYING = re.compile(rb"[0-9A-Za-z_+/=-]{16,}|[0-9]+")
+"""Request ids, times and nonces, which differ between two responses that are otherwise the same."""
+_FIXES_OF_TOKENS = {
+    BadToken.__name__: "The token is right, and arrived. Give your backend and this command the same JWT_SECRET",
+    ExpiredToken.__name__: "The token is new, and arrived. Set the clocks of your backend and of this machine right",
+}
 
 
 def reply(attempt: Attempt, kind: str) -> Verdict:
@@ -116,7 +127,32 @@ def with_pace(verdict: Verdict, attempt: Attempt, kind: str, slow_s: float) -> V
     return Verdict(Level.WARNING, f"{verdict.finding}, but slow: {attempt.seconds:.1f} s", fix)
 
 
-def accepted_events(attempt: Attempt) -> Sequence[ReplyEvent]:
+def may_lack_the_token(attempt: Attempt) -> bool:
+    """Return whether the response may be a refusal for a token that did not arrive, and does not say so."""
+    is_ours = ERROR_HEADER.lower() in attempt.headers
+    return attempt.failure is None and attempt.status in COMPARED_STATUSES and not is_ours
+
+
+def compared(verdict: Verdict, attempt: Attempt, without: Attempt) -> Verdict:
+    """Complete the verdict on a refusal by the response to the same POST without Authorization."""
+    if without.failure is not None:
+        return verdict
+    if (attempt.status, _lasting(attempt)) == (without.status, _lasting(without)):
+        finding = f"{verdict.finding}. It responds in the same way to that POST without the header Authorization"
+        end = "" if verdict.fix.endswith("?") else "."
+        fix = f"{verdict.fix}{end} Is the header dropped on its way, or ignored? {DROPPED}"
+        return Verdict(verdict.level, finding, fix)
+    finding = f"{verdict.finding}. The header Authorization arrives: without it, it responds with {without.status}"
+    if without.status == attempt.status:
+        finding += f"{_excerpt(without)}, too, but in another way"
+    return Verdict(verdict.level, finding, verdict.fix)
+
+
+def _lasting(attempt: Attempt) -> bytes:
+    return _VARYING.sub(b"", attempt.body)
+
+
+def accepted_events(attempt: Attempt) -> Sequence[Action]:
     """Return the events of a response; an invalid one has none."""
     try:
         return _events(attempt) if attempt.failure is None else []
@@ -129,8 +165,8 @@ def is_valid(attempt: Attempt) -> bool:
     return attempt.failure is None and _fault(attempt, "OPEN") is None
 
 
-def _events(attempt: Attempt) -> Sequence[ReplyEvent]:
-    return read_reply(attempt.status, attempt.body)
+def _events(attempt: Attempt) -> Sequence[Action]:
+    return SlipBackend().reply(HttpResponse(attempt.status, attempt.headers, attempt.body))
 
 
 def _fault(attempt: Attempt, kind: str) -> Verdict | None:
@@ -161,6 +197,10 @@ def _fault(attempt: Attempt, kind: str) -> Verdict | None:
         then = _consequence(kind, is_repeated=error.is_retryable)
         if 200 <= attempt.status < 300:
             return _fault_of_body(attempt, error, then)
+        if error.lacks_token:
+            return Verdict(
+                Level.WRONG, f"got no token: the header Authorization is dropped on its way: {then}", DROPPED
+            )
         return _fault_of_status(attempt, kind, then)
     return None
 
@@ -186,10 +226,8 @@ def _fault_of_status(attempt: Attempt, kind: str, then: str) -> Verdict:
         return Verdict(
             Level.WRONG, finding, f"The gateway follows no redirect. Point TARGET_URL at the route itself: {hint}"
         )
-    if status in (401, 403) and NO_AUTHORIZATION.encode() in attempt.body:
-        return Verdict(
-            Level.WRONG, f"got no token: the header Authorization is dropped on its way: {then}", DROPPED_HEADER
-        )
+    if fix := _FIXES_OF_TOKENS.get(attempt.headers.get(ERROR_HEADER.lower(), "")):
+        return Verdict(Level.WRONG, finding, fix)
     same = "The token is right. Do your backend and this command have the same JWT_SECRET, and the same time?"
     fixes = {
         400: "The body is valid. If the library refused it, the response's body has the reason",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -73,6 +73,9 @@ async def play(settings: CheckSettings) -> AsyncGenerator[Result, None]:
                 f"{without_secrets(settings.url)} cannot be reached: {opened.reason}. Is the backend running?"
             )
         result = _result(first, opened, settings)
+        if judge.may_lack_the_token(opened):
+            without = await target.post({k: v for k, v in first.headers.items() if k != "Authorization"}, first.body)
+            result = replace(result, verdict=judge.compared(result.verdict, opened, without))
         yield result
         metadata = _stored(client, opened)
         is_in = result.verdict.level is not Level.WRONG

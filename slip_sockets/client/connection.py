@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ..protocol.errors import InvalidEvents, InvalidToken
+from ..protocol.errors import ERROR_HEADER, InvalidEvents, InvalidToken
 from ..protocol.events import (
     Accept,
     BackendRequest,
@@ -169,9 +169,13 @@ def secrets_problems(jwt_secret: object, previous_secrets: object) -> list[str]:
 
 
 def error_response(error: InvalidToken | InvalidEvents) -> Response:
-    """Return the response to a POST that `parse_request` refused: 403 for its token, 400 for its body."""
+    """Return the response to a POST that `parse_request` refused: 403 for its token, 400 for its body.
+
+    A header names the error's class, for `slip-sockets check` and the development server.
+    """
     status = 403 if isinstance(error, InvalidToken) else 400
-    return Response(f"{error}\n".encode(errors="replace"), status, {"Content-Type": "text/plain; charset=utf-8"})
+    headers = {"Content-Type": "text/plain; charset=utf-8", ERROR_HEADER: type(error).__name__}
+    return Response(f"{error}\n".encode(errors="replace"), status, headers)
 
 
 def _authorization(headers: Headers) -> str | None:

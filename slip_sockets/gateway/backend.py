@@ -40,7 +40,9 @@ class Backend(msgspec.Struct, frozen=True):
         try:
             return self.protocol.reply(await self._post(connection_id, metadata, events))
         except BackendFailed as error:
-            failure = BackendFailed(error.fault, error.problem, status=error.status, url=self._url)
+            failure = BackendFailed(
+                error.fault, error.problem, status=error.status, lacks_token=error.lacks_token, url=self._url
+            )
             raise failure from (error.__cause__ or error)
         finally:
             self.observer.backend_called(seconds=time.perf_counter() - began, error=failure)

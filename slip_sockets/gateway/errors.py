@@ -82,14 +82,23 @@ class BackendFailed(SlipSocketsError):
     """The backend could not be reached, or its response is not valid.
 
     `problem` completes the sentence "the backend ...". `status` is that of its response, None where there was none.
-    `url` is the backend's URL without secrets.
+    `lacks_token` is true where it says that no token has arrived. `url` is the backend's URL without secrets.
     """
 
-    def __init__(self, fault: BackendFault, problem: str, *, status: int | None = None, url: str | None = None) -> None:
+    def __init__(
+        self,
+        fault: BackendFault,
+        problem: str,
+        *,
+        status: int | None = None,
+        lacks_token: bool = False,
+        url: str | None = None,
+    ) -> None:
         super().__init__(problem if url is None else f"backend {url} {problem}")
         self.fault = fault
         self.problem = problem
         self.status = status
+        self.lacks_token = lacks_token
 
     @property
     def client_status(self) -> http.HTTPStatus:

@@ -14,6 +14,9 @@ SlipSocketsError
 
 from __future__ import annotations
 
+ERROR_HEADER = "Slip-Sockets-Error"
+"""The header of a backend's response to a POST that the library refused: the error's name, e.g. `MissingToken`."""
+
 
 class SlipSocketsError(Exception):
     """Root of all errors that this package raises on purpose."""

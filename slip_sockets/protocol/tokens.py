@@ -29,8 +29,6 @@ LIFETIME_S = 60
 """How long a token of `mint` is valid."""
 LEEWAY_S = 30
 """How far the clocks of signer and verifier may differ."""
-NO_AUTHORIZATION = "the request has no header 'Authorization: Bearer <token>'"
-"""The message of MissingToken, which the adapters also send as the body of their 403."""
 RECOMMENDED_SECRET_BYTES = 32
 """RFC 7518, section 3.2: HS256 needs a key as long as its hash. Shorter ones work; settings warn of them."""
 
@@ -109,7 +107,7 @@ def bearer_token(authorization: str | None) -> str:
     scheme, _, token = (authorization or "").strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        raise MissingToken(NO_AUTHORIZATION)
+        raise MissingToken("the request has no header 'Authorization: Bearer <token>'")
     return token
 
 

@@ -11,7 +11,7 @@ from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAcc
 from ..gateway.values import Connect, HttpResponse
 from ..protocol.bodies import open_metadata
 from ..protocol.decoding import without_mark
-from ..protocol.errors import InvalidEvents
+from ..protocol.errors import ERROR_HEADER, InvalidEvents, MissingToken
 from ..protocol.events import Accept, Action, ReplyEvent, SetMetadata, SocketEvent, decode_reply, encode_request
 from ..protocol.tokens import mint
 
@@ -32,7 +32,11 @@ class SlipBackend:
         return BackendRequest(headers, encode_request(connection_id, metadata, events))
 
     def reply(self, response: HttpResponse) -> Sequence[Action]:
-        return read_reply(response.status, response.body)
+        status = response.status
+        if not 200 <= status < 300 and response.headers.get(ERROR_HEADER.lower()) == MissingToken.__name__:
+            problem = f"responded with {status}: the header Authorization did not reach it"
+            raise BackendFailed(BackendFault.STATUS, problem, status=status, lacks_token=True)
+        return read_reply(status, response.body)
 
     def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
         return read_opening(connect.connection_id, connect.subprotocols, actions)

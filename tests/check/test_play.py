@@ -81,14 +81,25 @@ async def test_a_token_that_is_checked_on_open_alone_is_noticed() -> None:
         ),
         (always(status=405, text=""), "responded with 405: the client is refused", "The route takes no POST"),
         (
-            always(status=403, text="the token is not signed with JWT_SECRET\n"),
-            "responded with 403 (the token is not signed with JWT_SECRET): the client is refused",
+            always(status=403, text="another secret", headers={"Slip-Sockets-Error": "BadToken"}),
+            "responded with 403 (another secret): the client is refused",
+            "The token is right, and arrived. Give your backend and this command the same JWT_SECRET",
+        ),
+        (
+            always(status=403, text="expired", headers={"Slip-Sockets-Error": "ExpiredToken"}),
+            "responded with 403 (expired): the client is refused",
+            "The token is new, and arrived. Set the clocks",
+        ),
+        (
+            always(status=401, text="no"),
+            "responded with 401 (no): the client is refused. It responds in the same way to that POST without the "
+            "header Authorization",
             "The token is right. Do your backend and this command have the same JWT_SECRET, and the same time?",
         ),
         (
-            always(status=403, text="the request has no header 'Authorization: Bearer <token>'\n"),
+            always(status=403, text="no", headers={"Slip-Sockets-Error": "MissingToken"}),
             "got no token: the header Authorization is dropped on its way: the client is refused",
-            "Let the server in front of it pass the header on: with mod_wsgi by WSGIPassAuthorization On",
+            "Let the server in front of it pass the header on",
         ),
         (
             always(text="<html><title>Sign in</title>", content_type="text/html"),
@@ -131,16 +142,43 @@ async def test_a_backend_that_cannot_let_in_gets_the_reason_and_no_other_case(
     assert set(named(found, Level.SKIPPED)) == set(found) - {"open"}
 
 
-async def test_a_header_dropped_on_the_way_is_named() -> None:
+@pytest.mark.parametrize("replacement", [{}, {"Authorization": "Basic c29tZWJvZHk6c29tZXRoaW5n"}])
+async def test_a_header_dropped_or_replaced_on_the_way_is_named(replacement: Mapping[str, str]) -> None:
     good = taking()
 
-    async def without_authorization(request: web.Request) -> web.StreamResponse:
+    async def behind_a_proxy(request: web.Request) -> web.StreamResponse:
         headers = request.headers.copy()
         headers.popall("Authorization", None)
+        headers.update(replacement)
         return await good(request.clone(headers=headers))
 
-    verdict = (await results(without_authorization))["open"].verdict
+    verdict = (await results(behind_a_proxy))["open"].verdict
     assert verdict.finding == "got no token: the header Authorization is dropped on its way: the client is refused"
+    assert "WSGIPassAuthorization On" in verdict.fix
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 422])
+@pytest.mark.parametrize("is_dropped", [True, False])
+async def test_a_backend_without_the_library_is_asked_again_without_the_header(status: int, is_dropped: bool) -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        has_token = "Authorization" in request.headers and not is_dropped
+        detail = "wrong token" if has_token else "no token"
+        return web.Response(status=status, text=f"{detail}, request {id(request)}")
+
+    verdict = (await results(handle))["open"].verdict
+    same = "It responds in the same way to that POST without the header Authorization"
+    assert (same in verdict.finding) is is_dropped
+    assert ("Is the header dropped on its way, or ignored? " in verdict.fix) is is_dropped
+    arrives = f"The header Authorization arrives: without it, it responds with {status} (no token, request "
+    assert (arrives in verdict.finding) is not is_dropped
+
+
+async def test_another_status_without_the_header_shows_that_it_arrives() -> None:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=403 if "Authorization" in request.headers else 401)
+
+    finding = (await results(handle))["open"].verdict.finding
+    assert finding.endswith("The header Authorization arrives: without it, it responds with 401")
 
 
 async def test_a_backend_that_breaks_off_is_named() -> None:

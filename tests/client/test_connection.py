@@ -110,7 +110,7 @@ def test_a_request_is_parsed_with_the_secrets_alone() -> None:
     assert error_response(refusal.value) == (
         b"the token is not signed with JWT_SECRET\n",
         403,
-        {"Content-Type": "text/plain; charset=utf-8"},
+        {"Content-Type": "text/plain; charset=utf-8", "Slip-Sockets-Error": "BadToken"},
     )
 
 

@@ -25,6 +25,10 @@ _BY_STATUS = {
     415: "It does not take this content type. Read the raw body: the gateway sends application/websocket-events",
     429: "It throttles. Exempt its route from rate limits, or raise them",
 }
+_DROPPED = (
+    "Let the server in front of it pass the header on: mod_wsgi does with WSGIPassAuthorization On, CGI and FastCGI "
+    "under Apache with CGIPassAuth On"
+)
 _REDIRECTS = "No redirect is followed. Set TARGET_URL to where it leads; often only a slash at the end is wrong"
 _TOO_SLOW = "Look at what it waits for. Work that takes longer belongs into a task of its own that publishes the result"
 _NOT_ACCEPTED = "ACCEPT comes before SET_METADATA, with a subprotocol that was offered"
@@ -68,6 +72,8 @@ def _of_failure(error: BackendFailed) -> Advice | None:
             return Advice(f"Your backend's response is not valid: {cause}", fix)
         case BackendFault.STATUS:
             status = error.status or 0
+            if error.lacks_token:
+                return Advice("The header Authorization did not reach your backend: it is dropped on its way", _DROPPED)
             if 300 <= status < 400:
                 return Advice(f"Your backend redirects ({_phrase(status)})", _REDIRECTS)
             fix = _BY_STATUS.get(status, "Look at its log: the error is its own")

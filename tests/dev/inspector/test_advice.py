@@ -64,6 +64,11 @@ FAILURES: dict[str, tuple[HttpResponse | HttpError, str, str]] = {
     ),
     "302": (HttpResponse(302), "Your backend redirects (302 Found)", "Set TARGET_URL to where it leads"),
     "403": (HttpResponse(403), "Your backend responded with 403 Forbidden", "JWT_SECRET"),
+    "403 without a token": (
+        HttpResponse(403, {"slip-sockets-error": "MissingToken"}),
+        "The header Authorization did not reach your backend: it is dropped on its way",
+        "WSGIPassAuthorization On",
+    ),
     "404": (HttpResponse(404), "Your backend responded with 404 Not Found", "path"),
     "405": (HttpResponse(405), "Your backend responded with 405 Method Not Allowed", "POST"),
     "500": (HttpResponse(500), "Your backend responded with 500 Internal Server Error", "Look at its log"),
