@@ -13,6 +13,7 @@ from ..protocol.errors import ERROR_HEADER, BadToken, ExpiredToken
 from ..protocol.events import Action
 from ..protocol.json_faults import page_in
 from ..slip.backend import SlipBackend, read_opening
+from . import redirects
 from .target import Attempt
 
 
@@ -220,12 +221,8 @@ def _fault_of_status(attempt: Attempt, kind: str, then: str) -> Verdict:
     status = attempt.status
     finding = f"responded with {status}{_excerpt(attempt)}: {then}"
     if 300 <= status < 400:
-        where = attempt.headers.get("location", "")
-        finding = f"redirects, with {status}, to {where or 'nowhere'}: {then}"
-        hint = "is a slash at the end missing, or https? Does the route require a login?"
-        return Verdict(
-            Level.WRONG, finding, f"The gateway follows no redirect. Point TARGET_URL at the route itself: {hint}"
-        )
+        place, route = redirects.explain(attempt.url, attempt.headers.get("location", ""))
+        return Verdict(Level.WRONG, f"redirects, with {status}, to {place}: {then}", route)
     if fix := _FIXES_OF_TOKENS.get(attempt.headers.get(ERROR_HEADER.lower(), "")):
         return Verdict(Level.WRONG, finding, fix)
     same = "The token is right. Do your backend and this command have the same JWT_SECRET, and the same time?"

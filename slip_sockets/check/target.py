@@ -25,6 +25,7 @@ class Attempt:
     body: bytes = b""
     failure: HttpFailure | None = None
     reason: str = ""
+    url: str = ""
 
 
 class Target:
@@ -46,4 +47,4 @@ class Target:
             response = await self._client.post(self._url, headers, body, max_bytes=MAX_RESPONSE_BYTES)
         except HttpError as error:
             return Attempt(time.monotonic() - begin, failure=error.failure, reason=str(error))
-        return Attempt(time.monotonic() - begin, response.status, response.headers, response.body)
+        return Attempt(time.monotonic() - begin, response.status, response.headers, response.body, url=self._url)

@@ -70,11 +70,6 @@ async def test_a_token_that_is_checked_on_open_alone_is_noticed() -> None:
             "Point TARGET_URL at the route",
         ),
         (
-            always(status=302, headers={"Location": "/login?next=/slip"}),
-            "redirects, with 302, to /login?next=/slip: the client is refused",
-            "The gateway follows no redirect",
-        ),
-        (
             always(status=404, text="no page\n here"),
             "responded with 404 (no page here): the client is refused",
             "There is no such route",
@@ -179,6 +174,38 @@ async def test_another_status_without_the_header_shows_that_it_arrives() -> None
 
     finding = (await results(handle))["open"].verdict.finding
     assert finding.endswith("The header Authorization arrives: without it, it responds with 401")
+
+
+@pytest.mark.parametrize(
+    ("location", "place", "fix"),
+    [
+        ("/slip/", "{base}/slip/ (with a slash at the end)", "Set TARGET_URL to {base}/slip/"),
+        (
+            "https://app.example/slip",
+            "https://app.example/slip (https instead of http, another host)",
+            "Set TARGET_URL to",
+        ),
+        ("https://127.0.0.1/slip", "https://127.0.0.1/slip (https instead of http)", "to https://127.0.0.1/slip"),
+        (
+            "http://u:hidden@www.example/slip?k=hidden",
+            "http://www.example/slip (another host)",
+            "http://www.example/slip",
+        ),
+        ("/en/slip", "{base}/en/slip (another path)", "If that is the route that takes the gateway's POSTs, set"),
+        ("/accounts/login/?next=/slip", "a login, {base}/accounts/login/", "Exempt the route from the login"),
+        ("https://login.idp.example/x?client_id=hidden", "a login, https://login.idp.example/x", "Exempt the route"),
+        ("/slip", "itself, {base}/slip", "Does it want a cookie"),
+        ("", "nowhere", "Point TARGET_URL at the route itself"),
+        ("http://[bad", "'http://[bad', which is not an http or https URL", "See the backend's log"),
+    ],
+)
+async def test_the_place_of_a_redirect_is_named(location: str, place: str, fix: str) -> None:
+    async with serving(always(status=307, headers={"Location": location})) as url:
+        verdict = (await results_at(url))["open"].verdict
+    base = url.removesuffix("/slip")
+    assert verdict.finding == f"redirects, with 307, to {place.format(base=base)}: the client is refused"
+    assert fix.format(base=base) in verdict.fix
+    assert "hidden" not in verdict.finding + verdict.fix
 
 
 async def test_a_backend_that_breaks_off_is_named() -> None:
