@@ -13,7 +13,7 @@ from ..protocol.errors import ERROR_HEADER, BadToken, ExpiredToken
 from ..protocol.events import Action
 from ..protocol.json_faults import page_in
 from ..slip.backend import SlipBackend, read_opening
-from . import redirects
+from . import fronts, redirects
 from .target import Attempt
 
 
@@ -131,7 +131,8 @@ def with_pace(verdict: Verdict, attempt: Attempt, kind: str, slow_s: float) -> V
 def may_lack_the_token(attempt: Attempt) -> bool:
     """Return whether the response may be a refusal for a token that did not arrive, and does not say so."""
     is_ours = ERROR_HEADER.lower() in attempt.headers
-    return attempt.failure is None and attempt.status in COMPARED_STATUSES and not is_ours
+    is_asked = attempt.failure is None and attempt.status in COMPARED_STATUSES and not is_ours
+    return is_asked and fronts.explain(attempt) is None
 
 
 def compared(verdict: Verdict, attempt: Attempt, without: Attempt) -> Verdict:
@@ -223,6 +224,8 @@ def _fault_of_status(attempt: Attempt, kind: str, then: str) -> Verdict:
     if 300 <= status < 400:
         place, route = redirects.explain(attempt.url, attempt.headers.get("location", ""))
         return Verdict(Level.WRONG, f"redirects, with {status}, to {place}: {then}", route)
+    if (front := fronts.explain(attempt)) is not None:
+        return Verdict(Level.WRONG, f"{front[0]}: {then}", front[1])
     if fix := _FIXES_OF_TOKENS.get(attempt.headers.get(ERROR_HEADER.lower(), "")):
         return Verdict(Level.WRONG, finding, fix)
     same = "The token is right. Do your backend and this command have the same JWT_SECRET, and the same time?"
