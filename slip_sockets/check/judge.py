@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from ..gateway.errors import BackendFailed, HttpFailure, NotAccepted, WhyNotAccepted
 from ..gateway.values import HttpResponse
+from ..http.codings import unknown_codings
 from ..protocol.errors import ERROR_HEADER, BadToken, ExpiredToken
 from ..protocol.events import Action
 from ..protocol.json_faults import page_in
@@ -247,6 +248,11 @@ def _fault_of_status(attempt: Attempt, kind: str, then: str) -> Verdict:
 
 def _fault_of_body(attempt: Attempt, error: BackendFailed, then: str) -> Verdict:
     status = attempt.status
+    if codings := unknown_codings(attempt.headers.get("content-encoding", "")):
+        named = ascii(", ".join(codings)[:40])[1:-1]
+        finding = f"responded with {status} and a body with Content-Encoding {named}, which was not asked for: {then}"
+        fix = "The gateway accepts gzip and deflate, as its Accept-Encoding says. Let the backend or its proxy heed it"
+        return Verdict(Level.WRONG, finding, fix)
     if page := page_in(attempt.body):
         finding = f"responded with {status} and {page} instead of events: {then}"
         fix = "Point TARGET_URL at the route that takes the gateway's POSTs. Does a login or a proxy respond?"
@@ -267,6 +273,8 @@ _FIXES_OF_OPENING = {
 
 def _excerpt(attempt: Attempt) -> str:
     """Return the beginning of a response's body, if it is plain text."""
+    if unknown_codings(attempt.headers.get("content-encoding", "")):
+        return ""
     text = " ".join(attempt.body[:400].decode(errors="replace").split())
     if not text or text.startswith(("<", str(attempt.status))):  # HTML, or the status in words
         return ""

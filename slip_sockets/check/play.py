@@ -11,8 +11,9 @@ import msgspec
 
 from ..apigateway.connection_ids import new_connection_id
 from ..apigateway.limits import BACKEND_TIMEOUT_S
+from ..client.environment import proxy_of_environment
 from ..gateway.errors import HttpFailure
-from ..protocol.errors import SlipSocketsError
+from ..protocol.errors import InvalidSettings, SlipSocketsError
 from ..protocol.events import SetMetadata, encode_metadata
 from ..protocol.urls import without_secrets
 from . import cases, judge
@@ -71,6 +72,7 @@ async def play(settings: CheckSettings) -> AsyncGenerator[Result, None]:
         if opened.failure in AWAY:
             raise CannotRun(
                 f"{without_secrets(settings.url)} cannot be reached: {opened.reason}. Is the backend running?"
+                f"{_unused_proxy(settings.url)}"
             )
         result = _result(first, opened, settings)
         if judge.may_lack_the_token(opened):
@@ -94,6 +96,15 @@ async def play(settings: CheckSettings) -> AsyncGenerator[Result, None]:
                     reason = "skipped: the backend hangs too often"
                 elif attempt.failure in AWAY:
                     reason = "skipped: the backend is gone"
+
+
+def _unused_proxy(url: str) -> str:
+    """Return a sentence about the environment's proxy for a URL, empty without one."""
+    try:
+        proxy = proxy_of_environment(url)
+    except InvalidSettings:  # it is not used, so that it does no harm
+        return ""
+    return "" if proxy is None else f" The proxy {proxy} is not used: the gateway calls backends without one"
 
 
 def _others(client: SimulatedClient, metadata: Any, groups: Collection[str] | None) -> list[Case]:

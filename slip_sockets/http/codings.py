@@ -17,6 +17,12 @@ _PIECE_BYTES = 4096
 members takes minutes."""
 
 
+def unknown_codings(content_encoding: str) -> list[str]:
+    """Return the codings of a Content-Encoding that are not undone, because they were not asked for."""
+    codings = [coding.strip(" \t") for coding in content_encoding.lower().split(",")]
+    return [coding for coding in codings if coding not in (*_CODINGS, "identity", "")]
+
+
 def undone(body: bytes, content_encoding: str, limit: int, *, may_be_cut: bool) -> bytes:
     """Return the body without the codings that a Content-Encoding names; as it is, where one of them is not known.
 

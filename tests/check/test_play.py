@@ -355,6 +355,35 @@ async def test_a_backend_that_cannot_be_reached_cannot_be_checked() -> None:
     assert str(failure.value) == f"{url} cannot be reached: Connection refused. Is the backend running?"
 
 
+@pytest.mark.parametrize(
+    ("environment", "says_so"),
+    [({}, True), ({"no_proxy": "127.0.0.1"}, False)],
+)
+async def test_a_proxy_that_is_set_is_said_not_to_be_used(
+    monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], says_so: bool
+) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"http_proxy": "http://ada:hidden@proxy.example:3128", **environment}.items():
+        monkeypatch.setenv(name, value)
+    async with serving(taking()) as url:
+        pass
+    with pytest.raises(CannotRun) as failure:
+        await results_at(url)
+    unused = "The proxy http://proxy.example:3128 (http_proxy) is not used: the gateway calls backends without one"
+    assert str(failure.value).endswith(f"running? {unused}" if says_so else "Is the backend running?")
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br"])
+async def test_a_content_encoding_that_was_not_asked_for_is_named(coding: str) -> None:
+    handler = always(body=b"\x1b\x0e\x00\xf8", headers={"Content-Encoding": coding})
+    named_coding = "br" if "br" in coding else coding
+    assert (await results(handler))["open"].verdict.finding == (
+        f"responded with 200 and a body with Content-Encoding {named_coding}, which was not asked for: "
+        "the client is refused"
+    )
+
+
 async def test_a_backend_that_goes_away_is_left_alone() -> None:
     stopped = asyncio.Event()
 
