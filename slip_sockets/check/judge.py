@@ -253,6 +253,8 @@ def _fault_of_body(attempt: Attempt, error: BackendFailed, then: str) -> Verdict
         finding = f"responded with {status} and a body with Content-Encoding {named}, which was not asked for: {then}"
         fix = "The gateway accepts gzip and deflate, as its Accept-Encoding says. Let the backend or its proxy heed it"
         return Verdict(Level.WRONG, finding, fix)
+    if (front := fronts.explain(attempt)) is not None:
+        return Verdict(Level.WRONG, f"{front[0]}: {then}", front[1])
     if page := page_in(attempt.body):
         finding = f"responded with {status} and {page} instead of events: {then}"
         fix = "Point TARGET_URL at the route that takes the gateway's POSTs. Does a login or a proxy respond?"

@@ -71,6 +71,11 @@ CSRF = "responded with {}, a refusal for want of a CSRF token"
             "responded with 400: its port speaks https, not http",
             "Set TARGET_URL to https://127.0.0.1:",
         ),
+        (
+            {"text": "<html>The requested URL was rejected. Please consult with your administrator.", **HTML},
+            "is behind a firewall (F5), which responded with 200 and a page of HTML",
+            "Exempt the route from its rules",
+        ),
         ({"status": 503, "text": "busy"}, "responded with 503 (busy)", "See the backend's log"),
         (
             {"status": 404, "text": '<html><meta name="csrf-token" content="x">', **HTML},
