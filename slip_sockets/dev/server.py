@@ -28,6 +28,7 @@ from ..http.backend_client import BackendClient
 from ..protocol.errors import InvalidSettings
 from ..slip.backend import SlipBackend
 from ..slip.publish import SlipPublish
+from .adviser import Adviser
 from .channels import MemoryChannels
 from .connections import MemoryConnections
 from .delivery_rate import MemoryDeliveryRate
@@ -183,6 +184,7 @@ class DevServer:
         """Put the gateway between its ports and the functions that lead into it, and the inspector in between."""
         settings = self.settings
         fan_out_rate = settings.fan_out_rate
+        adviser = Adviser()
         ports = Ports(
             connections=self.connections,
             subscriptions=self.connections,
@@ -190,7 +192,7 @@ class DevServer:
             marks=self._channels,
             sender=EdgeSender(self.edge, self._clock),
             queue=self.queue,
-            http=self._client,
+            http=adviser.client(self._client),
             clock=self._clock,
             rate=UNLIMITED if fan_out_rate is None else MemoryDeliveryRate(fan_out_rate, self._clock),
         )
@@ -205,7 +207,7 @@ class DevServer:
             secrets=secrets,
             backend_protocol=SlipBackend(),
             publish_protocol=SlipPublish(),
-            observer=self.metrics if inspector is None else Observers(self.metrics, inspector.recorder),
+            observer=Observers(self.metrics, adviser, *([] if inspector is None else [inspector.recorder])),
         )
 
         async def on_websocket_event(event: ProxyEvent) -> ProxyResponse:
@@ -221,6 +223,9 @@ class DevServer:
             self._on_websocket_event = inspector.websocket_function(self._on_websocket_event)
             self._on_control_event = inspector.control_function(on_control_event)
             self.queue.worker = inspector.worker(gateway.worker)
+        # Outermost, so that a record of the inspector does not have its advice among its lines too.
+        self._on_websocket_event = adviser.function(self._on_websocket_event)
+        self.queue.worker = adviser.worker(self.queue.worker)
 
     async def aclose(self) -> None:
         """Close all sockets (1001), send the backend a CLOSE for each, and stop."""

@@ -1,4 +1,4 @@
 """The inspector: what happens on a development server, in a page of its own at `/_inspector`.
 
-`recorder` notes, `ports` is where it listens, `advice` knows what to do about a failing backend, `routes` serves all.
+`recorder` notes, `ports` is where it listens, `routes` serves all.
 """

@@ -14,10 +14,8 @@ from ...gateway.errors import BackendFailed, NotAccepted
 from ...gateway.observer import EventType
 from ...protocol.errors import SlipSocketsError
 from ...protocol.events import Report
-from .advice import advise
+from ..advice import advise
 from .records import MAX_STEPS, Body, Exchange, Record, Step
-
-log = logging.getLogger("slip_sockets.dev")
 
 MAX_RECORDS = 500
 
@@ -71,8 +69,6 @@ class Recorder(logging.Handler):
         record.duration_s = record.elapsed_s()
         record.advice = advise(record.backend_error, record.not_accepted, is_broken_off=record.is_broken_off)
         if record.advice is not None:
-            if self.failing is None or self.failing.advice != record.advice:
-                log.warning("%s. %s", record.advice.problem, record.advice.fix)
             self.failing = record
         elif record.exchanges:
             self.failing = None
@@ -116,8 +112,10 @@ class Recorder(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Called by `logging`."""
-        if (current := self._current_record()) is not None:
+        current = self._current_record() or self._last_of(getattr(record, "connection_id", None))
+        if current is not None:
             current.lines.append((record.levelname, record.getMessage()))
+            self._notify(current)
 
     # Viewers
 
@@ -140,6 +138,12 @@ class Recorder(logging.Handler):
     def _current_record(self) -> Record | None:
         recorder, record = _current.get() or (None, None)
         return record if recorder is self else None
+
+    def _last_of(self, connection_id: str | None) -> Record | None:
+        """Return the last record of a connection: a line that names one outside of an event is added to that."""
+        if connection_id is None:
+            return None
+        return next((record for record in reversed(self.records) if record.connection_id == connection_id), None)
 
     def _notify(self, record: Record) -> None:
         for stream in self._streams:

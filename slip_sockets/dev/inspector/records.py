@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ...gateway.errors import BackendFailed, NotAccepted
 from ...gateway.observer import EventType
-from .advice import Advice
+from ..advice import Advice
 
 MAX_KEPT_BYTES = 64 * 1024
 """Of each body; the page shows how much more there was."""

@@ -159,29 +159,6 @@ async def test_a_failing_backend_stands_out_until_it_is_fixed(
         await viewer.until(lambda: viewer.failing is None)
 
 
-async def test_the_log_has_the_advice_once_until_something_else_is_wrong(
-    backend: ScriptedBackend, caplog: pytest.LogCaptureFixture
-) -> None:
-    statuses = [403, 403, 404, 200, 404]
-    backend.script = replies(TEXT=lambda _: web.Response(status=statuses.pop(0)))
-    async with (
-        running(backend.url, inspector=True) as server,
-        viewing(server) as viewer,
-        joined(server, backend) as member,
-    ):
-        for _ in range(len(statuses)):
-            await member.client.send("x")
-            await viewer.record("TEXT")
-            viewer.records.clear()
-    advice = [record.getMessage() for record in caplog.records if "Your backend" in record.getMessage()]
-    assert [line.partition(".")[0] for line in advice] == [
-        "Your backend responded with 403 Forbidden",
-        "Your backend responded with 404 Not Found",
-        "Your backend responded with 404 Not Found",
-    ]
-    assert "Check that it has the same JWT_SECRET as this server" in advice[0]
-
-
 async def test_an_error_body_that_stalls_is_not_waited_for(server: DevServer, backend: ScriptedBackend) -> None:
     stalled = asyncio.Event()
 

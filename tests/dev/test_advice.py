@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from slip_sockets.dev.inspector.advice import Advice, advise
+from slip_sockets.dev.advice import Advice, advise
 from slip_sockets.gateway.backend import Backend
 from slip_sockets.gateway.errors import BackendFailed, HttpError, HttpFailure, NotAccepted, Unavailable
 from slip_sockets.gateway.values import HttpResponse
 from slip_sockets.protocol.events import Text
 from slip_sockets.slip.backend import SlipBackend, read_opening, read_reply
 
-from ...gateway.doubles import ME, SECRET, FakeClock, ScriptedClient
+from ..gateway.doubles import ME, SECRET, FakeClock, ScriptedClient
 
 
 def accept(connection_id: str = ME, **fields: str) -> bytes:

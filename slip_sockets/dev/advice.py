@@ -5,7 +5,7 @@ from __future__ import annotations
 import http
 from dataclasses import dataclass
 
-from ...gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
+from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ _DROPPED = (
     "under Apache with CGIPassAuth On"
 )
 _REDIRECTS = "No redirect is followed. Set TARGET_URL to where it leads; often only a slash at the end is wrong"
-_TOO_SLOW = "Look at what it waits for. Work that takes longer belongs into a task of its own that publishes the result"
+TOO_SLOW = "Look at what it waits for. Work that takes longer belongs into a task of its own that publishes the result"
 _NOT_ACCEPTED = "ACCEPT comes before SET_METADATA, with a subprotocol that was offered"
 
 
@@ -41,7 +41,7 @@ def advise(error: BackendFailed | None, not_accepted: NotAccepted | None, *, is_
     deliberately not let in is not a failure.
     """
     if is_broken_off:
-        return Advice("Your backend did not respond before the event's time was over", _TOO_SLOW)
+        return Advice("Your backend did not respond before the event's time was over", TOO_SLOW)
     if error is not None:
         return _of_failure(error)
     if not_accepted is not None and not_accepted.why is not WhyNotAccepted.NO_ACCEPT:
@@ -55,7 +55,7 @@ def _of_failure(error: BackendFailed) -> Advice | None:
         case BackendFault.NO_SECRET:
             return None
         case BackendFault.TIMEOUT:
-            return Advice(f"Your backend did not respond: {cause}", _TOO_SLOW)
+            return Advice(f"Your backend did not respond: {cause}", TOO_SLOW)
         case BackendFault.TOO_LARGE:
             return Advice(f"Your backend's response has {cause}", "Respond with the events alone")
         case BackendFault.TLS:
