@@ -33,6 +33,8 @@ other error means that the function failed."""
 
 MAX_CONCURRENT_TEXTS = 16
 """Texts of one connection that the function handles at once; no more is read from it until one is done."""
+WARNED_BEFORE_S = 30.0
+"""How long before a socket's end the log says so; of a short limit it is a quarter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,7 @@ class _Peer:
     waiting: deque[str] = field(default_factory=deque)
     in_flight: int = 0
     limit: asyncio.TimerHandle | None = None
+    warned_of: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,9 @@ class Edge:
 
     def on_closed(self, socket: WebSocket, code: int, reason: str) -> None:
         peer = self._peer_of.pop(socket)
+        if socket.is_over_limit:
+            message = "it was closed with 1009: a frame has %s at most, a message %s. Send less at once"
+            self._warn(peer, message, _size(self._limits.max_frame_bytes), _size(self._limits.max_message_bytes))
         del self._peers[peer.client.connection_id]
         if peer.limit is not None:
             peer.limit.cancel()
@@ -271,15 +277,36 @@ class Edge:
     # Idle and total time
 
     def _arm(self, peer: _Peer) -> None:
-        """Close the socket if one of its two limits has passed; otherwise check again when the next one can have."""
+        """Close the socket if one of its two limits has passed; otherwise check again when something is due.
+
+        Some time before a limit passes there is a line in the log, once for each.
+        """
         loop = asyncio.get_running_loop()
-        total_left_s = peer.client.connected_at + self._limits.max_duration_s - time.time()
-        idle_left_s = peer.socket.last_active_at + self._limits.idle_timeout_s - loop.time()
+        limits = self._limits
+        total_left_s = peer.client.connected_at + limits.max_duration_s - time.time()
+        idle_left_s = peer.socket.last_active_at + limits.idle_timeout_s - loop.time()
         left_s = min(total_left_s, idle_left_s)
-        if left_s > 0:
-            peer.limit = loop.call_later(left_s, self._arm, peer)
-        else:
+        if left_s <= 0:
             peer.socket.close(CloseCode.GOING_AWAY, "Going away")
+            return
+        for text, limit_s, its_left_s in (
+            (_NEAR_IDLE_END, limits.idle_timeout_s, idle_left_s),
+            (_NEAR_END, limits.max_duration_s, total_left_s),
+        ):
+            early_s = its_left_s - min(WARNED_BEFORE_S, limit_s / 4)
+            if text in peer.warned_of:
+                continue
+            if early_s > 0:
+                left_s = min(left_s, early_s)
+            else:
+                peer.warned_of.add(text)
+                self._warn(peer, text, its_left_s, limit_s)
+        peer.limit = loop.call_later(left_s, self._arm, peer)
+
+    def _warn(self, peer: _Peer, text: str, *values: object) -> None:
+        """Log a line about a connection. It is about no event: the inspector finds the connection in `extra`."""
+        connection_id = peer.client.connection_id
+        log.warning("connection %s: %s", connection_id, text % values, extra={"connection_id": connection_id})
 
     def _start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -287,6 +314,13 @@ class Edge:
         task.add_done_callback(self._tasks.discard)
 
 
+_NEAR_IDLE_END = (
+    "it is closed in %.3g s unless a text comes: API Gateway closes a socket without a text for %g s; pings "
+    "do not count. Send one in time, as slip-sockets.js does"
+)
+_NEAR_END = (
+    "it is closed in %.3g s: API Gateway closes every socket after %g s. Open another in time, as slip-sockets.js does"
+)
 _JSON = {"Content-Type": "application/json"}
 
 
@@ -294,3 +328,7 @@ def _failure(event: ProxyEvent, message: str = "Internal server error") -> str:
     context = event["requestContext"]
     body = {"message": message, "connectionId": context["connectionId"], "requestId": context["requestId"]}
     return json.dumps(body)
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes} bytes" if size_bytes % 1024 else f"{size_bytes // 1024} KB"

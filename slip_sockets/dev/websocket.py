@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Protocol as TypingProtocol
 from typing import cast
 
-from websockets.exceptions import InvalidHeaderValue, InvalidMessage
+from websockets.exceptions import InvalidHeaderValue, InvalidMessage, PayloadTooBig
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -126,6 +126,11 @@ class WebSocket(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection."""
         self._transport.abort()
+
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether it was closed because the client's frame or message was too large."""
+        return isinstance(self._protocol.parser_exc, PayloadTooBig)
 
     @property
     def peer_ip(self) -> str:

@@ -34,8 +34,13 @@ def control(server: DevServer, http: aiohttp.ClientSession) -> Control:
 
 @pytest.fixture
 def warnings(caplog: pytest.LogCaptureFixture) -> Warnings:
+    """Without the development server's advice about the backend, which tests/dev/test_adviser.py is about."""
     caplog.set_level(logging.INFO)
-    return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    return lambda: [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelno >= logging.WARNING and record.module != "adviser"
+    ]
 
 
 class _Lines(logging.Handler):

@@ -11,19 +11,19 @@ from aiohttp import web
 from slip_sockets.dev import adviser
 from slip_sockets.dev.edge import Limits
 
-from ..contract.wire import TIMEOUT_S, Event, Warnings, accept, joined, refusal, replies, running
+from ..contract.wire import TIMEOUT_S, Event, accept, joined, refusal, replies, running
 from ..scripted_backend import Post, ScriptedBackend
 
 with_and_without_inspector = pytest.mark.parametrize("inspector", [False, True], ids=["alone", "inspector"])
 
 
-def advice_in(lines: list[str]) -> list[str]:
-    return [line for line in lines if line.startswith("Your backend")]
+def advice_in(log: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in log.records if record.module == "adviser"]
 
 
 @with_and_without_inspector
 async def test_the_log_has_the_advice_once_until_something_else_is_wrong(
-    backend: ScriptedBackend, warnings: Warnings, inspector: bool
+    backend: ScriptedBackend, caplog: pytest.LogCaptureFixture, inspector: bool
 ) -> None:
     statuses = [403, 403, 404, 200, 404]
     backend.script = replies(TEXT=lambda _: web.Response(status=statuses.pop(0)))
@@ -32,7 +32,7 @@ async def test_the_log_has_the_advice_once_until_something_else_is_wrong(
             await member.client.send("x")
             await backend.next_post("TEXT")
             await server.edge.settle(TIMEOUT_S)
-        advice = advice_in(warnings())
+        advice = advice_in(caplog)
     assert [line.partition(".")[0] for line in advice] == [
         "Your backend responded with 403 Forbidden",
         "Your backend responded with 404 Not Found",
@@ -43,27 +43,29 @@ async def test_the_log_has_the_advice_once_until_something_else_is_wrong(
 
 @with_and_without_inspector
 async def test_an_accept_that_does_not_count_is_explained_once(
-    backend: ScriptedBackend, warnings: Warnings, inspector: bool
+    backend: ScriptedBackend, caplog: pytest.LogCaptureFixture, inspector: bool
 ) -> None:
     backend.script = lambda post: [accept(post.connection_id, subprotocol="v2")]
     async with running(backend.url, inspector=inspector) as server:
         for _ in range(2):
             assert await refusal(server, subprotocols=["v1"]) == 400
         await server.edge.settle(TIMEOUT_S)
-        (advice,) = advice_in(warnings())
+        (advice,) = advice_in(caplog)
     assert advice.startswith("Your backend's ACCEPT does not count: ")
     assert advice.endswith("ACCEPT comes before SET_METADATA, with a subprotocol that was offered")
 
 
-async def test_a_client_that_is_not_let_in_is_no_failure(backend: ScriptedBackend, warnings: Warnings) -> None:
+async def test_a_client_that_is_not_let_in_is_no_failure(
+    backend: ScriptedBackend, caplog: pytest.LogCaptureFixture
+) -> None:
     backend.script = lambda _: []
     async with running(backend.url) as server:
         assert await refusal(server) == 400
-    assert not advice_in(warnings())
+    assert not advice_in(caplog)
 
 
 async def test_a_call_that_is_broken_off_is_explained(
-    backend: ScriptedBackend, warnings: Warnings, monkeypatch: pytest.MonkeyPatch
+    backend: ScriptedBackend, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(adviser, "BACKEND_TIMEOUT_S", 0.0)  # it did not succeed after that time either
     released = asyncio.Event()
@@ -77,10 +79,9 @@ async def test_a_call_that_is_broken_off_is_explained(
         assert await refusal(server) == 504
         released.set()
         await server.edge.settle(TIMEOUT_S)
-        assert [line.partition(".")[0] for line in advice_in(warnings())] == [
+        assert [line.partition(".")[0] for line in advice_in(caplog)] == [
             "Your backend did not respond before the event's time was over"
         ]
-        assert not [line for line in warnings() if "On AWS" in line]
 
 
 async def test_a_deferred_call_that_fails_is_explained(
@@ -106,8 +107,8 @@ async def test_a_backend_that_is_too_slow_for_aws_is_logged(
 
 
 async def test_a_backend_that_is_fast_enough_for_aws_is_not_logged(
-    backend: ScriptedBackend, warnings: Warnings
+    backend: ScriptedBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(backend.url) as server, joined(server, backend):
         pass
-    assert not warnings()
+    assert not advice_in(caplog)
