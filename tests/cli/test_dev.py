@@ -210,5 +210,6 @@ async def test_environment_and_limits_are_taken(tmp_path: Path, backend: Scripte
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(TIMEOUT_S):
             _, err = await process.communicate()
-        (line,) = err.decode().splitlines()
+        line, near_end = err.decode().splitlines()
         assert line.endswith("JWT_SECRET is shorter than 32 bytes: fine here, too weak for the internet")
+        assert "without a text for 0.1 s" in near_end
