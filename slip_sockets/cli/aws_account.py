@@ -29,7 +29,7 @@ from ..gateway.ports import SystemClock
 from ..http.client import Client as HttpClient
 from ..http.client import Timeouts
 from ..protocol.errors import InvalidSettings
-from ..protocol.urls import url_problem
+from ..protocol.urls import quoted_url, url_problem
 
 TIMEOUTS = Timeouts(connect_s=5, first_byte_s=20, total_s=30)
 """More than a function has: a person can wait."""
@@ -78,7 +78,7 @@ class Account:
         if problem := url_problem(url):
             name = f"AWS_ENDPOINT_URL_{service.upper()}"
             name = name if os.environ.get(name) else "AWS_ENDPOINT_URL"
-            raise InvalidSettings([f"{name} {url!r} is {problem}. Set it to a URL, or unset it"])
+            raise InvalidSettings([f"{name} {quoted_url(url)} is {problem}. Set it to a URL, or unset it"])
         return Client(service, self._region, self, endpoint_url=url, http=self._http)
 
 

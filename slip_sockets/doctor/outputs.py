@@ -6,7 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from ..client.outputs import Outputs
-from ..protocol.urls import url_problem
+from ..protocol.urls import quoted_url, url_problem
 from .findings import Finding, fine, wrong
 from .settings import DoctorSettings
 
@@ -25,9 +25,9 @@ async def check_outputs(settings: DoctorSettings) -> list[Finding]:
 def problem_with(outputs: Outputs) -> str | None:
     """Return what is wrong with an entry; its URLs are not called."""
     if problem := url_problem(outputs.control_api):
-        return f"controlApi is {problem}: {outputs.control_api!r}"
+        return f"controlApi is {problem}: {quoted_url(outputs.control_api)}"
     if not is_websocket_url(outputs.websocket_url):
-        return f"websocketUrl is not a ws or wss URL: {outputs.websocket_url!r}"
+        return f"websocketUrl is not a ws or wss URL: {quoted_url(outputs.websocket_url)}"
     if not outputs.region:
         return "it has no region"
     for name, url in (("controlApi", outputs.control_api), ("websocketUrl", outputs.websocket_url)):

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from ..gateway.errors import HttpError
 from ..http.connection import reason_of
 from ..http.tls import tls_context, tls_error
-from ..protocol.urls import is_loopback
+from ..protocol.urls import is_loopback, quoted_url
 from .findings import CannotCheck, Finding, fine, unknown, wrong
 from .outputs import WRITE_ANEW
 from .threads import in_thread
@@ -35,7 +35,7 @@ async def check_url(check: str, url: str, *, now: float, tls: ssl.SSLContext | N
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
     except (KeyError, ValueError):
-        raise CannotCheck(f"{url!r} is not a URL", WRITE_ANEW) from None
+        raise CannotCheck(f"{quoted_url(url)} is not a URL", WRITE_ANEW) from None
     is_tls = parts.scheme in ("https", "wss")
     try:
         addresses = await _look_up(host, port)
