@@ -76,7 +76,8 @@ class Broadcaster(msgspec.Struct, frozen=True):
             if len(found) > self.inline_limit:
                 break
         connection_ids = recent.applied_to(channel, found, self.clock.now())
-        plan = plan_publish(state, connection_ids, self.inline_limit)
+        # Of those read, some may have left just now: the rest is not few because they are.
+        plan = plan_publish(state, connection_ids, self.inline_limit, are_all=cursor is None)
         if isinstance(plan, QueueAll):
             await self._queue_all(broadcast, recent)
             count = await self._count(channel, len(connection_ids), cursor, deadline)

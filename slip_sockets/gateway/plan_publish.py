@@ -24,12 +24,14 @@ class QueueAll(msgspec.Struct, frozen=True):
     """Hand the whole broadcast over to the queue."""
 
 
-def plan_publish(state: ChannelState, connection_ids: Sequence[str], inline_limit: int) -> SendNow | QueueAll:
-    """Decide for the subscribers of a channel, or for the first `inline_limit` + 1 or more of them.
+def plan_publish(
+    state: ChannelState, connection_ids: Sequence[str], inline_limit: int, *, are_all: bool
+) -> SendNow | QueueAll:
+    """Decide for the subscribers of a channel or, unless they `are_all`, for some of them.
 
     A broadcast must not overtake earlier ones: where these may be in the queue, it goes there too.
     """
-    if state.is_queued or len(connection_ids) > inline_limit:
+    if state.is_queued or len(connection_ids) > inline_limit or not are_all:
         return QueueAll()
     return plan_shard(state, connection_ids)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +12,8 @@ from slip_sockets.gateway.delivery_rate import MIN_RESERVED_CALLS
 from slip_sockets.gateway.errors import Incomplete
 from slip_sockets.gateway.fan_out import CHUNK_FOR_S, COUNT_FOR_S, FAILING_FOR_S, INLINE_FOR_S, MARKED_FOR_S
 from slip_sockets.gateway.plan_publish import MAX_SLOW
-from slip_sockets.gateway.values import ChannelClose, Publication
-from slip_sockets.protocol.events import Report
+from slip_sockets.gateway.values import ChannelClose, Page, Publication
+from slip_sockets.protocol.events import Action, CloseConnection, PublishText, Report, Unsubscribe
 
 from .doubles import INLINE_LIMIT, PAGE_SIZE, Saved, World
 from .fan_out import HI, SHARDS, chunked, drain, ids, incomplete, publish, shard_of, taken
@@ -28,6 +28,29 @@ async def test_few_are_sent_to_at_once(world: World) -> None:
     assert world.sender.sent == [(id_, "hi") for id_ in few]
     assert world.sender.untils == [world.clock.now() + INLINE_FOR_S]
     assert world.queue.messages == []
+
+
+@pytest.mark.parametrize("leaving", [Unsubscribe, lambda id_, channel: CloseConnection(id_)])
+async def test_those_that_have_just_left_do_not_make_a_large_channel_small(
+    world: World, monkeypatch: pytest.MonkeyPatch, leaving: Callable[[str, str], Action]
+) -> None:
+    """The index still shows them among those that are read first; the others are not read, and must be reached too."""
+    many = ids(INLINE_LIMIT + 3)
+    await world.connected(*many, channels=["room"])
+
+    async def as_before(channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
+        start = int(after or 0)
+        end = start + page_size
+        yield Page(many[start:end], str(end) if end < len(many) else None)
+        if end < len(many):
+            yield Page(many[end:], None)
+
+    monkeypatch.setattr(world.store, "subscribers", as_before)
+    report = (await world.performer.run([leaving(many[0], "room"), PublishText("room", "hi")]))[1]
+    assert report is not None
+    assert (report.sent, report.queued) == (0, report.matched)
+    await drain(world, random.Random(1))
+    assert sorted(id_ for id_, _ in world.sender.sent) == many[1:]
 
 
 async def test_the_publishers_function_ends_in_time(world: World) -> None:
