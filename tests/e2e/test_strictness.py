@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 
 from local_aws import LocalAws, Strictness
+from slip_sockets import ControlApiRefused
 
 from ..local_aws.cloud import settings
-from .backend import ChatBackend, open_chat
+from .backend import Chat, ChatBackend, open_chat
 from .conftest import ALIAS_MOVE_S, MAX_ENVIRONMENTS
 from .deployment import SECRET, Deployment, copy_of_the_project
 from .patience import PATIENCE_S
@@ -51,22 +52,31 @@ def staging(backend: ChatBackend, tmp_path_factory: pytest.TempPathFactory) -> I
     with LocalAws(strict) as aws:
         staging = Staging(Deployment(project, aws, backend.url), backend, backend)
         staging.deploy(FIRST)
-        _wait_for_routes(staging.websocket_url, backend)
+        _wait_for_routes(staging, backend)
         yield staging
 
 
-def _wait_for_routes(url: str, backend: ChatBackend) -> None:
+def _wait_for_routes(staging: Staging, backend: ChatBackend) -> None:
     """The stage deploys itself some seconds after the last change. Until then clients are let in without their OPEN,
     since a route $connect need not be there, and their texts are forbidden."""
     with open_chat(backend) as chat:
         for _ in range(int(PATIENCE_S / ANSWER_S)):
-            with connected(url, chat) as client, suppress(TimeoutError):
+            with connected(staging.websocket_url, chat) as client, suppress(TimeoutError):
                 client.send("hi")
                 while (answer := client.recv(ANSWER_S)) != "somebody: hi" and "Forbidden" not in answer:
                     pass
-                if answer == "somebody: hi":
+                if answer == "somebody: hi" and _takes_publishes(staging, chat):
                     return
-    raise AssertionError("the stage has no routes")
+    raise AssertionError("the stages have no routes")
+
+
+def _takes_publishes(staging: Staging, chat: Chat) -> bool:
+    try:
+        with staging.publisher(SECRET) as publisher:
+            publisher.publish_text(chat.room, "hi")
+    except ControlApiRefused:
+        return False
+    return True
 
 
 def test_strictness_refuses_no_client_and_loses_no_close(staging: Staging, backend: ChatBackend) -> None:

@@ -110,7 +110,7 @@ class SocketEvents:
         assert response["statusCode"] == 200
         assert response["headers"] == ({} if chosen is None else {"Sec-WebSocket-Protocol": chosen})
         metadata = {
-            "headers": connect["headers"] or {},
+            "headers": _as_stored(connect["headers"] or {}),
             "ip": "192.0.2.1",
             "query": connect["multiValueQueryStringParameters"] or {},
         }
@@ -131,6 +131,18 @@ class SocketEvents:
         assert connection.connection_id == CONNECTION_ID
         assert connection.metadata == _as_utf8(metadata)
         assert connection.events == (event,)
+
+
+def _as_stored(headers: Mapping[str, str]) -> dict[str, str]:
+    """Of several spellings of a name the last stays; a value is UTF-8 where its bytes are."""
+    stored: dict[str, str] = {}
+    for name, value in headers.items():
+        stored = {other: each for other, each in stored.items() if other.lower() != name.lower()}
+        try:
+            stored[name] = value.encode("latin-1").decode()
+        except UnicodeError:
+            stored[name] = value
+    return stored
 
 
 def _as_utf8(value: Any) -> Any:
