@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +16,7 @@ from ..local_aws.cloud import settings
 from .backend import Chat, ChatBackend, open_chat
 from .conftest import ALIAS_MOVE_S, MAX_ENVIRONMENTS
 from .deployment import SECRET, Deployment, copy_of_the_project
-from .patience import PATIENCE_S
+from .patience import PATIENCE_S, PAUSE_S
 from .test_redeployment import NEW_SECRET, Staging, Version, denied
 from .traffic import Traffic, connected
 
@@ -59,14 +60,16 @@ def staging(backend: ChatBackend, tmp_path_factory: pytest.TempPathFactory) -> I
 def _wait_for_routes(staging: Staging, backend: ChatBackend) -> None:
     """The stage deploys itself some seconds after the last change. Until then clients are let in without their OPEN,
     since a route $connect need not be there, and their texts are forbidden."""
+    give_up_at = time.monotonic() + PATIENCE_S
     with open_chat(backend) as chat:
-        for _ in range(int(PATIENCE_S / ANSWER_S)):
+        while time.monotonic() < give_up_at:
             with connected(staging.websocket_url, chat) as client, suppress(TimeoutError):
                 client.send("hi")
                 while (answer := client.recv(ANSWER_S)) != "somebody: hi" and "Forbidden" not in answer:
                     pass
                 if answer == "somebody: hi" and _takes_publishes(staging, chat):
                     return
+            time.sleep(PAUSE_S)  # no event announces it, and connects are throttled
     raise AssertionError("the stages have no routes")
 
 
