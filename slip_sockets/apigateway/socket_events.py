@@ -40,7 +40,7 @@ def connect_event(client: Client, path: str, headers: Iterable[tuple[str, str]])
         ("X-Forwarded-Proto", "http"),
     )
     written = [*headers, *forwarded]
-    names = _names(name for name, _ in written)
+    names = {name.lower(): name for name, _ in written}  # of several spellings the last, which has the last value
     multi_headers = grouped((names[name.lower()], value) for name, value in written)
     event: ProxyEvent = {
         "headers": {name: values[-1] for name, values in multi_headers.items()},
@@ -105,13 +105,12 @@ def read_socket_event(event: ProxyEvent) -> Connect | Message | Disconnect:
     connection_id: str = context["connectionId"]
     match context["eventType"]:
         case "CONNECT":
-            written = event.get("headers") or {}
-            names = _names(written)
-            headers = {name.lower(): value for name, value in written.items()}
+            # Of several spellings of a name the last stays.
+            headers = {name.lower(): (name, value) for name, value in (event.get("headers") or {}).items()}
             query = event.get("multiValueQueryStringParameters") or {}
             return Connect(
                 connection_id,
-                {_utf8(names[name]): _header_value(value) for name, value in headers.items()},
+                {_utf8(name): _header_value(value) for name, value in headers.values()},
                 {_utf8(name): [_utf8(value) for value in values] for name, values in query.items()},
                 context.get("identity", {}).get("sourceIp"),
                 _subprotocols(event.get("multiValueHeaders") or {}),
@@ -133,11 +132,6 @@ def _utf8(text: str) -> str:
     To refuse them would mean a 500 for a client that may not even have sent them.
     """
     return text if text.isascii() else text.encode(errors="replace").decode()
-
-
-def _names(names: Iterable[str]) -> dict[str, str]:
-    """Return the names of headers by lower-case name: of several spellings the last, which has the last value."""
-    return {name.lower(): name for name in names}
 
 
 def _header_value(value: str) -> str:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from ..protocol.errors import ERROR_HEADER
 from ..protocol.json_faults import page_in
+from ..protocol.quoting import printable
 from ..protocol.urls import without_secrets
 from .target import Attempt
 
@@ -89,12 +90,8 @@ def _is_csrf(status: int, body: bytes) -> bool:
 def _named(headers: Mapping[str, str]) -> str:
     """Return the proxy's name as its headers have it, empty where none does."""
     found = [
-        f"{title}: {_printable(headers[name])}"
+        f"{title}: {printable(headers[name][:MAX_NAME])}"
         for name, title in (("server", "Server"), ("via", "Via"), ("ngrok-error-code", "Ngrok-Error-Code"))
         if headers.get(name) and (name != "server" or _PROXIES.search(headers[name]))
     ]
     return f" ({', '.join(found)})" if found else ""
-
-
-def _printable(text: str) -> str:
-    return "".join(each if each.isprintable() else "?" for each in text[:MAX_NAME])

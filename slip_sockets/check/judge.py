@@ -13,6 +13,7 @@ from ..http.codings import unknown_codings
 from ..protocol.errors import ERROR_HEADER, BadToken, ExpiredToken
 from ..protocol.events import Action
 from ..protocol.json_faults import page_in
+from ..protocol.quoting import printable
 from ..slip.backend import SlipBackend, read_opening
 from . import fronts, redirects
 from .target import Attempt
@@ -280,5 +281,5 @@ def _excerpt(attempt: Attempt) -> str:
     text = " ".join(attempt.body[:400].decode(errors="replace").split())
     if not text or text.startswith(("<", str(attempt.status))):  # HTML, or the status in words
         return ""
-    printable = "".join(character if character.isprintable() else "?" for character in text)
-    return f" ({printable[:117]}...)" if len(printable) > 120 else f" ({printable})"
+    shown = printable(text)
+    return f" ({shown[:117]}...)" if len(shown) > 120 else f" ({shown})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from ..protocol.quoting import printable
 from ..protocol.urls import url_problem, without_secrets
 
 MAX_SHOWN = 200
@@ -24,7 +25,7 @@ def explain(url: str, location: str) -> tuple[str, str]:
     except ValueError:
         place = ""
     if url_problem(place) is not None:
-        shown = "".join(each if each.isprintable() else "?" for each in location.partition("?")[0][:MAX_SHOWN])
+        shown = printable(location.partition("?")[0][:MAX_SHOWN])
         what = f"{shown.rpartition('@')[2]!r}, which is not an http or https URL"
         return what, f"See the backend's log. {NO_REDIRECT}"
     old, new = urlsplit(url), urlsplit(place)

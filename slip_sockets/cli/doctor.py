@@ -17,7 +17,7 @@ from ..protocol.tokens import secret_problem, split_secrets
 from .deployment import DevOption, JsonOption, OutputsOption, SecretOption, StackOption, find_deployment
 from .exit_codes import FAILED, give_up
 from .handshake import HeaderOption, QueryOption, read_handshake
-from .printing import path_text, print_json
+from .printing import print_json
 
 MAX_MINUTES = 365 * 24 * 60
 
@@ -85,7 +85,7 @@ def doctor(
     )
     findings = asyncio.run(_examine(settings, None if as_json else Printer(Console())))
     if as_json:
-        print_json(as_document(settings, findings) | {"outputs": path_text(settings.path)})
+        print_json(as_document(settings, findings))
     if not is_ok(findings):
         raise typer.Exit(FAILED)
 

@@ -10,8 +10,9 @@ import typer
 
 from ..client.outputs import read_all_outputs
 from ..protocol.errors import InvalidSettings
+from ..protocol.quoting import path_text
 from .deployment import DevOption, JsonOption, OutputsOption, StackOption, files_here, find_deployment
-from .printing import path_text, print_json
+from .printing import print_json
 
 EXAMPLES = """Examples:
 

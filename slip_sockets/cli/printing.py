@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
@@ -17,11 +15,6 @@ from ..protocol.events import Report
 
 def print_json(document: Any) -> None:
     typer.echo(msgspec.json.format(msgspec.json.encode(document)).decode())
-
-
-def path_text(path: Path) -> str:
-    """Return a path as text that JSON can hold: bytes that are not UTF-8 are escaped."""
-    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def text_or_stdin(text: str) -> str:

@@ -43,7 +43,7 @@ def abandon_unwritten() -> None:
 
 
 class _Named(io.TextIOWrapper):
-    """A stream whose OSErrors have its name as their `filename`."""
+    """A stream that puts its name into its OSErrors, as their `filename`."""
 
     def __init__(self, name: str, stream: TextIO) -> None:
         line_buffering = isinstance(stream, io.TextIOWrapper) and stream.line_buffering

@@ -139,8 +139,7 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
         if proxy is not None and proxy.is_socks:
             what = "Set it to an http proxy, or set no_proxy to the control API's host"
             raise InvalidSettings([f"{proxy.place} names a SOCKS proxy, which aiohttp cannot use. {what}"])
-        is_tls = self._url.startswith("https:") or (proxy is not None and proxy.url.lower().startswith("https:"))
-        bundle = bundle_of_environment() if is_tls else None
+        bundle = bundle_of_environment(self._url, proxy)
         context = True if bundle is None else bundle.context()
         target = Target(self._url, self._token(), proxy)
         try:

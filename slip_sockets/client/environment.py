@@ -75,13 +75,15 @@ class Bundle:
         return InvalidSettings([f"{self.variable} names {self.path!r}, which {problem}. {what}"])
 
 
-def bundle_of_environment() -> Bundle | None:
-    """Return the certificates to trust, None for those of the HTTP library."""
+def bundle_of_environment(url: str, proxy: Proxy | None) -> Bundle | None:
+    """Return the certificates to trust in a call of `url`: None for those of the HTTP library, and without TLS."""
+    if not any(each.lower().startswith("https:") for each in (url, proxy.url if proxy else "")):
+        return None
     return next((Bundle(path, name) for name in BUNDLE_VARIABLES if (path := os.environ.get(name))), None)
 
 
 def proxy_of_environment(url: str) -> Proxy | None:
-    """Return the proxy for a call of `url`, None if there is none or `no_proxy` excludes it. Raises InvalidSettings."""
+    """Return the proxy for a call of `url`, None without one or if `no_proxy` excludes it. Raises InvalidSettings."""
     text = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url, no_proxy=None))
     if not text:
         return None

@@ -140,10 +140,10 @@ class SlipSocketsPublisher(ControlApiClient):
 
     def _post(self, call: ControlCall) -> list[Report | None]:
         proxy = self._proxy()
-        # requests would wait for a pipe without end, and lets OSError out.
-        bundle = bundle_of_environment() if self._session.trust_env and self._session.verify is True else None
-        if bundle is not None and "https" in (urlsplit(self._url).scheme, urlsplit(proxy.url).scheme if proxy else ""):
-            bundle.check()
+        takes_bundle = self._session.trust_env and self._session.verify is True
+        bundle = bundle_of_environment(self._url, proxy) if takes_bundle else None
+        if bundle is not None:
+            bundle.check()  # requests would wait for a pipe without end, and lets OSError out
         target = Target(self._url, self._token(), proxy)
         locations: list[str] = []
 

@@ -136,7 +136,7 @@ class ControlResponse:
         return f"redirects ({self.status}) to {target.clean(shown)[:_SHOWN]}"
 
     def _content(self, target: Target, text: str) -> str:
-        """Return what the body is, empty if there is none."""
+        """Return what the body is; an empty text for an empty one."""
         if len(self.body) > MAX_RESPONSE_BYTES:
             return f"more than {MAX_RESPONSE_BYTES // 2**20} MiB"
         if "html" in self.content_type.lower() or _HTML.match(text):

@@ -123,13 +123,11 @@ class _Errors:
             raise CannotCheck(f"AWS cannot be called: {' '.join(str(error).split())}", CREDENTIALS) from error
         if isinstance(error, ClientError):
             raise self._of(error) from error
-        if isinstance(
-            error, ValueError | OSError
-        ):  # boto3 reads numbers, files and URLs from variables without a check
+        # boto3 reads numbers, files and URLs from variables without a check.
+        if isinstance(error, ValueError | OSError):
             reason = f"boto3 cannot use the settings for AWS: {' '.join(str(error).split())}"[:MAX_CHARACTERS]
-            raise CannotCheck(
-                reason, "Variables that begin with AWS_, and ~/.aws/config, as boto3 takes them"
-            ) from error
+            needed = "Variables that begin with AWS_, and ~/.aws/config, as boto3 takes them"
+            raise CannotCheck(reason, needed) from error
 
     def _of(self, error: Any) -> Exception:
         code = error.response["Error"]["Code"]

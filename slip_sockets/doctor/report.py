@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from ..protocol.quoting import path_text
 from .examine import GROUPS
 from .findings import Finding, Verdict
 from .settings import DoctorSettings
@@ -29,7 +30,7 @@ def as_document(settings: DoctorSettings, findings: Sequence[Finding]) -> dict[s
     counts = Counter(finding.verdict for finding in findings)
     return {
         "stack": settings.stack,
-        "outputs": str(settings.path),
+        "outputs": path_text(settings.path),
         "region": settings.outputs.region,
         "ok": is_ok(findings),
         "counts": {verdict.value: counts[verdict] for verdict in Verdict},

@@ -56,7 +56,7 @@ class ControlApiError(SlipSocketsError):
 
     `status` and `body` are those of its HTTP response, None where there was no response. `index` is the first event
     that had no effect, None where the response does not name it. `proxy` is the proxy on the way, and where it is set;
-    None where there is none, or the response is certainly not the proxy's own.
+    None without one, or where the response is certainly not the proxy's own.
     """
 
     def __init__(
