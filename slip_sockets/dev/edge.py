@@ -32,7 +32,8 @@ Function = Callable[[ProxyEvent], Awaitable[ProxyResponse]]
 other error means that the function failed."""
 
 MAX_CONCURRENT_TEXTS = 16
-"""Texts of one connection that the function handles at once; no more is read from it until one is done."""
+"""Texts of one connection that the function handles at once, if nothing else is set; no more is read from it until one
+is done."""
 WARNED_BEFORE_S = 30.0
 """How long before a socket's end the log says so; of a short limit it is a quarter."""
 
@@ -73,6 +74,8 @@ class _Peer:
     socket: WebSocket
     waiting: deque[str] = field(default_factory=deque)
     in_flight: int = 0
+    closed: tuple[int, str] | None = None
+    """Code and reason, while its texts in flight delay its $disconnect."""
     limit: asyncio.TimerHandle | None = None
     warned_of: set[str] = field(default_factory=set)
 
@@ -90,10 +93,14 @@ class ConnectionState:
 class Edge:
     """One WebSocket API. `function` gets the events of all routes; clients connect at `path`, others are forbidden.
 
+    With `max_concurrent_texts` 1 the function gets a connection's texts in order, and its $disconnect after them.
+
     Use it inside a running event loop.
     """
 
     def __init__(self, function: Function, api: ApiIdentity, limits: Limits, *, path: str = "/") -> None:
+        self.max_concurrent_texts = MAX_CONCURRENT_TEXTS
+        """May change at any time: it also counts for the texts that wait."""
         self._path = path
         self._function = function
         self._api = api
@@ -173,7 +180,7 @@ class Edge:
 
     def on_text(self, socket: WebSocket, text: str) -> None:
         peer = self._peer_of[socket]
-        if peer.in_flight < MAX_CONCURRENT_TEXTS:
+        if peer.in_flight < self.max_concurrent_texts and not peer.waiting:
             peer.in_flight += 1
             self._start(self._deliver_texts(peer, text))
         else:
@@ -188,7 +195,10 @@ class Edge:
         del self._peers[peer.client.connection_id]
         if peer.limit is not None:
             peer.limit.cancel()
-        self._start(self._disconnect(peer, code, reason))
+        if peer.in_flight and self.max_concurrent_texts == 1:
+            peer.closed = (code, reason)
+        else:
+            self._start(self._disconnect(peer, code, reason))
 
     def on_lost(self, socket: WebSocket) -> None:
         self._sockets.discard(socket)
@@ -234,15 +244,17 @@ class Edge:
             self._arm(peer)
 
     async def _deliver_texts(self, peer: _Peer, text: str) -> None:
-        """Hand `text` to the function, then the waiting texts, one after another."""
+        """Hand `text` to the function, then the waiting texts, one after another; last a $disconnect that waits."""
         while True:
             await self._message(peer, text)
-            if not peer.waiting:
+            if not peer.waiting or peer.in_flight > self.max_concurrent_texts:
                 break
             text = peer.waiting.popleft()
             if not peer.waiting:
                 peer.socket.resume_reading()
         peer.in_flight -= 1
+        if peer.closed is not None and not peer.in_flight:
+            await self._disconnect(peer, *peer.closed)
 
     async def _message(self, peer: _Peer, text: str) -> None:
         event = message_event(peer.client, text)

@@ -176,6 +176,79 @@ async def test_flood_is_taken_sixteen_texts_at_a_time_and_nothing_is_lost() -> N
     assert sorted(map(int, bodies[:16] + bodies[17:])) == list(range(20_000))
 
 
+class Gate:
+    """A responder that lets one text through for each `open`."""
+
+    def __init__(self) -> None:
+        self.active: list[str] = []
+        self._permits = asyncio.Semaphore(0)
+
+    async def __call__(self, event: ProxyEvent) -> ProxyResponse:
+        self.active.append(event["body"])
+        await self._permits.acquire()
+        self.active.remove(event["body"])
+        return {"statusCode": 200}
+
+    def open(self, texts: int = 1) -> None:
+        for _ in range(texts):
+            self._permits.release()
+
+
+async def test_one_text_at_a_time_comes_in_order_and_the_disconnect_last() -> None:
+    gate = Gate()
+    function = RecordingFunction(MESSAGE=gate)
+    async with edge_with(function) as server, raw_socket(server) as client:
+        server.edge.max_concurrent_texts = 1
+        client.send(*(frame(TEXT, str(number).encode()) for number in range(200)), frame(0x8, b"\x03\xe8"))
+        for number in range(200):
+            assert (await function.next_event("MESSAGE"))["body"] == str(number)
+            assert gate.active == [str(number)]
+            gate.open()
+        await function.next_event("DISCONNECT")
+    kinds = [event["requestContext"]["eventType"] for event in function.events]
+    assert kinds == ["CONNECT", *["MESSAGE"] * 200, "DISCONNECT"]
+
+
+async def test_disconnect_waits_for_the_text_in_flight() -> None:
+    gate = Gate()
+    in_flight: list[list[str]] = []
+
+    async def disconnect(event: ProxyEvent) -> ProxyResponse:
+        in_flight.append([*gate.active])
+        return {"statusCode": 200}
+
+    function = RecordingFunction(MESSAGE=gate, DISCONNECT=disconnect)
+    async with edge_with(function) as server, raw_socket(server) as client:
+        server.edge.max_concurrent_texts = 1
+        client.send(frame(TEXT, b"last"))
+        await function.next_event("MESSAGE")
+        server.edge.delete(server.edge.connection_ids[0])
+        gate.open()
+        await function.next_event("DISCONNECT")
+    assert in_flight == [[]]
+
+
+async def test_concurrency_changes_while_texts_wait() -> None:
+    gate = Gate()
+    function = RecordingFunction(MESSAGE=gate)
+    async with edge_with(function) as server, raw_socket(server) as client:
+        client.send(*(frame(TEXT, str(number).encode()) for number in range(40)))
+        for _ in range(MAX_CONCURRENT_TEXTS):
+            await function.next_event("MESSAGE")
+        server.edge.max_concurrent_texts = 1
+        gate.open(MAX_CONCURRENT_TEXTS)
+        for number in range(MAX_CONCURRENT_TEXTS, 40):
+            assert (await function.next_event("MESSAGE"))["body"] == str(number)
+            assert gate.active == [str(number)]
+            gate.open()
+        server.edge.max_concurrent_texts = MAX_CONCURRENT_TEXTS
+        client.send(*(frame(TEXT, str(number).encode()) for number in range(40, 42)))
+        for number in range(40, 42):
+            assert (await function.next_event("MESSAGE"))["body"] == str(number)
+        assert gate.active == ["40", "41"]
+        gate.open(2)
+
+
 async def pinged_to_the_end(client: ClientConnection) -> None:
     async with asyncio.timeout(TIMEOUT_S):
         while True:
