@@ -159,6 +159,8 @@ def _deployed(aws: LocalAws, package: Path, backend_url: str) -> Iterator[tuple[
                     "JWT_SECRET_VERSION": secret["VersionId"],
                     "MANAGEMENT_URL": management.url,
                     "QUEUE_URL": f"{aws.url}/0/deferred.fifo",
+                    "INBOUND_QUEUE_URL": f"{aws.url}/0/inbound.fifo",
+                    "DEAD_LETTERS_URL": f"{aws.url}/0/dead-letters.fifo",
                     "STACK_NAME": "bench",
                     "CONNECTIONS_TABLE": "Connections",
                     "CHANNELS_TABLE": "Channels",  # it does not exist: only publishes read it

@@ -11,7 +11,7 @@ from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
 
 from ..errors import BenchError
-from .lambda_calls import QUEUE_URL, SECRET
+from .lambda_calls import DEAD_LETTERS_URL, INBOUND_QUEUE_URL, QUEUE_URL, SECRET
 from .programs import ManagementStub, Stub
 
 CREDENTIALS = {
@@ -70,6 +70,8 @@ class Cloud:
             "CONNECTIONS_TABLE": "bench-Connections",
             "CHANNELS_TABLE": "bench-Channels",
             "QUEUE_URL": QUEUE_URL,
+            "INBOUND_QUEUE_URL": INBOUND_QUEUE_URL,
+            "DEAD_LETTERS_URL": DEAD_LETTERS_URL,
             "MANAGEMENT_URL": f"{self.management.url}/live",
             "JWT_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:bench-AbCdEf",
             "JWT_SECRET_VERSION": "0" * 32,

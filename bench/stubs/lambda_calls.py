@@ -12,7 +12,9 @@ from slip_sockets.protocol.tokens import mint
 
 SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"
 QUEUE_URL = "http://sqs.invalid/000000000000/bench.fifo"
-"""Only a name: functions send to the stub by AWS_ENDPOINT_URL_SQS."""
+INBOUND_QUEUE_URL = "http://sqs.invalid/000000000000/inbound.fifo"
+DEAD_LETTERS_URL = "http://sqs.invalid/000000000000/dead-letters.fifo"
+"""Only names: functions send to the stub by AWS_ENDPOINT_URL_SQS."""
 CONTROL_TIMEOUT_S = 29.0
 DELIVER_TIMEOUT_S = 60.0
 """The functions' timeouts, as the stacks deploy them."""
@@ -35,7 +37,7 @@ class Context:
         return round((self.ends_at - time.time()) * 1000)
 
 
-def sqs_event(message: Any) -> dict[str, Any]:
+def sqs_event(message: Any, queue_url: str = QUEUE_URL) -> dict[str, Any]:
     """Return the event for a message of ReceiveMessage."""
     record = {
         "messageId": message["MessageId"],
@@ -45,6 +47,7 @@ def sqs_event(message: Any) -> dict[str, Any]:
         "messageAttributes": {},
         "md5OfBody": message["MD5OfBody"],
         "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:us-east-1:000000000000:{queue_url.rpartition('/')[2]}",
     }
     return {"Records": [record]}
 

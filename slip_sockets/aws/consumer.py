@@ -1,4 +1,4 @@
-"""Handles the batches of messages that Lambda's event source receives from the queue. Responses are partial.
+"""Handles the batches of messages that Lambda's event source receives from a queue. Responses are partial.
 
 https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
 """
@@ -8,87 +8,138 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any
 
 import msgspec
 
+from ..gateway.deferred import Deferred, merged
+from ..gateway.errors import Unavailable
 from ..gateway.observer import EventType, HandledEvent, handling
+from ..gateway.ports import Clock, Queue
 from ..gateway.values import Done
-from ..gateway.worker import Retry, Worker, retry_pause_s
+from ..gateway.worker import DeadLetter, Retry, Worker, retry_pause_s
 from .checkpoints import Checkpoints, SqsCheckpoint
 from .queue import MAX_RECEIVE_COUNT, SqsQueue, decode
 
 log = logging.getLogger("slip_sockets.aws")
+
+RELEASED_AFTER_S = 0.1
+"""Of a batch that takes longer, each group is released once it is done: its next messages wait for no other group."""
+TIME_FOR_ONE_S = 40.0
+"""With less time no message is begun but the first of a group: a call of the backend takes 25 s at most, and its reply
+has to be performed."""
 
 SqsEvent = dict[str, Any]
 BatchResponse = dict[str, Any]
 Record = dict[str, Any]
 
 
-class _Failed(msgspec.Struct, frozen=True):
-    """Records of one group that must come again, after a pause."""
+class _Handled(msgspec.Struct, frozen=True):
+    """A group's records: those that are done, and those that must come again after a pause."""
 
-    records: Sequence[Record]
-    pause_s: float
+    done: Sequence[Record]
+    failed: Sequence[Record] = ()
+    pause_s: float = 0
 
 
-async def handle_batch(
-    event: SqsEvent, worker: Worker, queue: SqsQueue, checkpoints: Checkpoints, *, deadline: float
-) -> BatchResponse:
-    """Handle the records, those of a group in order, groups side by side. Return those that must come again.
+class Consumer(msgspec.Struct, frozen=True):
+    """Handles the batches of one queue.
 
-    A record that fails takes all later ones of its group along, so that their order stays. They come back together
-    after a pause that grows with the attempts. What was done of a message by then is not done again: its checkpoint has
-    what is left. SQS gives up by its redrive policy, after MAX_RECEIVE_COUNT attempts.
+    With `dead_letters`, a message that the worker gives up is put there at once, which frees its group. Without it SQS
+    does that, by its redrive policy, after MAX_RECEIVE_COUNT attempts.
     """
-    groups: dict[str, list[Record]] = {}
-    for record in event["Records"]:
-        groups.setdefault(record["attributes"]["MessageGroupId"], []).append(record)
-    results = await asyncio.gather(
-        *(_handle_group(records, worker, checkpoints, deadline) for records in groups.values())
-    )
-    failed = [result for result in results if result is not None]
-    # Last, so that none comes back while this function is still busy.
-    await queue.change_visibility(
-        {record["receiptHandle"]: group.pause_s for group in failed for record in group.records}
-    )
-    message_ids = {record["messageId"] for group in failed for record in group.records}
-    in_order = [record["messageId"] for record in event["Records"] if record["messageId"] in message_ids]
-    return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in in_order]}
+
+    worker: Worker
+    queue: SqsQueue
+    checkpoints: Checkpoints
+    clock: Clock
+    dead_letters: Queue | None = None
+
+    async def handle(self, event: SqsEvent, *, deadline: float) -> BatchResponse:
+        """Handle the records, those of a group in order, groups side by side. Return those that must come again.
+
+        A record that fails takes all later ones of its group along, so that their order stays. They come back together
+        after a pause that grows with the attempts. What was done of a message by then is not done again: its checkpoint
+        has what is left.
+        """
+        groups: dict[str, list[Record]] = {}
+        for record in event["Records"]:
+            groups.setdefault(record["attributes"]["MessageGroupId"], []).append(record)
+        tasks = [asyncio.create_task(self._handle_group(records, deadline)) for records in groups.values()]
+        finished, pending = await asyncio.wait(tasks, timeout=RELEASED_AFTER_S)
+        while pending:
+            handled = [task.result() for task in finished]
+            await self.queue.delete([record["receiptHandle"] for group in handled for record in group.done])
+            await self._put_off(handled)
+            finished, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        # Last, so that none comes back while this function is still busy with its group.
+        await self._put_off([task.result() for task in finished])
+        message_ids = {record["messageId"] for task in tasks for record in task.result().failed}
+        in_order = [record["messageId"] for record in event["Records"] if record["messageId"] in message_ids]
+        return {"batchItemFailures": [{"itemIdentifier": message_id} for message_id in in_order]}
+
+    async def _put_off(self, handled: Iterable[_Handled]) -> None:
+        await self.queue.change_visibility(
+            {record["receiptHandle"]: group.pause_s for group in handled for record in group.failed}
+        )
+
+    async def _handle_group(self, records: Sequence[Record], deadline: float) -> _Handled:
+        index = 0
+        while index < len(records):
+            if index and deadline - self.clock.now() < TIME_FOR_ONE_S:
+                return _Handled(records[:index], records[index:])
+            count, pause_s = await self._handle_first(records[index:], deadline)
+            if pause_s is not None:
+                for each in records[index:]:
+                    if _attempt(each) >= MAX_RECEIVE_COUNT:
+                        _log_dead_letter(each)
+                return _Handled(records[:index], records[index:], pause_s)
+            index += count
+        return _Handled(records)
+
+    async def _handle_first(self, records: Sequence[Record], deadline: float) -> tuple[int, float | None]:
+        """Handle the first record, with the texts behind it that have been tried as often: again they are the same.
+
+        Return how many were handled, and the seconds until they should come again, None where they are done.
+        """
+        message_id, attempt = records[0]["messageId"], _attempt(records[0])
+        messages = list(_readable(takewhile(lambda record: _attempt(record) == attempt, records)))
+        if not messages:
+            # A retry cannot help. Without a pause it soon reaches the dead-letter queue, and frees its group.
+            return 1, 0
+        message, count = merged(messages)
+        checkpoint = SqsCheckpoint(self.checkpoints, message_id)
+        match await self.worker.attempt(message, attempt, checkpoint, deadline=deadline):
+            case Done():
+                return count, None
+            case Retry(after_s):
+                return count, after_s
+            case DeadLetter(remaining) if self.dead_letters is not None:
+                return count, await self._give_up(remaining, self.dead_letters, attempt)
+        return count, retry_pause_s(attempt)
+
+    async def _give_up(self, message: Deferred, dead_letters: Queue, attempt: int) -> float | None:
+        try:
+            await dead_letters.put([message])
+        except Unavailable as error:
+            log.warning("%s: it cannot become a dead letter: %s", message.subject, error)
+            return retry_pause_s(attempt)
+        with handling(HandledEvent(message.event_type, message.summary.connection_id)):
+            log.error("%s: %s: a dead letter", message.subject, message.title)
+        return None
 
 
-async def _handle_group(
-    records: Sequence[Record], worker: Worker, checkpoints: Checkpoints, deadline: float
-) -> _Failed | None:
-    """Return None where all of them are done."""
-    for index, record in enumerate(records):
-        pause_s = await _handle(record, worker, checkpoints, deadline)
-        if pause_s is not None:
-            failed = _Failed(records[index:], pause_s)
-            for each in failed.records:
-                if _attempt(each) >= MAX_RECEIVE_COUNT:
-                    _log_dead_letter(each)
-            return failed
-    return None
-
-
-async def _handle(record: Record, worker: Worker, checkpoints: Checkpoints, deadline: float) -> float | None:
-    """Return None where the record is done, else the seconds until it should come again."""
-    message_id, attempt = record["messageId"], _attempt(record)
-    try:
-        message = decode(record["body"])
-    except msgspec.DecodeError as error:
-        # A retry cannot help. Without a pause it soon reaches the dead-letter queue, and frees its group.
-        group = record["attributes"]["MessageGroupId"]
-        log.error("message %s of group %s cannot be read: %s", message_id, group, error)
-        return 0
-    match await worker.attempt(message, attempt, SqsCheckpoint(checkpoints, message_id), deadline=deadline):
-        case Done():
-            return None
-        case Retry(after_s):
-            return after_s
-    return retry_pause_s(attempt)
+def _readable(records: Iterable[Record]) -> Iterable[Deferred]:
+    """Yield the messages up to the first that cannot be read."""
+    for record in records:
+        try:
+            yield decode(record["body"])
+        except msgspec.DecodeError as error:
+            group = record["attributes"]["MessageGroupId"]
+            log.error("message %s of group %s cannot be read: %s", record["messageId"], group, error)
+            return
 
 
 def sent_at(record: Record) -> float:

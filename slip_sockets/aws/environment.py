@@ -14,6 +14,7 @@ from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.gateway import Ports, build_gateway
 from ..gateway.observer import Observer
 from ..gateway.ports import SystemClock
+from ..gateway.worker import DEFAULT_INBOUND_RETRY_S
 from ..http.backend_client import BackendClient
 from ..protocol.errors import InvalidSettings
 from ..slip.backend import SlipBackend
@@ -37,6 +38,8 @@ _MEANINGS = {
     "CONNECTIONS_TABLE": "the name of the Connections table",
     "CHANNELS_TABLE": "the name of the Channels table",
     "QUEUE_URL": "the URL of the FIFO queue of deferred messages",
+    "INBOUND_QUEUE_URL": "the URL of the FIFO queue of what clients send",
+    "DEAD_LETTERS_URL": "the URL of the dead-letter queue",
     "MANAGEMENT_URL": "the WebSocket API's stage, e.g. https://abc123.execute-api.eu-west-1.amazonaws.com/live",
     "JWT_SECRET_ARN": "the ARN of the secret in Secrets Manager that holds the JWT secrets",
     "JWT_SECRET_VERSION": "the id of the secret's version that this function is deployed with",
@@ -49,18 +52,23 @@ class FunctionSettings(msgspec.Struct, frozen=True):
     `jwt_secret_arn` and `jwt_secret_version` name a version of a secret in Secrets Manager: a JSON list of the secrets
     that are accepted, the one that signs first. `inline_limit` is how many subscribers a publish sends to without the
     queue, `fan_out_rate` how many calls a second of the management API those of the queue may make, all functions
-    together. Without `stack_name` the function writes no metrics.
+    together. With `is_ordered` API Gateway puts what clients send into the inbound queue; what the backend does not
+    take of it is tried again for `inbound_retry_s` seconds. Without `stack_name` the function writes no metrics.
     """
 
     target_url: str
     connections_table: str
     channels_table: str
     queue_url: str
+    inbound_queue_url: str
+    dead_letters_url: str
     management_url: str
     jwt_secret_arn: str
     jwt_secret_version: str
     inline_limit: int = INLINE_LIMIT
     fan_out_rate: int = DEFAULT_FAN_OUT_RATE
+    is_ordered: bool = False
+    inbound_retry_s: int = DEFAULT_INBOUND_RETRY_S
     stack_name: str | None = None
 
     @classmethod
@@ -74,11 +82,15 @@ class FunctionSettings(msgspec.Struct, frozen=True):
             connections_table=environ["CONNECTIONS_TABLE"],
             channels_table=environ["CHANNELS_TABLE"],
             queue_url=environ["QUEUE_URL"],
+            inbound_queue_url=environ["INBOUND_QUEUE_URL"],
+            dead_letters_url=environ["DEAD_LETTERS_URL"],
             management_url=environ["MANAGEMENT_URL"],
             jwt_secret_arn=environ["JWT_SECRET_ARN"],
             jwt_secret_version=environ["JWT_SECRET_VERSION"],
             inline_limit=int(environ.get("INLINE_LIMIT") or INLINE_LIMIT),
             fan_out_rate=int(environ.get("FAN_OUT_RATE") or DEFAULT_FAN_OUT_RATE),
+            is_ordered=environ.get("INBOUND") == "ordered",
+            inbound_retry_s=int(environ.get("INBOUND_RETRY_S") or DEFAULT_INBOUND_RETRY_S),
             stack_name=environ.get("STACK_NAME") or None,
         )
 
@@ -89,11 +101,14 @@ class Runtime:
     def __init__(
         self, settings: FunctionSettings, observer: Observer, on_table_throttled: Callable[[], None] | None = None
     ) -> None:
-        clock = SystemClock()
+        self.clock = clock = SystemClock()
         self._http = aws_http()
         self._credentials = FunctionCredentials(os.environ, clock, self._http)
         dynamodb = cast("DynamoDBClient", self._client("dynamodb", on_table_throttled))
-        self.queue = SqsQueue(cast("SQSClient", self._client("sqs")), settings.queue_url, clock)
+        sqs = cast("SQSClient", self._client("sqs"))
+        self.queue = SqsQueue(sqs, settings.queue_url, clock)
+        self.inbound_queue = SqsQueue(sqs, settings.inbound_queue_url, clock)
+        self.dead_letters = SqsQueue(sqs, settings.dead_letters_url, clock)
         secrets_manager = cast(SecretsManagerClient, self._client("secretsmanager"))
         self.secrets = StoredSecrets(secrets_manager, settings.jwt_secret_arn, settings.jwt_secret_version)
         self.checkpoints = DynamoDbCheckpoints(dynamodb, settings.channels_table, clock)
@@ -112,12 +127,14 @@ class Runtime:
                 http=self._backend,
                 clock=clock,
                 rate=DynamoDbDeliveryRate(dynamodb, settings.channels_table, settings.fan_out_rate, clock),
+                inbound=self.inbound_queue if settings.is_ordered else None,
             ),
             target_url=settings.target_url,
             secrets=self.secrets,
             backend_protocol=SlipBackend(),
             publish_protocol=SlipPublish(),
             inline_limit=settings.inline_limit,
+            inbound_retry_s=settings.inbound_retry_s,
             observer=observer,
         )
 

@@ -13,7 +13,7 @@ import msgspec
 from ..apigateway.functions import control_function, websocket_function
 from ..apigateway.requests import ProxyEvent, ProxyResponse
 from ..gateway.observer import EventType, HandledEvent, handling
-from .consumer import BatchResponse, SqsEvent, handle_batch, sent_at
+from .consumer import BatchResponse, Consumer, SqsEvent, sent_at
 from .environment import FunctionSettings, Runtime
 from .lambda_context import LambdaContext, deadline_of
 from .log_fields import install_log_fields
@@ -79,19 +79,24 @@ def control_handler(environ: Mapping[str, str]) -> Handler:
 
 
 def deliver_handler(environ: Mapping[str, str]) -> Handler:
-    """Return the handler of the queue: deferred messages. Raises InvalidSettings."""
+    """Return the handler of both queues: deferred messages, and what clients send. Raises InvalidSettings."""
     function = _Function(environ)
-    worker, queue, checkpoints = function.gateway.worker, function.runtime.queue, function.runtime.checkpoints
+    runtime, gateway, metrics = function.runtime, function.gateway, function.log.metrics
+    deferred = Consumer(gateway.worker, runtime.queue, runtime.checkpoints, runtime.clock)
+    inbound = Consumer(
+        gateway.inbound, runtime.inbound_queue, runtime.checkpoints, runtime.clock, dead_letters=runtime.dead_letters
+    )
 
     def handle(event: SqsEvent, context: LambdaContext) -> BatchResponse:
-        with function.log.event(EventType.DEFERRED, context), handling(HandledEvent(EventType.DEFERRED)):
-            metrics = function.log.metrics
-            batch = handle_batch(event, worker, queue, checkpoints, deadline=deadline_of(context))
+        is_inbound = runtime.inbound_queue.is_source_of(event)
+        consumer, event_type = (inbound, EventType.TEXT) if is_inbound else (deferred, EventType.DEFERRED)
+        waited = metrics.texts_waited if is_inbound else metrics.attempted
+        with function.log.event(event_type, context), handling(HandledEvent(event_type)):
             try:
-                response = function.run(batch)
+                response = function.run(consumer.handle(event, deadline=deadline_of(context)))
             finally:
                 for record in event["Records"]:
-                    metrics.attempted(age_s=time.time() - sent_at(record))
+                    waited(age_s=time.time() - sent_at(record))
             metrics.failures_at_least(len(response["batchItemFailures"]))
             return response
 

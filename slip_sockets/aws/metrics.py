@@ -28,13 +28,14 @@ There is no counter of events: BackendLatency's sample count is one, and each me
 lines of the log report; of a batch, at least the messages that must come again."""
 BY_STACK: Mapping[str, str] = {
     **dict.fromkeys(("BackendFailures", "Matched", "Sent", "Gone", "Queued", "TableThrottles"), "Count"),
-    "DeferredAge": "Seconds",
+    **dict.fromkeys(("DeferredAge", "InboundAge"), "Seconds"),
 }
 """The same with the dimension `stack` alone.
 
 TableThrottles are calls of DynamoDB that it throttled, in whole or in part, retries among them: alarms over DynamoDB's
 own metrics do not leave ALARM, since CloudWatch ignores that they have no data. DeferredAge is how long ago a message
 of the queue was put there, at the end of each attempt: CloudWatch's age of a queue leaves out messages that fail.
+InboundAge is the same of the queue of what clients send.
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-available-cloudwatch-metrics.html"""
 EVENT_TYPES = tuple(type_.value for type_ in EventType)
@@ -48,7 +49,7 @@ class EventMetrics:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self.samples: dict[str, list[int]] = {}
+        self.samples: dict[str, list[float]] = {}
 
     def backend_called(self, *, seconds: float, error: BackendFailed | None) -> None:
         self._sample("BackendLatency", round(seconds * 1000))
@@ -73,6 +74,10 @@ class EventMetrics:
         """A message of the queue was handled, or could not be. `age_s` is the time since it was put there."""
         self._sample("DeferredAge", round(age_s))
 
+    def texts_waited(self, *, age_s: float) -> None:
+        """The same for the queue of what clients send."""
+        self._sample("InboundAge", round(age_s, 2))
+
     def failures_at_least(self, count: int) -> None:
         self.counts["Failures"] = max(self.counts["Failures"], count)
 
@@ -80,13 +85,13 @@ class EventMetrics:
         self.counts.clear()
         self.samples.clear()
 
-    def values(self) -> dict[str, int | list[int]]:
+    def values(self) -> dict[str, float | list[float]]:
         """Return the values by metric, those that are 0 left out: they make no metric, and cost nothing."""
-        values: dict[str, int | list[int]] = {name: count for name, count in self.counts.items() if count}
+        values: dict[str, float | list[float]] = {name: count for name, count in self.counts.items() if count}
         values.update({name: values_ if len(values_) > 1 else values_[0] for name, values_ in self.samples.items()})
         return values
 
-    def _sample(self, name: str, value: int) -> None:
+    def _sample(self, name: str, value: float) -> None:
         samples = self.samples.setdefault(name, [])
         if len(samples) < MAX_SAMPLES:
             samples.append(value)

@@ -8,7 +8,7 @@ import logging
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,7 +21,10 @@ from .table import slices
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs.client import SQSClient
-    from types_aiobotocore_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
+    from types_aiobotocore_sqs.type_defs import (
+        DeleteMessageBatchRequestEntryTypeDef,
+        SendMessageBatchRequestEntryTypeDef,
+    )
 
 log = logging.getLogger("slip_sockets.aws")
 
@@ -61,6 +64,11 @@ class SqsQueue:
         self._queue_url = queue_url
         self._clock = clock
 
+    def is_source_of(self, event: Mapping[str, Any]) -> bool:
+        """Return whether Lambda received a batch from this queue."""
+        arn: str = event["Records"][0]["eventSourceARN"]
+        return arn.rpartition(":")[2] == self._queue_url.rpartition("/")[2]
+
     async def put(self, messages: Sequence[Deferred]) -> None:
         for batch in _batches(messages):
             with calling("SQS"):
@@ -86,6 +94,24 @@ class SqsQueue:
             else:
                 for failed in response.get("Failed", []):
                     log.warning("a retry comes later than it could: SQS: %s", failed.get("Message", failed["Code"]))
+
+    async def delete(self, handles: Sequence[str]) -> None:
+        """Delete received messages by their receipt handles.
+
+        A failure does no harm and is only logged: Lambda deletes them after the batch.
+        """
+        for some in slices(handles, MAX_BATCH_MESSAGES):
+            entries: list[DeleteMessageBatchRequestEntryTypeDef] = [
+                {"Id": str(index), "ReceiptHandle": handle} for index, handle in enumerate(some)
+            ]
+            try:
+                with calling("SQS"):
+                    response = await self._client.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            except Unavailable as error:
+                log.warning("a group is released later than it could be: %s", error)
+            else:
+                for failed in response.get("Failed", []):
+                    log.warning("a group is released later than it could be: SQS: %s", failed["Code"])
 
     async def _send(self, entries: list[SendMessageBatchRequestEntryTypeDef]) -> None:
         for pause_s in (*RETRY_PAUSES_S, None):

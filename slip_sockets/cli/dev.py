@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..client.outputs import DEV_OUTPUTS
 from ..dev.edge import Limits
 from ..gateway.delivery_rate import MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
+from ..gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S
 from ..protocol.errors import InvalidSettings
 from ..protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
 from ..protocol.urls import is_loopback, quoted_url, url_problem, without_secrets
@@ -29,6 +31,11 @@ JWT_SECRET=change-me slip-sockets dev --target-url http://127.0.0.1:8000/slip
 slip-sockets dev --port 0 --idle-timeout 10 (with TARGET_URL and JWT_SECRET in the environment)"""
 
 _LIMITS = Limits()
+
+
+class Inbound(enum.StrEnum):
+    DIRECT = "direct"
+    ORDERED = "ordered"
 
 
 def dev(
@@ -69,6 +76,18 @@ def dev(
             show_default="no limit",
         ),
     ] = None,
+    inbound: Annotated[
+        Inbound, typer.Option(envvar="INBOUND", help="How texts come to your backend: at once, or in order.")
+    ] = Inbound.DIRECT,
+    inbound_retry: Annotated[
+        int,
+        typer.Option(
+            envvar="INBOUND_RETRY_S",
+            min=MIN_INBOUND_RETRY_S,
+            max=MAX_INBOUND_RETRY_S,
+            help="Seconds for which texts in order are tried again.",
+        ),
+    ] = DEFAULT_INBOUND_RETRY_S,
     inspector: Annotated[
         bool | None,
         typer.Option(
@@ -105,6 +124,8 @@ def dev(
         limits=Limits(idle_timeout, max_duration, integration_timeout),
         backend_timeout_s=backend_timeout,
         fan_out_rate=fan_out_rate,
+        is_ordered=inbound is Inbound.ORDERED,
+        inbound_retry_s=inbound_retry,
         outputs_path=outputs,
         inspector=is_loopback(host) if inspector is None else inspector,
     )

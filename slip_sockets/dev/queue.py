@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..gateway.deferred import Deferred
+from ..gateway.deferred import MAX_TEXTS, Deferred, merged
 from ..gateway.ports import Clock
 from ..gateway.values import Done
 from ..gateway.worker import DeadLetter, Retry, Worker
@@ -64,6 +65,11 @@ class MemoryQueue:
         """The number of groups with messages that wait or are being handled."""
         return len(self._groups)
 
+    async def settle(self, patience_s: float) -> None:
+        """Wait until there are no messages, at most `patience_s` seconds."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=patience_s)
+
     async def aclose(self) -> None:
         """Stop. Messages that still wait are lost; their number is logged."""
         for task in self._tasks:
@@ -89,8 +95,11 @@ class MemoryQueue:
 
     async def _work(self, name: str, group: deque[_Waiting]) -> None:
         while group:
+            message, count = merged([waiting.message for waiting in itertools.islice(group, MAX_TEXTS)])
+            group[0].message = message
             await self._finish(group[0])
-            group.popleft()
+            for _ in range(count):
+                group.popleft()
         del self._groups[name]
 
     async def _finish(self, waiting: _Waiting) -> None:
@@ -102,8 +111,7 @@ class MemoryQueue:
                 case Retry(after_s):
                     await self._clock.sleep(after_s)
                     attempt += 1
-                case DeadLetter():
-                    message = waiting.remaining or waiting.message
-                    log.error("%s: a %s is a dead letter", message.subject, message.kind)
+                case DeadLetter(message):
+                    log.error("%s: a dead letter: %s", message.subject, message.title)
                     self.dead_letters.append(message)
                     return

@@ -24,6 +24,7 @@ from ..gateway.delivery_rate import UNLIMITED
 from ..gateway.gateway import Gateway, Ports, build_gateway
 from ..gateway.observer import Observers
 from ..gateway.ports import SystemClock
+from ..gateway.worker import DEFAULT_INBOUND_RETRY_S
 from ..http.backend_client import BackendClient
 from ..protocol.errors import InvalidSettings
 from ..slip.backend import SlipBackend
@@ -35,6 +36,7 @@ from .delivery_rate import MemoryDeliveryRate
 from .edge import Edge, Function, Limits
 from .front_door import FrontDoor
 from .http_server import http_log, read_body
+from .inbound import with_inbound_queue
 from .inspector.inspector import Inspector
 from .inspector.routes import PREFIX, Serving
 from .inspector.serving import serving_of
@@ -66,7 +68,8 @@ STOP_PATIENCE_S = 5.0
 class DevSettings:
     """The settings of a development server. `port` 0 takes a free one. `outputs_path` is written at start.
 
-    `fan_out_rate` is the number of calls a second of publishes to many, None for no limit.
+    `fan_out_rate` is the number of calls a second of publishes to many, None for no limit. With `is_ordered` texts come
+    to the backend in order; what it does not take of them is tried again for `inbound_retry_s` seconds.
     With `inspector` there is a page at `/_inspector` that shows what happens and can act, for anybody who reaches it.
     """
 
@@ -79,6 +82,8 @@ class DevSettings:
     limits: Limits = field(default_factory=Limits)
     backend_timeout_s: float = BACKEND_TIMEOUT_S
     fan_out_rate: int | None = None
+    is_ordered: bool = False
+    inbound_retry_s: float = DEFAULT_INBOUND_RETRY_S
     outputs_path: Path | None = None
     inspector: bool = False
 
@@ -93,6 +98,7 @@ class DevServer:
         self._channels = MemoryChannels(self._clock)
         self.metrics = Metrics()
         self.queue = MemoryQueue(self._clock)
+        self.inbound = MemoryQueue(self._clock)
         self._client: BackendClient
         self._runner: web.AppRunner
         self._listener: asyncio.Server
@@ -150,6 +156,8 @@ class DevServer:
         api = ApiIdentity("local", "live", f"{self._host}:{self.port}")
         self._client = BackendClient(self._clock, settings.backend_timeout_s, max_at_once=MAX_BACKEND_CALLS)
         self.edge = Edge(self._websocket_function, api, settings.limits)
+        if settings.is_ordered:
+            self.edge.max_concurrent_texts = 1
         app = web.Application(client_max_size=MAX_CONTROL_BYTES, middlewares=[self._door.middleware])
         self._wire(self._inspector)
         if self._inspector is not None:
@@ -195,6 +203,7 @@ class DevServer:
             http=adviser.client(self._client),
             clock=self._clock,
             rate=UNLIMITED if fan_out_rate is None else MemoryDeliveryRate(fan_out_rate, self._clock),
+            inbound=self.inbound if settings.is_ordered else None,
         )
         all_secrets = (settings.jwt_secret, *settings.previous_secrets)
 
@@ -207,6 +216,7 @@ class DevServer:
             secrets=secrets,
             backend_protocol=SlipBackend(),
             publish_protocol=SlipPublish(),
+            inbound_retry_s=settings.inbound_retry_s,
             observer=Observers(self.metrics, adviser, *([] if inspector is None else [inspector.recorder])),
         )
 
@@ -218,14 +228,18 @@ class DevServer:
 
         self._on_websocket_event: Function = with_outlook(on_websocket_event)
         self._on_control_event: Function = on_control_event
-        self.queue.worker = gateway.worker
+        self.queue.worker, self.inbound.worker = gateway.worker, gateway.inbound
         if inspector is not None:
             self._on_websocket_event = inspector.websocket_function(self._on_websocket_event)
             self._on_control_event = inspector.control_function(on_control_event)
             self.queue.worker = inspector.worker(gateway.worker)
+            self.inbound.worker = inspector.worker(gateway.inbound)
         # Outermost, so that a record of the inspector does not have its advice among its lines too.
         self._on_websocket_event = adviser.function(self._on_websocket_event)
         self.queue.worker = adviser.worker(self.queue.worker)
+        self.inbound.worker = adviser.worker(self.inbound.worker)
+        if settings.is_ordered:
+            self._on_websocket_event = with_inbound_queue(self._on_websocket_event, self.inbound)
 
     async def aclose(self) -> None:
         """Close all sockets (1001), send the backend a CLOSE for each, and stop."""
@@ -233,6 +247,8 @@ class DevServer:
             self._inspector.end_streams()
         self._listener.close()
         await self.edge.aclose(STOP_PATIENCE_S)
+        await self.inbound.settle(STOP_PATIENCE_S)
+        await self.inbound.aclose()
         await self.queue.aclose()
         await self._runner.cleanup()
         self._door.abort()

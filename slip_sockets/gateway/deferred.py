@@ -8,15 +8,19 @@ from __future__ import annotations
 import hashlib
 import uuid
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self
 
 import msgspec
 
 from ..protocol.events import Action, Subscribe, Unsubscribe
+from .observer import EventType
 from .values import Broadcast, Publication
 
 RETRY_FOR_S = 6 * 60 * 60.0
+MAX_TEXTS = 100
+MAX_TEXTS_BYTES = 200_000
+"""What one POST to the backend has of a connection's texts. A single one may be larger."""
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -29,8 +33,10 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class _Deferred(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message of the queue."""
+    """A message of a queue."""
 
+    event_type: ClassVar[EventType] = EventType.DEFERRED
+    """What the message is counted as."""
     retry_for_s: ClassVar[float] = RETRY_FOR_S
     """How long it is worth trying again; then it is a dead letter."""
 
@@ -145,6 +151,59 @@ class CloseNotice(_OfConnection, frozen=True, tag="close_notice", omit_defaults=
         return f"CLOSE of {self.connection_id}, for the backend"
 
 
+class ReceivedText(msgspec.Struct, frozen=True):
+    """A text as it came from a client, in UTF-8, with an id of its own."""
+
+    id: str
+    data: bytes
+
+
+class Texts(_OfConnection, frozen=True, tag="texts"):
+    """Texts that a client sent, in order: for one POST to the backend."""
+
+    event_type = EventType.TEXT
+    texts: list[ReceivedText]
+
+    @property
+    def deduplication_id(self) -> str:
+        """That of the first: a text is in one message only."""
+        return self.texts[0].id
+
+    @property
+    def title(self) -> str:
+        count = len(self.texts)
+        return f"{count} texts of {self.connection_id}" if count != 1 else f"a text of {self.connection_id}"
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(connection_id=self.connection_id, events=len(self.texts))
+
+    def halves(self, *, is_over_limit: bool) -> tuple[Self, Self] | None:
+        half = len(self.texts) // 2
+        if not half:
+            return None
+        return (
+            msgspec.structs.replace(self, texts=self.texts[:half]),
+            msgspec.structs.replace(self, texts=self.texts[half:]),
+        )
+
+
+class Disconnected(_OfConnection, frozen=True, tag="disconnected"):
+    """A client has left. `code` and `reason` (UTF-8) are those of the close frame, None where they are not known."""
+
+    event_type = EventType.CLOSE
+    code: int | None = None
+    reason: bytes | None = None
+
+    @property
+    def deduplication_id(self) -> str:
+        return "disconnected"
+
+    @property
+    def title(self) -> str:
+        return f"the end of {self.connection_id}"
+
+
 class FanOut(_OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
     """A broadcast to all subscribers of its channel, still to be split into chunks.
 
@@ -210,7 +269,28 @@ class FanOutChunk(_OfChannel, frozen=True, tag="fan_out_chunk", omit_defaults=Tr
         )
 
 
-Deferred = Continuation | CloseNotice | FanOut | FanOutChunk
+Deferred = Continuation | CloseNotice | Texts | Disconnected | FanOut | FanOutChunk
+
+
+def merged(messages: Sequence[Deferred]) -> tuple[Deferred, int]:
+    """Return the first message, joined with the texts behind it that fit into the same POST, and how many it is of.
+
+    `messages` are of one group, at least one.
+    """
+    first = messages[0]
+    if not isinstance(first, Texts):
+        return first, 1
+    texts, count = list(first.texts), 1
+    size = sum(len(text.data) for text in texts)
+    for message in messages[1:]:
+        if not isinstance(message, Texts):
+            break
+        size += sum(len(text.data) for text in message.texts)
+        if len(texts) + len(message.texts) > MAX_TEXTS or size > MAX_TEXTS_BYTES:
+            break
+        texts += message.texts
+        count += 1
+    return (msgspec.structs.replace(first, texts=texts) if count > 1 else first), count
 
 
 def plan_chunks(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from .backend import Backend
 from .control import Control
-from .deferred import CloseNotice, Continuation, FanOut, FanOutChunk
+from .deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Texts
 from .delivery import Deliverer
 from .delivery_rate import UNLIMITED
 from .dialects import BackendProtocol, PublishProtocol
@@ -27,11 +29,14 @@ from .ports import (
     Subscriptions,
 )
 from .sockets import Sockets
-from .worker import DeferredWorker, Worker
+from .worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 
 
 class Ports(msgspec.Struct, frozen=True):
-    """All that a gateway needs of the world. An engine with a sender without a quota leaves out the `rate`."""
+    """All that a gateway needs of the world. An engine with a sender without a quota leaves out the `rate`.
+
+    Where texts come by a queue, `inbound` is that one.
+    """
 
     connections: Connections
     subscriptions: Subscriptions
@@ -42,15 +47,17 @@ class Ports(msgspec.Struct, frozen=True):
     http: HttpClient
     clock: Clock
     rate: DeliveryRate = UNLIMITED
+    inbound: Queue | None = None
 
 
 class Gateway(msgspec.Struct, frozen=True):
     """What a transport calls: `sockets` for what happens on connections, `control` for publishers, `worker` for the
-    queue."""
+    queue, `inbound` for the queue of what clients send."""
 
     sockets: Sockets
     control: Control
     worker: Worker
+    inbound: Worker
 
 
 def build_gateway(
@@ -61,10 +68,11 @@ def build_gateway(
     backend_protocol: BackendProtocol,
     publish_protocol: PublishProtocol,
     inline_limit: int = INLINE_LIMIT,
+    inbound_retry_s: float = DEFAULT_INBOUND_RETRY_S,
     observer: Observer = NO_OBSERVER,
 ) -> Gateway:
     """Put a gateway together over its ports. Channels with more subscribers than `inline_limit` are sent to by the
-    queue."""
+    queue. Texts that come by a queue are tried again for `inbound_retry_s` seconds."""
     clock = ports.clock
     deliverer = Deliverer(ports.subscriptions, ports.sender, clock)
     broadcaster = Broadcaster(
@@ -75,13 +83,19 @@ def build_gateway(
         ports.connections, ports.subscriptions, ports.sender, deliverer, broadcaster, once, clock, observer
     )
     backend = Backend(target_url, backend_protocol, secrets, ports.http, clock, observer)
-    sockets = Sockets(backend, ports.connections, ports.queue, performer, clock, observer)
-    worker = DeferredWorker(
-        {
-            Continuation: sockets.on_continuation,
-            CloseNotice: sockets.on_close_notice,
-            FanOut: broadcaster.split,
-            FanOutChunk: broadcaster.deliver_chunk,
-        }
+    inbound = ports.queue if ports.inbound is None else ports.inbound
+    sockets = Sockets(backend, ports.connections, ports.queue, inbound, performer, clock, observer)
+    handlers: dict[type[Any], Handler] = {
+        Continuation: sockets.on_continuation,
+        CloseNotice: sockets.on_close_notice,
+        Texts: sockets.on_texts,
+        Disconnected: sockets.on_disconnected,
+        FanOut: broadcaster.split,
+        FanOutChunk: broadcaster.deliver_chunk,
+    }
+    return Gateway(
+        sockets,
+        Control(publish_protocol, secrets, performer, observer),
+        DeferredWorker(handlers),
+        InboundWorker(handlers, ports.queue, retry_for_s=inbound_retry_s),
     )
-    return Gateway(sockets, Control(publish_protocol, secrets, performer, observer), worker)

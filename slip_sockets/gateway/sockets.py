@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import msgspec
 
 from ..protocol.errors import SlipSocketsError
-from ..protocol.events import Action, Close, Text
+from ..protocol.events import Action, Close, CloseConnection, Text
 from .backend import Backend
-from .deferred import CloseNotice, Continuation
+from .deferred import CloseNotice, Continuation, Disconnected, Texts
 from .errors import ActionFailed, BackendFailed, Incomplete, NotAccepted, Unavailable
 from .observer import EventType, HandledEvent, Observer, handling
 from .perform import Performer
@@ -25,11 +25,15 @@ _LOST = Failed(500)
 
 
 class Sockets(msgspec.Struct, frozen=True):
-    """Handles the events of connections. The methods return in time before their `deadline` (Unix seconds)."""
+    """Handles the events of connections. The methods return in time before their `deadline` (Unix seconds).
+
+    Where texts come by a queue, `inbound` is that one: what OPEN's reply deferred goes there, before all texts.
+    """
 
     backend: Backend
     connections: Connections
     queue: Queue
+    inbound: Queue
     performer: Performer
     clock: Clock
     observer: Observer
@@ -75,7 +79,7 @@ class Sockets(msgspec.Struct, frozen=True):
         await self.performer.run(plan.others, deadline=deadline)
         if plan.deferred:
             lag_s = self.performer.subscriptions.index_lag_s
-            await self.queue.put([continuation_of(connection_id, plan, now=self.clock.now(), lag_s=lag_s)])
+            await self.inbound.put([continuation_of(connection_id, plan, now=self.clock.now(), lag_s=lag_s)])
 
     async def _forget(self, connection_id: str) -> None:
         try:
@@ -141,6 +145,53 @@ class Sockets(msgspec.Struct, frozen=True):
             remaining = msgspec.structs.replace(message, actions=message.actions[error.index :])
             raise Incomplete(remaining, str(error)) from error
 
+    async def on_texts(self, message: Texts, checkpoint: Checkpoint, *, deadline: float) -> None:
+        """Handler of Texts. Raises Incomplete."""
+        connection_id = message.connection_id
+        events = [Text(connection_id, text.data.decode(errors="replace"), text.id) for text in message.texts]
+        try:
+            stored = await self.connections.get(connection_id)
+            actions = await self.backend.call(connection_id, stored.metadata if stored else None, events)
+        except Unavailable as error:
+            raise Incomplete(message, f"{error}; the backend was not called") from error
+        except BackendFailed as error:
+            self._failed(error, "TEXT of connection %s, %d in all: %s", connection_id, len(events), error)
+            if error.is_retryable:
+                raise Incomplete(message, str(error)) from error
+            return
+        if not await self._perform_or_queue("TEXT", connection_id, actions, deadline):
+            raise Incomplete(message, "what the backend asked for could be neither done nor queued")
+
+    async def on_disconnected(self, message: Disconnected, checkpoint: Checkpoint, *, deadline: float) -> None:
+        """Handler of Disconnected. Raises Incomplete.
+
+        The rows go last: until the backend has its CLOSE, or the queue has it, they hold the metadata.
+        """
+        connection_id = message.connection_id
+        reason = None if message.reason is None else message.reason.decode(errors="replace")
+        try:
+            stored = await self.connections.get(connection_id)
+            notice = CloseNotice(connection_id, message.code, reason, stored.metadata if stored else b"null")
+            await self._close_or_queue(notice, deadline)
+            await self.connections.remove(connection_id)
+        except Unavailable as error:
+            raise Incomplete(message, str(error)) from error
+
+    async def _close_or_queue(self, notice: CloseNotice, deadline: float) -> None:
+        """Raises Unavailable where neither is possible."""
+        connection_id = notice.connection_id
+        try:
+            actions = await self._send_close(notice, notice.metadata or b"null")
+        except BackendFailed as error:
+            self._failed(error, "CLOSE of connection %s: %s", connection_id, error)
+            if error.is_retryable:
+                await self.queue.put([notice])
+                log.info("CLOSE of connection %s is queued; the backend is called again later", connection_id)
+            return
+        left = [CloseConnection(connection_id)]
+        if not await self._perform_or_queue("CLOSE", connection_id, actions, deadline, recent=left):
+            raise Unavailable("what the backend asked for could be neither done nor queued")
+
     async def on_close_notice(self, notice: CloseNotice, checkpoint: Checkpoint, *, deadline: float) -> None:
         """Handler of a CloseNotice. Raises Incomplete."""
         connection_id, metadata = notice.connection_id, notice.metadata
@@ -165,14 +216,14 @@ class Sockets(msgspec.Struct, frozen=True):
     # Replies
 
     async def _perform_or_queue(
-        self, kind: str, connection_id: str, actions: Sequence[Action], deadline: float
+        self, kind: str, connection_id: str, actions: Sequence[Action], deadline: float, recent: Sequence[Action] = ()
     ) -> bool:
         """Perform actions; queue those that cannot be done now, since the backend will not ask for them again.
 
-        Return False where they could not be queued either.
+        Return False where they could not be queued either. The effects of `recent` hold already, or are taken to.
         """
         try:
-            await self.performer.run(actions, deadline=deadline)
+            await self.performer.run(actions, deadline=deadline, recent=recent)
         except ActionFailed as error:
             return await self._queue_remaining(kind, connection_id, actions[error.index :], error)
         return True

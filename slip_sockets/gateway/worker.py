@@ -12,15 +12,21 @@ from typing import Any, Protocol
 
 import msgspec
 
-from .deferred import Deferred
+from .deferred import Deferred, Texts
 from .errors import Incomplete, Unavailable
-from .observer import EventType, HandledEvent, handling
-from .ports import Checkpoint
+from .observer import HandledEvent, handling
+from .ports import Checkpoint, Queue
 from .values import Done
 
 log = logging.getLogger("slip_sockets.gateway")
 
 MAX_RETRY_PAUSE_S = 900.0
+MAX_INBOUND_PAUSE_S = 10.0
+"""Between attempts at a connection's texts, while later ones wait."""
+DEFAULT_INBOUND_RETRY_S = 60
+MIN_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S = 10, 240
+"""Seconds for which texts that the backend does not take are tried again. The most leaves the queue, which counts how
+often it handed a message out, as many attempts again."""
 
 
 class Retry(msgspec.Struct, frozen=True):
@@ -30,20 +36,22 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """The attempt failed, and it was the last one."""
+    """The attempt failed, and it was the last one. `remaining` is what is left of the message."""
+
+    remaining: Deferred
 
 
-def retry_pause_s(attempt: int) -> float:
-    """Return the pause after the failed `attempt` (1 for the first): 1 s, doubled each time, at most 15 minutes."""
-    return min(2.0 ** min(attempt - 1, 10), MAX_RETRY_PAUSE_S)
+def retry_pause_s(attempt: int, at_most_s: float = MAX_RETRY_PAUSE_S) -> float:
+    """Return the pause after the failed `attempt` (1 for the first): 1 s, doubled each time up to `at_most_s`."""
+    return min(2.0 ** min(attempt - 1, 10), at_most_s)
 
 
 @functools.cache
-def attempts_within(seconds: float) -> int:
+def attempts_within(seconds: float, pause_at_most_s: float = MAX_RETRY_PAUSE_S) -> int:
     """Return how many attempts those pauses leave room for in `seconds`."""
     attempt, elapsed = 1, 0.0
-    while elapsed + retry_pause_s(attempt) <= seconds:
-        elapsed += retry_pause_s(attempt)
+    while elapsed + retry_pause_s(attempt, pause_at_most_s) <= seconds:
+        elapsed += retry_pause_s(attempt, pause_at_most_s)
         attempt += 1
     return attempt
 
@@ -66,32 +74,42 @@ class Worker(Protocol):
 
 
 class DeferredWorker:
-    """A Worker that has a handler for each kind of message."""
+    """A Worker that has a handler for each kind of message.
 
-    def __init__(self, handlers: Mapping[type[Any], Handler]) -> None:
+    A message is tried again for `retry_for_s`, None for as long as it is worth it, after pauses of at most
+    `pause_at_most_s`.
+    """
+
+    def __init__(
+        self,
+        handlers: Mapping[type[Any], Handler],
+        *,
+        retry_for_s: float | None = None,
+        pause_at_most_s: float = MAX_RETRY_PAUSE_S,
+    ) -> None:
         self._handlers = handlers
+        self._retry_for_s = retry_for_s
+        self._pause_at_most_s = pause_at_most_s
 
     async def attempt(
         self, message: Deferred, number: int, checkpoint: Checkpoint, *, deadline: float
     ) -> Done | Retry | DeadLetter:
-        connection_id = message.summary.connection_id
-        with handling(HandledEvent(EventType.DEFERRED, connection_id)):
+        with handling(HandledEvent(message.event_type, message.summary.connection_id)):
             return await self._attempt(message, number, checkpoint, deadline)
 
     async def _attempt(
         self, message: Deferred, number: int, checkpoint: Checkpoint, deadline: float
     ) -> Done | Retry | DeadLetter:
-        subject = message.subject
-        is_last = number >= attempts_within(message.retry_for_s)
-        pause_s = retry_pause_s(number)
-        failed: Retry | DeadLetter = DeadLetter() if is_last else Retry(pause_s)
+        subject, pause_s = message.subject, retry_pause_s(number, self._pause_at_most_s)
+        retry_for_s = message.retry_for_s if self._retry_for_s is None else self._retry_for_s
+        is_last = number >= attempts_within(retry_for_s, self._pause_at_most_s)
         what_next = "this was the last attempt" if is_last else f"again in {pause_s:g} s"
         try:
             if number > 1:
                 message = await checkpoint.load() or message
         except Unavailable as error:  # to begin would mean to repeat the part that is done already
             log.warning("%s: deferred, attempt %d: not begun: %s; %s", subject, number, error, what_next)
-            return failed
+            return DeadLetter(message) if is_last else Retry(pause_s)
         try:
             await self._handlers[type(message)](message, checkpoint, deadline=deadline)
         except Incomplete as error:
@@ -106,11 +124,39 @@ class DeferredWorker:
                 log.info("%s: deferred, attempt %d: %s; again in %.0f s", subject, number, error, pause_s)
                 return Retry(pause_s)
             log.warning("%s: deferred, attempt %d: %s; %s", subject, number, error, what_next)
-            return failed
+            return DeadLetter(error.remaining) if is_last else Retry(pause_s)
         except Exception:
             log.exception("%s: deferred, attempt %d failed; %s", subject, number, what_next)
-            return failed
+            return DeadLetter(message) if is_last else Retry(pause_s)
         return Done()
+
+
+class InboundWorker:
+    """The Worker of what clients send, in order: nothing of a connection waits much longer than `retry_for_s`.
+
+    Texts that the backend has not taken by then are a dead letter; anything else goes on in the queue of deferred
+    messages, and no longer holds up what comes behind it.
+    """
+
+    def __init__(self, handlers: Mapping[type[Any], Handler], queue: Queue, *, retry_for_s: float) -> None:
+        self._worker = DeferredWorker(handlers, retry_for_s=retry_for_s, pause_at_most_s=MAX_INBOUND_PAUSE_S)
+        self._queue = queue
+
+    async def attempt(
+        self, message: Deferred, number: int, checkpoint: Checkpoint, *, deadline: float
+    ) -> Done | Retry | DeadLetter:
+        result = await self._worker.attempt(message, number, checkpoint, deadline=deadline)
+        match result:
+            case DeadLetter(Texts()):
+                return result
+            case DeadLetter(remaining):
+                try:
+                    await self._queue.put([remaining])
+                except Unavailable as error:
+                    log.warning("%s: deferred: it cannot be queued: %s", message.subject, error)
+                    return Retry(MAX_INBOUND_PAUSE_S)
+                return Done()
+        return result
 
 
 async def _is_saved(remaining: Deferred, subject: str, checkpoint: Checkpoint) -> bool:

@@ -51,10 +51,14 @@ class Open(_Event, tag="OPEN", frozen=True):
 
 
 class Text(_Event, tag="TEXT", frozen=True):
-    """A client sent a text message. `data` may be ""."""
+    """A client sent a text message. `data` may be "".
+
+    `id` is there where texts come in order: the same one means the same text, sent again because a response was lost.
+    """
 
     connection_id: str
     data: str
+    id: str | None = None
 
 
 class Close(_Event, tag="CLOSE", frozen=True):

@@ -154,5 +154,18 @@ def _new_table(dynamodb: DynamoDBClient, kind: str, partition_key: str, sort_key
 
 @pytest.fixture
 def queue_url(sqs: SQSClient) -> str:
-    """A FIFO queue for this test alone."""
-    return sqs.create_queue(QueueName=f"deferred-{uuid.uuid4().hex}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+    """A FIFO queue of deferred messages for this test alone; beside it are those of `queues_beside`."""
+    name = uuid.uuid4().hex
+    urls = [
+        sqs.create_queue(QueueName=f"{kind}-{name}.fifo", Attributes={"FifoQueue": "true"})["QueueUrl"]
+        for kind in ("deferred", "inbound", "dead-letters")
+    ]
+    return urls[0]
+
+
+def queues_beside(queue_url: str) -> dict[str, str]:
+    """Return a function's variables with the other queues of a deployment."""
+    return {
+        "INBOUND_QUEUE_URL": queue_url.replace("/deferred-", "/inbound-"),
+        "DEAD_LETTERS_URL": queue_url.replace("/deferred-", "/dead-letters-"),
+    }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slip_sockets.aws.consumer import BatchResponse, SqsEvent, handle_batch
+from slip_sockets.aws.consumer import BatchResponse, Consumer, SqsEvent
 from slip_sockets.aws.queue import MAX_RECEIVE_COUNT, SqsQueue, decode, encode
 from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
 from slip_sockets.gateway.errors import Incomplete, Unavailable
@@ -34,7 +34,7 @@ DEADLINE = 1_700_000_060.0
 TEMPLATE = json.loads((Path(__file__).parents[1] / "events" / "sqs.json").read_text())
 
 Batch = Callable[[SqsEvent, Handler], Awaitable[BatchResponse]]
-"""`handle_batch` with everything else that it needs, and one handler for all kinds of messages."""
+"""`Consumer.handle` with everything else that it needs, and one handler for all kinds of messages."""
 
 
 @pytest.fixture
@@ -98,7 +98,10 @@ def worker_with(handler: Handler) -> DeferredWorker:
 
 @pytest.fixture
 def batch(queue: SqsQueue, checkpoints: MemoryCheckpoints) -> Batch:
-    return lambda event, handler: handle_batch(event, worker_with(handler), queue, checkpoints, deadline=DEADLINE)
+    def handle(event: SqsEvent, handler: Handler) -> Awaitable[BatchResponse]:
+        return Consumer(worker_with(handler), queue, checkpoints, FakeClock()).handle(event, deadline=DEADLINE)
+
+    return handle
 
 
 def event_of(*messages: tuple[str, str], attempt: int = 1) -> SqsEvent:
@@ -330,8 +333,8 @@ async def test_checkpoint_is_handled_in_its_place_through_the_real_queue(
             }
             for message in messages
         ]
-        response = await handle_batch(
-            {"Records": records}, worker_with(one_each_time), queue, checkpoints, deadline=DEADLINE
+        response = await Consumer(worker_with(one_each_time), queue, checkpoints, FakeClock()).handle(
+            {"Records": records}, deadline=DEADLINE
         )
         again = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
         for record in records:

@@ -142,9 +142,11 @@ def test_everything_observed_is_a_metric_with_a_unit() -> None:
     metrics.published(Report(3, 1, 1, 1))
     metrics.delivered(sent=1, gone=1)
     metrics.attempted(age_s=901.4)
+    metrics.texts_waited(age_s=0.123)
     metrics.table_throttled()
     assert metrics.values() == {
         "DeferredAge": 901,
+        "InboundAge": 0.12,
         "TableThrottles": 1,
         "BackendFailures": 1,
         "BackendLatency": 250,

@@ -28,7 +28,7 @@ from slip_sockets.gateway.fan_out import FAILING_FOR_S
 from slip_sockets.gateway.ports import CLAIM_LIFETIME_S
 
 from ..aws.http_stub import RESET, Answer, HttpStub, Request, forward_to
-from ..aws.moto_server import ENVIRONMENT
+from ..aws.moto_server import ENVIRONMENT, queues_beside
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb.client import DynamoDBClient
@@ -67,6 +67,7 @@ class World:
         self.posted: list[tuple[str, str]] = []
         self.closed: set[str] = set()
         self.dynamodb, self.sqs, self.queue_url = dynamodb, sqs, queue_url
+        self.inbound_url = queues_beside(queue_url)["INBOUND_QUEUE_URL"]
         self.connections_table, self.channels_table = connections_table, channels_table
         self._lock = threading.Lock()
         self._killed = False
@@ -85,6 +86,7 @@ class World:
                 "CONNECTIONS_TABLE": connections_table,
                 "CHANNELS_TABLE": channels_table,
                 "QUEUE_URL": queue_url,
+                **queues_beside(queue_url),
                 "MANAGEMENT_URL": f"{management}/live",
                 **secrets,
                 "INLINE_LIMIT": str(INLINE_LIMIT),
@@ -123,10 +125,11 @@ class World:
         assert line, "the process of the functions has ended"
         return json.loads(line)
 
-    def deliver(self, *, dies_at: int | None = None) -> bool:
-        """Hand the queue's messages to `deliver`; return whether there were any. Failed ones are visible at once."""
+    def deliver(self, queue_url: str | None = None, *, dies_at: int | None = None) -> bool:
+        """Hand a queue's messages to `deliver`; return whether there were any. Failed ones are visible at once."""
+        url = queue_url or self.queue_url
         received = self.sqs.receive_message(
-            QueueUrl=self.queue_url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
+            QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
         ).get("Messages", [])
         if not received:
             return False
@@ -136,6 +139,7 @@ class World:
                 "receiptHandle": message["ReceiptHandle"],
                 "body": message["Body"],
                 "attributes": message["Attributes"],
+                "eventSourceARN": f"arn:aws:sqs:us-east-1:000000000000:{url.rpartition('/')[2]}",
             }
             for message in received
         ]
@@ -146,14 +150,14 @@ class World:
         for message in received:
             handle = message["ReceiptHandle"]
             if message["MessageId"] in failed:  # as if its time had passed
-                self.sqs.change_message_visibility(QueueUrl=self.queue_url, ReceiptHandle=handle, VisibilityTimeout=0)
+                self.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
             else:
-                self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=handle)
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=handle)
         return True
 
     def drain(self) -> None:
         for _ in range(MAX_ROUNDS):
-            if not self.deliver():
+            if not self.deliver() and not self.deliver(self.inbound_url):
                 return
         raise AssertionError("the queue does not become empty")
 
@@ -170,9 +174,10 @@ class World:
         ):
             for row in self._rows(table):
                 self.dynamodb.delete_item(TableName=table, Key={name: row[name] for name in keys})
-        while messages := self.sqs.receive_message(QueueUrl=self.queue_url, MaxNumberOfMessages=10).get("Messages"):
-            for message in messages:
-                self.sqs.delete_message(QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"])
+        for url in (self.queue_url, self.inbound_url):
+            while messages := self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
+                for message in messages:
+                    self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
     def connected(self, connection_id: str, *channels: str, metadata: str = "null") -> None:
         """Write the rows of a connection that was accepted some time ago."""
@@ -184,9 +189,9 @@ class World:
                 TableName=self.connections_table, Item={**key, **more, "ttl": {"N": str(int(then + ROW_LIFETIME_S))}}
             )
 
-    def put(self, message: Deferred) -> None:
+    def put(self, message: Deferred, queue_url: str | None = None) -> None:
         self.sqs.send_message(
-            QueueUrl=self.queue_url,
+            QueueUrl=queue_url or self.queue_url,
             MessageBody=encode(message),
             MessageGroupId=message.group,
             MessageDeduplicationId=message.deduplication_id,

@@ -183,7 +183,7 @@ async def test_a_message_that_keeps_failing_is_a_dead_letter_after_six_hours(
     assert clock.sleeps == [retry_pause_s(attempt) for attempt in range(1, attempts)]
     assert caplog.messages[-2:] == [
         f"connection {ME}: deferred, attempt {attempts}: away; this was the last attempt",
-        f"connection {ME}: a continuation is a dead letter",
+        f"connection {ME}: a dead letter: an event that had to wait",
     ]
     await queue.aclose()
 

@@ -26,6 +26,7 @@ from ..aws.moto_server import (
     dynamodb,
     moto_url,
     queue_url,
+    queues_beside,
     sqs,
     stored_secrets,
 )
@@ -181,6 +182,7 @@ def deployment(
         "CONNECTIONS_TABLE": connections_table,
         "CHANNELS_TABLE": channels_table,
         "QUEUE_URL": queue_url,
+        **queues_beside(queue_url),
         "MANAGEMENT_URL": f"{stub.url}/live",
         **stored_secrets(moto_url, json.dumps([SECRET])),
         "STACK_NAME": STACK_NAME,

@@ -11,7 +11,7 @@ import pytest
 
 from bench.stubs.cloud import CREDENTIALS
 from bench.stubs.connection_ids import connection_id
-from bench.stubs.lambda_calls import QUEUE_URL, sqs_event
+from bench.stubs.lambda_calls import DEAD_LETTERS_URL, INBOUND_QUEUE_URL, QUEUE_URL, sqs_event
 from bench.stubs.programs import Stub
 from slip_sockets.aws.queue import SHARDS
 from slip_sockets.gateway.delivery_rate import MIN_RESERVED_CALLS
@@ -150,6 +150,8 @@ def account(
         "CONNECTIONS_TABLE": "Connections",
         "CHANNELS_TABLE": "Channels",
         "QUEUE_URL": QUEUE_URL,
+        "INBOUND_QUEUE_URL": INBOUND_QUEUE_URL,
+        "DEAD_LETTERS_URL": DEAD_LETTERS_URL,
         "MANAGEMENT_URL": f"{stub.url}/live",
         "JWT_SECRET_ARN": "arn:aws:secretsmanager:us-east-1:000000000000:secret:name-AbCdEf",
         "JWT_SECRET_VERSION": "0" * 32,

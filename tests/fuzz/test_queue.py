@@ -11,9 +11,10 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from slip_sockets.aws.consumer import handle_batch
+from slip_sockets.aws.consumer import Consumer
 from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, SHARDS, SqsQueue, _batches, decode, encode
 from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, plan_chunks
+from slip_sockets.gateway.ports import SystemClock
 from slip_sockets.gateway.values import Broadcast, ChannelClose, Publication
 from slip_sockets.protocol.events import decode_reply
 
@@ -59,6 +60,9 @@ class Records:
 @dataclass
 class RecordingQueue:
     timeouts_s: dict[str, float] = field(default_factory=dict)
+
+    async def delete(self, handles: Sequence[str]) -> None:
+        pass
 
     async def change_visibility(self, timeouts_s: Mapping[str, float]) -> None:
         self.timeouts_s |= timeouts_s
@@ -109,12 +113,8 @@ class Queue:
         world, queue = SmallWorld(), RecordingQueue()
         before = world.seen()
         batch = run_in_loop(
-            handle_batch(
-                {"Records": given.records},
-                world.gateway.worker,
-                cast(SqsQueue, queue),
-                OneCheckpoint(given.remaining),
-                deadline=math.inf,
+            Consumer(world.gateway.worker, cast(SqsQueue, queue), OneCheckpoint(given.remaining), SystemClock()).handle(
+                {"Records": given.records}, deadline=math.inf
             )
         )
         failed = [failure["itemIdentifier"] for failure in batch["batchItemFailures"]]

@@ -109,7 +109,7 @@ async def test_a_message_whose_turn_has_not_come_waits_for_it_without_a_warning(
         ("INFO", f"connection {ME}: deferred, attempt 2: other fan-outs come first; again in 8 s"),
         ("INFO", f"connection {ME}: deferred, attempt 5: other fan-outs come first; again in 16 s"),
     ]
-    assert await attempt(Scripted(error), LAST) == DeadLetter()
+    assert await attempt(Scripted(error), LAST) == DeadLetter(MESSAGE)
 
 
 async def test_progress_that_cannot_be_saved_pauses(caplog: pytest.LogCaptureFixture) -> None:
@@ -129,8 +129,8 @@ async def test_nothing_is_begun_where_what_remains_cannot_be_read(caplog: pytest
 
 
 @pytest.mark.parametrize("error", [Incomplete(REMAINING, "full", made_progress=True), Incomplete(MESSAGE, "full")])
-async def test_after_the_last_attempt_it_is_a_dead_letter(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    assert await attempt(Scripted(error), LAST) == DeadLetter()
+async def test_after_the_last_attempt_it_is_a_dead_letter(error: Incomplete, caplog: pytest.LogCaptureFixture) -> None:
+    assert await attempt(Scripted(error), LAST) == DeadLetter(error.remaining)
     assert caplog.messages == [f"connection {ME}: deferred, attempt {LAST}: full; this was the last attempt"]
 
 

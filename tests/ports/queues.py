@@ -12,7 +12,7 @@ from moto.backends import get_backend
 
 from local_aws.moto_patches import _AddOnce
 from slip_sockets.aws.checkpoints import Checkpoints
-from slip_sockets.aws.consumer import handle_batch
+from slip_sockets.aws.consumer import Consumer
 from slip_sockets.aws.queue import MAX_RECEIVE_COUNT, SqsQueue, decode
 from slip_sockets.dev.queue import MemoryQueue
 from slip_sockets.gateway.deferred import Deferred
@@ -153,7 +153,8 @@ class Sqs:
             for message in received
         ]
         event = {"Records": records}
-        response = await handle_batch(event, self._worker, self.queue, self._checkpoints, deadline=float("inf"))
+        consumer = Consumer(self._worker, self.queue, self._checkpoints, self._clock)
+        response = await consumer.handle(event, deadline=float("inf"))
         failed = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
         for message in received:
             if message["MessageId"] not in failed:

@@ -287,6 +287,8 @@ def function_environment(moto_url: str) -> dict[str, str]:
         "CONNECTIONS_TABLE": "Connections",
         "CHANNELS_TABLE": "Channels",
         "QUEUE_URL": "http://127.0.0.1:1/000000000000/deferred.fifo",
+        "INBOUND_QUEUE_URL": "http://127.0.0.1:1/000000000000/inbound.fifo",
+        "DEAD_LETTERS_URL": "http://127.0.0.1:1/000000000000/dead-letters.fifo",
         "MANAGEMENT_URL": "http://127.0.0.1:1/live",
         **stored_secrets(moto_url, '["s"]'),
     }

@@ -75,6 +75,8 @@ class TestEach:
             connections_table="${aws_dynamodb_table.Connections.name}",
             channels_table="${aws_dynamodb_table.Channels.name}",
             queue_url="${aws_sqs_queue.deferred.url}",
+            inbound_queue_url="${aws_sqs_queue.inbound.url}",
+            dead_letters_url="${aws_sqs_queue.dead_letters.url}",
             management_url=MANAGEMENT_URL,
             jwt_secret_arn="${aws_secretsmanager_secret.jwt_secrets.arn}",
             jwt_secret_version="${aws_secretsmanager_secret_version.jwt_secrets.version_id}",

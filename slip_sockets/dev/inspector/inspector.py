@@ -10,7 +10,7 @@ import msgspec
 
 from ...apigateway.requests import ProxyEvent, ProxyResponse
 from ...apigateway.socket_events import read_socket_event
-from ...gateway.deferred import Deferred
+from ...gateway.deferred import Deferred, Disconnected, Texts
 from ...gateway.gateway import Ports
 from ...gateway.observer import EventType
 from ...gateway.ports import Checkpoint
@@ -53,6 +53,7 @@ class Inspector:
             subscriptions=RecordingSubscriptions(ports.subscriptions, self.recorder),
             sender=RecordingSender(ports.sender, self.recorder),
             queue=RecordingQueue(ports.queue, self.recorder),
+            inbound=None if ports.inbound is None else RecordingQueue(ports.inbound, self.recorder),
             http=RecordingClient(ports.http, self.recorder),
         )
 
@@ -94,8 +95,8 @@ class RecordingWorker:
     async def attempt(
         self, message: Deferred, number: int, checkpoint: Checkpoint, *, deadline: float
     ) -> Done | Retry | DeadLetter:
-        connection_id = message.summary.connection_id
-        with self._recorder.recording(EventType.DEFERRED, connection_id, message.title, b"") as record:
+        connection_id, (subject, body) = message.summary.connection_id, _of_deferred(message)
+        with self._recorder.recording(message.event_type, connection_id, subject, body) as record:
             result = await self._worker.attempt(message, number, checkpoint, deadline=deadline)
             if isinstance(result, Done):
                 record.status = 200
@@ -114,6 +115,18 @@ def _of_socket(event: Connect | Message | Disconnect) -> tuple[EventType, str, s
             return EventType.TEXT, connection_id, text[:MAX_SUBJECT_LENGTH], text.encode()
         case Disconnect(connection_id, code, reason):
             return EventType.CLOSE, connection_id, f"{code} {reason}".rstrip(), b""
+
+
+def _of_deferred(message: Deferred) -> tuple[str, bytes]:
+    """Return a message's subject in a line, and what came with it."""
+    match message:
+        case Texts(texts=texts):
+            body = b"\n".join(text.data for text in texts)
+            subject = body.decode(errors="replace") if len(texts) == 1 else message.title
+            return subject[:MAX_SUBJECT_LENGTH], body
+        case Disconnected(code=code, reason=reason):
+            return f"{code} {(reason or b'').decode(errors='replace')}".rstrip(), b""
+    return message.title, b""
 
 
 def _of_batch(body: bytes) -> str:

@@ -265,7 +265,9 @@ class ScriptedWorker:
 
 
 @pytest.mark.parametrize(
-    ("result", "status"), [(Done(), 200), (Retry(1), None), (DeadLetter(), None)], ids=["done", "retry", "dead"]
+    ("result", "status"),
+    [(Done(), 200), (Retry(1), None), (DeadLetter(CloseNotice(ME, 1001, "", None)), None)],
+    ids=["done", "retry", "dead"],
 )
 async def test_each_attempt_of_the_worker_is_a_record(result: Done | Retry | DeadLetter, status: int | None) -> None:
     inspector, worker, checkpoint = Inspector(), ScriptedWorker(result), doubles.Saved()
