@@ -39,8 +39,14 @@ def server_frame(payload: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Echoes:
-    round_trips: int
+    """`latencies_s` are those of all round trips."""
+
+    latencies_s: Sequence[float]
     seconds: float
+
+    @property
+    def round_trips(self) -> int:
+        return len(self.latencies_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class _Client:
     socket: socket.socket
     missing: int = 0
     """Bytes of the echo that are still to come."""
+    sent_at: float = 0.0
 
 
 class Clients:
@@ -93,22 +100,44 @@ class Clients:
         start = now = time.perf_counter()
         for client in self._clients:
             client.socket.sendall(request)
-            client.missing = reply_bytes
-        round_trips, waiting = 0, len(self._clients)
+            client.missing, client.sent_at = reply_bytes, time.perf_counter()
+        latencies_s: list[float] = []
+        waiting = len(self._clients)
         while waiting:
             for client in self._readable(PATIENCE_S):
                 client.missing -= self._receive(client)
                 if client.missing < 0:
                     raise BenchError("a client received more than its echo")
                 if client.missing == 0:
-                    round_trips += 1
+                    arrived_at = time.perf_counter()
+                    latencies_s.append(arrived_at - client.sent_at)
                     if now - start < seconds:
-                        client.missing = reply_bytes
+                        client.missing, client.sent_at = reply_bytes, arrived_at
                         client.socket.sendall(request)
                     else:
                         waiting -= 1
             now = time.perf_counter()
-        return Echoes(round_trips, now - start)
+        return Echoes(latencies_s, now - start)
+
+    def stream(self, payload: bytes, *, window: int, seconds: float) -> float:
+        """Have the first client send `payload` with `window` echoes outstanding; return the echoes a second."""
+        client, request, reply_bytes = self._clients[0], client_frame(payload), len(server_frame(payload))
+        client.socket.sendall(request * window)
+        sent, received = window, 0
+        start = now = time.perf_counter()
+        while received < sent * reply_bytes:
+            self._readable(PATIENCE_S)
+            received += self._receive(client)
+            now = time.perf_counter()
+            if now - start < seconds and (free := window - sent + received // reply_bytes):
+                client.socket.sendall(request * free)
+                sent += free
+        return sent / (now - start)
+
+    def send(self, payload: bytes) -> None:
+        """Have each client send `payload`, and wait for nothing."""
+        for client in self._clients:
+            client.socket.sendall(client_frame(payload))
 
     def fan_out(self, request: PublishRequest, *, publishers: int, window: int, seconds: float) -> Deliveries:
         """Publish for `seconds` from several connections and receive until everything has arrived.

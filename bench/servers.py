@@ -56,12 +56,12 @@ def backend(channel: str = "") -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def slip_sockets(backend_port: int) -> Iterator[Running]:
+def slip_sockets(backend_port: int, *options: str) -> Iterator[Running]:
     """Run `slip-sockets dev`."""
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+b") as log:
         outputs = Path(folder) / "outputs.json"
         command = [sys.executable, "-m", "slip_sockets", "dev", "--port", "0", "--outputs", str(outputs)]
-        command += ["--target-url", f"http://127.0.0.1:{backend_port}/"]
+        command += ["--target-url", f"http://127.0.0.1:{backend_port}/", *options]
         with _program(command, log, {"JWT_SECRET": _SECRET}) as program:
             _wait_until(outputs.exists, program, log)
             urls = json.loads(outputs.read_text())["slip-sockets"]

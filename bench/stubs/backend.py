@@ -1,6 +1,7 @@
 """A backend that does next to nothing, so that it is not what is measured: `python -m bench.stubs.backend`.
 
-It accepts each connection, subscribes it to a channel if it has one, and echoes texts. It speaks SLIP's JSON and GRIP's
+It accepts each connection, subscribes it to a channel if it has one, and echoes texts; a POST with the text `slow` it
+answers after SLOW_S. It speaks SLIP's JSON and GRIP's
 WebSocket-over-HTTP on the same port; the body shows which. It checks no tokens.
 """
 
@@ -24,6 +25,8 @@ class _Request(msgspec.Struct, rename="camel"):
     connection_id: str
     events: list[_Event]
 
+
+SLOW_S = 8.0
 
 _request = msgspec.json.Decoder(_Request)
 _json = msgspec.json.Encoder()
@@ -89,7 +92,10 @@ class _Connection(HttpConnection):
             reply = grip_reply(body, self._channel)
             headers = b"Content-Type: application/websocket-events\r\nSec-WebSocket-Extensions: grip\r\n"
         response = b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (headers, len(reply), reply)
-        self.transport.write(response)
+        if b'"data":"slow"' in body:
+            asyncio.get_running_loop().call_later(SLOW_S, self.transport.write, response)
+        else:
+            self.transport.write(response)
 
 
 if __name__ == "__main__":
