@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from .aws import (
     LambdaProvisionedConcurrencyConfig,
 )
 from .naming import named
+from .permissions import Allow, assumed_by, policy
 from .settings import Architecture
 
 
@@ -30,17 +30,6 @@ class FunctionCode:
     sha256: str
     architecture: Architecture
     python: str
-
-
-@dataclass(frozen=True, slots=True)
-class Allow:
-    """Actions that a role may call, and the resources it may call them on."""
-
-    actions: Sequence[str]
-    resources: Sequence[str]
-
-    def statement(self) -> dict[str, object]:
-        return {"Effect": "Allow", "Action": list(self.actions), "Resource": list(self.resources)}
 
 
 ALIAS = "live"
@@ -85,13 +74,12 @@ class PythonFunction(Construct):
             CloudwatchLogGroup(self, "logs", name=f"/aws/lambda/{full_name}", retention_in_days=log_retention_days),
             name,
         )
-        role = named(IamRole(self, "role", name=full_name, assume_role_policy=_ASSUMED_BY_LAMBDA), name)
+        role = named(IamRole(self, "role", name=full_name, assume_role_policy=assumed_by("lambda")), name)
         # Lambda names streams when environments start, so no name is known here.
         writes_logs = Allow(["logs:CreateLogStream", "logs:PutLogEvents"], [f"{logs.arn}:*"])
         own_allows = [writes_logs, _TRACES] if tracing else [writes_logs]
-        policy = named(
-            IamRolePolicy(self, "policy", name="function", role=role.name, policy=_policy([*allows, *own_allows])), name
-        )
+        own_policy = policy(*allows, *own_allows)
+        attached = named(IamRolePolicy(self, "policy", name="function", role=role.name, policy=own_policy), name)
         function = named(
             LambdaFunction(
                 self,
@@ -118,7 +106,7 @@ class PythonFunction(Construct):
                 },
                 publish=published or None,
                 tracing_config={"mode": "Active"} if tracing else None,
-                depends_on=[policy],  # the first event needs the role's permissions
+                depends_on=[attached],  # the first event needs the role's permissions
             ),
             name,
         )
@@ -177,16 +165,3 @@ class PythonFunction(Construct):
             source_arn=source_arn,
         )
         return named(permission, self._name)
-
-
-def _policy(allows: Sequence[Allow]) -> str:
-    return _document(*(allow.statement() for allow in allows))
-
-
-def _document(*statements: dict[str, object]) -> str:
-    return json.dumps({"Version": "2012-10-17", "Statement": statements})
-
-
-_ASSUMED_BY_LAMBDA = _document(
-    {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "lambda.amazonaws.com"}}
-)

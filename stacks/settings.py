@@ -13,6 +13,7 @@ import idna
 
 from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE, MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
+from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S
 from slip_sockets.protocol.errors import InvalidSettings
 from slip_sockets.protocol.quoting import quoted
 from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
@@ -26,6 +27,8 @@ STAGES: tuple[Stage, ...] = ("staging", "production")
 Architecture = Literal["arm64", "x86_64"]
 ARCHITECTURES = ("arm64", "x86_64")
 PYTHONS = ("3.11", "3.12", "3.13")
+Inbound = Literal["direct", "ordered"]
+INBOUNDS = ("direct", "ordered")
 
 DEFAULT_STACK_NAME = "slip-sockets"
 MAX_STACK_NAME_LENGTH = 64 - len("-staging-websocket")
@@ -79,6 +82,9 @@ class StageSettings:
     management API a second. `provisioned_concurrency` environments of the function for which clients wait are kept
     warm: docs/cost.md. With `deletion_protection` neither AWS nor Terraform deletes the tables and queues.
     Alarms are mailed to `alarm_email`; with None they are not mailed.
+
+    With `inbound` "ordered" texts and disconnects go to the backend through a queue, in order; texts that the backend
+    does not take are sent again for `inbound_retry_s` seconds.
     """
 
     stage: Stage
@@ -97,6 +103,8 @@ class StageSettings:
     deletion_protection: bool
     throttling_rate_limit: float
     throttling_burst_limit: int
+    inbound: Inbound
+    inbound_retry_s: int
     inline_limit: int
     provisioned_concurrency: int
     deliver_concurrency: int
@@ -181,6 +189,10 @@ class _Reader:
             == "true",
             throttling_rate_limit=2_000 if production else 200,
             throttling_burst_limit=1_000 if production else 100,
+            inbound=cast(Inbound, self._one_of("INBOUND", INBOUNDS, "direct")),
+            inbound_retry_s=self._number(
+                "INBOUND_RETRY_S", DEFAULT_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, "of seconds"
+            ),
             inline_limit=self._number("INLINE_LIMIT", INLINE_LIMIT, 0, MAX_INLINE_LIMIT, "of subscribers"),
             provisioned_concurrency=self._number(
                 "PROVISIONED_CONCURRENCY", 0, 0, MAX_PROVISIONED_CONCURRENCY, "of functions to keep warm"

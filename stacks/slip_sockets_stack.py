@@ -16,10 +16,12 @@ from .custom_domain import CustomDomain
 from .dashboard import Dashboard
 from .deferred_queue import DELIVER_TIMEOUT_S, DeferredQueue
 from .function_package import FunctionPackage
+from .inbound_queue import InboundQueue
 from .jwt_secrets import JwtSecrets
 from .metrics import Metrics
 from .naming import named
-from .python_function import Allow, FunctionCode, PythonFunction
+from .permissions import Allow
+from .python_function import FunctionCode, PythonFunction
 from .settings import StageSettings
 from .websocket_api import WebSocketApi
 
@@ -29,6 +31,8 @@ docs/speed.md has the table. Processor time comes with memory, 1,769 MB are one 
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 INTEGRATION_TIMEOUT_S = 29
 """API Gateway waits for the WebSocket API's function no longer than this. After 25 s for the backend 4 s are left."""
+INBOUND_BATCH = 10
+"""The largest of a FIFO queue. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
 MIN_TERRAFORM = "1.11"
 """https://github.com/hashicorp/terraform/blob/v1.11/CHANGELOG.md"""
 
@@ -72,6 +76,13 @@ class SlipSocketsStack(TerraformStack):
         self._queue = DeferredQueue(
             self, "queue", stack_name=settings.stack_name, deletion_protection=settings.deletion_protection
         )
+        self._inbound = InboundQueue(
+            self,
+            "inbound_queue",
+            stack_name=settings.stack_name,
+            dead_letters_arn=self._queue.dead_letters_arn,
+            deletion_protection=settings.deletion_protection,
+        )
         self.secrets = JwtSecrets(
             self,
             "secrets",
@@ -90,7 +101,7 @@ class SlipSocketsStack(TerraformStack):
         )
         self._code = self._function_code(package)
         websocket = self._websocket_function()
-        self._sockets.route_to(websocket)
+        self._sockets.route_to(websocket, self._inbound, ordered=settings.inbound == "ordered")
         control_function = self._control_function()
         control = ControlApi(
             self,
@@ -102,7 +113,10 @@ class SlipSocketsStack(TerraformStack):
             access_log_retention_days=access_log_retention_days,
         )
         deliver = self._deliver_function()
-        self._deliver_from_queue(deliver)
+        # One, because a message may take nearly the function's whole timeout. Message groups run side by side.
+        self._deliver_from("deliver", self._queue.arn, deliver, batch_size=1)
+        # A connection's texts go to the backend together; other connections' beside them.
+        self._deliver_from("inbound", self._inbound.arn, deliver, batch_size=INBOUND_BATCH)
         self._monitor(control, {"websocket": websocket, "control": control_function, "deliver": deliver})
         if settings.domain_name and settings.hosted_zone_name:
             CustomDomain(
@@ -150,6 +164,7 @@ class SlipSocketsStack(TerraformStack):
             allows=[
                 self._reads_rows_of(self._connections),  # the metadata of a text's connection
                 self._sockets.manages("POST", "DELETE"),
+                Allow(["sqs:SendMessage"], [self._inbound.arn]),  # what has to be done before a connection's first text
             ],
             published=True,
             provisioned_concurrency=self._settings.provisioned_concurrency,  # clients wait for this function alone
@@ -173,13 +188,14 @@ class SlipSocketsStack(TerraformStack):
         )
         return self._function(
             "deliver",
-            "Performs deferred messages of the queue",
+            "Performs deferred messages, and sends what waits of clients to the backend",
             timeout_s=DELIVER_TIMEOUT_S,
             allows=[
                 self._reads_rows_of(self._connections),  # the metadata of a deferred CLOSE
                 self._reads_rows_of(self._channels),  # the checkpoint of a message that is tried again
                 self._sockets.manages("POST", "DELETE"),
-                Allow(receives, [self._queue.arn]),
+                Allow(receives, [self._queue.arn, self._inbound.arn]),
+                Allow(["sqs:SendMessage"], [self._queue.dead_letters_arn]),  # texts that the backend does not take
             ],
         )
 
@@ -214,6 +230,10 @@ class SlipSocketsStack(TerraformStack):
                 "CONNECTIONS_TABLE": self._connections.name,
                 "CHANNELS_TABLE": self._channels.name,
                 "QUEUE_URL": self._queue.url,
+                "DEAD_LETTERS_URL": self._queue.dead_letters_url,
+                "INBOUND": self._settings.inbound,
+                "INBOUND_QUEUE_URL": self._inbound.url,
+                "INBOUND_RETRY_S": str(self._settings.inbound_retry_s),
                 "MANAGEMENT_URL": self._sockets.management_url,
                 "INLINE_LIMIT": str(self._settings.inline_limit),
                 "FAN_OUT_RATE": str(self._settings.fan_out_rate),
@@ -245,16 +265,15 @@ class SlipSocketsStack(TerraformStack):
         alarms = Alarms(self, "alarms", metrics=metrics, email=self._settings.alarm_email, region=region)
         Dashboard(self, "dashboard", metrics=metrics, alarm_arns=alarms.arns, region=region)
 
-    def _deliver_from_queue(self, function: PythonFunction) -> None:
+    def _deliver_from(self, name: str, queue_arn: str, function: PythonFunction, *, batch_size: int) -> None:
         mapping = LambdaEventSourceMapping(
             self,
-            "deliver_from_queue",
-            event_source_arn=self._queue.arn,
+            f"{name}_from_queue",
+            event_source_arn=queue_arn,
             function_name=function.arn,
-            # One, because a message may take nearly the function's whole timeout. Message groups run side by side.
-            batch_size=1,
+            batch_size=batch_size,
             function_response_types=["ReportBatchItemFailures"],
             # Leaves the account's concurrency to connects and publishes during a fan-out.
             scaling_config={"maximum_concurrency": self._settings.deliver_concurrency},
         )
-        named(mapping, "deliver")
+        named(mapping, name)

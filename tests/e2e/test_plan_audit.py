@@ -79,7 +79,7 @@ def test_parliament_finds_nothing(plans: list[Path]) -> None:
         for resource in json.loads(path.read_text())["planned_values"]["root_module"]["resources"]
         if resource["type"] == "aws_iam_role_policy"
     ]
-    assert len(policies) == 6
+    assert len(policies) == 8
     for policy in policies:
         done = subprocess.run(
             [AUDIT_BIN / "parliament", "--json", "--string", policy],

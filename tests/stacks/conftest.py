@@ -43,6 +43,12 @@ def all_options(synth: Callable[..., Synthesis]) -> Synthesis:
     return synth(**ALL_OPTIONS)
 
 
+@pytest.fixture(scope="session")
+def ordered(synth: Callable[..., Synthesis]) -> Synthesis:
+    """With texts in order."""
+    return synth(INBOUND="ordered")
+
+
 @pytest.fixture(params=[STAGING, PRODUCTION])
 def stack(defaults: Synthesis, request: pytest.FixtureRequest) -> Stack:
     """The stack of each stage, with no options set."""

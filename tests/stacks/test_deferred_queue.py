@@ -1,3 +1,5 @@
+"""The queue of deferred messages, and what it has in common with the dead-letter queue and the inbound queue."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,7 +9,8 @@ from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_RECEIVE_COUNT
 
 from .synthesis import PRODUCTION, STAGING, Stack, Synthesis
 
-QUEUES = ("deferred", "dead_letters")
+QUEUES = ("deferred", "dead_letters", "inbound")
+HANDLED = ("deferred", "inbound")
 
 
 @pytest.mark.parametrize("address", QUEUES)
@@ -30,17 +33,19 @@ def test_messages_are_encrypted_at_rest(stack: Stack, address: str) -> None:
 
 
 def test_what_keeps_failing_is_kept_apart_for_two_weeks(stack: Stack) -> None:
-    assert stack.resource("sqs_queue", "deferred")["redrive_policy"] == (
-        '${jsonencode({"deadLetterTargetArn" = aws_sqs_queue.dead_letters.arn, '
-        f'"maxReceiveCount" = {MAX_RECEIVE_COUNT}}})}}'
-    )
+    for address in HANDLED:
+        assert stack.resource("sqs_queue", address)["redrive_policy"] == (
+            '${jsonencode({"deadLetterTargetArn" = aws_sqs_queue.dead_letters.arn, '
+            f'"maxReceiveCount" = {MAX_RECEIVE_COUNT}}})}}'
+        )
     assert stack.resource("sqs_queue", "dead_letters")["message_retention_seconds"] == 14 * 24 * 60 * 60
     assert "redrive_policy" not in stack.resource("sqs_queue", "dead_letters")
 
 
-def test_a_message_stays_hidden_longer_than_a_worker_may_take(stack: Stack) -> None:
+@pytest.mark.parametrize("address", HANDLED)
+def test_a_message_stays_hidden_longer_than_a_worker_may_take(stack: Stack, address: str) -> None:
     timeout_s = stack.resource("lambda_function", "deliver")["timeout"]
-    assert stack.resource("sqs_queue", "deferred")["visibility_timeout_seconds"] == 2 * timeout_s
+    assert stack.resource("sqs_queue", address)["visibility_timeout_seconds"] == 2 * timeout_s
     assert timeout_s > 2 * BACKEND_TIMEOUT_S
 
 

@@ -29,7 +29,7 @@ from .synthesis import FUNCTIONS, PRODUCTION, Stack, Synthesis
 CONNECTIONS = "${aws_dynamodb_table.Connections.arn}"
 INDEX = f"{CONNECTIONS}/index/channel-index"
 CHANNELS = "${aws_dynamodb_table.Channels.arn}"
-QUEUE = "${aws_sqs_queue.deferred.arn}"
+QUEUE, INBOUND, DEAD_LETTERS = (f"${{aws_sqs_queue.{name}.arn}}" for name in ("deferred", "inbound", "dead_letters"))
 LIVE = "${aws_apigatewayv2_api.websocket.execution_arn}/live"
 CONNECTION = "AAAAAAAAAAAAAAA="
 
@@ -56,7 +56,7 @@ COMMON = {
     (MANAGE, DELETE),
 }
 OWN = {
-    "websocket": {READ_A_CONNECTION},
+    "websocket": {READ_A_CONNECTION, ("sqs:SendMessage", INBOUND)},
     "control": {(MANAGE, GET)},
     "deliver": {
         READ_A_CONNECTION,
@@ -65,6 +65,11 @@ OWN = {
         ("sqs:DeleteMessage", QUEUE),
         ("sqs:GetQueueAttributes", QUEUE),
         ("sqs:ReceiveMessage", QUEUE),
+        ("sqs:ChangeMessageVisibility", INBOUND),
+        ("sqs:DeleteMessage", INBOUND),
+        ("sqs:GetQueueAttributes", INBOUND),
+        ("sqs:ReceiveMessage", INBOUND),
+        ("sqs:SendMessage", DEAD_LETTERS),
     },
 }
 TRACES = {("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*")}
@@ -97,8 +102,11 @@ def test_role_allows_this_and_nothing_else(stack: Stack, function: str) -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_no_option_but_tracing_changes_a_role(defaults: Synthesis, all_options: Synthesis, function: str) -> None:
+def test_no_option_but_tracing_changes_a_role(
+    defaults: Synthesis, all_options: Synthesis, ordered: Synthesis, function: str
+) -> None:
     """Nor does a rotation: an environment may start between the change of its role and that of its configuration."""
+    assert allowed(ordered.stack(PRODUCTION), function) == allowed(defaults.stack(PRODUCTION), function)
     assert allowed(all_options.stack(PRODUCTION), function) == allowed(defaults.stack(PRODUCTION), function) | TRACES
 
 

@@ -52,6 +52,8 @@ def test_target_and_secret_are_enough() -> None:
         deletion_protection=True,
         throttling_rate_limit=2_000,
         throttling_burst_limit=1_000,
+        inbound="direct",
+        inbound_retry_s=60,
         inline_limit=1_000,
         provisioned_concurrency=0,
         deliver_concurrency=100,
@@ -78,6 +80,8 @@ def test_every_setting_is_read() -> None:
         HOSTED_ZONE_NAME="example.co.uk",
         STATE_BUCKET="our-states",
         ACCESS_LOGS="true",
+        INBOUND="ordered",
+        INBOUND_RETRY_S="240",
         INLINE_LIMIT="25",
         PROVISIONED_CONCURRENCY="2",
         DELIVER_CONCURRENCY="2",
@@ -94,6 +98,8 @@ def test_every_setting_is_read() -> None:
     assert production.hosted_zone_name == "example.co.uk"
     assert production.state_bucket == "our-states"
     assert production.access_logs is True
+    assert production.inbound == "ordered"
+    assert production.inbound_retry_s == 240
     assert production.inline_limit == 25
     assert production.provisioned_concurrency == 2
     assert production.deliver_concurrency == 2
@@ -257,6 +263,16 @@ class TestProblems:
     def test_invalid_deliver_concurrency(self, number: str) -> None:
         assert problems(DELIVER_CONCURRENCY=number) == [
             f"DELIVER_CONCURRENCY is {number!r}. Set it to a number of functions at once, 2 to 1000"
+        ]
+
+    @pytest.mark.parametrize("mode", ["Ordered", "queued", "true"])
+    def test_invalid_inbound(self, mode: str) -> None:
+        assert problems(INBOUND=mode) == [f"INBOUND is {mode!r}. Set it to one of direct, ordered"]
+
+    @pytest.mark.parametrize("seconds", ["0", "9", "241", "1m", "60.5"])
+    def test_invalid_inbound_retry_s(self, seconds: str) -> None:
+        assert problems(STAGING_INBOUND_RETRY_S=seconds) == [
+            f"STAGING_INBOUND_RETRY_S is {seconds!r}. Set it to a number of seconds, 10 to 240"
         ]
 
     @pytest.mark.parametrize("rate", ["0", "99", "100001", "8e3", "all"])

@@ -6,12 +6,14 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .synthesis import PRODUCTION, STAGING, Stack, Synthesis
+from .synthesis import FUNCTIONS, PRODUCTION, STAGING, Stack, Synthesis
 
 ADDRESSES = [
     "aws_apigatewayv2_api.control",
     "aws_apigatewayv2_api.websocket",
     "aws_apigatewayv2_integration.control",
+    "aws_apigatewayv2_integration.inbound_disconnect",
+    "aws_apigatewayv2_integration.inbound_text",
     "aws_apigatewayv2_integration.websocket",
     "aws_apigatewayv2_route.connect",
     "aws_apigatewayv2_route.control",
@@ -40,13 +42,16 @@ ADDRESSES = [
     "aws_dynamodb_table.Connections",
     "aws_iam_role.control",
     "aws_iam_role.deliver",
+    "aws_iam_role.inbound",
     "aws_iam_role.websocket",
     "aws_iam_role_policy.control",
     "aws_iam_role_policy.deliver",
+    "aws_iam_role_policy.inbound",
     "aws_iam_role_policy.websocket",
     "aws_lambda_alias.control",
     "aws_lambda_alias.websocket",
     "aws_lambda_event_source_mapping.deliver",
+    "aws_lambda_event_source_mapping.inbound",
     "aws_lambda_function.control",
     "aws_lambda_function.deliver",
     "aws_lambda_function.websocket",
@@ -58,6 +63,7 @@ ADDRESSES = [
     "aws_sns_topic_policy.alarms",
     "aws_sqs_queue.dead_letters",
     "aws_sqs_queue.deferred",
+    "aws_sqs_queue.inbound",
 ]
 ADDRESSES_OF_OPTIONS = [
     "aws_acm_certificate.websocket",
@@ -82,6 +88,24 @@ def test_addresses_with_all_options(all_options: Synthesis) -> None:
         assert sorted(all_options.stack(name).addresses()) == sorted(ADDRESSES + ADDRESSES_OF_OPTIONS)
 
 
+def test_texts_in_order_change_routes_variables_and_what_is_watched(defaults: Synthesis, ordered: Synthesis) -> None:
+    """In place, and nothing that holds or handles messages: those of before the change are still handled."""
+    before, after = (
+        {
+            f"{type_}.{address}": resource
+            for type_, resources in synthesis.stack(PRODUCTION).config["resource"].items()
+            for address, resource in resources.items()
+            if type_ not in ("aws_cloudwatch_metric_alarm", "aws_cloudwatch_dashboard", "aws_sns_topic_policy")
+        }
+        for synthesis in (defaults, ordered)
+    )
+    assert sorted(differences(before, after)) == [
+        "aws_apigatewayv2_route.default.target",
+        "aws_apigatewayv2_route.disconnect.target",
+        *(f"aws_lambda_function.{name}.environment.variables.INBOUND" for name in sorted(FUNCTIONS)),
+    ]
+
+
 def test_stages_differ_where_their_settings_do_and_nowhere_else(defaults: Synthesis) -> None:
     staging, production = (defaults.stack(name) for name in (STAGING, PRODUCTION))
     # Every name of one stack may hold its name.
@@ -99,6 +123,7 @@ def test_stages_differ_where_their_settings_do_and_nowhere_else(defaults: Synthe
         "resource.aws_secretsmanager_secret_version.jwt_secrets.secret_string_wo_version",
         "resource.aws_sqs_queue.dead_letters.lifecycle.prevent_destroy",
         "resource.aws_sqs_queue.deferred.lifecycle.prevent_destroy",
+        "resource.aws_sqs_queue.inbound.lifecycle.prevent_destroy",
     ]
 
 
@@ -126,7 +151,7 @@ def test_no_name_is_that_of_the_other_stage(defaults: Synthesis) -> None:
                         continue  # within an API, or within a role
                     if name and not name.startswith("${"):
                         named.setdefault(stack, []).append(f"{type_} {name}")
-    assert len(named[STAGING]) == len(named[PRODUCTION]) == 30
+    assert len(named[STAGING]) == len(named[PRODUCTION]) == 32
     assert set(named[STAGING]).isdisjoint(named[PRODUCTION])
 
 

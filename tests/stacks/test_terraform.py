@@ -49,6 +49,7 @@ def validate(
         pytest.param({"LAMBDA_ARCHITECTURE": "x86_64", "LAMBDA_PYTHON": "3.12"}, id="x86_64"),
         pytest.param({"ACCESS_LOGS": "true"}, id="access logs"),
         pytest.param({"PROVISIONED_CONCURRENCY": "2"}, id="kept warm"),
+        pytest.param({"INBOUND": "ordered"}, id="texts in order"),
     ],
 )
 def test_configuration_is_valid(
