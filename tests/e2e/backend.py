@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -48,6 +49,9 @@ class Chat:
     over: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
     """Set when the backend has responded to a CLOSE."""
+    busy: Counter[str] = field(default_factory=Counter)
+    most_at_once: int = 0
+    """The most requests of one connection that the backend had at once."""
 
     def act(self, connection: Connection, event: SocketEvent) -> None:
         match event:
@@ -68,6 +72,15 @@ class Chat:
                 self._publish(connection, f": {data}")
             case Close():
                 self._publish(connection, " left")
+
+    @contextmanager
+    def responding(self, connection_id: str) -> Iterator[None]:
+        self.busy[connection_id] += 1
+        self.most_at_once = max(self.most_at_once, self.busy[connection_id])
+        try:
+            yield
+        finally:
+            self.busy[connection_id] -= 1
 
     @property
     def ghosts_channel(self) -> str:
@@ -151,15 +164,16 @@ class ChatBackend:
         chat = self.rooms.get(_room(connection))
         if chat is not None:
             chat.connection_ids.add(connection.connection_id)
-            for event in connection.events:
-                fault = chat.fault(event, connection.metadata)
-                if fault is not None:
-                    chat.failed.append(event)
-                    return Response(int(fault), b"") if fault.isdigit() else Failure(fault, chat)
-                chat.act(connection, event)
-                chat.received.append(Received(event, connection.metadata))
-                if isinstance(event, Close):
-                    chat.closed.set()
+            with chat.responding(connection.connection_id):
+                for event in connection.events:
+                    fault = chat.fault(event, connection.metadata)
+                    if fault is not None:
+                        chat.failed.append(event)
+                        return Response(int(fault), b"") if fault.isdigit() else Failure(fault, chat)
+                    chat.act(connection, event)
+                    chat.received.append(Received(event, connection.metadata))
+                    if isinstance(event, Close):
+                        chat.closed.set()
         reply = connection.response()
         return Response(reply.status, reply.body)
 

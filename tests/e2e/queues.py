@@ -75,6 +75,10 @@ def deferred(deployment: Deployment, stack: str = PRODUCTION) -> StageQueue:
     return StageQueue(deployment, f"{stack}-deferred.fifo")
 
 
+def inbound(deployment: Deployment, stack: str = PRODUCTION) -> StageQueue:
+    return StageQueue(deployment, f"{stack}-inbound.fifo")
+
+
 def dead_letters(deployment: Deployment, stack: str = PRODUCTION) -> StageQueue:
     return StageQueue(deployment, f"{stack}-dead-letters.fifo")
 
@@ -88,7 +92,7 @@ class PausedWorkers:
         (self._mapping,) = [
             mapping["UUID"]
             for mapping in self._lambda.list_event_source_mappings()["EventSourceMappings"]
-            if mapping["FunctionArn"].endswith(f":{self._function}")
+            if mapping["FunctionArn"].endswith(f":{self._function}") and "-deferred" in mapping["EventSourceArn"]
         ]
 
     def __enter__(self) -> PausedWorkers:

@@ -21,7 +21,7 @@ from slip_sockets.protocol.events import SocketEvent
 from .backend import Chat, ChatBackend, Received, open_chat
 from .deployment import PRODUCTION, Deployment
 from .patience import PATIENCE_S, until
-from .queues import deferred
+from .queues import deferred, inbound
 
 LONG_AGO_S = 600.0
 
@@ -213,11 +213,15 @@ class Room:
     async def settle(self) -> None:
         """Wait until no row of this room is left, and no message in the queues that it used."""
         stacks = self._stacks
-        await until(lambda: not any(self.rows(stack) or deferred(self._deployment, stack).waiting for stack in stacks))
+        await until(lambda: not any(self.rows(stack) or self._waiting(stack) for stack in stacks))
+
+    def _waiting(self, stack: str) -> int:
+        return sum(queue(self._deployment, stack).waiting for queue in (inbound, deferred))
 
     def _sweep(self) -> None:
         """After a failure: remove what would disturb the next test."""
         for stack in self._stacks:
+            inbound(self._deployment, stack).clear()
             deferred(self._deployment, stack).clear()
             for row in self.rows(stack):
                 self._delete(stack, row)

@@ -41,6 +41,7 @@ class Version:
     kept_warm: int = 0
     release: int = 0
     """Of the code: another one is another zip."""
+    inbound: str = "ordered"
 
 
 FIRST = Version(SECRET, has_moved=False)
@@ -50,14 +51,14 @@ MENDED = Version(NEW_SECRET)
 KEPT_WARM = replace(MENDED, kept_warm=1)
 CHANGED = {
     "on": KEPT_WARM,
-    "another number with other code": replace(KEPT_WARM, kept_warm=2, release=1),
-    "another number": replace(KEPT_WARM, kept_warm=1, release=1),
+    "another number with other code, texts directly": replace(KEPT_WARM, kept_warm=2, release=1, inbound="direct"),
+    "another number, texts in order": replace(KEPT_WARM, kept_warm=1, release=1),
     "another secret": replace(KEPT_WARM, kept_warm=2, release=1, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
     "off": replace(MENDED, release=1, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
     "on with other code": replace(KEPT_WARM, release=2, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
     "off with other code and another secret": MENDED,
 }
-"""Deploys with PROVISIONED_CONCURRENCY, one after the other."""
+"""Deploys with PROVISIONED_CONCURRENCY, one after the other. Two of them change INBOUND too."""
 
 
 class Staging:
@@ -86,6 +87,7 @@ class Staging:
             *command,
             JWT_PREVIOUS_SECRETS=version.previous_secrets,
             STAGING_PROVISIONED_CONCURRENCY=str(version.kept_warm),
+            STAGING_INBOUND=version.inbound,
         )
         self._version = version
         files = [path for path in deployment.project.rglob("*") if path.is_file() and path.suffix != ".py"]
@@ -214,7 +216,7 @@ def test_rolling_back_does_what_the_broken_worker_left(staging: Staging) -> None
 
 
 @pytest.mark.parametrize("change", CHANGED)
-def test_provisioned_concurrency_is_changed_and_no_client_notices(
+def test_provisioned_concurrency_and_inbound_are_changed_and_no_client_notices(
     staging: Staging, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     versions = [MENDED, *CHANGED.values()]

@@ -2,8 +2,9 @@
 and the text that it sends say what to do.
 
 Query: `status=502` refuses with that status; `accept=no` responds without ACCEPT; `slow=27` waits so many seconds;
-`watcher=ID` has `closed <id>` sent to that connection when this one has closed; `fail_until=<Unix seconds>` lets CLOSE
-fail with 502 until then. A text comes back; `environment` brings what the function runs on.
+`watcher=ID` has `closed <id> <code> <reason>` sent to that connection when this one has closed;
+`fail_until=<Unix seconds>` lets CLOSE fail with 502 until then. A text comes back; `environment` brings what the
+function runs on.
 """
 
 from __future__ import annotations
@@ -55,12 +56,13 @@ def act(connection: Connection, *, now: float) -> int | None:
                 connection.send_text(json.dumps(environment()))
             case Text(data=data):
                 connection.send_text(data)
-            case Close():
+            case Close(code=code, reason=reason):
                 query = connection.metadata or {}
                 if now < float(query.get("fail_until", 0)):
                     return 502
                 if "watcher" in query:
-                    connection.send_text(f"closed {connection.connection_id}", connection_id=query["watcher"])
+                    news = f"closed {connection.connection_id} {code} {reason}"
+                    connection.send_text(news, connection_id=query["watcher"])
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import median
 
 from .findings import Finding
@@ -22,6 +23,17 @@ def plan(changes: Sequence[str]) -> Finding:
         f"{len(changes)} changes: {', '.join(changes[:5])}",
         "the provider reads back something else than it wrote: name it in `lifecycle.ignore_changes`, or set it",
     )
+
+
+def inbound_order(back: Sequence[int], closed: str, expected: tuple[int, str]) -> Finding:
+    """`back` are the numbers of texts as they came back, `closed` the code and reason of their CLOSE."""
+    overtaken = sum(later < earlier for earlier, later in pairwise(back))
+    seen = f"{len(back)} texts, {overtaken} times one came before its forerunner; CLOSE with {closed}"
+    if overtaken:
+        return Finding(seen, "API Gateway does not hand over the frames of a socket in order: docs/inbound.md")
+    if closed != " ".join(map(str, expected)):
+        return Finding(seen, "CLOSE has no code or reason: mapping templates do not know them")
+    return Finding(seen)
 
 
 def connection_ids(ids: Sequence[str]) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -19,6 +20,8 @@ BACKEND_STATUSES = ("400", "401", "403", "404", "500", "502", "504")
 FRAME_BYTES, MESSAGE_BYTES = 32 * 1024, 128 * 1024
 EXPECTED_TEXTS = {"32 KB in a frame": "comes back", "more in a frame": "1009", "128 KB": "comes back", "more": "1009"}
 POSTS = 1_000
+ORDERED_TEXTS = 200
+CLOSED_WITH = (4321, "bye")
 EMF_PATIENCE_S = 300.0
 POLL_S = 10.0
 
@@ -44,7 +47,27 @@ async def connect_text_disconnect(context: Context) -> Finding:
     news = await received(watcher)
     await watcher.close()
     seen = f"text back after {seconds * 1000:.0f} ms; the backend had CLOSE"
-    return Finding(seen) if news == f"closed {connection_id}" else Finding(news, "the backend did not receive CLOSE")
+    return (
+        Finding(seen)
+        if news.startswith(f"closed {connection_id} ")
+        else Finding(news, "the backend did not receive CLOSE")
+    )
+
+
+async def inbound_order(context: Context) -> Finding:
+    """The stage is changed in place. Texts come back in the order in which the backend has them."""
+    context.stage.settings = replace(context.stage.settings, inbound="ordered")
+    await asyncio.to_thread(context.stage.deploy)
+    watcher = await opened(context.url)
+    client = await opened(context.url, {"watcher": await welcomed(watcher)})
+    connection_id = await welcomed(client)
+    for number in range(ORDERED_TEXTS):
+        await client.send(str(number))
+    back = [int(await received(client)) for _ in range(ORDERED_TEXTS)]
+    await client.close(*CLOSED_WITH)
+    news = await received(watcher)
+    await watcher.close()
+    return judgements.inbound_order(back, news.removeprefix(f"closed {connection_id} "), CLOSED_WITH)
 
 
 async def connection_ids(context: Context) -> Finding:
@@ -180,5 +203,11 @@ SHORT = [
         "no 429: a stage's throttle is for its routes",
         stage_throttle,
         "there a stage's throttle does not count them: by our reading, not by AWS",
+    ),
+    Measurement(
+        "inbound-order",
+        "with INBOUND=ordered texts come in order, and CLOSE with its code",
+        inbound_order,
+        "the order of the frames of a socket is AWS's own, and so is what its mapping templates know of a disconnect",
     ),
 ]

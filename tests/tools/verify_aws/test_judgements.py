@@ -28,6 +28,7 @@ GOOD_ID = "Kf2bqd9WywMCEng="
         judgements.failing_message_age(20, 4, 1_190, ["deferred-age"]),
         judgements.slowed_by_failures([0.3, 0.4], [0.5, 0.6], [3, 9]),
         judgements.idle_close(601, 1001),
+        judgements.inbound_order([0, 1, 2], "4321 bye", (4321, "bye")),
     ],
 )
 def test_as_expected(finding: Finding) -> None:
@@ -57,6 +58,8 @@ def test_as_expected(finding: Finding) -> None:
         (judgements.failing_message_age(20, 1_190, 1_190, ["queue-age"]), "harmless"),
         (judgements.slowed_by_failures([0.3, 0.4], [5.0, 6.0], []), "queue of its own"),
         (judgements.idle_close(600, 1006), "10 minutes and 1001"),
+        (judgements.inbound_order([0, 2, 1], "4321 bye", (4321, "bye")), "not hand over the frames"),
+        (judgements.inbound_order([0, 1, 2], "None None", (4321, "bye")), "no code or reason"),
         (judgements.idle_close(660, None), "10 minutes and 1001"),
     ],
 )
