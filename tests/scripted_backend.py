@@ -26,8 +26,8 @@ class Post:
 
     @property
     def event(self) -> dict[str, Any]:
-        (event,) = self.body["events"]
-        return dict(event)
+        """The first of its events: where texts do not come in order, the only one."""
+        return dict(self.body["events"][0])
 
 
 Script = Callable[[Post], Events | web.StreamResponse | Awaitable[Events | web.StreamResponse]]

@@ -2,10 +2,11 @@
 
 | row | connectionId (partition key) | channel (sort key) | attributes |
 |---|---|---|---|
-| connection | id | `$connection:<id>` | metadata (JSON text), connectedAt (Unix milliseconds), ttl |
+| connection | id | `$connection:<id>` | metadata (JSON text), connectedAt (Unix milliseconds), nextNumber, ttl |
 | subscription | id | channel | ttl |
 
-`connectedAt` is the moment of acceptance: the socket opens a little later. The index (partition key `channel`) projects
+`connectedAt` is the moment of acceptance: the socket opens a little later. `nextNumber` is there only of clients that
+number their texts. The index (partition key `channel`) projects
 `ttl`, so that expired rows are filtered where they are read. All rows are in the index; the sort key of a connection
 names it, so that these rows do not gather in one busy partition of the index.
 """
@@ -25,7 +26,7 @@ from .table import MAX_BATCH_READS, TTL, Table, slices
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
-    from types_aiobotocore_dynamodb.type_defs import QueryOutputTypeDef
+    from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef, QueryOutputTypeDef
 
     from .table import Item
 
@@ -72,14 +73,20 @@ class DynamoDbConnections:
         return self._stored(await self._table.get(self._own_key(connection_id)))
 
     async def set_metadata(self, connection_id: str, metadata: bytes) -> bool:
+        return await self._set(connection_id, "metadata", {"S": metadata.decode()})
+
+    async def set_next_number(self, connection_id: str, number: int) -> bool:
+        return await self._set(connection_id, "nextNumber", {"N": str(number)})
+
+    async def _set(self, connection_id: str, attribute: str, value: AttributeValueTypeDef) -> bool:
         return await self._table.write_if(
             lambda: self._client.update_item(
                 TableName=self._table.name,
                 Key=self._own_key(connection_id),
-                UpdateExpression="SET metadata = :metadata",
+                UpdateExpression=f"SET {attribute} = :value",
                 ConditionExpression=IS_CONNECTED,
                 ExpressionAttributeNames=TTL,
-                ExpressionAttributeValues={":metadata": {"S": metadata.decode()}, ":now": self._table.now()},
+                ExpressionAttributeValues={":value": value, ":now": self._table.now()},
             )
         )
 
@@ -161,7 +168,8 @@ class DynamoDbConnections:
     def _stored(self, item: Item | None) -> StoredConnection | None:
         if item is None or not self._table.is_live(item):
             return None
-        return StoredConnection(item["metadata"]["S"].encode(), _accepted_at(item))
+        number = int(item["nextNumber"]["N"]) if "nextNumber" in item else 1
+        return StoredConnection(item["metadata"]["S"].encode(), _accepted_at(item), number)
 
     # Calls
 

@@ -30,6 +30,9 @@ const DEFAULTS = {
   longestPauseMs: 30_000,
   /** A socket that was open for this time does not count as a failure. */
   steadyMs: 10_000,
+  /** Number the texts of each socket. Where the gateway has INBOUND=ordered, it puts those in order that came before
+   *  their forerunner; your backend sees the texts alone. */
+  numberTexts: false,
   /** An attempt that takes longer is abandoned. A backend has 25 s to accept a client. */
   openTimeoutMs: 30_000,
 };
@@ -58,6 +61,7 @@ export class SlipSocket extends EventTarget {
   #overlap = null; // the texts received while two sockets may receive the same
   #openedAt = 0;
   #activeAt = 0;
+  #number = 0; // of the current socket's last text
   #timers = {};
 
   /**
@@ -91,12 +95,14 @@ export class SlipSocket extends EventTarget {
    */
   send(text) {
     if (typeof text !== "string") throw new TypeError(`SlipSocket sends text, got ${typeof text}; JSON.stringify it`);
-    if (text.length * 3 > MAX_TEXT_BYTES) {
-      const bytes = new TextEncoder().encode(text).length;
+    const prefix = this.#options.numberTexts ? `\u0001${this.#number + 1}\u0001` : "";
+    if ((prefix.length + text.length) * 3 > MAX_TEXT_BYTES) {
+      const bytes = prefix.length + new TextEncoder().encode(text).length;
       if (bytes > MAX_TEXT_BYTES) throw new RangeError(`API Gateway takes ${MAX_TEXT_BYTES} bytes of a browser, got ${bytes}`);
     }
     if (this.#current?.readyState !== WebSocket.OPEN) return false;
-    this.#current.send(text);
+    this.#current.send(prefix + text);
+    this.#number++;
     this.#activeAt = Date.now();
     return true;
   }
@@ -154,6 +160,7 @@ export class SlipSocket extends EventTarget {
     this.#opening = null;
     this.#current = socket;
     this.#openedAt = this.#activeAt = Date.now();
+    this.#number = 0;
     const { maxAgeMs, overlapMs } = this.#options;
     this.#later("age", maxAgeMs * (1 - AGE_JITTER * Math.random()), () => this.#connect());
     this.#watch();

@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from ..apigateway.limits import ROW_LIFETIME_S
 from ..gateway.ports import Clock
 from ..gateway.values import Count, Page, StoredConnection
@@ -93,7 +95,14 @@ class MemoryConnections:
         stored = await self.get(connection_id)
         if stored is None:
             return False
-        self._connections[connection_id].stored = StoredConnection(metadata, stored.accepted_at)
+        self._connections[connection_id].stored = msgspec.structs.replace(stored, metadata=metadata)
+        return True
+
+    async def set_next_number(self, connection_id: str, number: int) -> bool:
+        stored = await self.get(connection_id)
+        if stored is None:
+            return False
+        self._connections[connection_id].stored = msgspec.structs.replace(stored, next_number=number)
         return True
 
     async def remove(self, connection_id: str) -> StoredConnection | None:

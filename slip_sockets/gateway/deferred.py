@@ -158,16 +158,20 @@ class ReceivedText(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class Texts(_OfConnection, frozen=True, tag="texts"):
-    """Texts that a client sent, in order: for one POST to the backend."""
+class Texts(_OfConnection, frozen=True, tag="texts", omit_defaults=True):
+    """Texts that a client sent, in order: for one POST to the backend.
+
+    `waits` is how often it was put behind what came later, because it had come before its forerunner.
+    """
 
     event_type = EventType.TEXT
     texts: list[ReceivedText]
+    waits: int = 0
 
     @property
     def deduplication_id(self) -> str:
-        """That of the first: a text is in one message only."""
-        return self.texts[0].id
+        """That of the first: a text is in one message only, but for one that waits."""
+        return f"{self.texts[0].id}:{self.waits}" if self.waits else self.texts[0].id
 
     @property
     def title(self) -> str:

@@ -32,6 +32,9 @@ class Connections(Protocol):
     async def set_metadata(self, connection_id: str, metadata: bytes) -> bool:
         """Return False where there is no such connection."""
 
+    async def set_next_number(self, connection_id: str, number: int) -> bool:
+        """Return False where there is no such connection."""
+
     async def remove(self, connection_id: str) -> StoredConnection | None:
         """Delete a connection and its subscriptions, and return the connection as it was. Idempotent."""
 

@@ -13,14 +13,17 @@ from ..protocol.events import Action, Close, CloseConnection, Text
 from .backend import Backend
 from .deferred import CloseNotice, Continuation, Disconnected, Texts
 from .errors import ActionFailed, BackendFailed, Incomplete, NotAccepted, Unavailable
+from .numbered import NumberedText, in_order, is_early, number_after, read_number
 from .observer import EventType, HandledEvent, Observer, handling
 from .perform import Performer
 from .plan_open import OpenPlan, continuation_of, plan_open
 from .ports import Checkpoint, Clock, Connections, Queue
-from .values import Accepted, Connect, Disconnect, Done, Failed, Message, Refused
+from .values import Accepted, Connect, Disconnect, Done, Failed, Message, Refused, StoredConnection
 
 log = logging.getLogger("slip_sockets.gateway")
 
+WAIT_S, MAX_WAITS = 0.1, 10
+"""How long, and how often, a text that came before its forerunner is put behind what has come meanwhile."""
 _LOST = Failed(500)
 
 
@@ -94,7 +97,8 @@ class Sockets(msgspec.Struct, frozen=True):
         try:
             stored = await self.connections.get(connection_id)
             metadata = stored.metadata if stored else None
-            actions = await self.backend.call(connection_id, metadata, [Text(connection_id, message.text)])
+            text = Text(connection_id, read_number(message.text).data)
+            actions = await self.backend.call(connection_id, metadata, [text])
         except Unavailable as error:
             self._failed(error, "TEXT of connection %s: %s; the backend was not called", connection_id, error)
             return _LOST
@@ -148,12 +152,27 @@ class Sockets(msgspec.Struct, frozen=True):
     async def on_texts(self, message: Texts, checkpoint: Checkpoint, *, deadline: float) -> None:
         """Handler of Texts. Raises Incomplete."""
         connection_id = message.connection_id
-        events = [Text(connection_id, text.data.decode(errors="replace"), text.id) for text in message.texts]
         try:
             stored = await self.connections.get(connection_id)
-            actions = await self.backend.call(connection_id, stored.metadata if stored else None, events)
+            next_number = stored.next_number if stored else 1
+            received = [read_number(text.data.decode(errors="replace"), text.id) for text in message.texts]
+            texts = in_order(received)
+            if is_early(texts, next_number=next_number) and message.waits < MAX_WAITS:
+                await self.clock.sleep(WAIT_S)
+                await self.inbound.put([msgspec.structs.replace(message, waits=message.waits + 1)])
+                return
         except Unavailable as error:
             raise Incomplete(message, f"{error}; the backend was not called") from error
+        await self._tell(message, stored, texts, deadline)
+        await self._count(connection_id, number_after(texts, next_number=next_number), next_number)
+
+    async def _tell(
+        self, message: Texts, stored: StoredConnection | None, texts: Sequence[NumberedText], deadline: float
+    ) -> None:
+        connection_id = message.connection_id
+        events = [Text(connection_id, text.data, text.id) for text in texts]
+        try:
+            actions = await self.backend.call(connection_id, stored.metadata if stored else None, events)
         except BackendFailed as error:
             self._failed(error, "TEXT of connection %s, %d in all: %s", connection_id, len(events), error)
             if error.is_retryable:
@@ -161,6 +180,15 @@ class Sockets(msgspec.Struct, frozen=True):
             return
         if not await self._perform_or_queue("TEXT", connection_id, actions, deadline):
             raise Incomplete(message, "what the backend asked for could be neither done nor queued")
+
+    async def _count(self, connection_id: str, next_number: int, before: int) -> None:
+        """Store the number that comes next. Without it, later texts wait a second for those that came before."""
+        if next_number == before:
+            return
+        try:
+            await self.connections.set_next_number(connection_id, next_number)
+        except Unavailable as error:
+            log.warning("TEXT of connection %s: later ones are delayed: %s", connection_id, error)
 
     async def on_disconnected(self, message: Disconnected, checkpoint: Checkpoint, *, deadline: float) -> None:
         """Handler of Disconnected. Raises Incomplete.

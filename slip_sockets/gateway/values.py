@@ -106,10 +106,14 @@ Broadcast = Publication | ChannelClose
 
 
 class StoredConnection(msgspec.Struct, frozen=True):
-    """A connection as it is stored. `metadata` is JSON, `accepted_at` Unix seconds."""
+    """A connection as it is stored. `metadata` is JSON, `accepted_at` Unix seconds.
+
+    `next_number` is that of the text that comes next, from a client that numbers its texts.
+    """
 
     metadata: bytes
     accepted_at: float
+    next_number: int = 1
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -103,7 +103,7 @@ async def test_texts_go_both_ways_by_the_chosen_subprotocol(
     )
     assert await page.run("return caught(() => begin('ws://127.0.0.1:1/', { keepalive: 1 }))") == (
         "TypeError: SlipSocket has no option keepalive; it has protocols, keepAliveText, keepAliveMs, maxAgeMs, "
-        "overlapMs, firstPauseMs, longestPauseMs, steadyMs, openTimeoutMs"
+        "overlapMs, firstPauseMs, longestPauseMs, steadyMs, numberTexts, openTimeoutMs"
     )
     await page.begin(server.websocket_url, protocols=["v1", "v2"])
     (opened,) = await page.until_heard(1, "open")
@@ -125,6 +125,24 @@ async def test_a_text_that_cannot_be_sent_is_reported(page: SocketPage, server: 
     assert await page.run("return socket.send('é'.repeat(16384))") is True
     for url in ("http://127.0.0.1/", "nowhere"):
         assert str(await page.run("return caught(() => begin(arguments[0]))", url)).startswith("TypeError: ")
+
+
+async def test_texts_are_numbered_where_the_page_asks_for_it(page: SocketPage, backend: ScriptedBackend) -> None:
+    async with running(backend.url, is_ordered=True) as server:
+        await page.begin(server.websocket_url, numberTexts=True)
+        await page.until_heard(1, "open")
+        assert await page.run("return [socket.send('one'), socket.send('two')]") == [True, True]
+        assert await page.run("return caught(() => socket.send('x'.repeat(32766)))") == (
+            "RangeError: API Gateway takes 32768 bytes of a browser, got 32769"
+        )
+        seen: list[str] = []
+        while len(seen) < 2:
+            post = await backend.next_post("TEXT")
+            seen += [event["data"] for event in post.body["events"]]
+        assert seen == ["one", "two"]
+        while (stored := await server.connections.get(post.connection_id)) and stored.next_number != 3:
+            await asyncio.sleep(0.01)
+        assert stored is not None
 
 
 async def test_a_lost_socket_comes_back_with_a_fresh_url(

@@ -49,6 +49,18 @@ async def test_metadata_comes_back_byte_for_byte(store: Store, metadata: bytes) 
     assert await store.remove(ME) == stored
 
 
+async def test_next_number_is_kept_beside_the_metadata(store: Store) -> None:
+    await store.open(ME, b"1", [])
+    assert await store.set_next_number(ME, 10**15)
+    assert await store.set_metadata(ME, b"2")
+    stored = await store.get(ME)
+    assert stored is not None
+    assert (stored.metadata, stored.next_number) == (b"2", 10**15)
+    assert await store.remove(ME) == stored
+    assert await store.set_next_number(ME, 2) is False
+    assert await store.get(ME) is None
+
+
 async def test_connection_is_absent_at_its_expiry(store: Store, clock: FakeClock) -> None:
     await store.open(ME, b"1", [])
     clock.time = START + ROW_LIFETIME_S - 1

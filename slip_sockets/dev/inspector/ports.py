@@ -92,6 +92,9 @@ class RecordingConnections:
             connection_ids=[connection_id],
         )
 
+    async def set_next_number(self, connection_id: str, number: int) -> bool:
+        return await self._connections.set_next_number(connection_id, number)
+
     async def remove(self, connection_id: str) -> StoredConnection | None:
         call = self._connections.remove(connection_id)
         return await _step(self._recorder, call, lambda _: f"Forgot {connection_id}", connection_ids=[connection_id])
