@@ -60,8 +60,14 @@ class Alarm:
         return f"{self.meaning} {self.action} First: {self.first} More: {PAGE}#{self.name}"
 
 
-def alarms(metrics: Metrics, region: str) -> list[Alarm]:
-    """Return a deployment's alarms in the order of the page. A minute without events has no data, and is a good one."""
+def alarms(metrics: Metrics, region: str, inbound_retry_s: int | None) -> list[Alarm]:
+    """Return a deployment's alarms in the order of the page. A minute without events has no data, and is a good one.
+
+    `inbound_retry_s` is None where texts do not go through the inbound queue.
+    """
+    is_ordered = inbound_retry_s is not None
+    texts = f"wait, and become dead letters after {inbound_retry_s} s" if is_ordered else "are lost"
+    fails_clients = "connects fail." if is_ordered else "connects fail, text messages are lost."
     stack = metrics.stack_name
     at = f"--region {region}"
 
@@ -69,6 +75,8 @@ def alarms(metrics: Metrics, region: str) -> list[Alarm]:
         return (
             f"aws logs tail /aws/lambda/{stack}-{function} --since 30m --filter-pattern '?WARNING ?ERROR ?timeout' {at}"
         )
+
+    mappings = f"aws lambda list-event-source-mappings --function-name {stack}-deliver {at}"
 
     def errors_of(function: str, effect: str, *, consequence: str = "") -> Alarm:
         return Alarm(
@@ -92,25 +100,30 @@ def alarms(metrics: Metrics, region: str) -> list[Alarm]:
             of=5,
         )
 
+    of_texts = [] if inbound_retry_s is None else _of_inbound(metrics, inbound_retry_s, log_of("deliver"), mappings)
     return [
         Alarm(
             name="backend-failing",
             meaning=f"Your backend fails for over {BACKEND_FAILURE_PERCENT} % of the events: clients are refused, "
-            "their text messages are lost.",
+            f"their text messages {texts}.",
             action="Look at the backend first. The log says how it responded.",
-            first=log_of("websocket"),
+            first=log_of("deliver" if is_ordered else "websocket"),  # what sends it most of the events
             metrics=[metrics.ours("BackendFailures"), metrics.ours("BackendLatency", "SampleCount")],
             expression="100 * FILL(m0, 0) / m1",
             threshold=BACKEND_FAILURE_PERCENT,
             datapoints=3,
             of=15,
         ),
-        errors_of("websocket", "connects fail, text messages are lost."),
+        errors_of("websocket", fails_clients),
         errors_of("control", "publishers get errors."),
-        errors_of("deliver", "queued messages wait.", consequence="After an hour they become dead letters. "),
-        throttles_of("websocket", "events of clients", "connects fail, text messages are lost."),
+        errors_of(
+            "deliver",
+            "text messages for your backend and queued messages wait." if is_ordered else "queued messages wait.",
+            consequence="After an hour they become dead letters. ",
+        ),
+        throttles_of("websocket", "connects" if is_ordered else "events of clients", fails_clients),
         throttles_of("control", "calls of the control API", "publishers get 503."),
-        # The deliver function needs none: SQS delivers rejected messages again, and queue-age watches that.
+        # The deliver function needs none: SQS delivers rejected messages again, and the queues' ages are watched.
         Alarm(
             name="sockets-failing",
             meaning="API Gateway cannot call the websocket function, or gets no response in time: clients get errors.",
@@ -137,7 +150,7 @@ def alarms(metrics: Metrics, region: str) -> list[Alarm]:
             meaning=f"No function has taken the next message of the queue for {QUEUE_AGE_S // 60} minutes: publishes "
             "are late.",
             action="If deliver-errors is on too, begin there. Otherwise functions are too few, or not called.",
-            first=f"aws lambda list-event-source-mappings --function-name {stack}-deliver {at}",
+            first=mappings,
             metrics=[metrics.queue("ApproximateAgeOfOldestMessage")],
             threshold=QUEUE_AGE_S,
             datapoints=5,
@@ -154,10 +167,12 @@ def alarms(metrics: Metrics, region: str) -> list[Alarm]:
             datapoints=1,
             of=BETWEEN_ATTEMPTS_M,
         ),
+        *of_texts,
         Alarm(
             name="dead-letters",
             meaning="The gateway has given up after 33 attempts, usually over six hours: text messages did not reach "
-            "clients, or a CLOSE did not reach your backend.",
+            "clients, or a CLOSE did not reach your backend."
+            + (f" Or, after {inbound_retry_s} s, on text messages for your backend." if is_ordered else ""),
             action="List them, fix the cause, then send them again: the same command without --dry-run.",
             first=f"slip-sockets redrive --stack {stack} {at} --dry-run",
             metrics=[metrics.dead_letters()],
@@ -182,10 +197,52 @@ def alarms(metrics: Metrics, region: str) -> list[Alarm]:
     ]
 
 
+def _of_inbound(metrics: Metrics, retry_s: int, log: str, mappings: str) -> list[Alarm]:
+    """Return the alarms of the inbound queue. `log` and `mappings` are commands."""
+    waits_s = retry_s + DELIVER_TIMEOUT_S
+    return [
+        Alarm(
+            name="inbound-age",
+            meaning=f"A tenth of the text messages reach your backend over {retry_s / 2:g} s after they were sent, or "
+            "not at all.",
+            action=f"After {retry_s} s of attempts they become dead letters. If backend-failing, deliver-errors or "
+            "inbound-queue-age is on too, begin there. Otherwise your backend is slow, or fails for some clients.",
+            first=log,
+            # Not the maximum: a single connection with texts that the backend cannot take would set it off.
+            metrics=[metrics.ours("InboundAge", "p90")],
+            threshold=retry_s / 2,
+            datapoints=3,
+            of=5,
+        ),
+        Alarm(
+            name="inbound-queue-age",
+            meaning=f"A text message has been in the queue for over {waits_s} s: no function takes it, or its client's "
+            "earlier ones fail.",
+            action="If backend-failing or deliver-errors is on too, begin there. Otherwise functions are too few, or "
+            "not called.",
+            first=mappings,
+            metrics=[metrics.inbound_queue("ApproximateAgeOfOldestMessage", "the oldest in the queue")],
+            # An older one is not there because of its own attempts, which end before.
+            threshold=waits_s,
+            datapoints=3,
+            of=5,
+        ),
+    ]
+
+
 class Alarms(Construct):
     """All alarms of a deployment. `arns` are Terraform references."""
 
-    def __init__(self, scope: Construct, id_: str, *, metrics: Metrics, email: str | None, region: str) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        metrics: Metrics,
+        email: str | None,
+        region: str,
+        inbound_retry_s: int | None,
+    ) -> None:
         super().__init__(scope, id_)
         stack_name = metrics.stack_name
         # Not encrypted with a KMS key: alarms may not use AWS's own key for SNS, and its policy cannot be changed, so
@@ -195,7 +252,8 @@ class Alarms(Construct):
         if email is not None:
             subscription = SnsTopicSubscription(self, "mail", topic_arn=topic.arn, protocol="email", endpoint=email)
             named(subscription, "alarm_mail")
-        self.arns = [self._alarm(alarm, stack_name, topic.arn).arn for alarm in alarms(metrics, region)]
+        made = alarms(metrics, region, inbound_retry_s)
+        self.arns = [self._alarm(alarm, stack_name, topic.arn).arn for alarm in made]
         policy = SnsTopicPolicy(self, "policy", arn=topic.arn, policy=_only_from(self.arns, topic.arn))
         named(policy, "alarms")
 

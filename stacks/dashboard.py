@@ -28,14 +28,23 @@ _INTRODUCTION = (
 
 @dataclass(frozen=True, slots=True)
 class Graph:
+    """A graph of metrics. With `ratio`, a label, it also shows the first divided by the second, on the right axis."""
+
     title: str
     metrics: Sequence[Metric]
     unit: str
+    ratio: str | None = None
 
 
-def graphs(metrics: Metrics) -> list[Graph]:
+def graphs(metrics: Metrics, *, ordered: bool) -> list[Graph]:
     """Return the graphs in reading order, three to a row. They have 50 metrics: an account's first three dashboards of
-    up to 50 metrics are free. https://aws.amazon.com/cloudwatch/pricing/"""
+    up to 50 metrics are free. https://aws.amazon.com/cloudwatch/pricing/
+
+    With `ordered`, disconnects are counted with the texts, in the batches of the inbound queue.
+    """
+    failing = [event_type for event_type in EVENT_TYPES if not (ordered and event_type == "CLOSE")]
+    calling = [event_type for event_type in FROM_BACKEND if event_type in failing]
+    at_once = ("OPEN",) if ordered else ("OPEN", "TEXT", "CLOSE")
     return [
         Graph(
             "Connections and messages",
@@ -48,14 +57,14 @@ def graphs(metrics: Metrics) -> list[Graph]:
         Graph(
             "Events by type",
             [
-                *metrics.ours_by_type("BackendLatency", ("OPEN", "TEXT", "CLOSE"), "SampleCount"),
+                *metrics.ours_by_type("BackendLatency", at_once, "SampleCount"),
                 metrics.control("Count", label="CONTROL"),
                 metrics.queue("NumberOfMessagesReceived", "Sum", "DEFERRED"),
             ],
             "a minute",
         ),
-        Graph("Failures by type", metrics.ours_by_type("Failures", EVENT_TYPES), "a minute"),
-        Graph("Backend: latency, p99", metrics.ours_by_type("BackendLatency", FROM_BACKEND, "p99"), "ms"),
+        Graph("Failures by type", metrics.ours_by_type("Failures", failing), "a minute"),
+        Graph("Backend: latency, p99", metrics.ours_by_type("BackendLatency", calling, "p99"), "ms"),
         Graph(
             "Backend: failures",
             [
@@ -120,23 +129,58 @@ def graphs(metrics: Metrics) -> list[Graph]:
             ],
             "a minute",
         ),
+        *(_of_texts(metrics) if ordered else ()),
+    ]
+
+
+def _of_texts(metrics: Metrics) -> list[Graph]:
+    return [
+        Graph(
+            "Texts in order: age",
+            [
+                metrics.ours("InboundAge", "p90", "at the last attempt, p90"),
+                metrics.inbound_queue("ApproximateAgeOfOldestMessage", "the oldest in the queue"),
+            ],
+            "s",
+        ),
+        Graph(
+            "Texts in order: events of a POST",
+            [
+                metrics.ours("InboundAge", "SampleCount", "events"),
+                *metrics.ours_by_type("BackendLatency", ("TEXT",), "SampleCount", "POSTs"),
+            ],
+            "a minute",
+            ratio="events of a POST",
+        ),
     ]
 
 
 class Dashboard(Construct):
     """The dashboard `<stack>`."""
 
-    def __init__(self, scope: Construct, id_: str, *, metrics: Metrics, alarm_arns: Sequence[str], region: str) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id_: str,
+        *,
+        metrics: Metrics,
+        alarm_arns: Sequence[str],
+        region: str,
+        ordered: bool,
+    ) -> None:
         super().__init__(scope, id_)
-        body = {"start": "-PT3H", "widgets": _widgets(metrics, alarm_arns, region)}
+        shown = graphs(metrics, ordered=ordered)
+        body = {"start": "-PT3H", "widgets": _widgets(metrics.stack_name, shown, alarm_arns, region)}
         dashboard = CloudwatchDashboard(
             self, "dashboard", dashboard_name=metrics.stack_name, dashboard_body=json.dumps(body)
         )
         named(dashboard, "dashboard")
 
 
-def _widgets(metrics: Metrics, alarm_arns: Sequence[str], region: str) -> list[dict[str, object]]:
-    introduction = {"markdown": _INTRODUCTION.format(stack=metrics.stack_name)}
+def _widgets(
+    stack_name: str, shown: Sequence[Graph], alarm_arns: Sequence[str], region: str
+) -> list[dict[str, object]]:
+    introduction = {"markdown": _INTRODUCTION.format(stack=stack_name)}
     widgets: list[dict[str, object]] = [
         {"type": "text", "x": 0, "y": 0, "width": 6, "height": 3, "properties": introduction},
         {
@@ -149,7 +193,7 @@ def _widgets(metrics: Metrics, alarm_arns: Sequence[str], region: str) -> list[d
         },
     ]
     width = COLUMNS // 3
-    for index, graph in enumerate(graphs(metrics)):
+    for index, graph in enumerate(shown):
         row, column = divmod(index, 3)
         place = {"x": column * width, "y": 3 + row * HEIGHT, "width": width, "height": HEIGHT}
         widgets.append({"type": "metric", **place, "properties": _graph(graph, region)})
@@ -157,17 +201,22 @@ def _widgets(metrics: Metrics, alarm_arns: Sequence[str], region: str) -> list[d
 
 
 def _graph(graph: Graph, region: str) -> dict[str, object]:
+    axes = {"left": {"min": 0, "label": graph.unit, "showUnits": False}}
+    lines = [_line(metric, f"m{index}") for index, metric in enumerate(graph.metrics)]
+    if graph.ratio is not None:
+        lines.append([{"expression": "m0 / m1", "label": graph.ratio, "yAxis": "right"}])
+        axes["right"] = {"min": 0, "label": graph.ratio, "showUnits": False}
     return {
         "title": graph.title,
         "region": region,
         "view": "timeSeries",
         "stacked": False,
         "period": PERIOD_S,
-        "metrics": [_line(metric) for metric in graph.metrics],
-        "yAxis": {"left": {"min": 0, "label": graph.unit, "showUnits": False}},
+        "metrics": lines,
+        "yAxis": axes,
     }
 
 
-def _line(metric: Metric) -> list[object]:
+def _line(metric: Metric, id_: str) -> list[object]:
     dimensions = [text for dimension in metric.dimensions.items() for text in dimension]
-    return [metric.namespace, metric.name, *dimensions, {"stat": metric.statistic, "label": metric.label}]
+    return [metric.namespace, metric.name, *dimensions, {"id": id_, "stat": metric.statistic, "label": metric.label}]

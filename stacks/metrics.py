@@ -43,6 +43,7 @@ class Metrics:
     channels_table: str
     queue_name: str
     dead_letters_name: str
+    inbound_name: str
 
     def websocket(self, name: str, statistic: str = "Sum", label: str | None = None) -> Metric:
         dimensions = {"ApiId": self.websocket_api_id, "Stage": self.websocket_stage}
@@ -60,6 +61,9 @@ class Metrics:
 
     def queue(self, name: str, statistic: str = "Maximum", label: str | None = None) -> Metric:
         return Metric("AWS/SQS", name, {"QueueName": self.queue_name}, statistic, label or name)
+
+    def inbound_queue(self, name: str, label: str) -> Metric:
+        return Metric("AWS/SQS", name, {"QueueName": self.inbound_name}, "Maximum", label)
 
     def dead_letters(self) -> Metric:
         dimensions = {"QueueName": self.dead_letters_name}
@@ -80,8 +84,10 @@ class Metrics:
     def ours(self, name: str, statistic: str = "Sum", label: str | None = None) -> Metric:
         return Metric(NAMESPACE, name, {"stack": self.stack_name}, statistic, label or name)
 
-    def ours_by_type(self, name: str, event_types: Sequence[str], statistic: str = "Sum") -> list[Metric]:
+    def ours_by_type(
+        self, name: str, event_types: Sequence[str], statistic: str = "Sum", label: str | None = None
+    ) -> list[Metric]:
         return [
-            Metric(NAMESPACE, name, {"stack": self.stack_name, "eventType": event_type}, statistic, event_type)
+            Metric(NAMESPACE, name, {"stack": self.stack_name, "eventType": event_type}, statistic, label or event_type)
             for event_type in event_types
         ]

@@ -260,10 +260,18 @@ class SlipSocketsStack(TerraformStack):
             channels_table=self._channels.name,
             queue_name=self._queue.name,
             dead_letters_name=self._queue.dead_letters_name,
+            inbound_name=self._inbound.name,
         )
-        region = self._settings.region
-        alarms = Alarms(self, "alarms", metrics=metrics, email=self._settings.alarm_email, region=region)
-        Dashboard(self, "dashboard", metrics=metrics, alarm_arns=alarms.arns, region=region)
+        region, ordered = self._settings.region, self._settings.inbound == "ordered"
+        alarms = Alarms(
+            self,
+            "alarms",
+            metrics=metrics,
+            email=self._settings.alarm_email,
+            region=region,
+            inbound_retry_s=self._settings.inbound_retry_s if ordered else None,
+        )
+        Dashboard(self, "dashboard", metrics=metrics, alarm_arns=alarms.arns, region=region, ordered=ordered)
 
     def _deliver_from(self, name: str, queue_arn: str, function: PythonFunction, *, batch_size: int) -> None:
         mapping = LambdaEventSourceMapping(

@@ -19,7 +19,7 @@ from slip_sockets.dev.inspector import recorder, records
 from slip_sockets.gateway import backend, delivery_rate, fan_out, plan_publish
 from slip_sockets.gateway.deferred import RETRY_FOR_S
 from slip_sockets.gateway.ports import CLAIM_LIFETIME_S
-from slip_sockets.gateway.worker import MAX_RETRY_PAUSE_S, retry_pause_s
+from slip_sockets.gateway.worker import MAX_INBOUND_RETRY_S, MAX_RETRY_PAUSE_S, MIN_INBOUND_RETRY_S, retry_pause_s
 from slip_sockets.http import reader
 from slip_sockets.protocol import tokens
 from slip_sockets.protocol.events import (
@@ -120,6 +120,7 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "STACK_NAME": [settings.MAX_STACK_NAME_LENGTH],
         "DOMAIN_NAME": [settings.MAX_DOMAIN_LENGTH],
         "PROVISIONED_CONCURRENCY": [0, settings.MAX_PROVISIONED_CONCURRENCY],
+        "INBOUND_RETRY_S": [MIN_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S],
     },
     "The development server": {
         "a request's head": [MAX_LINE_LENGTH, front_door.MAX_HEAD_BYTES, 431, 414],

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -21,22 +23,41 @@ NAMES = [
     "control-api-failing",
     "queue-age",
     "deferred-age",
+    "inbound-age",
+    "inbound-queue-age",
     "dead-letters",
     "table-throttles",
 ]
+OF_ORDERED = {"inbound-age", "inbound-queue-age"}
+CASES = [("direct", name) for name in NAMES if name not in OF_ORDERED] + [("ordered", name) for name in NAMES]
 TOPIC = "${aws_sns_topic.alarms.arn}"
 MAX_DESCRIPTION = 1024
 """https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html"""
 
 
-def test_each_has_a_heading_in_operations_and_each_heading_an_alarm(stack: Stack) -> None:
-    assert set(alarms(stack)) == set(NAMES)
+@pytest.fixture(params=[STAGING, PRODUCTION, "in order"])
+def stack(defaults: Synthesis, ordered: Synthesis, request: pytest.FixtureRequest) -> Stack:
+    """The stack of each stage, and production's with texts in order."""
+    return ordered.stack(PRODUCTION) if request.param == "in order" else defaults.stack(request.param)
+
+
+@pytest.fixture(params=CASES, ids="-".join)
+def case(defaults: Synthesis, ordered: Synthesis, request: pytest.FixtureRequest) -> tuple[str, Any]:
+    """An alarm's name and arguments."""
+    mode, name = request.param
+    return name, alarms({"direct": defaults, "ordered": ordered}[mode].stack(PRODUCTION))[name]
+
+
+def test_each_has_a_heading_in_operations_and_each_heading_an_alarm(defaults: Synthesis, ordered: Synthesis) -> None:
+    for name in (STAGING, PRODUCTION):
+        assert set(alarms(defaults.stack(name))) == set(NAMES) - OF_ORDERED
+        assert set(alarms(ordered.stack(name))) == set(NAMES)
     assert Page("docs/operations.md").headings_under("Alarms") == NAMES
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_its_text_has_meaning_action_first_command_and_page(stack: Stack, name: str) -> None:
-    description = alarms(stack)[name]["alarm_description"]
+def test_its_text_has_meaning_action_first_command_and_page(case: tuple[str, Any]) -> None:
+    name, alarm = case
+    description = alarm["alarm_description"]
     meaning_and_action, command, more = re.split(r" First: | More: ", description)
     assert len(re.findall(r"[.:] [A-Z]", meaning_and_action)) >= 1
     assert re.match(r"(aws|slip-sockets) ", command)
@@ -45,10 +66,9 @@ def test_its_text_has_meaning_action_first_command_and_page(stack: Stack, name: 
     assert "${" not in description
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_its_command_is_in_its_section_of_operations(defaults: Synthesis, name: str) -> None:
-    description = alarms(defaults.stack(PRODUCTION))[name]["alarm_description"]
-    command = re.split(r" First: | More: ", description)[1]
+def test_its_command_is_in_its_section_of_operations(case: tuple[str, Any]) -> None:
+    name, alarm = case
+    command = re.split(r" First: | More: ", alarm["alarm_description"])[1]
     blocks = [block for block in Page("docs/operations.md").blocks if block.heading == name]
     assert command in [line.partition("  ")[0] for block in blocks for line in block.text.splitlines()]
 
@@ -70,9 +90,8 @@ def test_their_commands_name_the_region(all_options: Synthesis, stack: Stack) ->
             assert f" --region {region}" in re.split(r" First: | More: ", alarm["alarm_description"])[1]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_notifies_the_topic_when_it_goes_off_and_when_it_is_over(stack: Stack, name: str) -> None:
-    alarm = alarms(stack)[name]
+def test_it_notifies_the_topic_when_it_goes_off_and_when_it_is_over(case: tuple[str, Any]) -> None:
+    _, alarm = case
     assert (alarm["alarm_actions"], alarm["ok_actions"]) == ([TOPIC], [TOPIC])
     assert "insufficient_data_actions" not in alarm
 
@@ -80,7 +99,7 @@ def test_it_notifies_the_topic_when_it_goes_off_and_when_it_is_over(stack: Stack
 def test_a_quiet_stage_is_a_good_one(stack: Stack) -> None:
     """Minutes without events have no data. Dead letters stay in their queue while SQS sends no metrics of it."""
     missing = {name: alarm["treat_missing_data"] for name, alarm in alarms(stack).items()}
-    assert missing == dict.fromkeys(NAMES, "notBreaching") | {"dead-letters": "ignore"}
+    assert missing == dict.fromkeys(missing, "notBreaching") | {"dead-letters": "ignore"}
 
 
 @pytest.mark.parametrize(
@@ -91,18 +110,39 @@ def test_a_quiet_stage_is_a_good_one(stack: Stack) -> None:
         ("websocket-throttles", 0, 3, 5),
         ("queue-age", 900, 5, 5),
         ("deferred-age", 900, 1, 19),
+        ("inbound-age", 30, 3, 5),
+        ("inbound-queue-age", 120, 3, 5),
         ("dead-letters", 0, 1, 1),
         ("table-throttles", 0, 3, 5),
     ],
 )
-def test_when_it_goes_off(stack: Stack, name: str, threshold: float, datapoints: int, of: int) -> None:
-    alarm = alarms(stack)[name]
+def test_when_it_goes_off(ordered: Synthesis, name: str, threshold: float, datapoints: int, of: int) -> None:
+    alarm = alarms(ordered.stack(PRODUCTION))[name]
     assert alarm["comparison_operator"] == "GreaterThanThreshold"
     assert (alarm["threshold"], alarm["datapoints_to_alarm"], alarm["evaluation_periods"]) == (
         threshold,
         datapoints,
         of,
     )
+
+
+def test_texts_are_late_by_how_long_they_are_tried(synth: Callable[..., Synthesis]) -> None:
+    """Half of that time; in the queue, more than all attempts at a text take."""
+    made = alarms(synth(INBOUND="ordered", INBOUND_RETRY_S="15").stack(PRODUCTION))
+    assert {name: made[name]["threshold"] for name in sorted(OF_ORDERED)} == {
+        "inbound-age": 7.5,
+        "inbound-queue-age": 75,
+    }
+    assert " over 7.5 s " in made["inbound-age"]["alarm_description"]
+    assert " over 75 s" in made["inbound-queue-age"]["alarm_description"]
+
+
+def test_in_order_no_alarm_says_that_texts_are_lost(defaults: Synthesis, ordered: Synthesis) -> None:
+    lost = [
+        {name for name, alarm in alarms(synthesis.stack(PRODUCTION)).items() if "lost" in alarm["alarm_description"]}
+        for synthesis in (defaults, ordered)
+    ]
+    assert lost == [{"backend-failing", "websocket-errors", "websocket-throttles"}, set()]
 
 
 TROUBLE: dict[str, dict[str, float]] = {
@@ -116,6 +156,8 @@ TROUBLE: dict[str, dict[str, float]] = {
     "control-api-failing": {"5xx": 1},
     "queue-age": {"ApproximateAgeOfOldestMessage": 901},
     "deferred-age": {"DeferredAge": 901},
+    "inbound-age": {"InboundAge": 31},
+    "inbound-queue-age": {"ApproximateAgeOfOldestMessage": 121},
     "dead-letters": {"ApproximateNumberOfMessagesVisible": 1},
     "table-throttles": {"TableThrottles": 1},
 }
@@ -128,16 +170,14 @@ def fill_makes_a_series(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_is_silent_on_a_new_stage(stack: Stack, name: str, fill_makes_a_series: bool) -> None:
-    seen = states(alarms(stack)[name], {}, QUIET_M, fill_makes_a_series=fill_makes_a_series)
+def test_it_is_silent_on_a_new_stage(case: tuple[str, Any], fill_makes_a_series: bool) -> None:
+    seen = states(case[1], {}, QUIET_M, fill_makes_a_series=fill_makes_a_series)
     assert set(seen) == {"OK"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_it_goes_off_and_is_over_by_itself(stack: Stack, name: str, fill_makes_a_series: bool) -> None:
+def test_it_goes_off_and_is_over_by_itself(case: tuple[str, Any], fill_makes_a_series: bool) -> None:
     """Also where after the trouble nothing happens at all, so that no metric has a value."""
-    alarm = alarms(stack)[name]
+    name, alarm = case
     trouble_m = alarm["datapoints_to_alarm"]
     quiet: list[float | None] = [None] * QUIET_M
     if alarm["treat_missing_data"] == "ignore":  # SQS sends metrics of a queue that was used in the last six hours
@@ -181,7 +221,7 @@ def test_exactly_one_query_of_an_alarm_is_watched(stack: Stack) -> None:
 
 
 def test_alarms_cost_what_the_page_says(stack: Stack) -> None:
-    assert f"{len(list(of_alarms(stack)))} metrics in alarms" in Page("docs/operations.md").path.read_text()
+    assert f"| {len(list(of_alarms(stack)))} metrics in alarms" in Page("docs/operations.md").path.read_text()
 
 
 def test_only_the_alarms_may_publish_to_the_topic(stack: Stack) -> None:

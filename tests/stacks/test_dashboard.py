@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from slip_sockets.aws.metrics import BY_EVENT_TYPE, BY_STACK, EVENT_TYPES, NAMESPACE
 
 from ..docs.markdown import Page
-from .synthesis import FUNCTIONS, Stack
+from .synthesis import FUNCTIONS, PRODUCTION, STAGING, Stack, Synthesis
 from .watched import alarms, dashboard, of_alarms, of_dashboard
 
 MAX_METRICS = 50
@@ -46,10 +48,16 @@ VALUES = {
     "ApiId": {"${aws_apigatewayv2_api.websocket.id}", "${aws_apigatewayv2_api.control.id}"},
     "Stage": {"${aws_apigatewayv2_stage.live.name}"},
     "FunctionName": {f"${{aws_lambda_function.{name}.function_name}}" for name in FUNCTIONS},
-    "QueueName": {"${aws_sqs_queue.deferred.name}", "${aws_sqs_queue.dead_letters.name}"},
+    "QueueName": {f"${{aws_sqs_queue.{name}.name}}" for name in ("deferred", "dead_letters", "inbound")},
     "TableName": {"${aws_dynamodb_table.Connections.name}", "${aws_dynamodb_table.Channels.name}"},
     "GlobalSecondaryIndexName": {"channel-index"},
 }
+
+
+@pytest.fixture(params=[STAGING, PRODUCTION, "in order"])
+def stack(defaults: Synthesis, ordered: Synthesis, request: pytest.FixtureRequest) -> Stack:
+    """The stack of each stage, and production's with texts in order."""
+    return ordered.stack(PRODUCTION) if request.param == "in order" else defaults.stack(request.param)
 
 
 def test_aws_has_its_metrics_under_these_dimensions(stack: Stack) -> None:
@@ -81,9 +89,27 @@ def test_every_metric_of_ours_is_one_that_the_functions_send(stack: Stack) -> No
             assert all(stack.environment(name)["STACK_NAME"] == expected["stack"] for name in FUNCTIONS)
 
 
-def test_every_metric_that_the_functions_send_is_shown(stack: Stack) -> None:
-    shown = {each.name for each in of_dashboard(stack) if each.namespace == NAMESPACE}
-    assert shown == {*BY_EVENT_TYPE, *BY_STACK}
+def test_every_metric_that_the_functions_send_is_shown(defaults: Synthesis, ordered: Synthesis) -> None:
+    shown = [
+        {each.name for each in of_dashboard(synthesis.stack(PRODUCTION)) if each.namespace == NAMESPACE}
+        for synthesis in (defaults, ordered)
+    ]
+    every = {*BY_EVENT_TYPE, *BY_STACK}
+    assert shown == [every - {"InboundAge"}, every]
+
+
+def test_in_order_the_events_of_a_post_are_shown(ordered: Synthesis) -> None:
+    """Each attempt at an event has an age, and each POST of texts a latency."""
+    widgets = dashboard(ordered.stack(PRODUCTION))["widgets"]
+    graphs = {widget["properties"].get("title"): widget["properties"] for widget in widgets}
+    events, posts, [ratio] = graphs["Texts in order: events of a POST"]["metrics"]
+    assert events[:4] == [NAMESPACE, "InboundAge", "stack", PRODUCTION]
+    assert posts[:6] == [NAMESPACE, "BackendLatency", "stack", PRODUCTION, "eventType", "TEXT"]
+    assert [(each[-1]["id"], each[-1]["stat"]) for each in (events, posts)] == [
+        ("m0", "SampleCount"),
+        ("m1", "SampleCount"),
+    ]
+    assert (ratio["expression"], ratio["yAxis"]) == ("m0 / m1", "right")
 
 
 def test_every_metric_of_an_alarm_is_shown(stack: Stack) -> None:

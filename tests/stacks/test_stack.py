@@ -65,6 +65,10 @@ ADDRESSES = [
     "aws_sqs_queue.deferred",
     "aws_sqs_queue.inbound",
 ]
+ADDRESSES_OF_ORDERED = [
+    "aws_cloudwatch_metric_alarm.inbound_age",
+    "aws_cloudwatch_metric_alarm.inbound_queue_age",
+]
 ADDRESSES_OF_OPTIONS = [
     "aws_acm_certificate.websocket",
     "aws_acm_certificate_validation.websocket",
@@ -86,6 +90,11 @@ def test_addresses_are_in_the_fields_words(stack: Stack) -> None:
 def test_addresses_with_all_options(all_options: Synthesis) -> None:
     for name in (STAGING, PRODUCTION):
         assert sorted(all_options.stack(name).addresses()) == sorted(ADDRESSES + ADDRESSES_OF_OPTIONS)
+
+
+def test_addresses_with_texts_in_order(ordered: Synthesis) -> None:
+    for name in (STAGING, PRODUCTION):
+        assert sorted(ordered.stack(name).addresses()) == sorted(ADDRESSES + ADDRESSES_OF_ORDERED)
 
 
 def test_texts_in_order_change_routes_variables_and_what_is_watched(defaults: Synthesis, ordered: Synthesis) -> None:

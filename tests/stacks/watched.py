@@ -45,6 +45,9 @@ def of_alarms(stack: Stack) -> Iterator[Watched]:
 
 def of_dashboard(stack: Stack) -> Iterator[Watched]:
     for widget in dashboard(stack)["widgets"]:
-        for namespace, name, *pairs, options in widget["properties"].get("metrics", ()):
+        for *metric, options in widget["properties"].get("metrics", ()):
+            if not metric:  # an expression of others
+                continue
+            namespace, name, *pairs = metric
             dimensions = dict(zip(pairs[::2], pairs[1::2], strict=True))
             yield Watched(widget["properties"]["title"], namespace, name, dimensions, options["stat"])
