@@ -7,13 +7,13 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-dg-api-s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Generic, TypeVar
 from urllib.parse import parse_qs
 
 from .api_request import ApiRequest, ApiResponse, error_response
-from .deployed import Deployed, Integration, Stage, Statement
+from .deployed import Deployed, Routes, Stage, Statement
 
 _OF_ROUTES = re.compile(r"/v2/apis/(?P<api>[^/]+)/(?:routes|integrations)(?:/.*)?")
 _ROLE_OF_A_FUNCTION = re.compile(r"/2015-03-31/functions(?:/[^/]+/configuration)?/?")
@@ -52,7 +52,7 @@ class DelayedDeployed(Deployed):
         super().__init__(*of_deployed)
         self._policies = Delayed[list[Statement]](iam_delay_s, clock)
         self._exists = Delayed[bool](iam_delay_s, clock)
-        self._routes = Delayed[Mapping[str, Integration | None]](deploy_delay_s, clock)
+        self._routes = Delayed[Routes](deploy_delay_s, clock)
 
     def before(self, request: ApiRequest) -> ApiResponse | None:
         """Remember what a request will change. Return AWS's refusal of a role that is too new for a function."""

@@ -54,21 +54,39 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """`function_arn` is None where it does not integrate a Lambda function."""
+    """Any but a ServiceIntegration. `function_arn` is None where it does not integrate a Lambda function."""
 
     function_arn: str | None
     timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceIntegration:
+    """An integration of type AWS, with the names that API Gateway has for its parts."""
+
+    uri: str
+    credentials_arn: str | None
+    request_parameters: Mapping[str, str]
+    request_templates: Mapping[str, str]
+    template_selection_expression: str | None
+    passthrough_behavior: str
+    timeout_s: float
+
+
+Routes = Mapping[str, Integration | ServiceIntegration | None]
+"""By route key; a route without an integration has None."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
-    """A stage of an API, with its routes; a route without an integration has None."""
+    """A stage of an API, with its routes and its stage variables."""
 
     api_id: str
     protocol: str
     region: str
     name: str
-    routes: Mapping[str, Integration | None]
+    routes: Routes
+    variables: Mapping[str, str]
     auto_deploys: bool
     route_selection: str
     throttling_rate: float
@@ -185,6 +203,7 @@ class Deployed:
             region=region,
             name=name,
             routes=self._routes_of(api),
+            variables=dict(stage.stage_variables or {}),
             auto_deploys=bool(stage.auto_deploy),
             route_selection=api.route_selection_expression,
             throttling_rate=math.inf if rate is None else float(rate),
@@ -202,7 +221,7 @@ class Deployed:
                 return role.secret_access_key, role.session_token, role.expiration.replace(tzinfo=UTC).timestamp()
         return None
 
-    def routes(self, api_id: str) -> Mapping[str, Integration | None]:
+    def routes(self, api_id: str) -> Routes:
         """Return an API's routes; none where it does not exist."""
         found = self._api(api_id)
         return {} if found is None else self._routes_of(found[1])
@@ -214,6 +233,13 @@ class Deployed:
         """Cheaper than ReceiveMessage."""
         queue = self._backend("sqs", mapping.region).queues.get(mapping.queue_arn.rpartition(":")[2])
         return queue is not None and bool(queue.messages)
+
+    def trust(self, role_arn: str) -> list[Statement] | None:
+        """Return the statements of a role's trust policy; None where the role does not exist."""
+        for role in list(self._backend("iam", "aws").roles.values()):
+            if role.arn == role_arn:
+                return _statements(json.loads(role.assume_role_policy_document))
+        return None
 
     def policies(self, role_arn: str) -> list[Statement]:
         """Return the statements of all identity policies of a role; an empty list where the role does not exist."""
@@ -265,13 +291,23 @@ class Deployed:
                 return region, backend.apis[api_id]
         return None
 
-    def _routes_of(self, api: Any) -> Mapping[str, Integration | None]:
+    def _routes_of(self, api: Any) -> Routes:
         return {route.route_key: self._integration(api, route.target) for route in api.routes.values()}
 
-    def _integration(self, api: Any, target: str | None) -> Integration | None:
+    def _integration(self, api: Any, target: str | None) -> Integration | ServiceIntegration | None:
         integration = api.integrations.get((target or "").removeprefix("integrations/"))
         if integration is None:
             return None
+        if integration.integration_type == "AWS":
+            return ServiceIntegration(
+                uri=integration.integration_uri or "",
+                credentials_arn=integration.credentials_arn,
+                request_parameters=dict(integration.request_parameters or {}),
+                request_templates=dict(integration.request_templates or {}),
+                template_selection_expression=integration.template_selection_expression,
+                passthrough_behavior=integration.passthrough_behavior,
+                timeout_s=integration.timeout_in_millis / 1000,
+            )
         match = _FUNCTION_ARN.search(integration.integration_uri or "")
         is_lambda = match is not None and integration.integration_type == "AWS_PROXY"
         return Integration(match[0] if match and is_lambda else None, integration.timeout_in_millis / 1000)

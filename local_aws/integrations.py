@@ -38,7 +38,7 @@ class Integrations:
         why_not = "it has no integration"
         if integration is not None:
             why_not = "its integration is not an AWS_PROXY of a Lambda function"
-            if integration.function_arn is not None:
+            if isinstance(integration, Integration) and integration.function_arn is not None:
                 function = await self._apis.run(self._deployed.function, integration.function_arn)
                 source_arn = (
                     f"arn:aws:execute-api:{stage.region}:{self._account_id}:{stage.api_id}/{stage.name}/{source}"

@@ -20,26 +20,29 @@ from .api_request import ApiRequest, ApiResponse, error_response, invoked_functi
 from .deployed import Statement
 from .user_permissions import user_permissions
 
+API_GATEWAY_SESSION = "BackplaneAssumeRoleSession"
+"""The name of API Gateway's sessions of the roles of integrations, as IAM's messages have it."""
 ALWAYS_ALLOWED = {"sts:GetCallerIdentity"}
 """https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html"""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """Credentials of a role for one function. `principal` is its ARN in IAM."""
+    """Credentials of a role for one session: of a function, or of API Gateway. `principal` is its ARN in IAM."""
 
     key_id: str
     secret: str
     session_token: str
     role_arn: str
-    function_name: str
+    session_name: str
+    """The function's name, or API_GATEWAY_SESSION."""
     expires_at: float
     """Unix seconds."""
 
     @property
     def principal(self) -> str:
         account, _, role = self.role_arn.split(":", 4)[4].partition(":role/")
-        return f"arn:aws:sts::{account}:assumed-role/{role.rpartition('/')[2]}/{self.function_name}"
+        return f"arn:aws:sts::{account}:assumed-role/{role.rpartition('/')[2]}/{self.session_name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,10 @@ class Denial:
 
 
 class AccessControl:
-    """Issues keys to functions and decides on their calls. `statements_of` returns the statements of a role's policies,
-    `user_of` the ARN of the user that has a key, and the user's statements.
+    """Issues keys to functions and to API Gateway, and decides on their calls.
+
+    `statements_of` returns the statements of a role's policies, `user_of` the ARN of the user that has a key, and the
+    user's statements.
 
     `decisions` counts all decisions since the start, so that tests can compare them with the policies.
     """
@@ -95,10 +100,10 @@ class AccessControl:
         self._user_of = user_of
         self._keys: dict[str, AccessKey] = {}
 
-    def issue(self, role_arn: str, function_name: str) -> AccessKey:
+    def issue(self, role_arn: str, session_name: str) -> AccessKey:
         key_id = f"ASIA{secrets.token_hex(8).upper()}"
         expires_at = time.time() + self._key_lifetime_s
-        key = AccessKey(key_id, secrets.token_hex(20), secrets.token_urlsafe(60), role_arn, function_name, expires_at)
+        key = AccessKey(key_id, secrets.token_hex(20), secrets.token_urlsafe(60), role_arn, session_name, expires_at)
         self._keys[key_id] = key
         return key
 
@@ -110,7 +115,8 @@ class AccessControl:
         del self._keys[key.key_id]
 
     def is_of_a_function(self, request: ApiRequest) -> bool:
-        return request.access_key in self._keys
+        key = self._keys.get(request.access_key or "")
+        return key is not None and key.session_name != API_GATEWAY_SESSION
 
     def check_request(self, request: ApiRequest) -> Denial | None:
         """Decide on a call of an API. It runs in moto's thread, like `check`."""

@@ -30,6 +30,7 @@ from .poller import Poller
 from .provisioned_concurrency import ProvisionedConcurrency
 from .quotas import Quotas
 from .runtime_python import RuntimePython
+from .service_integrations import ServiceIntegrations
 from .settings import LocalAwsSettings
 from .signatures import FIXED_KEY, FIXED_KEY_ID, KnownKey, SignatureCheck
 from .websocket_apis import WebSocketApis
@@ -114,8 +115,11 @@ class Server:
         )
         edge_quotas = EdgeQuotas(strictness, clock)
         integrations = Integrations(apis, deployed, functions, account_id)
+        service_integrations = ServiceIntegrations(
+            apis, deployed, access, account_id=account_id, url=url, disconnect_codes=strictness.disconnect_codes
+        )
         self._websocket_apis = WebSocketApis(
-            apis, deployed, integrations, edge_quotas, host=host, limits=settings.limits
+            apis, deployed, integrations, service_integrations, edge_quotas, host=host, limits=settings.limits
         )
         self._http_apis = HttpApis(apis, deployed, integrations, edge_quotas, account_id=account_id, host=host)
         self._function_urls = FunctionUrls(apis, deployed, functions, host=host)

@@ -38,6 +38,9 @@ class Strictness:
     https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot.html#troubleshoot_general_eventual-consistency"""
     alias_move_s: float = 0.0
     """How long an alias with provisioned concurrency has routing weights after it has moved; in AWS about a minute."""
+    disconnect_codes: bool = True
+    """Whether `$context` of a mapping template has disconnectStatusCode and disconnectReason, as the event of a Lambda
+    function has. AWS does not document it. Costs nothing."""
     deploy_delay_s: float = 0.0
     """How long after a change the routes of a stage with auto-deploy are as before. Tests that use them at once would
     fail."""

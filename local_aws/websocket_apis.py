@@ -10,18 +10,22 @@ import asyncio
 import http
 import json
 import logging
+from collections.abc import Coroutine
+from typing import Any
 
 from websockets.http11 import Request
 
 from slip_sockets.apigateway.requests import ApiIdentity, ProxyEvent, ProxyResponse
-from slip_sockets.dev.edge import Edge, IntegrationError, Limits
+from slip_sockets.dev.edge import MAX_CONCURRENT_TEXTS, Edge, IntegrationError, Limits
 from slip_sockets.dev.websocket import WebSocket
 
+from .api_request import ApiRequest
 from .apis import AwsApis
-from .deployed import Deployed, Stage
+from .deployed import Deployed, ServiceIntegration, Stage
 from .edge_quotas import EdgeQuotas
 from .integrations import Integrations
 from .invocation import FunctionFailed
+from .service_integrations import ServiceIntegrations
 
 log = logging.getLogger("local_aws.edge")
 
@@ -31,6 +35,9 @@ STOP_PATIENCE_S = 5.0
 class WebSocketApis:
     """An edge for each API and stage. `host` is this server's address with its port.
 
+    Where a route of a stage has an integration of type AWS, its edge hands over one text of a connection at a time. API
+    Gateway documents no order.
+
     It is the listener of a socket until the request names the edge.
     """
 
@@ -39,6 +46,7 @@ class WebSocketApis:
         apis: AwsApis,
         deployed: Deployed,
         integrations: Integrations,
+        service_integrations: ServiceIntegrations,
         quotas: EdgeQuotas,
         *,
         host: str,
@@ -47,11 +55,13 @@ class WebSocketApis:
         self._apis = apis
         self._deployed = deployed
         self._integrations = integrations
+        self._service_integrations = service_integrations
         self._quotas = quotas
         self._host = host
         self._limits = limits
         self._edges: dict[tuple[str, str], Edge] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
+        apis.observers.append(self._on_call)
 
     async def aclose(self) -> None:
         await asyncio.gather(*self._tasks)
@@ -75,14 +85,24 @@ class WebSocketApis:
             identity = ApiIdentity(api_id, stage_name, self._host)
             edge = Edge(function, identity, self._limits, path=f"/{api_id}/{stage_name}")
             self._edges[api_id, stage_name] = edge
+        _update(edge, stage)
         return edge
+
+    def _on_call(self, request: ApiRequest) -> None:
+        """Let the edges know of a stage's new routes before their next text."""
+        if request.service == "apigateway" and request.method != "GET":
+            for api_id, stage_name in self._edges:
+                self._start(self.edge(api_id, stage_name))
+
+    def _start(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # The listener of new sockets
 
     def on_handshake(self, socket: WebSocket, request: Request) -> None:
-        task = asyncio.create_task(self._hand_over(socket, request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._start(self._hand_over(socket, request))
 
     def on_text(self, socket: WebSocket, text: str) -> None:
         raise AssertionError("the socket is not open yet")
@@ -110,6 +130,7 @@ class WebSocketApis:
         stage = await self._apis.run(self._deployed.stage, api_id, stage_name)
         if stage is None:
             raise IntegrationError(http.HTTPStatus.FORBIDDEN, "Forbidden")
+        _update(self._edges[api_id, stage_name], stage)  # routes may have changed late
         context = event["requestContext"]
         if stage.is_throttled or not self._takes(stage, str(context["routeKey"])):
             raise IntegrationError(http.HTTPStatus.TOO_MANY_REQUESTS, "Too Many Requests")
@@ -119,11 +140,19 @@ class WebSocketApis:
                 return {"statusCode": 200}  # both routes are optional
             raise IntegrationError(http.HTTPStatus.FORBIDDEN, "Forbidden")
         context["routeKey"] = route_key
+        try:
+            return await self._integrate(stage, route_key, event)
+        except TimeoutError:
+            raise IntegrationError(http.HTTPStatus.GATEWAY_TIMEOUT, "Endpoint request timed out") from None
+
+    async def _integrate(self, stage: Stage, route_key: str, event: ProxyEvent) -> ProxyResponse:
+        service = stage.routes[route_key]
+        if isinstance(service, ServiceIntegration):
+            await self._service_integrations.call(stage, route_key, service, event)
+            return {"statusCode": 200}
         function, integration = await self._integrations.find(stage, route_key, route_key)
         try:
             response = await self._integrations.invoke(function, integration, event)
-        except TimeoutError:
-            raise IntegrationError(http.HTTPStatus.GATEWAY_TIMEOUT, "Endpoint request timed out") from None
         except FunctionFailed as error:
             raise IntegrationError(http.HTTPStatus.BAD_GATEWAY, "Internal server error") from error
         if not isinstance(response, dict) or not isinstance(response.get("statusCode"), int):
@@ -143,6 +172,11 @@ class WebSocketApis:
             case _:
                 self._quotas.take_request(stage)
                 return True
+
+
+def _update(edge: Edge, stage: Stage) -> None:
+    in_order = any(isinstance(integration, ServiceIntegration) for integration in stage.routes.values())
+    edge.max_concurrent_texts = 1 if in_order else MAX_CONCURRENT_TEXTS
 
 
 def _selected_route(stage: Stage, event: ProxyEvent) -> str:

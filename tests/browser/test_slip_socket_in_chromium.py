@@ -140,9 +140,11 @@ async def test_texts_are_numbered_where_the_page_asks_for_it(page: SocketPage, b
             post = await backend.next_post("TEXT")
             seen += [event["data"] for event in post.body["events"]]
         assert seen == ["one", "two"]
-        while (stored := await server.connections.get(post.connection_id)) and stored.next_number != 3:
-            await asyncio.sleep(0.01)
+        await server.inbound.settle(PATIENCE_S)
+        (connection_id,) = server.edge.connection_ids
+        stored = await server.connections.get(connection_id)
         assert stored is not None
+        assert stored.next_number == 3
 
 
 async def test_a_lost_socket_comes_back_with_a_fresh_url(
