@@ -17,7 +17,7 @@ from slip_sockets.apigateway.limits import OPENING_WINDOW_S
 from slip_sockets.apigateway.requests import ProxyEvent, ProxyResponse
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.dev.connections import MemoryConnections
-from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, Disconnected, FanOut, FanOutChunk, Texts
 from slip_sockets.gateway.delivery import Deliverer
 from slip_sockets.gateway.errors import BackendFailed, HttpError, Unavailable
 from slip_sockets.gateway.fan_out import Broadcaster
@@ -227,21 +227,26 @@ class ScriptedRate:
 
 
 class World:
-    """A gateway and everything around it. `broadcaster` and `performer` do as the gateway's own."""
+    """A gateway and everything around it. `broadcaster` and `performer` do as the gateway's own.
 
-    def __init__(self) -> None:
+    With `is_ordered` texts come by a queue, `inbound`.
+    """
+
+    def __init__(self, *, is_ordered: bool = False) -> None:
         self.clock = FakeClock()
         self.store = FaultyStore(self.clock)
         self.sender = RecordingSender()
         self.queue = RecordingQueue()
+        self.inbound = RecordingQueue()
         self.rate = ScriptedRate()
         self.checkpoint = Saved()
         self.client = ScriptedClient()
         self.observer = RecordingObserver()
         self.secrets_are_away = False
         store = self.store
+        inbound = self.inbound if is_ordered else None
         self.gateway = build_gateway(
-            Ports(store, store, store, store, self.sender, self.queue, self.client, self.clock, self.rate),
+            Ports(store, store, store, store, self.sender, self.queue, self.client, self.clock, self.rate, inbound),
             target_url="https://ada:pw@app.example/slip?key=k",
             secrets=self.secrets,
             backend_protocol=SlipBackend(),
@@ -283,6 +288,12 @@ class World:
             case Continuation():
                 with handling(HandledEvent(EventType.DEFERRED, message.connection_id)):
                     await sockets.on_continuation(message, self.checkpoint, deadline=deadline)
+            case Texts():
+                with handling(HandledEvent(EventType.TEXT, message.connection_id)):
+                    await sockets.on_texts(message, self.checkpoint, deadline=deadline)
+            case Disconnected():
+                with handling(HandledEvent(EventType.CLOSE, message.connection_id)):
+                    await sockets.on_disconnected(message, self.checkpoint, deadline=deadline)
 
     async def connected(self, *connection_ids: str, channels: Sequence[str] = (), metadata: bytes = b"null") -> None:
         """Have these connected for a while already."""
