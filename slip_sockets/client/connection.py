@@ -52,8 +52,8 @@ class Response(NamedTuple):
 class Connection:
     """One POST of the gateway: what happened on a connection, and the reply to it.
 
-    `events` are what happened, in order. `metadata` is what was last set for the connection; on Open it is
-    `{"headers": {name: value}, "ip": address, "query": {name: [value, ...]}}`.
+    `events` are what happened, in order: usually one; several texts may come together. `metadata` is what was last set
+    for the connection; on Open it is `{"headers": {name: value}, "ip": address, "query": {name: [value, ...]}}`.
 
     The methods only record. The gateway acts once `response()` has been returned to it. A method raises InvalidEvents
     at once if the gateway would refuse the event. Give `connection_id` for another connection than this one.

@@ -65,7 +65,7 @@ class Socket:
         """Connect. Raises ClientRefused, an AssertionError, if the client would not be let in."""
         offered = {"Sec-WebSocket-Protocol": ", ".join(subprotocols)} if subprotocols else {}
         self.metadata = open_metadata({**(headers or {}), **offered}, ip, dict(query or {}))
-        reply = self._post_event(Open(self.connection_id))
+        reply = self._post_events(Open(self.connection_id))
         try:
             opening = read_opening(self.connection_id, subprotocols, reply)
         except NotAccepted as error:
@@ -75,11 +75,14 @@ class Socket:
         self._store(reply)
         return reply
 
-    def text(self, data: str) -> Sequence[ReplyEvent]:
-        """Send a text message."""
+    def text(self, data: str, *more: str) -> Sequence[ReplyEvent]:
+        """Send a text message; several go in one POST, each with an id, as with INBOUND=ordered."""
         if not self.is_open:
             raise RuntimeError("the socket is not open: call open() first")
-        reply = self._post_event(Text(self.connection_id, data))
+        texts = [Text(self.connection_id, data)]
+        if more:
+            texts = [Text(self.connection_id, each, secrets.token_urlsafe(12)) for each in (data, *more)]
+        reply = self._post_events(*texts)
         self._store(reply)
         return reply
 
@@ -92,15 +95,15 @@ class Socket:
             raise RuntimeError("the socket was not opened: call open() first")
         self._is_close_due = self.is_open = False
         self.channels.clear()
-        return self._post_event(Close(self.connection_id, code, reason))
+        return self._post_events(Close(self.connection_id, code, reason))
 
-    def _post_event(self, event: SocketEvent) -> Sequence[ReplyEvent]:
-        request = signed_request(event, jwt_secret=self._jwt_secret, metadata=self.metadata)
+    def _post_events(self, *events: SocketEvent) -> Sequence[ReplyEvent]:
+        request = signed_request(*events, jwt_secret=self._jwt_secret, metadata=self.metadata)
         status, body = self._post(request.headers, request.body)
         try:
             return read_reply(status, body)
         except BackendFailed as error:
-            kind = type(event).__name__.upper()
+            kind = type(events[0]).__name__.upper()
             shown = "" if 200 <= status < 300 else f": {body[:500].decode(errors='replace').strip()}"
             raise InvalidResponse(f"to {kind} the application {error}{shown}") from error
 

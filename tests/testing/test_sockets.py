@@ -75,6 +75,25 @@ def test_a_socket_stores_what_the_gateway_stores() -> None:
     assert [(type(event).__name__, getattr(event, "code", None)) for event, _ in received][2] == ("Close", 1006)
 
 
+def test_several_texts_go_in_one_post_each_with_an_id() -> None:
+    posts: list[Connection] = []
+
+    def do(connection: Connection) -> None:
+        accept(connection)
+        posts.append(connection)
+        for data in connection.texts:
+            connection.send_text(data)
+
+    visitor = socket(do)
+    visitor.open()
+    me = visitor.connection_id
+    assert visitor.text("one", "two", "two") == [SendText(me, "one"), SendText(me, "two"), SendText(me, "two")]
+    assert visitor.text("three") == [SendText(me, "three")]
+    _, several, single = ([getattr(event, "id", None) for event in post.events] for post in posts)
+    assert len(set(several) - {None}) == 3
+    assert single == [None]
+
+
 def test_two_sockets_are_two_connections() -> None:
     assert socket(accept).connection_id != socket(accept).connection_id
 
