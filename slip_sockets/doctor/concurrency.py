@@ -1,4 +1,4 @@
-"""Whether the queue leads to its function, and Lambda's quota has room for the settings of the deployment."""
+"""Whether the queues lead to their function, and Lambda's quota has room for the settings of the deployment."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DELETE_RESERVATION = "It was changed by hand: delete the reservation"
 
 async def check_mapping(settings: DoctorSettings, account: Account) -> list[Finding]:
     """Raises CannotCheck."""
-    return [judge_mapping(settings, await _mappings(account, settings))]
+    return judge_mappings(settings, await _mappings(account, settings))
 
 
 async def check_concurrency(settings: DoctorSettings, account: Account) -> list[Finding]:
@@ -69,15 +69,18 @@ async def _reserved(account: Account, function: str) -> int | None:
     return response.get("ReservedConcurrentExecutions")
 
 
-def judge_mapping(settings: DoctorSettings, mappings: Sequence[Mapping[str, Any]]) -> Finding:
+def judge_mappings(settings: DoctorSettings, mappings: Sequence[Mapping[str, Any]]) -> list[Finding]:
     """`mappings` are the event source mappings of the deliver function."""
     deliver = settings.function("deliver")
-    if not mappings:
-        return wrong("mapping", f"nothing leads the queue's messages to {deliver}", "Deploy again")
-    if not any(mapping.get("State") not in ("Disabled", "Disabling") for mapping in mappings):
-        finding = f"the queue's messages wait: their mapping to {deliver} is switched off"
-        return wrong("mapping", finding, "It was changed by hand: deploy again")
-    return fine("mapping", f"the queue leads to {deliver}")
+    findings = []
+    for queue in (f"{settings.stack}-deferred.fifo", f"{settings.stack}-inbound.fifo"):
+        states = [each.get("State") for each in mappings if str(each["EventSourceArn"]).endswith(f":{queue}")]
+        if not states:
+            findings.append(wrong("mapping", f"nothing leads the messages of {queue} to {deliver}", "Deploy again"))
+        elif all(state in ("Disabled", "Disabling") for state in states):
+            finding = f"the messages of {queue} wait: their mapping to {deliver} is switched off"
+            findings.append(wrong("mapping", finding, "It was changed by hand: deploy again"))
+    return findings or [fine("mapping", f"both queues lead to {deliver}")]
 
 
 def judge_concurrency(limit: int, *, deliver: int, provisioned: int) -> Finding:

@@ -31,7 +31,9 @@ from slip_sockets.doctor import (
 from slip_sockets.doctor.account import NotThere
 from slip_sockets.doctor.apis import Throttle
 from slip_sockets.doctor.findings import CannotCheck, Finding, Verdict, without_secrets_in, wrong
+from slip_sockets.gateway.worker import MAX_INBOUND_RETRY_S
 from stacks.alarms import QUEUE_AGE_S
+from stacks.deferred_queue import DELIVER_TIMEOUT_S
 
 from .examined import NOW, OUTPUTS, FixedAccount, settings, verdicts
 
@@ -243,11 +245,35 @@ async def test_a_function_that_was_stopped_by_a_reservation_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mappings", "verdict"),
-    [([{"State": "Enabled"}], FINE), ([{"State": "Disabled"}], WRONG), ([{"State": "Disabling"}], WRONG), ([], WRONG)],
+    ("deferred", "inbound", "wrong"),
+    [
+        ("Enabled", "Enabling", []),
+        ("Enabled", None, ["nothing leads the messages of chat-inbound.fifo to chat-deliver"]),
+        (
+            "Disabling",
+            "Enabled",
+            ["the messages of chat-deferred.fifo wait: their mapping to chat-deliver is switched off"],
+        ),
+        (
+            None,
+            "Disabled",
+            [
+                "nothing leads the messages of chat-deferred.fifo to chat-deliver",
+                "the messages of chat-inbound.fifo wait: their mapping to chat-deliver is switched off",
+            ],
+        ),
+    ],
 )
-def test_the_queue_must_lead_to_its_function(mappings: list[dict[str, str]], verdict: Verdict) -> None:
-    assert concurrency.judge_mapping(settings(), mappings).verdict is verdict
+def test_both_queues_must_lead_to_their_function(deferred: str | None, inbound: str | None, wrong: list[str]) -> None:
+    arn = "arn:aws:sqs:eu-west-1:000000000000:chat-"
+    mappings = [
+        {"EventSourceArn": f"{arn}{name}.fifo", "State": state}
+        for name, state in (("deferred", deferred), ("inbound", inbound))
+        if state is not None
+    ]
+    findings = concurrency.judge_mappings(settings(), mappings)
+    assert [each.finding for each in findings if each.verdict is WRONG] == wrong
+    assert wrong or [each.verdict for each in findings] == [FINE]
 
 
 # Logs
@@ -343,30 +369,33 @@ def test_a_long_line_is_cut() -> None:
 # Queues
 
 
-@pytest.mark.parametrize(
-    ("waiting", "ages", "verdict"),
-    [(0, [], FINE), (5, [QUEUE_AGE_S], FINE), (5, [0.0, QUEUE_AGE_S + 1], WRONG), (0, [QUEUE_AGE_S + 1], FINE)],
-)
-async def test_work_may_wait_as_long_as_the_alarm_allows(waiting: int, ages: list[float], verdict: Verdict) -> None:
+@pytest.mark.parametrize(("check", "late_s"), [("deferred", QUEUE_AGE_S), ("inbound", queues.INBOUND_LATE_S)])
+@pytest.mark.parametrize(("waiting", "later_s", "verdict"), [(5, 0, FINE), (5, 1, WRONG), (0, 1, FINE)])
+async def test_messages_may_wait_as_long_as_the_alarm_allows(
+    check: str, late_s: float, waiting: int, later_s: float, verdict: Verdict
+) -> None:
     account = FixedAccount(
         {
             "get_queue_url": lambda **named: {"QueueUrl": named["QueueName"]},
             "get_queue_attributes": lambda **named: {
-                "Attributes": {"ApproximateNumberOfMessages": str(waiting if "deferred" in named["QueueUrl"] else 0)}
+                "Attributes": {"ApproximateNumberOfMessages": str(waiting if check in named["QueueUrl"] else 0)}
             },
-            "get_metric_data": {"MetricDataResults": [{"Values": [age]} for age in ages]},
+            "get_metric_data": {"MetricDataResults": [{"Values": []}, {"Values": [late_s + later_s, 0.0]}]},
         }
     )
-    assert verdicts(await queues.check_queues(settings(), account)) == [("deferred", verdict), ("dead-letters", FINE)]
+    expected = dict.fromkeys(("deferred", "inbound", "dead-letters"), FINE) | {check: verdict}
+    assert verdicts(await queues.check_queues(settings(), account)) == list(expected.items())
 
 
 async def test_queues_that_do_not_exist_are_wrong() -> None:
     account = FixedAccount({"get_queue_url": NotThere("no"), "get_metric_data": {"MetricDataResults": []}})
-    assert verdicts(await queues.check_queues(settings(), account)) == [("deferred", WRONG), ("dead-letters", WRONG)]
+    found = verdicts(await queues.check_queues(settings(), account))
+    assert found == [("deferred", WRONG), ("inbound", WRONG), ("dead-letters", WRONG)]
 
 
-def test_the_threshold_is_the_alarms() -> None:
+def test_the_thresholds_are_the_alarms() -> None:
     assert queues.LATE_S == QUEUE_AGE_S
+    assert queues.INBOUND_LATE_S == MAX_INBOUND_RETRY_S + DELIVER_TIMEOUT_S
 
 
 # Alarms

@@ -55,6 +55,7 @@ async def test_each_permission_that_is_missing_is_named_and_the_other_checks_are
         "concurrency": "lambda:ListEventSourceMappings",
         "alarms": "cloudwatch:DescribeAlarms",
         "deferred": "cloudwatch:GetMetricData",
+        "inbound": "cloudwatch:GetMetricData",
         "dead-letters": "cloudwatch:GetMetricData",
     }
     unknown = {name: each.finding for name, each in inside.items() if each.verdict is Verdict.UNKNOWN}

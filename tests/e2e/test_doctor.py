@@ -283,7 +283,8 @@ async def test_what_was_changed_by_hand_is_found_and_a_deploy_mends_it(aws: Depl
     functions.update_alias(FunctionName=name, Name="live", FunctionVersion=version)
     functions.delete_function(FunctionName=f"{STAGING}-control")
     deliver = aws.function_arn(f"{STAGING}-deliver")
-    (mapping,) = functions.list_event_source_mappings(FunctionName=deliver)["EventSourceMappings"]
+    mappings = functions.list_event_source_mappings(FunctionName=deliver)["EventSourceMappings"]
+    (mapping,) = [each for each in mappings if each["EventSourceArn"].endswith(f":{STAGING}-deferred.fifo")]
     functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
     ids = {api["Name"]: api["ApiId"] for api in apis.get_apis()["Items"]}
     apis.delete_api(ApiId=ids[f"{STAGING}-control"])
@@ -296,7 +297,9 @@ async def test_what_was_changed_by_hand_is_found_and_a_deploy_mends_it(aws: Depl
     assert problems["urls"] == [
         f"there is no API {STAGING}-control in account {aws.aws.settings.account_id}, us-east-1"
     ]
-    assert problems["mapping"] == [f"the queue's messages wait: their mapping to {STAGING}-deliver is switched off"]
+    assert problems["mapping"] == [
+        f"the messages of {STAGING}-deferred.fifo wait: their mapping to {STAGING}-deliver is switched off"
+    ]
     assert "secret" in problems
     assert "socket" in problems
     await asyncio.to_thread(aws.cdktf, "deploy", "--auto-approve", "--outputs-file", "cdk-outputs.json")
