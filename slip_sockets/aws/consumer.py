@@ -19,7 +19,7 @@ from ..gateway.errors import Unavailable
 from ..gateway.observer import EventType, HandledEvent, handling
 from ..gateway.ports import Clock, Queue
 from ..gateway.values import Done
-from ..gateway.worker import DeadLetter, Retry, Worker, retry_pause_s
+from ..gateway.worker import MAX_INBOUND_PAUSE_S, DeadLetter, Retry, Worker, retry_pause_s
 from .checkpoints import Checkpoints, SqsCheckpoint
 from .queue import MAX_RECEIVE_COUNT, SqsQueue, decode
 
@@ -104,12 +104,17 @@ class Consumer(msgspec.Struct, frozen=True):
 
         Return how many were handled, and the seconds until they should come again, None where they are done.
         """
-        message_id, attempt = records[0]["messageId"], _attempt(records[0])
-        messages = list(_readable(takewhile(lambda record: _attempt(record) == attempt, records)))
-        if not messages:
+        record, attempt = records[0], _attempt(records[0])
+        message_id = record["messageId"]
+        try:
+            first = decode(record["body"])
+        except msgspec.DecodeError as error:
             # A retry cannot help. Without a pause it soon reaches the dead-letter queue, and frees its group.
+            group = record["attributes"]["MessageGroupId"]
+            log.error("message %s of group %s cannot be read: %s", message_id, group, error)
             return 1, 0
-        message, count = merged(messages)
+        behind = takewhile(lambda record: _attempt(record) == attempt, records[1:])
+        message, count = merged([first, *_readable(behind)])
         checkpoint = SqsCheckpoint(self.checkpoints, message_id)
         match await self.worker.attempt(message, attempt, checkpoint, deadline=deadline):
             case Done():
@@ -117,28 +122,26 @@ class Consumer(msgspec.Struct, frozen=True):
             case Retry(after_s):
                 return count, after_s
             case DeadLetter(remaining) if self.dead_letters is not None:
-                return count, await self._give_up(remaining, self.dead_letters, attempt)
+                return count, await self._give_up(remaining, self.dead_letters)
         return count, retry_pause_s(attempt)
 
-    async def _give_up(self, message: Deferred, dead_letters: Queue, attempt: int) -> float | None:
+    async def _give_up(self, message: Deferred, dead_letters: Queue) -> float | None:
         try:
             await dead_letters.put([message])
         except Unavailable as error:
             log.warning("%s: it cannot become a dead letter: %s", message.subject, error)
-            return retry_pause_s(attempt)
+            return MAX_INBOUND_PAUSE_S
         with handling(HandledEvent(message.event_type, message.summary.connection_id)):
             log.error("%s: %s: a dead letter", message.subject, message.title)
         return None
 
 
 def _readable(records: Iterable[Record]) -> Iterable[Deferred]:
-    """Yield the messages up to the first that cannot be read."""
+    """Yield the messages up to the first that cannot be read; that one is logged when its turn comes."""
     for record in records:
         try:
             yield decode(record["body"])
-        except msgspec.DecodeError as error:
-            group = record["attributes"]["MessageGroupId"]
-            log.error("message %s of group %s cannot be read: %s", record["messageId"], group, error)
+        except msgspec.DecodeError:
             return
 
 

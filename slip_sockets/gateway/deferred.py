@@ -9,7 +9,7 @@ import hashlib
 import uuid
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import msgspec
 
@@ -165,7 +165,7 @@ class Texts(_OfConnection, frozen=True, tag="texts", omit_defaults=True):
     """
 
     event_type = EventType.TEXT
-    texts: list[ReceivedText]
+    texts: Annotated[list[ReceivedText], msgspec.Meta(min_length=1)]
     waits: int = 0
 
     @property
