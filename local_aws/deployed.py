@@ -1,6 +1,6 @@
 """What was deployed through the AWS APIs: functions, APIs, mappings and policies, read from moto's models.
 
-Only this module and `moto_patches` know moto's models. Its methods run in moto's thread (`AwsApis.run`).
+Only this module, `moto_patches` and `fifo_queues` know moto's models. Its methods run in moto's thread (`AwsApis.run`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from moto.awslambda.exceptions import UnknownFunctionException
 from moto.backends import get_backend
 
+from .fifo_queues import FifoQueue
 from .provisioned_concurrency import ProvisionedConcurrency
 
 Statement = dict[str, Any]
@@ -232,6 +233,8 @@ class Deployed:
     def has_visible_messages(self, mapping: QueueMapping) -> bool:
         """Cheaper than ReceiveMessage."""
         queue = self._backend("sqs", mapping.region).queues.get(mapping.queue_arn.rpartition(":")[2])
+        if isinstance(queue, FifoQueue):
+            return queue.has_deliverable()
         return queue is not None and bool(queue.messages)
 
     def trust(self, role_arn: str) -> list[Statement] | None:

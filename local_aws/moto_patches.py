@@ -5,21 +5,29 @@ All run in moto's thread, before or after moto handles a request.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import moto.backends
+import moto.sqs.models
 from moto.backends import get_backend
+from moto.core.utils import camelcase_to_underscores
 
 from .api_request import ApiRequest, ApiResponse, error_response, json_response
+from .fifo_queues import correct_fifo_queues
 from .provisioned_concurrency import ProvisionedConcurrency
+
+# Half the time of a call: moto lists its own folders for each one, and spells a queue's attributes anew.
+_MOTOS_SERVICES = tuple(moto.backends.list_of_moto_modules())
+moto.backends.list_of_moto_modules = lambda: _MOTOS_SERVICES
+moto.sqs.models.camelcase_to_underscores = functools.cache(camelcase_to_underscores)  # type: ignore[attr-defined]
 
 _FUNCTION = re.compile(r"/2015-03-31/functions(?:/(?P<name>[^/]+)(?:/(?P<part>configuration|code))?)?/?")
 _FUNCTION_URL = re.compile(r"https://(?P<id>[0-9a-f]+)\.lambda-url\.")
-
-DEDUPLICATED_FOR_MS = 5 * 60 * 1000
 
 
 class MotoPatches:
@@ -54,8 +62,7 @@ class MotoPatches:
                     return self._account_settings(request)
                 return self._refuse_function_that_cannot_run(request) or self._provisioned.before(request)
             case "sqs":
-                self._forget_expired_receives(request)
-                self._recognize_duplicates(request)
+                correct_fifo_queues(get_backend("sqs")[self._account_id][request.region])
         return None
 
     def after(self, request: ApiRequest, response: ApiResponse) -> ApiResponse:
@@ -156,20 +163,6 @@ class MotoPatches:
         why_not = self._why_not_run(architectures[0], request.parameters.get("Runtime"))
         return None if why_not is None else error_response(request, 400, "InvalidParameterValueException", why_not)
 
-    def _forget_expired_receives(self, request: ApiRequest) -> None:
-        """In moto a message blocks its group after its visibility timeout, or comes after a later message."""
-        if request.operation == "ReceiveMessage":
-            for queue in get_backend("sqs")[self._account_id][request.region].queues.values():
-                queue.pending_messages.difference_update({m for m in queue.pending_messages if m.visible})
-
-    def _recognize_duplicates(self, request: ApiRequest) -> None:
-        """moto recognizes a duplicate only while the first message is in the queue, and across groups."""
-        if request.operation.startswith("SendMessage"):
-            queues: dict[str, Any] = get_backend("sqs")[self._account_id][request.region].queues
-            for queue in queues.values():
-                if queue.fifo_queue and not isinstance(queue.add_message, _AddOnce):
-                    queue.add_message = _AddOnce(queue)
-
     @staticmethod
     def _patch_json(response: ApiResponse, patch: Callable[[dict[str, Any]], None]) -> ApiResponse:
         if not response.body:
@@ -178,27 +171,3 @@ class MotoPatches:
         patch(body)
         headers = {name: value for name, value in response.headers.items() if name.lower() != "content-length"}
         return replace(response, body=json.dumps(body).encode(), headers=headers)
-
-
-class _AddOnce:
-    """A FIFO queue's `add_message` that drops duplicates sent within five minutes.
-
-    https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html
-    """
-
-    def __init__(self, queue: Any) -> None:
-        self._queue = queue
-        self._sent_ms: dict[tuple[str | None, str], int] = {}  # by group, if that is the scope, and id; oldest first
-
-    def __call__(self, message: Any) -> None:
-        now_ms = message.sent_timestamp
-        while self._sent_ms and now_ms - next(iter(self._sent_ms.values())) >= DEDUPLICATED_FOR_MS:
-            del self._sent_ms[next(iter(self._sent_ms))]
-        is_by_group = self._queue.deduplication_scope == "messageGroup"
-        key = (message.group_id if is_by_group else None, message.deduplication_id)
-        if key in self._sent_ms:
-            return
-        self._sent_ms[key] = now_ms
-        with self._queue._messages_lock:
-            self._queue._messages.append(message)
-            self._queue._messages_lock.notify_all()

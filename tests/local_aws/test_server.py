@@ -155,27 +155,6 @@ def test_redrive_policy_reads_as_terraform_writes_it(cloud: Cloud) -> None:
     assert response["Attributes"]["RedrivePolicy"] == policy
 
 
-def test_a_duplicate_is_dropped_after_the_first_was_deleted_and_only_in_its_group(cloud: Cloud) -> None:
-    by_group = {"DeduplicationScope": "messageGroup", "FifoThroughputLimit": "perMessageGroupId"}
-    url, _ = cloud.queue(fifo=True, **by_group)
-    client = cloud.client("sqs")
-
-    def send(group: str, body: str) -> None:
-        client.send_message(QueueUrl=url, MessageBody=body, MessageGroupId=group, MessageDeduplicationId="same")
-
-    def take() -> list[str]:
-        messages = client.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-        for message in messages:
-            client.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return [message["Body"] for message in messages]
-
-    send("a", "first")
-    assert take() == ["first"]
-    send("a", "second")
-    send("b", "third")
-    assert take() == ["third"]
-
-
 def test_waiting_for_messages_holds_up_no_other_call(cloud: Cloud) -> None:
     url, _ = cloud.queue()
     client = cloud.client("sqs")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 from moto.backends import get_backend
 
-from local_aws.moto_patches import _AddOnce
+from local_aws.fifo_queues import correct_fifo_queues
 from slip_sockets.aws.checkpoints import Checkpoints
 from slip_sockets.aws.consumer import Consumer
 from slip_sockets.aws.queue import MAX_RECEIVE_COUNT, SqsQueue, decode
@@ -73,7 +73,8 @@ class Memory:
 def set_motos_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A message is visible at the end of its timeout; moto itself shows it a moment later."""
     monkeypatch.setattr("moto.sqs.models.unix_time", clock.now)
-    monkeypatch.setattr("moto.sqs.models.unix_time_millis", lambda: clock.now() * 1000)
+    for module in ("moto.sqs.models", "local_aws.fifo_queues"):
+        monkeypatch.setattr(f"{module}.unix_time_millis", lambda: clock.now() * 1000)
     visible = property(lambda message: clock.now() * 1000 >= message.visible_at)
     monkeypatch.setattr("moto.sqs.models.Message.visible", visible)
 
@@ -111,7 +112,6 @@ class Sqs:
         }
         sqs.set_queue_attributes(QueueUrl=queue_url, Attributes=attributes)
         self._moto_queue = _motos(queue_url)
-        self._moto_queue.add_message = _AddOnce(self._moto_queue)  # moto itself deduplicates across groups
 
     async def settle(self) -> None:
         async with asyncio.timeout(TIMEOUT_S):
@@ -135,8 +135,6 @@ class Sqs:
             await asyncio.sleep(0)
 
     def _receive(self) -> list[Any]:
-        pending = self._moto_queue.pending_messages
-        pending.difference_update({message for message in pending if message.visible})  # moto blocks their groups
         received = self._sqs.receive_message(
             QueueUrl=self._url, MaxNumberOfMessages=BATCH_SIZE, MessageSystemAttributeNames=["All"]
         )
@@ -163,4 +161,6 @@ class Sqs:
 
 def _motos(queue_url: str) -> Any:
     *_, account, name = queue_url.split("/")
-    return get_backend("sqs")[account]["us-east-1"].queues[name]
+    backend = get_backend("sqs")[account]["us-east-1"]
+    correct_fifo_queues(backend)
+    return backend.queues[name]
