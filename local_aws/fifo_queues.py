@@ -124,7 +124,9 @@ class FifoQueue(Queue):
         received: list[Message] = []
         for group in self._free_groups():
             for message in tuple(group):
-                if len(received) == count or message.delayed:
+                if len(received) == count:
+                    return received
+                if message.delayed:
                     break
                 if self._is_too_old(message):
                     self._remove(message)

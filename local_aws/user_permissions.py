@@ -42,6 +42,8 @@ def _permissions(request: ApiRequest, operation: str, given: Mapping[str, Any], 
     match service:
         case "apigateway":
             yield f"apigateway:{request.method}", f"arn:aws:apigateway:{region}::{request.path.removeprefix('/v2')}", {}
+            if role := given.get("CredentialsArn"):
+                yield "iam:PassRole", role, {"iam:PassedToService": "apigateway.amazonaws.com"}
         case "lambda":
             yield from _of_lambda(operation, given, arn)
         case "iam":

@@ -46,6 +46,7 @@ RESERVED_VARIABLES = {
 
 _FUNCTION = re.compile(r"/2015-03-31/functions(?:/[^/]+/configuration)?/?")
 _INTEGRATION = re.compile(r"/v2/apis/(?P<api>[^/]+)/integrations(?:/[^/]+)?")
+_SERVICE_URI = re.compile(r"arn:aws[a-z-]*:apigateway:[^:]+:(?P<service>[^:]+):(?:path|action)/.*")
 _STAGE = re.compile(r"/v2/apis/[^/]+/stages")
 
 
@@ -91,6 +92,18 @@ def check_deploying(request: ApiRequest, account_id: str) -> None:
                 )
 
 
+def _check_integration(request: ApiRequest) -> None:
+    """As of a REST API: AWS documents no messages for a WebSocket API. Lambda alone also has a resource policy."""
+    given = request.parameters
+    if request.method != "POST" or given.get("integrationType") != "AWS":
+        return
+    uri = _SERVICE_URI.fullmatch(given.get("integrationUri") or "")
+    if uri is None:
+        raise Refused("BadRequestException", "AWS ARN for integration must contain path or action")
+    if uri["service"] != "lambda" and not given.get("credentialsArn"):
+        raise Refused("BadRequestException", "Role ARN must be specified for AWS integrations")
+
+
 def _check_api_gateway(request: ApiRequest, account_id: str) -> None:
     if request.method == "POST" and _STAGE.fullmatch(request.path):
         # https://docs.aws.amazon.com/apigatewayv2/latest/api-reference/apis-apiid-stages.html
@@ -101,7 +114,10 @@ def _check_api_gateway(request: ApiRequest, account_id: str) -> None:
                 "Stage name only allows a-zA-Z0-9-_, and its length must be 1 to 128, or $default",
             )
     match, timeout_ms = _INTEGRATION.fullmatch(request.path), request.parameters.get("timeoutInMillis")
-    if match is None or timeout_ms is None:
+    if match is None:
+        return
+    _check_integration(request)
+    if timeout_ms is None:
         return
     api = get_backend("apigatewayv2")[account_id][request.region].apis.get(match["api"])
     if api is not None and not MIN_INTEGRATION_MS <= timeout_ms <= (most := MAX_INTEGRATION_MS[api.protocol_type]):

@@ -229,6 +229,26 @@ def test_batch_of_a_group_that_failed_comes_again_in_order(feeds: Feeds) -> None
     assert seen == ["2", "3"]
 
 
+def test_batch_has_messages_of_several_groups(cloud: Cloud, feeds: Feeds) -> None:
+    """The function may delete one of them itself; a group waits until all of its messages have been handled."""
+    feed = feeds(fifo=True)
+    for body in ("a1", "b1", "a2", "b2", "c1"):
+        feed.send(body, MessageGroupId=body[0])
+    feed.start(BatchSize=10)
+    first = feed.next()
+    assert first.bodies == ["a1", "a2", "b1", "b2", "c1"]
+    cloud.client("sqs").delete_message(QueueUrl=feed.url, ReceiptHandle=first.records[0]["receiptHandle"])
+    feed.send("a3", MessageGroupId="a")
+    feed.send("d1", MessageGroupId="d")
+    second = feed.next()
+    assert second.bodies == ["d1"]
+    second.end()
+    first.end()
+    third = feed.next()
+    third.end()
+    assert third.bodies == ["a3"]
+
+
 def test_groups_run_side_by_side(cloud: Cloud, feeds: Feeds) -> None:
     feed = feeds(fifo=True)
     for group in ("a", "b"):

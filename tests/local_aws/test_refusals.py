@@ -90,6 +90,15 @@ class World:
             TimeoutInMillis=timeout_ms,
         )
 
+    def integrate_service(self, service: str, role_arn: str | None = None) -> None:
+        parameters = {} if role_arn is None else {"CredentialsArn": role_arn}
+        self.client("apigatewayv2").create_integration(
+            ApiId=self.websocket_api,
+            IntegrationType="AWS",
+            IntegrationUri=f"arn:aws:apigateway:us-east-1:{service}",
+            **parameters,
+        )
+
     def stage(self, name: str) -> None:
         self.client("apigatewayv2").create_stage(ApiId=self.http_api, StageName=name)
 
@@ -246,6 +255,24 @@ FAULTS: dict[str, tuple[Call, str, str, Call]] = {
         "BadRequestException",
         "Timeout should be between 50 ms and 30000 ms",
         lambda w: w.integrate(w.http_api, 30_000),
+    ),
+    "integration without a URI": (
+        lambda w: w.client("apigatewayv2").create_integration(ApiId=w.websocket_api, IntegrationType="AWS"),
+        "BadRequestException",
+        "AWS ARN for integration must contain path or action",
+        lambda w: w.client("apigatewayv2").create_integration(ApiId=w.websocket_api, IntegrationType="MOCK"),
+    ),
+    "URI of an integration": (
+        lambda w: w.integrate_service("sqs:1/q", w.role_arn),
+        "BadRequestException",
+        "AWS ARN for integration must contain path or action",
+        lambda w: w.integrate_service("sqs:path/1/q", w.role_arn),
+    ),
+    "integration without a role": (
+        lambda w: w.integrate_service("sqs:path/1/q"),
+        "BadRequestException",
+        "Role ARN must be specified for AWS integrations",
+        lambda w: w.integrate_service(f"lambda:path/2015-03-31/functions/{w.function.arn}/invocations"),
     ),
     "stage name": (lambda w: w.stage("a b"), "BadRequestException", "Stage name", lambda w: w.stage("a-b_1")),
     "function name": (

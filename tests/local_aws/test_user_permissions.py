@@ -110,6 +110,32 @@ def test_a_role_is_passed_only_to_the_service_of_the_condition(cloud: Cloud, use
     assert f"iam:PassRole on resource: {role} " not in str(attempt(user.client("lambda").create_function, **parameters))
 
 
+def test_the_role_of_an_integration_is_passed_to_api_gateway(cloud: Cloud, user: User) -> None:
+    role = cloud.role(uuid.uuid4().hex)
+    api = cloud.api("WEBSOCKET", RouteSelectionExpression="$request.body.action")
+    create = user.client("apigatewayv2").create_integration
+    parameters = {
+        "ApiId": api.api_id,
+        "IntegrationType": "AWS",
+        "IntegrationUri": f"arn:aws:apigateway:us-east-1:sqs:path/{cloud.account_id}/q",
+        "CredentialsArn": role,
+    }
+    of_apis = allow("apigateway:*", "*")
+
+    def passes_to(service: str) -> dict[str, Any]:
+        return allow("iam:PassRole", role) | {"Condition": {"StringEquals": {"iam:PassedToService": service}}}
+
+    user.may(of_apis, passes_to("lambda.amazonaws.com"))
+    assert f"iam:PassRole on resource: {role} " in denied(create, **parameters)
+    user.may(of_apis, passes_to("apigateway.amazonaws.com"))
+    made = create(**parameters)
+    user.may(of_apis)
+    update = user.client("apigatewayv2").update_integration
+    changed = {"ApiId": api.api_id, "IntegrationId": made["IntegrationId"]}
+    update(**changed, TimeoutInMillis=1000)
+    assert f"iam:PassRole on resource: {role} " in denied(update, **changed, CredentialsArn=role)
+
+
 def attempt(call: Any, **parameters: Any) -> ClientError | None:
     """Return the error, for a call that this machine's architecture or Python may refuse."""
     try:
