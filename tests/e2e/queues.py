@@ -89,8 +89,8 @@ class PausedWorkers:
     def __init__(self, deployment: Deployment) -> None:
         self._lambda = deployment.client("lambda")
         self._function = f"{PRODUCTION}-deliver"
-        (self._mapping,) = [
-            mapping["UUID"]
+        ((self._mapping, self._queue_arn),) = [
+            (mapping["UUID"], mapping["EventSourceArn"])
             for mapping in self._lambda.list_event_source_mappings()["EventSourceMappings"]
             if mapping["FunctionArn"].endswith(f":{self._function}") and "-deferred" in mapping["EventSourceArn"]
         ]
@@ -105,5 +105,6 @@ class PausedWorkers:
     def handle(self, message: dict[str, Any]) -> None:
         """Have the deployed function handle a message. It is not deleted."""
         record = {name[0].lower() + name[1:]: value for name, value in message.items()}
+        record["eventSourceARN"] = self._queue_arn
         response = self._lambda.invoke(FunctionName=self._function, Payload=json.dumps({"Records": [record]}).encode())
         assert json.load(response["Payload"]) == {"batchItemFailures": []}

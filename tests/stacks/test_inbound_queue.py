@@ -6,7 +6,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import parse_qsl, quote_plus
 
 import airspeed  # type: ignore[import-untyped]
@@ -14,7 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from slip_sockets.aws.queue import MAX_BATCH_BYTES
+from slip_sockets.aws.queue import MAX_BATCH_BYTES, decode
+from slip_sockets.gateway.deferred import Disconnected, ReceivedText, Texts
 from slip_sockets.protocol.events import MAX_TEXT_BYTES
 from stacks.inbound_queue import disconnect_template, text_template
 
@@ -23,7 +23,8 @@ from .synthesis import PRODUCTION, Stack, Synthesis
 TEMPLATES = {"inbound_text": text_template(), "inbound_disconnect": disconnect_template()}
 CONNECTION_ID = "L0SM9cOF-_vHcg="
 """As API Gateway makes them. https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-data-mapping.html"""
-CONTEXT: Mapping[str, object] = {"connectionId": CONNECTION_ID, "messageId": "Fp3fVdHaI/MCK+w="}
+MESSAGE_ID = "Fp3fVdHaI/MCK+w="
+CONTEXT: Mapping[str, object] = {"connectionId": CONNECTION_ID, "messageId": MESSAGE_ID}
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 """A text of a WebSocket is UTF-8, which has no surrogates."""
 
@@ -49,10 +50,6 @@ def form(template: str, context: Mapping[str, object], body: str | None = None) 
     return dict(fields)
 
 
-def received(fields: Mapping[str, str]) -> Any:
-    return json.loads(fields["MessageBody"])
-
-
 @given(TEXTS)
 @settings(max_examples=200, deadline=None, derandomize=True)
 @example("")
@@ -67,17 +64,12 @@ def received(fields: Mapping[str, str]) -> Any:
 def test_any_text_arrives_as_it_was_sent(text: str) -> None:
     fields = form(text_template(), CONTEXT, text)
     assert len(fields["MessageBody"]) <= MAX_BATCH_BYTES
-    data = base64.b64encode(text.encode()).decode()
-    assert received(fields) == {
-        "type": "texts",
-        "connection_id": CONNECTION_ID,
-        "texts": [{"id": CONTEXT["messageId"], "data": data}],
-    }
+    assert decode(fields["MessageBody"]) == Texts(CONNECTION_ID, [ReceivedText(MESSAGE_ID, text.encode())])
 
 
 def test_an_event_without_a_body_is_an_empty_text() -> None:
-    (text,) = received(form(text_template(), CONTEXT, None))["texts"]
-    assert text["data"] == ""
+    fields = form(text_template(), CONTEXT, None)
+    assert decode(fields["MessageBody"]) == Texts(CONNECTION_ID, [ReceivedText(MESSAGE_ID, b"")])
 
 
 def test_a_text_is_sent_once_and_behind_those_of_its_connection() -> None:
@@ -86,7 +78,7 @@ def test_a_text_is_sent_once_and_behind_those_of_its_connection() -> None:
     assert fields == {
         "Action": "SendMessage",
         "MessageGroupId": CONNECTION_ID,
-        "MessageDeduplicationId": CONTEXT["messageId"],
+        "MessageDeduplicationId": MESSAGE_ID,
     }
 
 
@@ -106,18 +98,14 @@ def test_a_disconnect_is_sent_once_and_behind_the_texts() -> None:
 @example(1006, '"}$context.messageId#end\0\u2028')
 def test_a_disconnect_has_its_code_and_reason(code: int | str, reason: str) -> None:
     context = {**CONTEXT, "disconnectStatusCode": code, "disconnectReason": reason}
-    assert received(form(disconnect_template(), context)) == {
-        "type": "disconnected",
-        "connection_id": CONNECTION_ID,
-        "code": int(code),
-        "reason": base64.b64encode(reason.encode()).decode(),
-    }
+    fields = form(disconnect_template(), context)
+    assert decode(fields["MessageBody"]) == Disconnected(CONNECTION_ID, int(code), reason.encode())
 
 
 @pytest.mark.parametrize("missing", [{}, {"disconnectStatusCode": "", "disconnectReason": ""}])
 def test_a_disconnect_without_code_and_reason_leaves_them_out(missing: dict[str, str]) -> None:
     fields = form(disconnect_template(), {**CONTEXT, **missing})
-    assert received(fields) == {"type": "disconnected", "connection_id": CONNECTION_ID}
+    assert decode(fields["MessageBody"]) == Disconnected(CONNECTION_ID)
 
 
 @pytest.mark.parametrize("address", TEMPLATES)

@@ -87,6 +87,13 @@ class TestEach:
         assert set(environment) == environment.read
 
 
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_all_know_that_texts_come_in_order(synth: Callable[..., Synthesis], name: str) -> None:
+    in_order = synth(INBOUND="ordered", INBOUND_RETRY_S="15").stack(PRODUCTION)
+    read = FunctionSettings.from_environ(in_order.environment(name))
+    assert (read.is_ordered, read.inbound_retry_s) == (True, 15)
+
+
 def test_all_run_the_same_package(stack: Stack) -> None:
     functions = [stack.resource("lambda_function", name) for name in FUNCTIONS]
     (path,) = {function["filename"] for function in functions}
