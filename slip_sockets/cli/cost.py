@@ -21,6 +21,8 @@ slip-sockets cost --connections 5000 --publishes 2 --subscribers 50
 
 slip-sockets cost --region eu-central-1 --sent 6 --replied 1 --publishes 0 --free-tier always
 
+slip-sockets cost --inbound ordered --sent 60 --texts-a-post 5
+
 slip-sockets cost --subscribers 100000 --publishes 0.01 --json"""
 
 _DEFAULT = Workload()
@@ -30,6 +32,11 @@ class FreeTierChoice(StrEnum):
     NONE = "none"
     ALWAYS = "always"
     FIRST_YEAR = "first-year"
+
+
+class InboundChoice(StrEnum):
+    DIRECT = "direct"
+    ORDERED = "ordered"
 
 
 class ArchitectureChoice(StrEnum):
@@ -84,6 +91,14 @@ def cost(
             rich_help_panel=_TRAFFIC,
         ),
     ] = _DEFAULT.metadata_bytes,
+    texts_a_post: Annotated[
+        float,
+        typer.Option(
+            help="With --inbound ordered, a client's texts that come to your backend in one POST, 1 to 10.",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = _DEFAULT.texts_a_post,
+    inbound: Annotated[InboundChoice, typer.Option(help="INBOUND.", rich_help_panel=_GATEWAY)] = InboundChoice.DIRECT,
     memory: Annotated[
         int, typer.Option(help="Megabytes of each function.", rich_help_panel=_GATEWAY)
     ] = _DEFAULT.memory_mb,
@@ -126,6 +141,8 @@ def cost(
         metadata_bytes=metadata_bytes,
         memory_mb=memory,
         architecture=architecture.value,
+        inbound=inbound.value,
+        texts_a_post=texts_a_post,
         inline_limit=inline_limit,
         provisioned=provisioned,
     )

@@ -1,7 +1,9 @@
 """What each event uses, as `slip_sockets.aws` and `slip_sockets.gateway` handle it.
 
 Processor times were measured once with `functions/websocket.py` over stubs on loopback, without TLS: CPython 3.11.7,
-x86-64; 300 events of each kind. Sending is at the rate that docs/fan-out.md assumes: 1,250 a second at 512 MB.
+x86-64; 300 events of each kind. Those of texts in order, and of their disconnects, are these times a ratio: one run of
+both ways had 1.1 for a text, 0.18 for each further text of a POST, and 1.17 for a disconnect. Sending is at the rate
+that docs/fan-out.md assumes: 1,250 a second at 512 MB.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from .workload import MINUTES_A_MONTH, Workload
 
 CONNECT_CPU_MS = 3.0
 TEXT_CPU_MS = 3.2
+ORDERED_TEXT_CPU_MS, FURTHER_TEXT_CPU_MS = 3.5, 0.6
 DISCONNECT_CPU_MS = 4.9
+ORDERED_DISCONNECT_CPU_MS = 5.7
 CONTROL_CPU_MS = 3.0
 DELIVERY_CPU_MS = 0.23
 PAGE_CPU_MS = 40.0
@@ -33,6 +37,8 @@ CLIENT_HEADERS_BYTES = 1_000
 """OPEN's metadata: the browser's headers."""
 CONTROL_RESPONSE_BYTES = 300
 """A response of the control API."""
+INBOUND_BYTES = 110
+"""Of a queue message with a text, beside the text's base64."""
 CHUNK_ID_BYTES = 19
 """Of a queue message, for each connection id."""
 CHUNK_BYTES = 250
@@ -41,10 +47,12 @@ BATCH_BYTES = 256 * 1024
 INDEX_ENTRY_OVERHEAD_BYTES = 100
 """Of storage, for each row and for each index entry.
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html"""
-IDLE_POLLS = 5 * 3 * MINUTES_A_MONTH
-"""Lambda polls the queue with five pollers, for 20 seconds each time, also when it is empty. Billed as requests.
-AWS documents it for standard queues; we could not check it for FIFO.
-https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
+QUEUES = 2
+"""Of deferred messages, and of what clients send, which is there without `inbound` ordered too."""
+IDLE_POLLS = QUEUES * 5 * 3 * MINUTES_A_MONTH
+"""Lambda polls a queue with five pollers, for 20 seconds each time, also when it is empty. Billed as requests.
+AWS documents five, where a mapping has a maximum concurrency, for standard queues; we could not check it for FIFO.
+https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html"""
 
 
 def connect(w: Workload) -> Usage:
@@ -58,6 +66,8 @@ def connect(w: Workload) -> Usage:
 
 def text(w: Workload) -> Usage:
     """A client sends a text."""
+    if w.inbound == "ordered":
+        return _ordered_text(w)
     usage = Usage(w)
     usage.receive(w.text_bytes)
     usage.read(connection_row_bytes(w.metadata_bytes), consistent=True)
@@ -69,14 +79,35 @@ def text(w: Workload) -> Usage:
     return usage
 
 
+def _ordered_text(w: Workload) -> Usage:
+    """API Gateway sends it to the queue. A function has a batch, here of one connection's texts, for one POST."""
+    usage, count = Usage(w), w.texts_a_post
+    message = INBOUND_BYTES + math.ceil(w.text_bytes / 3) * 4
+    usage.receive(w.text_bytes, times=count)
+    usage.queue(message, times=count)
+    usage.queue(math.ceil(message * count), 1)  # received and deleted
+    usage.read(connection_row_bytes(w.metadata_bytes), consistent=True)
+    usage.post(EVENT_BYTES + w.metadata_bytes + w.text_bytes * count)
+    if w.replied:
+        usage.send(w.replied * count, w.text_bytes)
+    cpu_ms = ORDERED_TEXT_CPU_MS + FURTHER_TEXT_CPU_MS * (count - 1)
+    waits_ms = DATABASE_MS + w.replied * count * MANAGEMENT_MS
+    usage.invoke(cpu_ms=cpu_ms, waits_ms=waits_ms, backend_ms=w.backend_ms)
+    return usage.shared_by(count)
+
+
 def disconnect(w: Workload) -> Usage:
     usage = Usage(w)
     calls = math.ceil((1 + w.channels) / 25)
+    cpu_ms, waits_ms = DISCONNECT_CPU_MS, (1 + calls) * DATABASE_MS
+    if w.inbound == "ordered":
+        usage.queue(INBOUND_BYTES, INBOUND_BYTES, 1)  # sent, received and deleted
+        usage.read(connection_row_bytes(w.metadata_bytes), consistent=True)  # the other rows only when they are deleted
+        cpu_ms, waits_ms = ORDERED_DISCONNECT_CPU_MS, waits_ms + DATABASE_MS
     usage.read(*_rows(w), consistent=True)
     usage.write(*_rows(w), indexed=_entries(w), calls=calls)
     usage.post(EVENT_BYTES + w.metadata_bytes)
-    waits_ms = (1 + calls) * DATABASE_MS
-    usage.invoke(cpu_ms=DISCONNECT_CPU_MS, waits_ms=waits_ms, backend_ms=w.backend_ms)
+    usage.invoke(cpu_ms=cpu_ms, waits_ms=waits_ms, backend_ms=w.backend_ms)
     return usage
 
 
@@ -110,7 +141,7 @@ def publish(w: Workload) -> Usage:
 
 
 def open_sockets(w: Workload) -> Usage:
-    """A month of being connected, and of the queue's pollers, the secret and functions kept warm."""
+    """A month of being connected, and of the queues' pollers, the secret and functions kept warm."""
     usage = Usage(w)
     usage.units[Meter.CONNECTION_MINUTES] += w.connections * MINUTES_A_MONTH
     rows, entries = _rows(w), _entries(w)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from typing import Literal
 
@@ -54,7 +55,7 @@ class Line(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class EventLine(msgspec.Struct, frozen=True, rename="camel"):
-    """A kind of event: how many in a month, the calls and milliseconds of one, the USD of all."""
+    """A kind of event: how many in a month, the calls and milliseconds of one, rounded up, the USD of all."""
 
     event: EventKind
     count: float
@@ -145,7 +146,13 @@ def estimate(workload: Workload, book: PriceBook, *, region: str, free_tier: Fre
         usd=bill.total,
         lines=sorted(lines, key=lambda line: -line.usd),
         events=[
-            EventLine(event, bill.counts[event], usage.aws_calls, usage.billed_ms, bill.of_event(event))
+            EventLine(
+                event,
+                bill.counts[event],
+                math.ceil(usage.aws_calls),
+                math.ceil(usage.billed_ms),
+                bill.of_event(event),
+            )
             for event, usage in bill.usages.items()
         ],
         findings=_findings(workload, bill),
@@ -191,7 +198,11 @@ def _advice(top: Meter, w: Workload, bill: _Bill) -> str:
             return f"{waited / billed:.0%} of that time functions wait for your backend. A faster one costs less."
         case Meter.PROVISIONED_ARM64 | Meter.PROVISIONED_X86 | Meter.SECRETS:
             return "It costs the same without any traffic."
-        case Meter.SQS_REQUESTS if not w.connections:
-            return "Lambda polls the queue while it is empty. The free tier covers that."
+        case Meter.SQS_REQUESTS if bill.units[top] / 2 < events.IDLE_POLLS:
+            return "Lambda polls the queues while they are empty."
+        case Meter.SQS_REQUESTS if w.inbound == "ordered":
+            return (
+                "A text that comes alone takes three; ten that come together take twelve. With direct there are none."
+            )
         case _:
             return "That is unusual: check the numbers that you gave."

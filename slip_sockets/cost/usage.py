@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Self
 
 from .metering import gb_seconds, read_units, sqs_requests, stretched, websocket_messages, write_units
 from .prices import Meter
@@ -20,8 +21,8 @@ class Usage:
 
     def __init__(self, workload: Workload) -> None:
         self.units: defaultdict[Meter, float] = defaultdict(float)
-        self.aws_calls = 0
-        self.billed_ms = 0
+        self.aws_calls = 0.0
+        self.billed_ms = 0.0
         self.waiting_for_backend_ms = 0.0
         self._memory_mb = workload.memory_mb
         self._time = Meter.LAMBDA_ARM64 if workload.architecture == "arm64" else Meter.LAMBDA_X86
@@ -56,15 +57,24 @@ class Usage:
         self.units[Meter.DATA_OUT] += texts * size / GIB
         self.aws_calls += math.ceil(texts)
 
-    def receive(self, size: int) -> None:
+    def receive(self, size: int, *, times: float = 1) -> None:
         """Receive a text from a client."""
-        self.units[Meter.WEBSOCKET_MESSAGES] += websocket_messages(size)
+        self.units[Meter.WEBSOCKET_MESSAGES] += times * websocket_messages(size)
 
-    def post(self, size: int) -> None:
+    def post(self, size: float) -> None:
         """POST to the backend, which is assumed to be outside of the region."""
         self.units[Meter.DATA_OUT] += size / GIB
 
-    def queue(self, *call_bytes: int) -> None:
+    def queue(self, *call_bytes: int, times: float = 1) -> None:
         """Call SQS, once for each size."""
-        self.units[Meter.SQS_REQUESTS] += sum(map(sqs_requests, call_bytes))
-        self.aws_calls += len(call_bytes)
+        self.units[Meter.SQS_REQUESTS] += times * sum(map(sqs_requests, call_bytes))
+        self.aws_calls += times * len(call_bytes)
+
+    def shared_by(self, count: float) -> Self:
+        """Return this, divided among `count` events that were handled together."""
+        for meter in self.units:
+            self.units[meter] /= count
+        self.aws_calls /= count
+        self.billed_ms /= count
+        self.waiting_for_backend_ms /= count
+        return self

@@ -22,7 +22,11 @@ MAX_SUBSCRIBERS = 10_000_000
 MAX_CHANNELS = 100_000
 """Each is counted one by one, so that more would take minutes."""
 
+MAX_TEXTS_A_POST = 10
+"""A FIFO queue's largest batch. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
+
 Architecture = Literal["arm64", "x86_64"]
+Inbound = Literal["direct", "ordered"]
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -31,7 +35,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     `connections` are open at any time, on average, each for `connection_min` minutes. Each sends `sent_per_min` texts
     a minute; `replied` is the share of these (0 to 1) that get a text back. Each of `publishes_per_s` goes to
     `subscribers`, through the control API or, with `in_replies`, in the backend's replies. A text has `text_bytes`; the
-    backend responds after `backend_ms`.
+    backend responds after `backend_ms`. With `inbound` ordered, `texts_a_post` of a client come to it in one POST.
 
     `metadata_bytes` is the size of a connection's metadata: the browser's headers unless the backend sets its own.
     """
@@ -50,6 +54,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     metadata_bytes: int = 1_000
     memory_mb: int = 512
     architecture: Architecture = "arm64"
+    inbound: Inbound = "direct"
+    texts_a_post: float = 1
     inline_limit: int = INLINE_LIMIT
     provisioned: int = 0
 
@@ -68,6 +74,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             "channel_bytes": (1, 1_024),
             "metadata_bytes": (0, MAX_METADATA_BYTES),
             "memory_mb": (128, 10_240),
+            "texts_a_post": (1, MAX_TEXTS_A_POST),
             "inline_limit": (0, _MOST),
             "provisioned": (0, _MOST),
         }
@@ -102,4 +109,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 def _in_words(name: str) -> str:
-    return name.replace("per_min", "a minute").replace("connection_min", "connection minutes").replace("_", " ")
+    return (
+        name.replace("per_min", "a minute")
+        .replace("a_post", "a POST")
+        .replace("connection_min", "connection minutes")
+        .replace("_", " ")
+    )

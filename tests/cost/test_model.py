@@ -23,11 +23,12 @@ def usd(result: Estimate, meter: Meter) -> float:
     return next((line.usd for line in result.lines if line.meter == meter.key), 0)
 
 
-def test_no_traffic_costs_the_secret_and_the_polls_of_the_queue() -> None:
+def test_no_traffic_costs_the_secret_and_the_polls_of_both_queues() -> None:
     result = month(**QUIET)
-    assert [line.meter for line in result.lines] == ["secrets", "sqsRequests"]
-    assert result.usd == pytest.approx(0.4 + 648_000 * 0.5e-6)
-    assert month("always", **QUIET).usd == 0.4
+    assert [line.meter for line in result.lines] == ["sqsRequests", "secrets"]
+    assert result.usd == pytest.approx(0.4 + 2 * 648_000 * 0.5e-6)
+    assert month("always", **QUIET).usd == pytest.approx(0.4 + 296_000 * 0.5e-6)
+    assert month(**QUIET, inbound="ordered").lines == result.lines
 
 
 def test_silent_sockets_cost_their_minutes_connects_and_disconnects() -> None:
@@ -51,6 +52,36 @@ def test_a_text_is_a_message_a_read_and_an_invocation() -> None:
     assert usd(result, Meter.WEBSOCKET_MESSAGES) == pytest.approx(texts * 1.5e-6)
     (text,) = [line for line in result.events if line.event == "text"]
     assert (text.count, text.billed_ms, text.aws_calls) == (texts, 77, 2)
+
+
+def test_a_text_in_order_is_sent_received_and_deleted_too() -> None:
+    w = Workload(inbound="ordered", replied=1)
+    direct, usage = events.text(Workload(replied=1)), events.text(w)
+    assert usage.units[Meter.SQS_REQUESTS] == 3
+    for meter in (Meter.WEBSOCKET_MESSAGES, Meter.LAMBDA_REQUESTS, Meter.READ_UNITS, Meter.DATA_OUT, Meter.LOGS):
+        assert usage.units[meter] == direct.units[meter]
+    assert usage.aws_calls == direct.aws_calls + 3
+    # Its base64 beside a few ids, 87,492 bytes, is more than 64 KB; the deletion is not.
+    assert events.text(Workload(inbound="ordered", text_bytes=64 * 1024)).units[Meter.SQS_REQUESTS] == 2 + 2 + 1
+
+
+def test_texts_of_one_post_share_all_but_what_each_takes_of_its_own() -> None:
+    usage = events.text(Workload(inbound="ordered", texts_a_post=10, replied=1))
+    assert usage.units[Meter.WEBSOCKET_MESSAGES] == 1 + 1
+    assert usage.units[Meter.SQS_REQUESTS] == pytest.approx((10 + 1 + 1) / 10)
+    assert usage.units[Meter.LAMBDA_REQUESTS] == pytest.approx(1 / 10)
+    assert usage.units[Meter.READ_UNITS] == pytest.approx(1 / 10)
+    assert usage.units[Meter.DATA_OUT] * 1024**3 == pytest.approx((800 + 1_000 + 10 * 200) / 10 + 200)
+    # 3.5 + 9 x 0.6 ms of a core, 5 ms the table, ten replies of 20 ms, 50 ms the backend.
+    assert usage.billed_ms == pytest.approx(286 / 10)
+
+
+def test_a_disconnect_in_order_is_three_requests_and_a_read_more() -> None:
+    direct, ordered = events.disconnect(Workload()), events.disconnect(Workload(inbound="ordered"))
+    assert direct.units[Meter.SQS_REQUESTS] == 0
+    assert ordered.units[Meter.SQS_REQUESTS] == 3
+    assert ordered.units[Meter.READ_UNITS] == direct.units[Meter.READ_UNITS] + 1
+    assert ordered.units[Meter.WRITE_UNITS] == direct.units[Meter.WRITE_UNITS]
 
 
 def test_a_publish_to_few_is_sent_by_the_function_of_the_control_api() -> None:
@@ -140,6 +171,9 @@ def test_findings_name_what_dominates_and_which_quotas_are_too_small() -> None:
     assert slow.findings[0].startswith(
         "97% of it is for Lambda time, arm64. 100% of that time functions wait for your backend"
     )
+    assert month(connections=1, publishes_per_s=0).findings[0].endswith("Lambda polls the queues while they are empty.")
+    ordered = month(connections=100, sent_per_min=1, publishes_per_s=0, inbound="ordered")
+    assert ordered.findings[0].endswith("ten that come together take twelve. With direct there are none.")
 
 
 def test_impossible_numbers_are_refused_all_at_once() -> None:
@@ -151,6 +185,9 @@ def test_impossible_numbers_are_refused_all_at_once() -> None:
         "replied is 2. It must be 0 to 1",
         "text bytes is 131073. It must be 0 to 131,072",
     ]
+    with pytest.raises(InvalidSettings) as error:
+        Workload(texts_a_post=11)
+    assert error.value.problems == ["texts a POST is 11. It must be 1 to 10"]
     with pytest.raises(InvalidSettings):
         Workload(connections=float("nan"))
     with pytest.raises(InvalidSettings):
