@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
-from slip_sockets.gateway.deferred import CloseNotice, Continuation, FanOut, FanOutChunk
-from slip_sockets.gateway.worker import DeferredWorker
+from slip_sockets.gateway.deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Texts
+from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, InboundWorker, Worker
 
 from ..aws.moto_server import channels_table, client, connections_table, dynamodb, moto_url, queue_url, sqs
 from ..aws.service_models import calls_are_as_modelled
-from ..gateway.doubles import FakeClock
+from ..gateway.doubles import FakeClock, RecordingQueue
 from . import queues
 from .engines import Channels, DynamoDb, Engine, Memory, Store
 from .queues import QueueEngine, YieldingClock
@@ -56,17 +56,45 @@ def handler() -> ScriptedHandler:
 async def queue_engine(
     request: pytest.FixtureRequest, handler: ScriptedHandler, clock: YieldingClock, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[QueueEngine]:
-    """It has a worker with `handler` for all kinds of messages."""
+    """The queue of deferred messages. It has a worker with `handler` for all kinds of them."""
     worker = DeferredWorker(dict.fromkeys((Continuation, CloseNotice, FanOut, FanOutChunk), handler))
-    engine: QueueEngine
-    if request.param == "memory":
-        engine = queues.Memory(worker, clock)
-    else:
-        moto_url, sqs, queue_url, table = map(
-            request.getfixturevalue, ("moto_url", "sqs", "queue_url", "channels_table")
-        )
-        queues.set_motos_time(clock, monkeypatch)
-        checkpoints = DynamoDbCheckpoints(client("dynamodb", moto_url), table, clock)
-        engine = queues.Sqs(sqs, client("sqs", moto_url), queue_url, checkpoints, worker, clock)
+    engine = _queue_engine(request, worker, clock, monkeypatch, gives_up=False)
     yield engine
     await engine.aclose()
+
+
+@pytest.fixture
+def deferred() -> RecordingQueue:
+    return RecordingQueue()
+
+
+@pytest.fixture(params=["sqs", "memory"])
+async def inbound_engine(
+    request: pytest.FixtureRequest,
+    handler: ScriptedHandler,
+    deferred: RecordingQueue,
+    clock: YieldingClock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[QueueEngine]:
+    """The queue of what clients send. It has a worker with `handler`; what that gives up goes on in `deferred`."""
+    handlers = dict.fromkeys((Continuation, Texts, Disconnected), handler)
+    worker = InboundWorker(handlers, deferred, retry_for_s=DEFAULT_INBOUND_RETRY_S)
+    engine = _queue_engine(request, worker, clock, monkeypatch, gives_up=True)
+    yield engine
+    await engine.aclose()
+
+
+def _queue_engine(
+    request: pytest.FixtureRequest,
+    worker: Worker,
+    clock: YieldingClock,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    gives_up: bool,
+) -> QueueEngine:
+    if request.param == "memory":
+        return queues.Memory(worker, clock)
+    moto_url, sqs, queue_url, table = map(request.getfixturevalue, ("moto_url", "sqs", "queue_url", "channels_table"))
+    queues.set_motos_time(clock, monkeypatch)
+    checkpoints = DynamoDbCheckpoints(client("dynamodb", moto_url), table, clock)
+    return queues.Sqs(sqs, client("sqs", moto_url), queue_url, checkpoints, worker, clock, gives_up=gives_up)

@@ -82,6 +82,8 @@ def set_motos_time(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
 class Sqs:
     """Receives batches and hands them over, in FUNCTIONS tasks; deletes the messages that did not fail.
 
+    With `gives_up` the consumer itself puts what the worker gives up into the dead-letter queue.
+
     moto's time must be that of `clock`. While all is idle it moves on, to the moment when the next message is visible.
     """
 
@@ -93,6 +95,8 @@ class Sqs:
         checkpoints: Checkpoints,
         worker: Worker,
         clock: FakeClock,
+        *,
+        gives_up: bool = False,
     ) -> None:
         self.queue = SqsQueue(client, queue_url, clock)
         self._sqs = sqs
@@ -102,6 +106,7 @@ class Sqs:
         self._clock = clock
         self._busy = 0
         self._dead_letters_url = f"{queue_url.removesuffix('.fifo')}-dead.fifo"
+        self._dead_letters = SqsQueue(client, self._dead_letters_url, clock) if gives_up else None
         sqs.create_queue(QueueName=self._dead_letters_url.rpartition("/")[2], Attributes={"FifoQueue": "true"})
         arn = sqs.get_queue_attributes(QueueUrl=self._dead_letters_url, AttributeNames=["QueueArn"])
         redrive = {"deadLetterTargetArn": arn["Attributes"]["QueueArn"], "maxReceiveCount": MAX_RECEIVE_COUNT}
@@ -130,8 +135,9 @@ class Sqs:
                 self._busy += 1
                 await self._handle(received)
                 self._busy -= 1
-            elif not self._busy and self._moto_queue._messages:
-                self._clock.time = min(message.visible_at for message in self._moto_queue._messages) / 1000
+            elif not self._busy:  # those that are visible wait for another of their group
+                later = [message.visible_at for message in self._moto_queue._messages if not message.visible]
+                self._clock.time = min(later, default=self._clock.time * 1000) / 1000
             await asyncio.sleep(0)
 
     def _receive(self) -> list[Any]:
@@ -151,7 +157,7 @@ class Sqs:
             for message in received
         ]
         event = {"Records": records}
-        consumer = Consumer(self._worker, self.queue, self._checkpoints, self._clock)
+        consumer = Consumer(self._worker, self.queue, self._checkpoints, self._clock, self._dead_letters)
         response = await consumer.handle(event, deadline=float("inf"))
         failed = {failure["itemIdentifier"] for failure in response["batchItemFailures"]}
         for message in received:
