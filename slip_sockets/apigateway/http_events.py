@@ -67,7 +67,8 @@ def read_http_event(event: ProxyEvent) -> HttpRequest:
         except ValueError as error:  # Python's errors about base64 and UTF-8 are several
             raise InvalidEvents(f"the body cannot be decoded: {error}") from error
 
-    return HttpRequest(headers, read_body)
+    http = event.get("requestContext", {}).get("http", {})
+    return HttpRequest(headers, read_body, http.get("method", "POST"), event.get("rawPath", "/"))
 
 
 def http_response(response: HttpResponse) -> ProxyResponse:

@@ -14,7 +14,7 @@ from ..protocol.errors import ERROR_HEADER, BadToken, ExpiredToken
 from ..protocol.events import Action
 from ..protocol.json_faults import page_in
 from ..protocol.quoting import printable
-from ..slip.backend import SlipBackend, read_opening
+from ..slip.backend import read_opening, read_response
 from . import fronts, redirects
 from .target import Attempt
 
@@ -170,7 +170,7 @@ def is_valid(attempt: Attempt) -> bool:
 
 
 def _events(attempt: Attempt) -> Sequence[Action]:
-    return SlipBackend().reply(HttpResponse(attempt.status, attempt.headers, attempt.body))
+    return read_response(HttpResponse(attempt.status, attempt.headers, attempt.body))
 
 
 def _fault(attempt: Attempt, kind: str) -> Verdict | None:

@@ -15,6 +15,7 @@ import typer
 from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..client.outputs import DEV_OUTPUTS
 from ..dev.edge import Limits
+from ..dialects import Dialect
 from ..gateway.delivery_rate import MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from ..gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S
 from ..protocol.errors import InvalidSettings
@@ -88,6 +89,9 @@ def dev(
             help="Seconds for which texts in order are tried again.",
         ),
     ] = DEFAULT_INBOUND_RETRY_S,
+    backend_protocol: Annotated[
+        Dialect, typer.Option(envvar="BACKEND_PROTOCOL", help="What your backend and publishers speak.")
+    ] = Dialect.SLIP,
     inspector: Annotated[
         bool | None,
         typer.Option(
@@ -128,6 +132,7 @@ def dev(
         inbound_retry_s=inbound_retry,
         outputs_path=outputs,
         inspector=is_loopback(host) if inspector is None else inspector,
+        backend_protocol=backend_protocol,
     )
     asyncio.run(_serve(settings))
 
@@ -149,6 +154,8 @@ async def _serve(settings: DevSettings) -> None:
             log.warning("JWT_PREVIOUS_SECRETS has a secret that %s", warning)
         typer.echo(f"WebSockets   {server.websocket_url}")
         typer.echo(f"Control API  {server.control_api}")
+        if server.grip_url is not None:
+            typer.echo(f"GRIP_URL     {server.grip_url}")
         typer.echo(f"Backend      {without_secrets(settings.target_url)}")
         typer.echo(f"Outputs      {settings.outputs_path}")
         if server.inspector_url is not None:

@@ -6,6 +6,7 @@ import http
 from dataclasses import dataclass
 
 from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
+from ..protocol.errors import InvalidEvents
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,11 @@ _DROPPED = (
 )
 _REDIRECTS = "No redirect is followed. Set TARGET_URL to where it leads; often only a slash at the end is wrong"
 TOO_SLOW = "Look at what it waits for. Work that takes longer belongs into a task of its own that publishes the result"
+_SLIP_BODY = 'Respond with {"events": [...]} as `connection.response()` makes it, or with an empty body'
+_GRIP_BODY = (
+    "Respond with 200, Content-Type: application/websocket-events and events in the framing of WebSocket-over-HTTP, "
+    "as a GRIP library does"
+)
 _NOT_ACCEPTED = "ACCEPT comes before SET_METADATA, with a subprotocol that was offered"
 
 
@@ -44,7 +50,7 @@ def advise(error: BackendFailed | None, not_accepted: NotAccepted | None, *, is_
         return Advice("Your backend did not respond before the event's time was over", TOO_SLOW)
     if error is not None:
         return _of_failure(error)
-    if not_accepted is not None and not_accepted.why is not WhyNotAccepted.NO_ACCEPT:
+    if not_accepted is not None and not_accepted.why not in (WhyNotAccepted.NO_ACCEPT, WhyNotAccepted.REFUSED):
         return Advice(f"Your backend's ACCEPT does not count: {not_accepted}", _NOT_ACCEPTED)
     return None
 
@@ -68,7 +74,7 @@ def _of_failure(error: BackendFailed) -> Advice | None:
             fix = "Start it, or correct --target-url: is it the port that it listens at?"
             return Advice(f"Your backend cannot be reached: {cause}", fix)
         case BackendFault.INVALID_BODY:
-            fix = 'Respond with {"events": [...]} as `connection.response()` makes it, or with an empty body'
+            fix = _SLIP_BODY if isinstance(cause, InvalidEvents) else _GRIP_BODY
             return Advice(f"Your backend's response is not valid: {cause}", fix)
         case BackendFault.STATUS:
             status = error.status or 0

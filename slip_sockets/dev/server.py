@@ -20,14 +20,15 @@ from ..apigateway.functions import control_function, websocket_function
 from ..apigateway.http_events import http_event
 from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..apigateway.requests import ApiIdentity, ProxyEvent, ProxyResponse, proxy_response
+from ..dialects import Dialect, protocols
 from ..gateway.delivery_rate import UNLIMITED
 from ..gateway.gateway import Gateway, Ports, build_gateway
 from ..gateway.observer import Observers
 from ..gateway.ports import SystemClock
 from ..gateway.worker import DEFAULT_INBOUND_RETRY_S
+from ..grip.tokens import grip_url
 from ..http.backend_client import BackendClient
 from ..protocol.errors import InvalidSettings
-from ..slip.backend import SlipBackend
 from ..slip.publish import SlipPublish
 from .adviser import Adviser
 from .channels import MemoryChannels
@@ -69,7 +70,8 @@ class DevSettings:
     """The settings of a development server. `port` 0 takes a free one. `outputs_path` is written at start.
 
     `fan_out_rate` is the number of calls a second of publishes to many, None for no limit. With `is_ordered` texts come
-    to the backend in order; what it does not take of them is tried again for `inbound_retry_s` seconds.
+    to the backend in order; what it does not take of them is tried again for `inbound_retry_s` seconds. GRIP is always
+    ordered.
     With `inspector` there is a page at `/_inspector` that shows what happens and can act, for anybody who reaches it.
     """
 
@@ -86,6 +88,7 @@ class DevSettings:
     inbound_retry_s: float = DEFAULT_INBOUND_RETRY_S
     outputs_path: Path | None = None
     inspector: bool = False
+    backend_protocol: Dialect = Dialect.SLIP
 
 
 class DevServer:
@@ -132,6 +135,19 @@ class DevServer:
         return f"http://{self._host}:{self.port}{PREFIX}" if self._inspector is not None else None
 
     @property
+    def grip_url(self) -> str | None:
+        """The GRIP_URL of publishers' libraries, which has the secret. None in the dialect SLIP."""
+        return grip_url(self.control_api, self.settings.jwt_secret) if self._is_grip else None
+
+    @property
+    def _is_ordered(self) -> bool:
+        return self.settings.is_ordered or self._is_grip
+
+    @property
+    def _is_grip(self) -> bool:
+        return self.settings.backend_protocol is Dialect.GRIP
+
+    @property
     def outputs(self) -> dict[str, dict[str, str]]:
         """What `cdk-outputs.json` holds for a deployment."""
         return {
@@ -140,6 +156,7 @@ class DevServer:
                 "targetUrl": self.settings.target_url,
                 "websocketUrl": self.websocket_url,
                 "region": "local",
+                **({"gripUrl": grip_url(self.control_api)} if self._is_grip else {}),
             }
         }
 
@@ -156,7 +173,7 @@ class DevServer:
         api = ApiIdentity("local", "live", f"{self._host}:{self.port}")
         self._client = BackendClient(self._clock, settings.backend_timeout_s, max_at_once=MAX_BACKEND_CALLS)
         self.edge = Edge(self._websocket_function, api, settings.limits)
-        if settings.is_ordered:
+        if self._is_ordered:
             self.edge.max_concurrent_texts = 1
         app = web.Application(client_max_size=MAX_CONTROL_BYTES, middlewares=[self._door.middleware])
         self._wire(self._inspector)
@@ -164,7 +181,8 @@ class DevServer:
             self._inspector.attach()
             app.add_routes(self._inspector.routes(self._serving()))
         app.add_routes(management_routes(self.edge))
-        app.add_routes([web.post("/control", self._control), web.post("/control/{tail:.*}", self._control)])
+        method = "*" if self._is_grip else "POST"
+        app.add_routes([web.route(method, path, self._control) for path in ("/control", "/control/{tail:.*}")])
         app.router.add_route("*", "/{tail:.*}", _not_found)
         self._runner = web.AppRunner(
             app,
@@ -203,20 +221,21 @@ class DevServer:
             http=adviser.client(self._client),
             clock=self._clock,
             rate=UNLIMITED if fan_out_rate is None else MemoryDeliveryRate(fan_out_rate, self._clock),
-            inbound=self.inbound if settings.is_ordered else None,
+            inbound=self.inbound if self._is_ordered else None,
         )
         all_secrets = (settings.jwt_secret, *settings.previous_secrets)
 
         async def secrets() -> Sequence[str]:
             return all_secrets
 
+        backend_protocol, publish_protocol = protocols(settings.backend_protocol)
         self.gateway = gateway = build_gateway(
             ports if inspector is None else inspector.ports(ports),
             target_url=settings.target_url,
             secrets=secrets,
-            backend_protocol=SlipBackend(),
-            publish_protocol=SlipPublish(),
             inbound_retry_s=settings.inbound_retry_s,
+            backend_protocol=backend_protocol,
+            publish_protocol=publish_protocol,
             observer=Observers(self.metrics, adviser, *([] if inspector is None else [inspector.recorder])),
         )
 
@@ -226,19 +245,27 @@ class DevServer:
         async def on_control_event(event: ProxyEvent) -> ProxyResponse:
             return await control_function(gateway.control, event)
 
+        # The inspector's page speaks SLIP, whatever the backend speaks.
+        page_control = msgspec.structs.replace(gateway.control, protocol=SlipPublish())
+
+        async def on_page_event(event: ProxyEvent) -> ProxyResponse:
+            return await control_function(page_control, event)
+
         self._on_websocket_event: Function = with_outlook(on_websocket_event)
         self._on_control_event: Function = on_control_event
+        self._on_page_event: Function = on_page_event
         self.queue.worker, self.inbound.worker = gateway.worker, gateway.inbound
         if inspector is not None:
             self._on_websocket_event = inspector.websocket_function(self._on_websocket_event)
             self._on_control_event = inspector.control_function(on_control_event)
+            self._on_page_event = inspector.control_function(on_page_event)
             self.queue.worker = inspector.worker(gateway.worker)
             self.inbound.worker = inspector.worker(gateway.inbound)
         # Outermost, so that a record of the inspector does not have its advice among its lines too.
         self._on_websocket_event = adviser.function(self._on_websocket_event)
         self.queue.worker = adviser.worker(self.queue.worker)
         self.inbound.worker = adviser.worker(self.inbound.worker)
-        if settings.is_ordered:
+        if self._is_ordered:
             self._on_websocket_event = with_inbound_queue(self._on_websocket_event, self.inbound)
 
     async def aclose(self) -> None:
@@ -284,11 +311,14 @@ class DevServer:
             source_ip=request.remote or "",
             body=await read_body(request),
         )
-        response = await self._control_function(event)
+        response = await self._control_function(self._on_control_event, event)
         body = response["body"].encode()
         return web.Response(status=response["statusCode"], headers=response["headers"], body=body)
 
-    async def _control_function(self, event: ProxyEvent) -> ProxyResponse:
+    async def _page_function(self, event: ProxyEvent) -> ProxyResponse:
+        return await self._control_function(self._on_page_event, event)
+
+    async def _control_function(self, function: Function, event: ProxyEvent) -> ProxyResponse:
         """Call the function, and respond as the HTTP API does where it cannot be called, takes too long, or fails."""
         json_type = {"Content-Type": "application/json; charset=utf-8"}
         if len(msgspec.json.encode(event)) > MAX_CONTROL_EVENT_BYTES:
@@ -296,7 +326,7 @@ class DevServer:
             return proxy_response(too_large, json_type, '{"message": "Request Entity Too Large"}')
         try:
             async with asyncio.timeout(CONTROL_TIMEOUT_S):
-                return await self._on_control_event(event)
+                return await function(event)
         except TimeoutError:
             log.warning("the control function took over %g s", CONTROL_TIMEOUT_S)
             return proxy_response(http.HTTPStatus.SERVICE_UNAVAILABLE, json_type, '{"message": "Service Unavailable"}')
@@ -318,7 +348,7 @@ class DevServer:
             edge=self.edge,
             connections=self.connections,
             metrics=self.metrics,
-            control=self._control_function,
+            control=self._page_function,
             domain_name=f"{self._host}:{self.port}",
             secret=self.settings.jwt_secret,
         )

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 
 import msgspec
 
 from ..protocol.events import Action, Open, SocketEvent
-from ..protocol.urls import without_secrets
-from .dialects import BackendProtocol, Opening
+from ..protocol.urls import with_query, without_secrets
+from .dialects import BackendProtocol, BackendRequest, FollowUp, Opening, Reply
 from .errors import BackendFailed, BackendFault, HttpError, HttpFailure, Unavailable
 from .observer import NO_OBSERVER, Observer
 from .ports import Clock, HttpClient, Secrets
 from .values import Connect, HttpResponse
 
+log = logging.getLogger("slip_sockets.gateway")
+
 MAX_RESPONSE_BYTES = 10 * 1024 * 1024
+
+_MAY_HAVE_ARRIVED = (HttpFailure.TIMEOUT, HttpFailure.TOO_LARGE, HttpFailure.BROKEN_OFF, HttpFailure.NOT_HTTP)
+"""Failures of a POST that the backend may have acted on."""
 
 
 class Backend(msgspec.Struct, frozen=True):
@@ -35,42 +41,80 @@ class Backend(msgspec.Struct, frozen=True):
 
     async def call(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> Sequence[Action]:
         """Send events and return what the reply asks for. `metadata` is JSON. Raises BackendFailed."""
+        reply = await self._call(connection_id, metadata, events)
+        for skipped in reply.skipped:
+            log.warning("connection %s: skipped in the reply: %s", connection_id, skipped)
+        if reply.follow_up is not None:
+            await self._follow_up(connection_id, reply.follow_up)
+        return reply.actions
+
+    async def _follow_up(self, connection_id: str, follow_up: FollowUp) -> None:
+        try:
+            await self._call(connection_id, follow_up.metadata, follow_up.events)
+        except BackendFailed as error:
+            self.observer.failed(error)
+            log.warning("connection %s: %s", connection_id, error)
+
+    async def _call(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> Reply:
         began = time.perf_counter()
         failure: BackendFailed | None = None
+        request: BackendRequest | None = None
         try:
-            return self.protocol.reply(await self._post(connection_id, metadata, events))
+            request = await self._request(connection_id, metadata, events)
+            if request is None:
+                log.info("connection %s: the backend wants no more of its events", connection_id)
+                return Reply([])
+            return self.protocol.reply(connection_id, metadata, events, await self._post(request))
         except BackendFailed as error:
             failure = BackendFailed(
-                error.fault, error.problem, status=error.status, lacks_token=error.lacks_token, url=self._url
+                error.fault,
+                error.problem,
+                status=error.status,
+                lacks_token=error.lacks_token,
+                url=self._url,
+                ends_connection=error.ends_connection,
+                client_status=error.client_status,
             )
             raise failure from (error.__cause__ or error)
         finally:
-            self.observer.backend_called(seconds=time.perf_counter() - began, error=failure)
+            if request is not None or failure is not None:
+                self.observer.backend_called(seconds=time.perf_counter() - began, error=failure)
 
-    async def _post(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> HttpResponse:
+    async def _request(
+        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]
+    ) -> BackendRequest | None:
         try:
             secret = (await self.secrets())[0]
         except Unavailable as error:
             problem = f"was not called: the signing secret cannot be read: {error}"
             raise BackendFailed(BackendFault.NO_SECRET, problem) from error
-        request = self.protocol.request(connection_id, metadata, events, secret=secret, now=self.clock.now())
+        return self.protocol.request(connection_id, metadata, events, secret=secret, now=self.clock.now())
+
+    async def _post(self, request: BackendRequest) -> HttpResponse:
+        url = with_query(self.target_url, request.query)
         try:
-            return await self.client.post(self.target_url, request.headers, request.body, max_bytes=MAX_RESPONSE_BYTES)
+            return await self.client.post(url, request.headers, request.body, max_bytes=MAX_RESPONSE_BYTES)
         except HttpError as error:
-            raise _unreached(error) from error
+            is_lost = not self.protocol.may_repeat and error.failure in _MAY_HAVE_ARRIVED
+            raise _unreached(error, ends_connection=is_lost) from error
 
     @property
     def _url(self) -> str:
         return without_secrets(self.target_url)
 
 
-def _unreached(error: HttpError) -> BackendFailed:
+def _unreached(error: HttpError, *, ends_connection: bool) -> BackendFailed:
+    fault, problem = _fault(error)
+    return BackendFailed(fault, problem, ends_connection=ends_connection)
+
+
+def _fault(error: HttpError) -> tuple[BackendFault, str]:
     match error.failure:
         case HttpFailure.TIMEOUT:
-            return BackendFailed(BackendFault.TIMEOUT, f"did not respond: {error}")
+            return BackendFault.TIMEOUT, f"did not respond: {error}"
         case HttpFailure.TOO_LARGE:
-            return BackendFailed(BackendFault.TOO_LARGE, f"responded with {error}")
+            return BackendFault.TOO_LARGE, f"responded with {error}"
         case HttpFailure.TLS:
-            return BackendFailed(BackendFault.TLS, f"cannot be reached: {error}")
+            return BackendFault.TLS, f"cannot be reached: {error}"
         case _:
-            return BackendFailed(BackendFault.UNREACHABLE, f"cannot be reached: {error}")
+            return BackendFault.UNREACHABLE, f"cannot be reached: {error}"

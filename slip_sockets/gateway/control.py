@@ -29,23 +29,29 @@ class Control(msgspec.Struct, frozen=True):
     async def handle(self, request: HttpRequest, *, deadline: float = math.inf) -> HttpResponse:
         """Perform a batch, valid as a whole or refused as a whole, in time before `deadline` (Unix seconds)."""
         with handling(HandledEvent(EventType.CONTROL)):
-            return self.protocol.respond(await self._handle(request, deadline))
+            result = await self._handle(request, deadline)
+            response = self.protocol.respond(request, result)
+            if not isinstance(result, Performed):
+                self._rejected(result, response.status)
+            return response
 
     async def _handle(self, request: HttpRequest, deadline: float) -> Performed | Rejected:
         try:
             self.protocol.authorize(request, await self.secrets())
-            events = self.protocol.decode(request)
-            return Performed(await self.performer.run(events, deadline=deadline))
-        except Unavailable as error:
-            return self._rejected(error, "refused with 503, nothing was done")
-        except InvalidToken as error:
-            return self._rejected(error, "refused with 403")
-        except InvalidEvents as error:
-            return self._rejected(error, "refused with 400, nothing was done")
-        except ActionFailed as error:
-            return self._rejected(error, "the batch stopped there")
+            batch = self.protocol.decode(request)
+            for skipped in batch.skipped:
+                log.warning("control API: skipped: %s", skipped)
+            return Performed(await self.performer.run(batch.events, deadline=deadline))
+        except (Unavailable, InvalidToken, InvalidEvents, ActionFailed) as error:
+            return error
 
-    def _rejected(self, error: Rejected, consequence: str) -> Rejected:
+    def _rejected(self, error: Rejected, status: int) -> None:
+        match error:
+            case ActionFailed():
+                consequence = "the batch stopped there"
+            case InvalidToken():
+                consequence = f"refused with {status}"
+            case _:
+                consequence = f"refused with {status}, nothing was done"
         self.observer.failed(error)
         log.warning("control API: %s; %s", error, consequence)
-        return error

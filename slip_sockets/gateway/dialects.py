@@ -1,6 +1,6 @@
 """A dialect: how events and replies are written for a backend, and publishes for the control API. No I/O.
 
-`slip_sockets.slip` is one. A dialect is written once and runs wherever the gateway runs.
+`slip_sockets.slip` and `slip_sockets.grip` are two. A dialect is written once and runs wherever the gateway runs.
 """
 
 from __future__ import annotations
@@ -17,10 +17,26 @@ from .values import Connect, HttpRequest, HttpResponse
 
 
 class BackendRequest(msgspec.Struct, frozen=True):
-    """A POST to the backend."""
+    """A POST to the backend. `query` is added to that of the backend's URL."""
 
     headers: Mapping[str, str]
     body: bytes
+    query: str = ""
+
+
+class FollowUp(msgspec.Struct, frozen=True):
+    """Events for the backend that it is sent after its reply, with this metadata. What it replies does not count."""
+
+    metadata: bytes
+    events: Sequence[SocketEvent]
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What a response asks for. `skipped` are the parts of it that cannot be done, each in a few words for the log."""
+
+    actions: Sequence[Action]
+    skipped: Sequence[str] = ()
+    follow_up: FollowUp | None = None
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -33,19 +49,38 @@ class Opening(msgspec.Struct, frozen=True):
 class BackendProtocol(Protocol):
     """How the gateway and a backend talk."""
 
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the backend may be sent an event again that may have reached it."""
+
     def initial_metadata(self, connect: Connect) -> bytes:
         """Return the metadata, as JSON, that a connection has until the backend sets other metadata."""
 
     def request(
         self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], *, secret: str, now: float
-    ) -> BackendRequest:
-        """Return the POST for some events of a connection, signed with `secret` at `now` (Unix seconds)."""
+    ) -> BackendRequest | None:
+        """Return the POST for some events of a connection, signed with `secret` at `now` (Unix seconds).
 
-    def reply(self, response: HttpResponse) -> Sequence[Action]:
-        """Return what a response asks for. Raises BackendFailed where it is not valid."""
+        None where the backend does not want them any more.
+        """
+
+    def reply(
+        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], response: HttpResponse
+    ) -> Reply:
+        """Return what the response to some events of a connection asks for.
+
+        Raises BackendFailed where it is not valid, and may raise NotAccepted where it is one to OPEN.
+        """
 
     def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
         """Return a reply to OPEN that lets the client in. Raises NotAccepted where it does not."""
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """What a publisher asks for. `skipped` are the parts of it that cannot be done, each in a few words for the log."""
+
+    events: Sequence[ControlEvent]
+    skipped: Sequence[str] = ()
 
 
 class Performed(msgspec.Struct, frozen=True):
@@ -64,7 +99,7 @@ class PublishProtocol(Protocol):
     def authorize(self, request: HttpRequest, secrets: Sequence[str]) -> None:
         """Raises InvalidToken where none of `secrets` signed the request."""
 
-    def decode(self, request: HttpRequest) -> Sequence[ControlEvent]:
+    def decode(self, request: HttpRequest) -> Batch:
         """Return the whole batch. Raises InvalidEvents."""
 
-    def respond(self, result: Performed | Rejected) -> HttpResponse: ...
+    def respond(self, request: HttpRequest, result: Performed | Rejected) -> HttpResponse: ...

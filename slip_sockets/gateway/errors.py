@@ -83,6 +83,8 @@ class BackendFailed(SlipSocketsError):
 
     `problem` completes the sentence "the backend ...". `status` is that of its response, None where there was none.
     `lacks_token` is true where it says that no token has arrived. `url` is the backend's URL without secrets.
+    `ends_connection` is true where the dialect has the connection closed because of it. `client_status` is the HTTP
+    status for a client that waits to be let in.
     """
 
     def __init__(
@@ -93,21 +95,22 @@ class BackendFailed(SlipSocketsError):
         status: int | None = None,
         lacks_token: bool = False,
         url: str | None = None,
+        ends_connection: bool = False,
+        client_status: int | None = None,
     ) -> None:
         super().__init__(problem if url is None else f"backend {url} {problem}")
         self.fault = fault
         self.problem = problem
         self.status = status
         self.lacks_token = lacks_token
-
-    @property
-    def client_status(self) -> http.HTTPStatus:
-        """The HTTP status for a client that waits to be let in."""
-        return _CLIENT_STATUSES[self.fault]
+        self.ends_connection = ends_connection
+        self.client_status = _CLIENT_STATUSES[fault] if client_status is None else client_status
 
     @property
     def is_retryable(self) -> bool:
         """Whether the same event may succeed later."""
+        if self.ends_connection:
+            return False
         if self.fault is BackendFault.STATUS:
             return self.status is None or self.status == http.HTTPStatus.TOO_MANY_REQUESTS or self.status >= 500
         return self.fault not in (BackendFault.TOO_LARGE, BackendFault.INVALID_BODY)
@@ -123,14 +126,19 @@ class WhyNotAccepted(enum.Enum):
     """SET_METADATA stands before ACCEPT."""
     SUBPROTOCOL = enum.auto()
     """ACCEPT names a subprotocol that the client did not offer."""
+    REFUSED = enum.auto()
+    """It is a refusal on purpose, with an HTTP status for the client."""
 
 
 class NotAccepted(InvalidEvents):
-    """The backend's response to OPEN is valid, and does not let the client in."""
+    """The backend's response to OPEN does not let the client in, which gets `client_status`."""
 
-    def __init__(self, why: WhyNotAccepted, message: str, *, field: str | None = None) -> None:
+    def __init__(
+        self, why: WhyNotAccepted, message: str, *, field: str | None = None, client_status: int = 400
+    ) -> None:
         super().__init__(message, field=field)
         self.why = why
+        self.client_status = client_status
 
 
 class ActionFailed(SlipSocketsError):

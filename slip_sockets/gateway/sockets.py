@@ -64,7 +64,7 @@ class Sockets(msgspec.Struct, frozen=True):
         except BackendFailed as error:
             return self._refuse(connection_id, error, error.client_status)
         except NotAccepted as error:
-            return self._refuse(connection_id, error, 400)
+            return self._refuse(connection_id, error, error.client_status)
         try:
             await self._let_in(connection_id, plan, deadline)
         except (Unavailable, ActionFailed) as error:
@@ -104,8 +104,20 @@ class Sockets(msgspec.Struct, frozen=True):
             return _LOST
         except BackendFailed as error:
             self._failed(error, "TEXT of connection %s: %s", connection_id, error)
+            if error.ends_connection:
+                return await self._end(connection_id, deadline)
             return Failed(error.client_status)
         return _result(await self._perform_or_queue("TEXT", connection_id, actions, deadline))
+
+    async def _end(self, connection_id: str, deadline: float) -> Done | Failed:
+        """Close a connection of which the backend hears nothing more."""
+        try:
+            await self.connections.remove(connection_id)
+        except Unavailable as error:
+            self._failed(error, "connection %s: its end: %s", connection_id, error)
+        return _result(
+            await self._perform_or_queue("The end", connection_id, [CloseConnection(connection_id)], deadline)
+        )
 
     # Disconnect
 
@@ -177,6 +189,8 @@ class Sockets(msgspec.Struct, frozen=True):
             self._failed(error, "TEXT of connection %s, %d in all: %s", connection_id, len(events), error)
             if error.is_retryable:
                 raise Incomplete(message, str(error)) from error
+            if error.ends_connection:
+                await self._end(connection_id, deadline)
             return
         if not await self._perform_or_queue("TEXT", connection_id, actions, deadline):
             raise Incomplete(message, "what the backend asked for could be neither done nor queued")

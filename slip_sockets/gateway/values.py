@@ -68,7 +68,7 @@ class Failed(msgspec.Struct, frozen=True):
 
 
 class HttpRequest(msgspec.Struct, frozen=True):
-    """A publisher's request. Names of `headers` are in lower case.
+    """A publisher's request. Names of `headers` are in lower case; `path` is without a query.
 
     `read_body` returns the body; it raises InvalidEvents where what arrived cannot be decoded. The token is checked
     before.
@@ -76,6 +76,8 @@ class HttpRequest(msgspec.Struct, frozen=True):
 
     headers: Mapping[str, str]
     read_body: Callable[[], bytes]
+    method: str = "POST"
+    path: str = "/"
 
 
 class HttpResponse(msgspec.Struct, frozen=True):

@@ -56,6 +56,14 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
+def with_query(url: str, query: str) -> str:
+    """Return `url` with `query` (encoded, may be empty) added to its own."""
+    if not query:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=f"{parts.query}&{query}" if parts.query else query))
+
+
 def quoted_url(text: str) -> str:
     """Return in quotation marks what was given for a URL, without what may be a user, a password or a query."""
     return quoted(_SECRET_PARTS.sub(lambda found: "//...@" if found[0].startswith("/") else "?...", text))

@@ -11,8 +11,12 @@ from .errors import BadToken, ExpiredToken
 from .tokens import ALGORITHM, ISSUER, LEEWAY_S, Audience
 
 
-def verify_token(token: str, audience: Audience, keys: Sequence[bytes]) -> None:
-    """Accept `token` if one of `keys` signed it for `audience`, and it is valid. Raises ExpiredToken, BadToken."""
+def verify_token(token: str, audience: Audience | None, keys: Sequence[bytes]) -> None:
+    """Accept `token` if one of `keys` signed it for `audience`, and it is valid. Raises ExpiredToken, BadToken.
+
+    Without an audience the token must not have one.
+    """
+    required = ["exp", "iss"] if audience is None else ["exp", "aud", "iss"]
     for position, key in enumerate(keys):
         try:
             claims = jwt.decode(
@@ -22,7 +26,7 @@ def verify_token(token: str, audience: Audience, keys: Sequence[bytes]) -> None:
                 audience=audience,
                 issuer=ISSUER,
                 leeway=LEEWAY_S,
-                options={"require": ["exp", "aud", "iss"], "verify_iat": False},
+                options={"require": required, "verify_iat": False},
             )
         except jwt.ExpiredSignatureError as error:
             raise ExpiredToken("the token has expired") from error

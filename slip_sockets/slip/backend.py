@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from ..gateway.dialects import BackendRequest, Opening
+from ..gateway.dialects import BackendRequest, Opening, Reply
 from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
 from ..gateway.values import Connect, HttpResponse
 from ..protocol.bodies import open_metadata
@@ -21,6 +21,8 @@ CONTENT_TYPE = "application/websocket-events"
 class SlipBackend:
     """A BackendProtocol."""
 
+    may_repeat = True
+
     def initial_metadata(self, connect: Connect) -> bytes:
         return msgspec.json.encode(open_metadata(connect.headers, connect.ip, connect.query))
 
@@ -31,15 +33,22 @@ class SlipBackend:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": CONTENT_TYPE}
         return BackendRequest(headers, encode_request(connection_id, metadata, events))
 
-    def reply(self, response: HttpResponse) -> Sequence[Action]:
-        status = response.status
-        if not 200 <= status < 300 and response.headers.get(ERROR_HEADER.lower()) == MissingToken.__name__:
-            problem = f"responded with {status}: the header Authorization did not reach it"
-            raise BackendFailed(BackendFault.STATUS, problem, status=status, lacks_token=True)
-        return read_reply(status, response.body)
+    def reply(
+        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], response: HttpResponse
+    ) -> Reply:
+        return Reply(read_response(response))
 
     def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
         return read_opening(connect.connection_id, connect.subprotocols, actions)
+
+
+def read_response(response: HttpResponse) -> Sequence[ReplyEvent]:
+    """Return the events of a backend's response. Raises BackendFailed."""
+    status = response.status
+    if not 200 <= status < 300 and response.headers.get(ERROR_HEADER.lower()) == MissingToken.__name__:
+        problem = f"responded with {status}: the header Authorization did not reach it"
+        raise BackendFailed(BackendFault.STATUS, problem, status=status, lacks_token=True)
+    return read_reply(status, response.body)
 
 
 def read_reply(status: int, body: bytes) -> Sequence[ReplyEvent]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import http
 from collections.abc import Sequence
 
-from ..gateway.dialects import Performed, Rejected
+from ..gateway.dialects import Batch, Performed, Rejected
 from ..gateway.errors import ActionFailed
 from ..gateway.values import HttpRequest, HttpResponse
 from ..protocol.bodies import encode_done, encode_invalid, encode_not_done
 from ..protocol.errors import InvalidEvents, InvalidToken
-from ..protocol.events import ControlEvent, decode_control
+from ..protocol.events import decode_control
 from ..protocol.tokens import bearer_token, verify
 
 _JSON = {"Content-Type": "application/json"}
@@ -23,10 +23,10 @@ class SlipPublish:
     def authorize(self, request: HttpRequest, secrets: Sequence[str]) -> None:
         verify(bearer_token(request.headers.get("authorization")), "ControlEvent", secrets)
 
-    def decode(self, request: HttpRequest) -> Sequence[ControlEvent]:
-        return decode_control(request.read_body())
+    def decode(self, request: HttpRequest) -> Batch:
+        return Batch(decode_control(request.read_body()))
 
-    def respond(self, result: Performed | Rejected) -> HttpResponse:
+    def respond(self, request: HttpRequest, result: Performed | Rejected) -> HttpResponse:
         match result:
             case Performed(reports):
                 return HttpResponse(http.HTTPStatus.OK, _JSON, encode_done(reports))

@@ -4,8 +4,9 @@ import pytest
 
 from slip_sockets.dev.advice import Advice, advise
 from slip_sockets.gateway.backend import Backend
-from slip_sockets.gateway.errors import BackendFailed, HttpError, HttpFailure, NotAccepted, Unavailable
+from slip_sockets.gateway.errors import BackendFailed, HttpError, HttpFailure, NotAccepted, Unavailable, WhyNotAccepted
 from slip_sockets.gateway.values import HttpResponse
+from slip_sockets.grip.backend import GripBackend
 from slip_sockets.protocol.events import Text
 from slip_sockets.slip.backend import SlipBackend, read_opening, read_reply
 
@@ -123,3 +124,19 @@ def test_a_client_that_is_not_let_in_is_not_a_failure_but_an_accept_that_does_no
     advice = advise(None, not_accepted(accept("B" * 15 + "=")), is_broken_off=False)
     assert advice is not None
     assert "names another connection" in advice.problem
+
+
+def test_client_that_a_grip_backend_refuses_is_not_a_failure() -> None:
+    refused = NotAccepted(WhyNotAccepted.REFUSED, "the backend refused it with 403", client_status=403)
+    assert advise(None, refused, is_broken_off=False) is None
+
+
+def test_invalid_response_of_a_grip_backend_has_advice_of_its_own() -> None:
+    with pytest.raises(BackendFailed) as failed:
+        GripBackend().reply(ME, b'{"headers":[]}', [Text(ME, "hi")], HttpResponse(200))
+    advice = advise(failed.value, None, is_broken_off=False)
+    assert advice is not None
+    assert advice.problem == (
+        "Your backend's response is not valid: the Content-Type '', not application/websocket-events"
+    )
+    assert "as a GRIP library does" in advice.fix

@@ -1,0 +1,67 @@
+"""The control messages in a reply: texts that begin with `c:`, and what each changes of a connection's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ..protocol.errors import InvalidEvents
+from ..protocol.events import Subscribe, check
+from .state import State
+
+CONTROL_PREFIX = b"c:"
+MAX_CONTROL_BYTES = 16_384
+"""Pushpin ignores a larger control message."""
+MAX_CHANNELS = 20
+"""Subscriptions of a connection: Pushpin's connection_subscription_max, unless set otherwise."""
+
+Skip = Callable[[str, str], None]
+"""Notes what cannot be done: its kind, and a few words for the log. Each kind is logged once for a connection."""
+
+
+def apply_control(content: bytes, state: State, skip: Skip) -> None:
+    """Do what the control message `c:content` says. What is malformed is ignored, as by Pushpin."""
+    if len(content) + len(CONTROL_PREFIX) > MAX_CONTROL_BYTES:
+        skip("control-size", f"a control message of more than {MAX_CONTROL_BYTES} bytes")
+        return
+    try:
+        message = msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return
+    match message:
+        case {"type": "subscribe", "channel": str(channel)} if channel:
+            _subscribe(channel, message.get("filters", []), state, skip)
+        case {"type": "unsubscribe", "channel": str(channel)}:
+            state.channels.pop(channel, None)
+        case {"type": "detach"}:
+            state.is_detached = True
+        case {"type": "set-meta", "name": str(name)} if name:
+            _set_meta(name, message, state)
+        case {"type": "keep-alive" | "send-delayed" as kind}:
+            skip(kind, f"the control message {kind}: the gateway has no timers for it")
+
+
+def _subscribe(channel: str, filters: object, state: State, skip: Skip) -> None:
+    if not isinstance(filters, list) or not all(isinstance(name, str) for name in filters):
+        return
+    try:
+        check(Subscribe("", channel))
+    except InvalidEvents as error:
+        skip("channel", f"a subscription: {error}")
+        return
+    if len({*state.channels, channel}) > MAX_CHANNELS:
+        skip("channels", f"a subscription to more than {MAX_CHANNELS} channels")
+        return
+    for name in filters:
+        skip(f"filter:{name}", f"the filter {name[:40]!r} of a subscription: all messages of the channel are sent")
+    state.channels[channel] = list(filters)
+
+
+def _set_meta(name: str, message: Mapping[str, object], state: State) -> None:
+    match message.get("value"):
+        case str(value):
+            state.user_meta[name] = value
+        case None:
+            state.user_meta.pop(name, None)

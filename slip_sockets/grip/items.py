@@ -1,0 +1,155 @@
+"""Items that are published, read with Pushpin's rules and its texts of errors."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from ..gateway.dialects import Batch
+from ..protocol.decoding import without_mark
+from ..protocol.errors import InvalidEvents
+from ..protocol.events import MAX_MESSAGE_ID_BYTES, CloseChannel, ControlEvent, PublishText, check
+
+_Object = Mapping[str, Any]
+_Skip = Callable[[str], None]
+
+_FORMATS = ("ws-message", "http-stream", "http-response")
+_ITEM = "publish item object"
+_NEEDED = {
+    "http-stream": "'content' or 'content-bin'",
+    "http-response": "'body', 'body-bin', or 'body-patch'",
+}
+_ENOUGH = {
+    "http-stream": ("content", "content-bin", "action"),
+    "http-response": ("body", "body-bin", "body-patch", "action"),
+}
+_NOT_TEXT = ("binary", "ping", "pong")
+
+
+def decode_items(body: bytes) -> Batch:
+    """Return what the body of a publish asks for. Raises InvalidEvents."""
+    try:
+        message = msgspec.json.decode(without_mark(body))
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvents("Body is not valid JSON.") from error
+    if not isinstance(message, dict):
+        raise InvalidEvents("Invalid format.")
+    skipped: dict[str, None] = {}
+    try:
+        items = _field(message, "object", "items", list, needed=True)
+        read = [_read_item(item, skipped.setdefault) for item in items]
+    except _Invalid as error:
+        raise InvalidEvents(f"Invalid format: {error}") from error
+    return Batch([event for event in read if event is not None], list(skipped))
+
+
+class _Invalid(ValueError):
+    pass
+
+
+def _read_item(item: object, skip: _Skip) -> ControlEvent | None:
+    """Return what an item asks of the sockets, None where it asks for nothing."""
+    if not isinstance(item, dict):
+        raise _Invalid(f"{_ITEM} is not an object")
+    channel: str = _field(item, _ITEM, "channel", str, needed=True)
+    item_id: str | None = _field(item, _ITEM, "id", str)
+    previous_id: str | None = _field(item, _ITEM, "prev-id", str)
+    formats: _Object | None = _field(item, _ITEM, "formats", dict)
+    if formats is None:
+        formats = {name: item[name] for name in _FORMATS if name in item}
+    if not formats:
+        raise _Invalid("no formats specified")
+    for name in _FORMATS:
+        if name in formats and not isinstance(formats[name], dict):
+            raise _Invalid(f"'{name}' is not an object")
+    event = _read_message(channel, item_id, formats["ws-message"], skip) if "ws-message" in formats else None
+    for name, enough in _ENOUGH.items():
+        if name in formats and not any(key in formats[name] for key in enough):
+            raise _Invalid(f"'{name}' does not contain {_NEEDED[name]}")
+    _check_meta(_field(item, _ITEM, "meta", dict))
+    _field(item, _ITEM, "no-seq", bool)
+    if event is not None:
+        try:
+            check(event)
+        except InvalidEvents as error:
+            raise _Invalid(f"{_ITEM}: {error}") from error
+        if previous_id is not None:
+            skip("prev-id: items are sent in the order in which they are published")
+    return event
+
+
+def _read_message(channel: str, item_id: str | None, message: _Object, skip: _Skip) -> ControlEvent | None:
+    name = "'ws-message'"
+    match _field(message, name, "action", str) or "send":
+        case "send":
+            text = _text(message, name)
+            filters = _field(message, name, "content-filters", list) or []
+            if not all(isinstance(each, str) for each in filters):
+                raise _Invalid("content-filters contains element with wrong type")
+            if filters:
+                # No subscription has a filter of content here, and Pushpin sends only where both have the same ones.
+                skip("a ws-message with content-filters: no subscription has them")
+                return None
+            return PublishText(channel, text, None if not item_id else _bounded(item_id))
+        case "close":
+            code = message.get("code")
+            if isinstance(code, int) and code < 0:
+                raise _Invalid(f"{name} contains 'code' with invalid value")
+            _field(message, name, "reason", str)
+            if isinstance(code, int) and code not in (0, 1000):
+                skip("the code of a close: clients see 1000")
+            return CloseChannel(channel)
+        case "hint":
+            return None
+        case _:
+            raise _Invalid("")
+
+
+def _text(message: _Object, name: str) -> str:
+    """Return what a ws-message sends. Raises _Invalid where it is not text."""
+    kind: str | None = _field(message, name, "type", str)
+    if kind not in (None, "text", *_NOT_TEXT):
+        raise _Invalid(f"{name} contains 'type' with unknown value")
+    encoded: str | None = _field(message, name, "content-bin", str)
+    content: str | None = None
+    if encoded is None:
+        content = _field(message, name, "content", str)
+        if content is None and kind not in ("ping", "pong"):
+            raise _Invalid(f"{name} does not contain 'content' or 'content-bin'")
+    if kind in _NOT_TEXT or (kind is None and encoded is not None):
+        raise _Invalid(f"{name} is of type {kind or 'binary'}; API Gateway sends texts only")
+    if encoded is None:
+        return content or ""
+    try:
+        return base64.b64decode(encoded, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError) as error:
+        raise _Invalid(f"{name} contains 'content-bin' that is not text in base64") from error
+
+
+def _check_meta(meta: _Object | None) -> None:
+    for name, value in (meta or {}).items():
+        if not isinstance(value, str):
+            raise _Invalid(f"'meta' contains '{name}' with wrong type")
+
+
+def _bounded(item_id: str) -> str:
+    """Return an id that the gateway takes in the place of one of any length."""
+    if len(item_id.encode(errors="replace")) <= MAX_MESSAGE_ID_BYTES:
+        return item_id
+    return hashlib.sha256(item_id.encode(errors="replace")).hexdigest()
+
+
+def _field(fields: _Object, owner: str, name: str, kind: type, *, needed: bool = False) -> Any:
+    """Return a field of `owner`, None where it is not there. Raises _Invalid."""
+    if name not in fields:
+        if needed:
+            raise _Invalid(f"{owner} does not contain '{name}'")
+        return None
+    if not isinstance(fields[name], kind):
+        raise _Invalid(f"{owner} contains '{name}' with wrong type")
+    return fields[name]

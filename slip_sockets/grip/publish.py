@@ -1,0 +1,79 @@
+"""How publishers call the control API in GRIP: `POST <control URI>/publish/`."""
+
+from __future__ import annotations
+
+import http
+import re
+from collections.abc import Mapping, Sequence
+
+from ..gateway.dialects import Batch, Performed, Rejected
+from ..gateway.values import HttpRequest, HttpResponse
+from ..protocol.errors import InvalidEvents, InvalidToken
+from .items import decode_items
+from .tokens import authorize
+
+MAX_BODY_BYTES = 1_000_000
+"""Largest body that Pushpin takes."""
+
+_TEXT = "text/plain"
+_JSON = "application/json"
+_ACCEPTABLE = {_TEXT: _TEXT, "text/*": _TEXT, "*/*": _TEXT, _JSON: _JSON, "application/*": _JSON}
+_PATH = re.compile(r"(?:/[^/]+)*/publish/?")
+
+
+class _WrongRequest(InvalidEvents):
+    """A request that is not a publish. Its response has this status."""
+
+    def __init__(self, message: str, status: int, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers or {}
+
+
+class GripPublish:
+    """A PublishProtocol."""
+
+    def authorize(self, request: HttpRequest, secrets: Sequence[str]) -> None:
+        authorize(request.headers.get("authorization"), secrets)
+
+    def decode(self, request: HttpRequest) -> Batch:
+        if not _PATH.fullmatch(request.path):
+            raise _WrongRequest("Not Found", http.HTTPStatus.NOT_FOUND)
+        if request.method != "POST":
+            problem = f"Method not allowed: {request.method}."
+            raise _WrongRequest(problem, http.HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "POST"})
+        if _response_type(request) is None:
+            problem = f"Not Acceptable. Supported formats are {_TEXT} and {_JSON}."
+            raise _WrongRequest(problem, http.HTTPStatus.NOT_ACCEPTABLE)
+        body = request.read_body()
+        if len(body) > MAX_BODY_BYTES:
+            raise _WrongRequest("Request body too large.", http.HTTPStatus.BAD_REQUEST)
+        return decode_items(body)
+
+    def respond(self, request: HttpRequest, result: Performed | Rejected) -> HttpResponse:
+        match result:
+            case Performed() if _response_type(request) == _JSON:
+                return HttpResponse(http.HTTPStatus.OK, {"Content-Type": _JSON}, b'{"message":"Published"}\n')
+            case Performed():
+                return _text(http.HTTPStatus.OK, "Published")
+            case InvalidToken():
+                return _text(http.HTTPStatus.FORBIDDEN, "Invalid token")
+            case _WrongRequest(status=status, headers=headers):
+                return _text(status, str(result), headers)
+            case InvalidEvents():
+                return _text(http.HTTPStatus.BAD_REQUEST, str(result))
+            case _:
+                return _text(http.HTTPStatus.SERVICE_UNAVAILABLE, f"Not published: {result}")
+
+
+def _text(status: int, text: str, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    return HttpResponse(status, {"Content-Type": _TEXT, **(headers or {})}, f"{text}\n".encode())
+
+
+def _response_type(request: HttpRequest) -> str | None:
+    """Return the type of the response, as Pushpin chooses it: the last one in Accept that it has."""
+    accept = request.headers.get("accept")
+    if accept is None:
+        return _TEXT
+    listed = [_ACCEPTABLE.get(part.partition(";")[0].strip()) for part in accept.split(",")]
+    return next((each for each in reversed(listed) if each is not None), None)
