@@ -39,7 +39,8 @@ PLATFORMS: dict[Architecture, str] = {"arm64": "manylinux2014_aarch64", "x86_64"
 _OWN_CODE = (
     "functions",
     "slip_sockets/__init__.py",
-    *(f"slip_sockets/{package}" for package in ("apigateway", "aws", "gateway", "http", "protocol", "slip")),
+    "slip_sockets/dialects.py",
+    *(f"slip_sockets/{package}" for package in ("apigateway", "aws", "gateway", "grip", "http", "protocol", "slip")),
 )
 """What ships to Lambda. A new package or file elsewhere does not, until it is listed here."""
 _LEFT_OUT = {"slip_sockets/protocol/json_files.py"}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import idna
 
+from slip_sockets.dialects import Dialect
 from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE, MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
 from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S
@@ -83,8 +84,9 @@ class StageSettings:
     warm: docs/cost.md. With `deletion_protection` neither AWS nor Terraform deletes the tables and queues.
     Alarms are mailed to `alarm_email`; with None they are not mailed.
 
-    With `inbound` "ordered" texts and disconnects go to the backend through a queue, in order; texts that the backend
-    does not take are sent again for `inbound_retry_s` seconds.
+    Backend and publishers speak `backend_protocol`. With `inbound` "ordered", as always in GRIP, texts and disconnects
+    go to the backend through a queue, in order; texts that it does not take are sent again for `inbound_retry_s`
+    seconds.
     """
 
     stage: Stage
@@ -103,6 +105,7 @@ class StageSettings:
     deletion_protection: bool
     throttling_rate_limit: float
     throttling_burst_limit: int
+    backend_protocol: Dialect
     inbound: Inbound
     inbound_retry_s: int
     inline_limit: int
@@ -166,6 +169,7 @@ class _Reader:
         secret, previous_secrets = self._secrets()
         region, region_source = self._region()
         domain_name, hosted_zone_name = self._domain()
+        backend_protocol = Dialect(self._one_of("BACKEND_PROTOCOL", tuple(Dialect), Dialect.SLIP))
         architecture = cast(Architecture, self._one_of("LAMBDA_ARCHITECTURE", ARCHITECTURES, "arm64"))
         if unknown := region_warning(region, architecture):
             self._warnings.append(unknown)
@@ -189,7 +193,8 @@ class _Reader:
             == "true",
             throttling_rate_limit=2_000 if production else 200,
             throttling_burst_limit=1_000 if production else 100,
-            inbound=cast(Inbound, self._one_of("INBOUND", INBOUNDS, "direct")),
+            backend_protocol=backend_protocol,
+            inbound=self._inbound(backend_protocol),
             inbound_retry_s=self._number(
                 "INBOUND_RETRY_S", DEFAULT_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, "of seconds"
             ),
@@ -311,6 +316,16 @@ class _Reader:
                     "Set STAGING_DOMAIN_NAME to a shorter one, or to nothing"
                 )
         return name, zone
+
+    def _inbound(self, backend_protocol: Dialect) -> Inbound:
+        is_grip = backend_protocol is Dialect.GRIP
+        inbound = cast(Inbound, self._one_of("INBOUND", INBOUNDS, "ordered" if is_grip else "direct"))
+        if is_grip and inbound == "direct":
+            self._problems.append(
+                f"{self._name('INBOUND')} is 'direct', and {self._name('BACKEND_PROTOCOL')} is 'grip', in which "
+                "requests come in order. Set it to ordered, or to nothing"
+            )
+        return inbound
 
     def _host_name(self, name: str, default: str) -> str:
         """Return a domain name as AWS stores it."""

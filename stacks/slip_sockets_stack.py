@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from cdktf import AssetType, LocalBackend, S3Backend, TerraformAsset, TerraformOutput, TerraformStack
 from constructs import Construct
 
+from slip_sockets.dialects import Dialect
+from slip_sockets.grip.tokens import grip_url
+
 from .alarms import Alarms
 from .aws import AwsProvider, AwsProviderDefaultTags, LambdaEventSourceMapping
 from .channels_table import ChannelsTable
@@ -132,6 +135,8 @@ class SlipSocketsStack(TerraformStack):
             "websocketUrl": settings.websocket_url or self._sockets.url,
             "region": settings.region,
         }
+        if settings.backend_protocol is Dialect.GRIP:
+            outputs["gripUrl"] = grip_url(control.url)
         for name, value in outputs.items():
             TerraformOutput(self, name, value=value)
 
@@ -231,6 +236,7 @@ class SlipSocketsStack(TerraformStack):
                 "CHANNELS_TABLE": self._channels.name,
                 "QUEUE_URL": self._queue.url,
                 "DEAD_LETTERS_URL": self._queue.dead_letters_url,
+                "BACKEND_PROTOCOL": self._settings.backend_protocol,
                 "INBOUND": self._settings.inbound,
                 "INBOUND_QUEUE_URL": self._inbound.url,
                 "INBOUND_RETRY_S": str(self._settings.inbound_retry_s),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from ..apigateway.limits import BACKEND_TIMEOUT_S
+from ..dialects import Dialect, protocols
 from ..gateway.delivery_rate import DEFAULT_FAN_OUT_RATE
 from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.gateway import Ports, build_gateway
@@ -17,8 +18,6 @@ from ..gateway.ports import SystemClock
 from ..gateway.worker import DEFAULT_INBOUND_RETRY_S
 from ..http.backend_client import BackendClient
 from ..protocol.errors import InvalidSettings
-from ..slip.backend import SlipBackend
-from ..slip.publish import SlipPublish
 from .channels import DynamoDbChannels
 from .checkpoints import DynamoDbCheckpoints
 from .client import Client, aws_http, endpoint_url
@@ -69,6 +68,7 @@ class FunctionSettings(msgspec.Struct, frozen=True):
     fan_out_rate: int = DEFAULT_FAN_OUT_RATE
     is_ordered: bool = False
     inbound_retry_s: int = DEFAULT_INBOUND_RETRY_S
+    backend_protocol: Dialect = Dialect.SLIP
     stack_name: str | None = None
 
     @classmethod
@@ -91,6 +91,7 @@ class FunctionSettings(msgspec.Struct, frozen=True):
             fan_out_rate=int(environ.get("FAN_OUT_RATE") or DEFAULT_FAN_OUT_RATE),
             is_ordered=environ.get("INBOUND") == "ordered",
             inbound_retry_s=int(environ.get("INBOUND_RETRY_S") or DEFAULT_INBOUND_RETRY_S),
+            backend_protocol=Dialect(environ.get("BACKEND_PROTOCOL") or Dialect.SLIP),
             stack_name=environ.get("STACK_NAME") or None,
         )
 
@@ -116,6 +117,7 @@ class Runtime:
         self._backend = BackendClient(clock, BACKEND_TIMEOUT_S)
         connections = DynamoDbConnections(dynamodb, settings.connections_table, clock)
         channels = DynamoDbChannels(dynamodb, settings.channels_table, clock)
+        backend_protocol, publish_protocol = protocols(settings.backend_protocol)
         self.gateway = build_gateway(
             Ports(
                 connections=connections,
@@ -131,8 +133,8 @@ class Runtime:
             ),
             target_url=settings.target_url,
             secrets=self.secrets,
-            backend_protocol=SlipBackend(),
-            publish_protocol=SlipPublish(),
+            backend_protocol=backend_protocol,
+            publish_protocol=publish_protocol,
             inline_limit=settings.inline_limit,
             inbound_retry_s=settings.inbound_retry_s,
             observer=observer,

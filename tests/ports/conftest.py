@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
 from slip_sockets.gateway.deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Texts
-from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, InboundWorker, Worker
+from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 
 from ..aws.moto_server import channels_table, client, connections_table, dynamodb, moto_url, queue_url, sqs
 from ..aws.service_models import calls_are_as_modelled
@@ -77,7 +78,7 @@ async def inbound_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[QueueEngine]:
     """The queue of what clients send. It has a worker with `handler`; what that gives up goes on in `deferred`."""
-    handlers = dict.fromkeys((Continuation, Texts, Disconnected), handler)
+    handlers: dict[type[Any], Handler] = dict.fromkeys((Continuation, Texts, Disconnected), handler)
     worker = InboundWorker(handlers, deferred, retry_for_s=DEFAULT_INBOUND_RETRY_S)
     engine = _queue_engine(request, worker, clock, monkeypatch, gives_up=True)
     yield engine

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from slip_sockets.aws.environment import FunctionSettings
+from slip_sockets.dialects import Dialect
 
 from .synthesis import FUNCTIONS, PRODUCTION, STAGING, Stack, Synthesis
 
@@ -92,6 +93,9 @@ def test_all_know_that_texts_come_in_order(synth: Callable[..., Synthesis], name
     in_order = synth(INBOUND="ordered", INBOUND_RETRY_S="15").stack(PRODUCTION)
     read = FunctionSettings.from_environ(in_order.environment(name))
     assert (read.is_ordered, read.inbound_retry_s) == (True, 15)
+    in_grip = synth(BACKEND_PROTOCOL="grip").stack(PRODUCTION)
+    read = FunctionSettings.from_environ(in_grip.environment(name))
+    assert (read.is_ordered, read.backend_protocol) == (True, Dialect.GRIP)
 
 
 def test_all_run_the_same_package(stack: Stack) -> None:

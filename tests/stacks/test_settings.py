@@ -4,6 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
+from slip_sockets.dialects import Dialect
 from slip_sockets.protocol.errors import InvalidSettings
 from slip_sockets.protocol.tokens import secret_problem
 from stacks.settings import StageSettings, read_settings
@@ -54,6 +55,7 @@ def test_target_and_secret_are_enough() -> None:
         throttling_burst_limit=1_000,
         inbound="direct",
         inbound_retry_s=60,
+        backend_protocol=Dialect.SLIP,
         inline_limit=1_000,
         provisioned_concurrency=0,
         deliver_concurrency=100,
@@ -268,6 +270,16 @@ class TestProblems:
     @pytest.mark.parametrize("mode", ["Ordered", "queued", "true"])
     def test_invalid_inbound(self, mode: str) -> None:
         assert problems(INBOUND=mode) == [f"INBOUND is {mode!r}. Set it to one of direct, ordered"]
+
+    def test_grip_comes_in_order(self) -> None:
+        staging, production = read(STAGING_BACKEND_PROTOCOL="grip")
+        assert (staging.backend_protocol, staging.inbound) == (Dialect.GRIP, "ordered")
+        assert (production.backend_protocol, production.inbound) == (Dialect.SLIP, "direct")
+        assert problems(BACKEND_PROTOCOL="grip", PRODUCTION_INBOUND="direct") == [
+            "PRODUCTION_INBOUND is 'direct', and BACKEND_PROTOCOL is 'grip', in which requests come in order. "
+            "Set it to ordered, or to nothing"
+        ]
+        assert problems(BACKEND_PROTOCOL="GRIP") == ["BACKEND_PROTOCOL is 'GRIP'. Set it to one of slip, grip"]
 
     @pytest.mark.parametrize("seconds", ["0", "9", "241", "1m", "60.5"])
     def test_invalid_inbound_retry_s(self, seconds: str) -> None:

@@ -173,6 +173,13 @@ def test_outputs_are_the_originals(stack: Stack) -> None:
     }
 
 
+def test_a_stage_that_speaks_grip_has_its_url(synth: Callable[..., Synthesis]) -> None:
+    output = synth(BACKEND_PROTOCOL="grip").stack(PRODUCTION).config["output"]
+    assert output["gripUrl"]["value"] == (
+        "${aws_apigatewayv2_api.control.api_endpoint}?iss=slip-sockets&verify-iss=slip-sockets-gateway"
+    )
+
+
 def test_websocket_url_is_the_domain_where_there_is_one(all_options: Synthesis) -> None:
     output = all_options.stack(PRODUCTION).config["output"]
     assert output.keys() == {"controlApi", "region", "targetUrl", "websocketUrl"}
