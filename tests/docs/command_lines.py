@@ -64,8 +64,12 @@ def problem_with(line: str, *, in_text: bool = False) -> str | None:
             missing = [word for word in arguments if "/" in word and not (ROOT / word).exists()]
             return f"there is no {missing[0]}" if missing else None
         case ["python", "-m", module, *_] if module.startswith("bench"):
-            there = (ROOT / module.replace(".", "/") / "__main__.py").exists()
-            return None if there else f"there is no module {module}"
+            path = ROOT / module.replace(".", "/")
+            return (
+                None
+                if (path / "__main__.py").exists() or path.with_suffix(".py").exists()
+                else f"there is no module {module}"
+            )
     return None
 
 

@@ -17,9 +17,16 @@ from slip_sockets.cost.model import CALLS_PER_S, CONNECTS_PER_S
 from slip_sockets.dev import edge, front_door, http_server, server, websocket
 from slip_sockets.dev.inspector import recorder, records
 from slip_sockets.gateway import backend, delivery_rate, fan_out, plan_publish
-from slip_sockets.gateway.deferred import RETRY_FOR_S
+from slip_sockets.gateway.deferred import MAX_TEXTS, MAX_TEXTS_BYTES, RETRY_FOR_S
 from slip_sockets.gateway.ports import CLAIM_LIFETIME_S
-from slip_sockets.gateway.worker import MAX_INBOUND_RETRY_S, MAX_RETRY_PAUSE_S, MIN_INBOUND_RETRY_S, retry_pause_s
+from slip_sockets.gateway.worker import (
+    DEFAULT_INBOUND_RETRY_S,
+    MAX_INBOUND_PAUSE_S,
+    MAX_INBOUND_RETRY_S,
+    MAX_RETRY_PAUSE_S,
+    MIN_INBOUND_RETRY_S,
+    retry_pause_s,
+)
 from slip_sockets.http import reader
 from slip_sockets.protocol import tokens
 from slip_sockets.protocol.events import (
@@ -76,8 +83,12 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "its time to respond": [BACKEND_TIMEOUT_S, 504, EDGE.integration_timeout_s],
         "its response": [backend.MAX_RESPONSE_BYTES, 400],
         "its response's head": [reader.MAX_LINE_BYTES, reader.MAX_HEAD_BYTES],
+        "texts in one POST": [slip_sockets_stack.INBOUND_BATCH, MAX_TEXTS],
+        "their size together": [MAX_TEXTS_BYTES],
+        "how long they are repeated": [DEFAULT_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S],
+        "pauses between these": [retry_pause_s(1, MAX_INBOUND_PAUSE_S), MAX_INBOUND_PAUSE_S],
         "how long CLOSE": [RETRY_FOR_S],
-        "pauses": [retry_pause_s(1), MAX_RETRY_PAUSE_S],
+        "pauses between repetitions": [retry_pause_s(1), MAX_RETRY_PAUSE_S],
     },
     "The control API": {
         "a call": [server.MAX_CONTROL_EVENT_BYTES],

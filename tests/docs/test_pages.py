@@ -54,6 +54,9 @@ PROGRAMS: dict[str, dict[str, list[By]]] = {
     "docs/getting-started.md": {
         "A backend": [f"{GETTING_STARTED}::test_two_see_each_other_and_what_is_published_from_elsewhere"]
     },
+    "docs/inbound.md": {
+        "What your backend sees": ["tests/docs/test_inbound_page.py::test_a_text_that_comes_again_is_stored_once"]
+    },
     "docs/moving.md": {
         "Step by step": ["tests/docs/test_moving_page.py::test_a_publish_reaches_clients_of_both_gateways"],
         "A backend, before and after": [
@@ -83,6 +86,7 @@ LINES: dict[str, By] = {
     r"python manage\.py test": SAME_AS_EXAMPLE,
     r"python -m bench( .*)?": "tests/bench/test_bench.py::test_main_prints_a_row_for_each_case",
     r"python -m bench\.fan_out( .*)?": "tests/bench/test_fan_out.py::test_a_named_case_is_printed_as_a_table",
+    r"python -m bench\.inbound": "tests/bench/test_inbound.py::test_each_case_measures_a_running_server",
     r"python -m bench\.functions( .*)?": "tests/bench/test_functions.py::test_main_prints_the_cases_named_as_json",
     r"python -m pytest tests/gateway": NotRun("a test that runs tests"),
     r"git checkout <the commit that ran before>": (
