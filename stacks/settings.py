@@ -169,7 +169,7 @@ class _Reader:
         secret, previous_secrets = self._secrets()
         region, region_source = self._region()
         domain_name, hosted_zone_name = self._domain()
-        backend_protocol = Dialect(self._one_of("BACKEND_PROTOCOL", tuple(Dialect), Dialect.SLIP))
+        is_grip = self._one_of("BACKEND_PROTOCOL", tuple(Dialect), Dialect.SLIP) == Dialect.GRIP
         architecture = cast(Architecture, self._one_of("LAMBDA_ARCHITECTURE", ARCHITECTURES, "arm64"))
         if unknown := region_warning(region, architecture):
             self._warnings.append(unknown)
@@ -193,8 +193,8 @@ class _Reader:
             == "true",
             throttling_rate_limit=2_000 if production else 200,
             throttling_burst_limit=1_000 if production else 100,
-            backend_protocol=backend_protocol,
-            inbound=self._inbound(backend_protocol),
+            backend_protocol=Dialect.GRIP if is_grip else Dialect.SLIP,
+            inbound=self._inbound(is_grip=is_grip),
             inbound_retry_s=self._number(
                 "INBOUND_RETRY_S", DEFAULT_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, "of seconds"
             ),
@@ -317,8 +317,7 @@ class _Reader:
                 )
         return name, zone
 
-    def _inbound(self, backend_protocol: Dialect) -> Inbound:
-        is_grip = backend_protocol is Dialect.GRIP
+    def _inbound(self, *, is_grip: bool) -> Inbound:
         inbound = cast(Inbound, self._one_of("INBOUND", INBOUNDS, "ordered" if is_grip else "direct"))
         if is_grip and inbound == "direct":
             self._problems.append(

@@ -201,6 +201,7 @@ class SlipSocketsStack(TerraformStack):
                 self._sockets.manages("POST", "DELETE"),
                 Allow(receives, [self._queue.arn, self._inbound.arn]),
                 Allow(["sqs:SendMessage"], [self._queue.dead_letters_arn]),  # texts that the backend does not take
+                Allow(["sqs:SendMessage"], [self._inbound.arn]),  # a numbered text that came before its forerunner
             ],
         )
 

@@ -57,7 +57,8 @@ def deferred(number: int) -> dict[str, Any]:
     id_ = connection_id(number)
     attributes = {"ApproximateReceiveCount": "1", "MessageGroupId": id_, "SentTimestamp": "1707502303450"}
     body = encode(Continuation(id_, [SendText(id_, TEXT)]))
-    return {"Records": [{"messageId": "m", "receiptHandle": "r", "body": body, "attributes": attributes}]}
+    record = {"messageId": "m", "receiptHandle": "r", "body": body, "attributes": attributes}
+    return {"Records": [record | {"eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:bench.fifo"}]}
 
 
 def _client(number: int) -> Client:

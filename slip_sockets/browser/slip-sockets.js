@@ -30,8 +30,8 @@ const DEFAULTS = {
   longestPauseMs: 30_000,
   /** A socket that was open for this time does not count as a failure. */
   steadyMs: 10_000,
-  /** Number the texts of each socket. Where the gateway has INBOUND=ordered, it puts those in order that came before
-   *  their forerunner; your backend sees the texts alone. */
+  /** Number the texts of each socket, for a gateway with INBOUND=ordered: it puts those in order that came before their
+   *  forerunner, and your backend sees the texts alone. Without INBOUND=ordered it would see the numbers. */
   numberTexts: false,
   /** An attempt that takes longer is abandoned. A backend has 25 s to accept a client. */
   openTimeoutMs: 30_000,

@@ -97,8 +97,7 @@ class Sockets(msgspec.Struct, frozen=True):
         try:
             stored = await self.connections.get(connection_id)
             metadata = stored.metadata if stored else None
-            text = Text(connection_id, read_number(message.text).data)
-            actions = await self.backend.call(connection_id, metadata, [text])
+            actions = await self.backend.call(connection_id, metadata, [Text(connection_id, message.text)])
         except Unavailable as error:
             self._failed(error, "TEXT of connection %s: %s; the backend was not called", connection_id, error)
             return _LOST

@@ -135,6 +135,14 @@ async def test_a_text_that_the_backend_never_takes_is_a_dead_letter_and_the_next
     await until(lambda: texts(room, ada) == ["next", "poison"])
 
 
+async def test_a_numbered_text_that_comes_before_its_forerunner_waits_for_it(silent: Room) -> None:
+    room = silent
+    client = await room.join("ada", stack=STAGING)
+    for number, text in ((2, "b"), (1, "a"), (3, "c")):
+        await client.send(f"\x01{number}\x01{text}")
+    await until(lambda: texts(room, room.connection_id("ada")) == ["a", "b", "c"])
+
+
 async def test_a_slow_connection_delays_no_other(silent: Room) -> None:
     """While the backend has not answered one, others' texts come, sent before and after it."""
     room = silent

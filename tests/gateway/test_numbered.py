@@ -121,7 +121,7 @@ async def test_texts_without_numbers_write_nothing(world: World) -> None:
     assert await world.store.get(ME) == before
 
 
-async def test_a_text_that_comes_directly_loses_its_number_too(world: World) -> None:
+async def test_a_text_that_comes_directly_stays_as_it_is(world: World) -> None:
     await world.store.open(ME, b"null", [])
     await world.websocket(socket_event("MESSAGE", body="\x0117\x01hello"))
-    assert told(world) == [["hello"]]
+    assert told(world) == [["\x0117\x01hello"]]

@@ -69,6 +69,7 @@ OWN = {
         ("sqs:DeleteMessage", INBOUND),
         ("sqs:GetQueueAttributes", INBOUND),
         ("sqs:ReceiveMessage", INBOUND),
+        ("sqs:SendMessage", INBOUND),
         ("sqs:SendMessage", DEAD_LETTERS),
     },
 }
