@@ -14,15 +14,22 @@ import sys
 from typing import Any, NoReturn
 
 import slip_sockets.aws.lambda_function  # noqa: F401 - for the children
+from slip_sockets.aws import consumer
 
-LEFT_S = 30
+LEFT_S = {"websocket": 29, "control": 29, "deliver": 60}
+"""The functions' timeouts, as the stacks deploy them."""
+
+consumer.RELEASED_AFTER_S = 0  # each group is released by a call of its own, at which the function can be killed
 
 
 class Context:
     aws_request_id = ""
 
+    def __init__(self, left_s: int) -> None:
+        self._left_s = left_s
+
     def get_remaining_time_in_millis(self) -> int:
-        return LEFT_S * 1000
+        return self._left_s * 1000
 
 
 def main() -> None:
@@ -40,7 +47,7 @@ def _run(name: str, event: Any) -> NoReturn:
     _print(os.getpid())
     try:
         handler = importlib.import_module(f"functions.{name}").handler
-        _print(handler(event, Context()))
+        _print(handler(event, Context(LEFT_S[name])))
     finally:
         os._exit(0)
 

@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.deferred import (
+    CloseNotice,
+    Continuation,
+    Deferred,
+    Disconnected,
+    FanOut,
+    FanOutChunk,
+    ReceivedText,
+    Texts,
+)
 from slip_sockets.gateway.values import Publication
 from slip_sockets.protocol.events import Action, PublishText, SendText
 
@@ -50,18 +59,23 @@ def shared_world(moto_url: str, dynamodb: DynamoDBClient, sqs: SQSClient) -> Ite
 @pytest.fixture
 def crashing(shared_world: World, caplog: pytest.LogCaptureFixture) -> Iterator[World]:
     caplog.set_level(logging.WARNING, "werkzeug")  # of moto's server: a line for each call
-    shared_world.replies = {}
+    shared_world.replies, shared_world.status = {}, 200
     shared_world.clear()
     yield shared_world
     shared_world.clear()
 
 
 def at_each_call(
-    crashing: World, prepare: Callable[[], None], run: Callable[[int | None], Any], check: Callable[[str], None]
+    crashing: World,
+    prepare: Callable[[], None],
+    run: Callable[[int | None], Any],
+    check: Callable[[str], None],
+    *,
+    is_concurrent: bool = False,
 ) -> list[str]:
     """Run once without a crash to learn the calls, then once for each call, with a crash before it; `check` each time.
 
-    Return the calls, without those of a cold start.
+    Return the calls, without those of a cold start. Where some are concurrent, a run may have fewer.
     """
     prepare()
     assert run(None) is not None
@@ -72,8 +86,8 @@ def at_each_call(
         where = f"killed at call {number} of {len(calls)}, {call}"
         crashing.clear()
         prepare()
-        run(number)
-        assert len(crashing.calls) == number, where
+        response = run(number)
+        assert len(crashing.calls) == number or (is_concurrent and response), where
         crashing.check_lifetimes()
         check(where)
         crashing.check_lifetimes()
@@ -300,3 +314,105 @@ def test_chunk(crashing: World) -> None:
 
     hi = Publication("lobby", "hi")
     delivered(crashing, lambda: FanOutChunk(hi, uuid.uuid4().hex, list(OTHERS), shard=0), check)
+
+
+# What clients send, with INBOUND=ordered
+
+YOU = "CCCC1234CCCC123="
+
+
+def received_text(connection_id: str, data: str) -> Texts:
+    return Texts(connection_id, [ReceivedText(uuid.uuid4().hex, data.encode())])
+
+
+def test_texts_of_two_connections_and_a_disconnect(crashing: World) -> None:
+    other = OTHERS[0]
+    numbers = [str(number) for number in range(4)]
+
+    def prepare() -> None:
+        crashing.connected(ME, "lobby", metadata='"Zoë"')
+        crashing.connected(YOU, metadata='"Ada"')
+        crashing.connected(other, "lobby")
+        crashing.replies = {"TEXT": [text(other, "said")], "CLOSE": [publish("a client has left")]}
+        for number in numbers:
+            for id_ in (ME, YOU):
+                crashing.put(received_text(id_, number), crashing.inbound_url)
+        crashing.put(Disconnected(ME, 1001, b"bye"), crashing.inbound_url)
+
+    def check(where: str) -> None:
+        crashing.drain()
+        posts = crashing.events_of(ME)
+        texts, close = batch = posts[-2:]
+        assert posts in (batch, [texts, *batch], [*batch, *batch]), f"{where}: only a whole batch is repeated"
+        assert [event["data"] for event in texts] == numbers, where
+        assert [event["type"] for event in close] == ["CLOSE"], where
+        first_close = next(request for request in crashing.requests if request["events"] == close)
+        assert first_close["metadata"] == "Zoë", where
+        of_you = crashing.events_of(YOU)
+        assert of_you in ([of_you[0]], [of_you[0]] * 2), where
+        assert [event["data"] for event in of_you[0]] == numbers, where
+        assert crashing.channels_of(ME) == set(), where
+        assert crashing.channels_of(YOU) == {f"$connection:{YOU}"}, where
+        assert set(crashing.received(other)) == {"said", "a client has left"}, where
+        assert crashing.received(other).count("said") >= 2, where
+
+    calls = at_each_call(
+        crashing,
+        prepare,
+        lambda dies_at: crashing.deliver(crashing.inbound_url, dies_at=dies_at),
+        check,
+        is_concurrent=True,
+    )
+    assert calls.count("TEXT to the backend") == 2
+    assert calls.count("CLOSE to the backend") == 1
+    assert calls.count("DeleteMessageBatch") == 1
+
+
+def test_disconnect(crashing: World) -> None:
+    """Whenever the function dies, the first CLOSE that is complete has the metadata: the rows go last."""
+    me = OTHERS[0]
+    crashing.replies = {"CLOSE": [publish("a client has left")]}
+
+    def prepare() -> None:
+        for id_ in OTHERS[:2]:
+            crashing.connected(id_, "lobby", metadata='"Zoë"')
+        crashing.put(Disconnected(me, 1001, b"bye"), crashing.inbound_url)
+
+    def check(where: str) -> None:
+        crashing.drain()
+        assert crashing.channels_of(me) == set(), where
+        close = {"type": "CLOSE", "connectionId": me, "code": 1001, "reason": "bye"}
+        assert crashing.events_of(me) in ([[close]], [[close]] * 2), where
+        assert crashing.requests[0]["metadata"] == "Zoë", where
+        assert firsts(crashing.received(OTHERS[1])) == ["a client has left"], where
+        assert repeated_at_most_once(crashing.received(OTHERS[1])), where
+        assert crashing.received(me) == [], where
+
+    calls = at_each_call(
+        crashing, prepare, lambda dies_at: crashing.deliver(crashing.inbound_url, dies_at=dies_at), check
+    )
+    assert calls[:2] == ["GetItem", "CLOSE to the backend"]
+    assert calls[-2:] == ["Query", "BatchWriteItem"]
+
+
+def test_disconnect_that_the_backend_does_not_take_yet(crashing: World) -> None:
+    me = OTHERS[0]
+
+    def prepare() -> None:
+        crashing.status = 503
+        crashing.connected(me, metadata='"Zoë"')
+        crashing.put(Disconnected(me, 1001, b"bye"), crashing.inbound_url)
+
+    def check(where: str) -> None:
+        crashing.status = 200
+        before = len(crashing.requests)
+        crashing.drain()
+        assert crashing.channels_of(me) == set(), where
+        taken = crashing.requests[before:]
+        assert 1 <= len(taken) <= 2, where
+        assert taken[0]["metadata"] == "Zoë", where
+
+    calls = at_each_call(
+        crashing, prepare, lambda dies_at: crashing.deliver(crashing.inbound_url, dies_at=dies_at), check
+    )
+    assert calls == ["GetItem", "CLOSE to the backend", "SendMessageBatch", "Query", "BatchWriteItem"]

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import urllib.parse
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -45,7 +46,8 @@ Replies = dict[str, list[dict[str, Any]]]
 
 
 class World:
-    """`replies` are the backend's, by event type. `requests` has what the backend received, `posted` what clients did.
+    """`replies` are the backend's, by event type, with `status`. `requests` has what it received, `posted` what clients
+    did.
 
     `calls` are those for the current event. Before the call with the number `dies_at` the function is killed.
     """
@@ -61,6 +63,7 @@ class World:
         secrets: Mapping[str, str],
     ) -> None:
         self.replies: Replies = {}
+        self.status = 200
         self.calls: list[str] = []
         self.dies_at: int | None = None
         self.requests: list[dict[str, Any]] = []
@@ -150,7 +153,8 @@ class World:
         for message in received:
             handle = message["ReceiptHandle"]
             if message["MessageId"] in failed:  # as if its time had passed
-                self.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
+                with contextlib.suppress(self.sqs.exceptions.ReceiptHandleIsInvalid):  # the function has deleted it
+                    self.sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=handle, VisibilityTimeout=0)
             else:
                 self.sqs.delete_message(QueueUrl=url, ReceiptHandle=handle)
         return True
@@ -194,7 +198,7 @@ class World:
             QueueUrl=queue_url or self.queue_url,
             MessageBody=encode(message),
             MessageGroupId=message.group,
-            MessageDeduplicationId=message.deduplication_id,
+            MessageDeduplicationId=uuid.uuid4().hex,  # the same message is put again after each crash
         )
 
     def half_a_minute_later(self) -> None:
@@ -223,6 +227,10 @@ class World:
             left_s = int(row["ttl"]["N"]) - time.time()
             assert 0 < left_s <= longest + 1, row
 
+    def events_of(self, connection_id: str) -> list[list[dict[str, Any]]]:
+        """The events of each POST of a connection that the backend has received, in order."""
+        return [request["events"] for request in self.requests if request["connectionId"] == connection_id]
+
     def received(self, connection_id: str) -> list[str]:
         """The texts that a client has received, in order."""
         return [text for id_, text in self.posted if id_ == connection_id]
@@ -238,7 +246,7 @@ class World:
     def _backend(self, request: Request) -> Answer | None:
         def respond() -> Answer:
             self.requests.append(request.json)
-            return Answer.of({"events": self.replies.get(kind, [])})
+            return Answer.of({"events": self.replies.get(kind, [])}, self.status)
 
         kind = request.json["events"][0]["type"]
         return self._call(f"{kind} to the backend", respond)
