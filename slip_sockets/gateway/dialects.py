@@ -13,7 +13,7 @@ import msgspec
 from ..protocol.errors import InvalidEvents, InvalidToken
 from ..protocol.events import Action, ControlEvent, Report, SocketEvent
 from .errors import ActionFailed, Unavailable
-from .values import Connect, HttpRequest, HttpResponse
+from .values import Broadcast, Connect, HttpRequest, HttpResponse
 
 
 class BackendRequest(msgspec.Struct, frozen=True):
@@ -79,7 +79,7 @@ class BackendProtocol(Protocol):
 class Batch(msgspec.Struct, frozen=True):
     """What a publisher asks for. `skipped` are the parts of it that cannot be done, each in a few words for the log."""
 
-    events: Sequence[ControlEvent]
+    events: Sequence[ControlEvent | Broadcast]
     skipped: Sequence[str] = ()
 
 

@@ -75,7 +75,8 @@ class Broadcaster(msgspec.Struct, frozen=True):
             cursor = page.cursor
             if len(found) > self.inline_limit:
                 break
-        connection_ids = recent.applied_to(channel, found, self.clock.now())
+        excluded = await self._excluded(broadcast)
+        connection_ids = [id_ for id_ in recent.applied_to(channel, found, self.clock.now()) if id_ not in excluded]
         # Of those read, some may have left just now: the rest is not few because they are.
         plan = plan_publish(state, connection_ids, self.inline_limit, are_all=cursor is None)
         if isinstance(plan, QueueAll):
@@ -97,6 +98,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
         joined, known = fan_out.joined, {*fan_out.joined, *fan_out.left}
         try:
             await self.marks.mark_queued(channel, for_s=MARKED_FOR_S)
+            excluded = await self._excluded(fan_out.broadcast)
             page_size = self.subscriptions.page_size
             pages = self.subscriptions.subscribers(channel, after=fan_out.after, page_size=page_size)
             async with aclosing(read_ahead(pages)) as pages_ahead:
@@ -105,6 +107,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
                     connection_ids = [id_ for id_ in page.connection_ids if id_ not in known]
                     if fan_out.after is None:
                         connection_ids += joined
+                    connection_ids = [id_ for id_ in connection_ids if id_ not in excluded]
                     await self._queue_together(fan_out.broadcast, fan_out.publish_id, connection_ids)
                     if page.cursor is None:
                         return
@@ -208,6 +211,16 @@ class Broadcaster(msgspec.Struct, frozen=True):
         if delivery.refused:
             self.observer.failed(SlipSocketsError(f"refused for {len(delivery.refused)} connections"))
         return delivery
+
+    async def _excluded(self, broadcast: Broadcast) -> set[str]:
+        """Return the connections that a broadcast is not for."""
+        page_size = self.subscriptions.page_size
+        return {
+            connection_id
+            for channel in broadcast.except_for
+            async for page in self.subscriptions.subscribers(channel, page_size=page_size)
+            for connection_id in page.connection_ids
+        }
 
     async def _queue_all(self, broadcast: Broadcast, recent: Recent) -> None:
         await self.marks.mark_queued(broadcast.channel, for_s=MARKED_FOR_S)

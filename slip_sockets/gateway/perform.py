@@ -31,11 +31,14 @@ from .idempotency import Once
 from .observer import Observer
 from .ports import Clock, Connections, Sender, Subscriptions
 from .recent import Recent
-from .values import ChannelClose, Publication
+from .values import Broadcast, ChannelClose, Publication
 
 log = logging.getLogger("slip_sockets.gateway")
 
 POLL_PAUSE_S = 0.05
+
+
+Performable = Action | Broadcast
 
 
 class Performer(msgspec.Struct, frozen=True):
@@ -51,15 +54,15 @@ class Performer(msgspec.Struct, frozen=True):
     observer: Observer
 
     async def run(
-        self, actions: Sequence[Action], *, deadline: float = math.inf, recent: Sequence[Action] = ()
+        self, actions: Sequence[Performable], *, deadline: float = math.inf, recent: Sequence[Action] = ()
     ) -> list[Report | None]:
         """Perform `actions` in order and return a report for each that has one. Raises ActionFailed and stops there.
 
         It stops in time before `deadline` (Unix seconds). The effects of `recent` were written just before.
         """
         written = Recent(self.subscriptions.index_lag_s)
-        for action in recent:
-            written.note(action, self.clock.now())
+        for earlier in recent:
+            written.note(earlier, self.clock.now())
         reports: list[Report | None] = []
         for index, action in enumerate(actions):
             try:
@@ -70,12 +73,16 @@ class Performer(msgspec.Struct, frozen=True):
                 raise ActionFailed(index, action, error) from error
         return reports
 
-    async def _perform(self, action: Action, written: Recent, deadline: float) -> Report | None:
+    async def _perform(self, action: Performable, written: Recent, deadline: float) -> Report | None:
         match action:
             case PublishText(channel, data, message_id):
                 return await self._publish(Publication(channel, data, message_id), written, deadline)
+            case Publication():
+                return await self._publish(action, written, deadline)
             case CloseChannel(channel):
                 return await self.broadcaster.broadcast(ChannelClose(channel), written, deadline=deadline)
+            case ChannelClose():
+                return await self.broadcaster.broadcast(action, written, deadline=deadline)
             case Accept():  # has a meaning only in the reply to OPEN
                 return None
         if not self.sender.is_connection_id(action.connection_id):

@@ -90,17 +90,22 @@ class HttpResponse(msgspec.Struct, frozen=True):
 
 
 class Publication(msgspec.Struct, frozen=True, tag="publication", omit_defaults=True):
-    """A text for all subscribers of a channel. The same `id` within five minutes is delivered once."""
+    """A text for all subscribers of a channel but those of one of `except_for`, which are channels too.
+
+    The same `id` within five minutes is delivered once.
+    """
 
     channel: str
     data: str
     id: str | None = None
+    except_for: tuple[str, ...] = ()
 
 
-class ChannelClose(msgspec.Struct, frozen=True, tag="channel_close"):
-    """Closes the connections of all subscribers of a channel."""
+class ChannelClose(msgspec.Struct, frozen=True, tag="channel_close", omit_defaults=True):
+    """Closes the connections of all subscribers of a channel but those of one of `except_for`."""
 
     channel: str
+    except_for: tuple[str, ...] = ()
 
 
 Broadcast = Publication | ChannelClose

@@ -25,6 +25,7 @@ from ..protocol.events import (
     Unsubscribe,
 )
 from .controls import CONTROL_PREFIX, apply_control
+from .filters import subscriptions
 from .framing import CONTENT_TYPE, BrokenFraming, Event, decode, encode
 from .handshake import headers_for_the_client, initial_state, message_prefix, request_headers, set_meta
 from .state import State
@@ -138,7 +139,7 @@ class _Reading:
         self._connection_id = connection_id
         self._state = state
         self._before = state.encoded()
-        self._channels_before = set(state.channels)
+        self._subscriptions_before = subscriptions(state)
         self._actions: list[Action] = []
         self._skipped: list[str] = []
         self._is_cut = False
@@ -162,9 +163,9 @@ class _Reading:
         if (metadata := state.encoded()) != self._before:
             self._check_size(response)
             first.append(SetMetadata(connection_id, msgspec.Raw(metadata)))
-        channels = set(state.channels)
-        first += [Subscribe(connection_id, channel) for channel in sorted(channels - self._channels_before)]
-        first += [Unsubscribe(connection_id, channel) for channel in sorted(self._channels_before - channels)]
+        before, now = self._subscriptions_before, subscriptions(state)
+        first += [Subscribe(connection_id, channel) for channel in sorted(now - before)]
+        first += [Unsubscribe(connection_id, channel) for channel in sorted(before - now)]
         follow_up = None
         if state.is_detached and not self._is_cut:
             attached = msgspec.structs.replace(state, is_detached=False)

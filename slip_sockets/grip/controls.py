@@ -9,6 +9,7 @@ import msgspec
 
 from ..protocol.errors import InvalidEvents
 from ..protocol.events import Subscribe, check
+from .filters import FILTERS
 from .state import State
 
 CONTROL_PREFIX = b"c:"
@@ -55,6 +56,8 @@ def _subscribe(channel: str, filters: object, state: State, skip: Skip) -> None:
         skip("channels", f"a subscription to more than {MAX_CHANNELS} channels")
         return
     for name in filters:
+        if name in FILTERS:
+            continue
         skip(f"filter:{name}", f"the filter {name[:40]!r} of a subscription: all messages of the channel are sent")
     state.channels[channel] = list(filters)
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from urllib.parse import quote, urlencode
 
 from ..gateway.values import Connect
+from .filters import FILTERS
 from .framing import CONTENT_TYPE
 from .state import State
 
-FEATURES = ""
+FEATURES = ", ".join(f"filter:{name}" for name in FILTERS)
 """What of Pushpin's Grip-Feature is done here. https://pushpin.org/docs/protocols/grip/"""
 
 _NOT_REPEATED = frozenset(
@@ -53,12 +54,11 @@ def initial_state(connect: Connect) -> State:
 def request_headers(connection_id: str, state: State, signature: str) -> dict[str, str]:
     """Return the headers of a POST. Those of the handshake come as the client sent them, in UTF-8."""
     repeated = {name: value.encode().decode("latin-1") for name, value in state.headers}
-    features = {"Grip-Feature": FEATURES} if FEATURES else {}
     return {
         **repeated,
         "Sec-WebSocket-Extensions": "grip",
         "Grip-Sig": signature,
-        **features,
+        "Grip-Feature": FEATURES,
         "Accept": CONTENT_TYPE,
         "Connection-Id": connection_id,
         "Content-Type": CONTENT_TYPE,

@@ -11,9 +11,11 @@ from typing import Any
 import msgspec
 
 from ..gateway.dialects import Batch
+from ..gateway.values import Broadcast, ChannelClose, Publication
 from ..protocol.decoding import without_mark
 from ..protocol.errors import InvalidEvents
-from ..protocol.events import MAX_MESSAGE_ID_BYTES, CloseChannel, ControlEvent, PublishText, check
+from ..protocol.events import MAX_MESSAGE_ID_BYTES, CloseChannel, PublishText, check
+from .filters import excluded
 
 _Object = Mapping[str, Any]
 _Skip = Callable[[str], None]
@@ -52,7 +54,7 @@ class _Invalid(ValueError):
     pass
 
 
-def _read_item(item: object, skip: _Skip) -> ControlEvent | None:
+def _read_item(item: object, skip: _Skip) -> Broadcast | None:
     """Return what an item asks of the sockets, None where it asks for nothing."""
     if not isinstance(item, dict):
         raise _Invalid(f"{_ITEM} is not an object")
@@ -71,7 +73,8 @@ def _read_item(item: object, skip: _Skip) -> ControlEvent | None:
     for name, enough in _ENOUGH.items():
         if name in formats and not any(key in formats[name] for key in enough):
             raise _Invalid(f"'{name}' does not contain {_NEEDED[name]}")
-    _check_meta(_field(item, _ITEM, "meta", dict))
+    meta: _Object = _field(item, _ITEM, "meta", dict) or {}
+    _check_meta(meta)
     _field(item, _ITEM, "no-seq", bool)
     if event is not None:
         try:
@@ -80,10 +83,17 @@ def _read_item(item: object, skip: _Skip) -> ControlEvent | None:
             raise _Invalid(f"{_ITEM}: {error}") from error
         if previous_id is not None:
             skip("prev-id: items are sent in the order in which they are published")
-    return event
+    match event:
+        case PublishText(channel, data, message_id):
+            return Publication(channel, data, message_id, excluded(channel, meta))
+        case CloseChannel(channel):
+            return ChannelClose(channel, excluded(channel, meta))
+    return None
 
 
-def _read_message(channel: str, item_id: str | None, message: _Object, skip: _Skip) -> ControlEvent | None:
+def _read_message(
+    channel: str, item_id: str | None, message: _Object, skip: _Skip
+) -> PublishText | CloseChannel | None:
     name = "'ws-message'"
     match _field(message, name, "action", str) or "send":
         case "send":
@@ -131,8 +141,8 @@ def _text(message: _Object, name: str) -> str:
         raise _Invalid(f"{name} contains 'content-bin' that is not text in base64") from error
 
 
-def _check_meta(meta: _Object | None) -> None:
-    for name, value in (meta or {}).items():
+def _check_meta(meta: _Object) -> None:
+    for name, value in meta.items():
         if not isinstance(value, str):
             raise _Invalid(f"'meta' contains '{name}' with wrong type")
 

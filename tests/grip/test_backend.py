@@ -109,6 +109,7 @@ def test_handshakes_headers_and_query_are_repeated_and_the_gateways_own_are_stri
         "Sec-WebSocket-Key": "k",
         "X-N": "gr\u00fc\u00df".encode().decode("latin-1"),
         "Sec-WebSocket-Extensions": "grip",
+        "Grip-Feature": "filter:skip-self, filter:skip-users, filter:require-sub",
         "Accept": CONTENT_TYPE,
         "Connection-Id": ME,
         "Content-Type": CONTENT_TYPE,

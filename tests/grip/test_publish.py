@@ -12,11 +12,12 @@ import pytest
 
 from slip_sockets.gateway.dialects import Batch, Performed
 from slip_sockets.gateway.errors import ActionFailed, Unavailable
-from slip_sockets.gateway.values import HttpRequest, HttpResponse
+from slip_sockets.gateway.values import ChannelClose, HttpRequest, HttpResponse, Publication
+from slip_sockets.grip.filters import excluded
 from slip_sockets.grip.publish import GripPublish
 from slip_sockets.grip.tokens import grip_sig, grip_url
 from slip_sockets.protocol.errors import InvalidEvents, InvalidToken
-from slip_sockets.protocol.events import CloseChannel, PublishText
+from slip_sockets.protocol.events import CloseChannel
 from slip_sockets.protocol.tokens import mint
 
 from ..gateway.doubles import SECRET, START
@@ -56,17 +57,17 @@ def refused(call: HttpRequest) -> HttpResponse:
     ("body", "events"),
     [
         (items(), []),
-        (items({"channel": "c", "formats": TEXT}), [PublishText("c", "hi")]),
-        (items({"channel": "c", **TEXT}), [PublishText("c", "hi")]),
-        (items({"channel": "c", "id": "1", "meta": {"a": "b"}, "size": "x", **TEXT}), [PublishText("c", "hi", "1")]),
-        (items({"channel": "c", "id": "", **TEXT}), [PublishText("c", "hi")]),
-        (message(content=""), [PublishText("c", "")]),
-        (message(content="hi", type="text", action="send"), [PublishText("c", "hi")]),
-        (message(content_bin="aGk=", type="text", content="not this"), [PublishText("c", "hi")]),
-        (message(content="hi", content_filters=[]), [PublishText("c", "hi")]),
-        (message(action="close"), [CloseChannel("c")]),
-        (message(action="close", code=1000, reason="x"), [CloseChannel("c")]),
-        (message(action="close", code="x"), [CloseChannel("c")]),
+        (items({"channel": "c", "formats": TEXT}), [Publication("c", "hi")]),
+        (items({"channel": "c", **TEXT}), [Publication("c", "hi")]),
+        (items({"channel": "c", "id": "1", "meta": {"a": "b"}, "size": "x", **TEXT}), [Publication("c", "hi", "1")]),
+        (items({"channel": "c", "id": "", **TEXT}), [Publication("c", "hi")]),
+        (message(content=""), [Publication("c", "")]),
+        (message(content="hi", type="text", action="send"), [Publication("c", "hi")]),
+        (message(content_bin="aGk=", type="text", content="not this"), [Publication("c", "hi")]),
+        (message(content="hi", content_filters=[]), [Publication("c", "hi")]),
+        (message(action="close"), [ChannelClose("c")]),
+        (message(action="close", code=1000, reason="x"), [ChannelClose("c")]),
+        (message(action="close", code="x"), [ChannelClose("c")]),
         (message(action="hint"), []),
         (items({"channel": "c", "formats": {"foo": {}}}), []),
         (items({"channel": "c", "formats": {"http-stream": {"content": "x"}, "http-response": {"body": ""}}}), []),
@@ -75,7 +76,7 @@ def refused(call: HttpRequest) -> HttpResponse:
             items(
                 {"channel": "b", **TEXT}, {"channel": "a", **TEXT}, {"channel": "b", "ws-message": {"action": "close"}}
             ),
-            [PublishText("b", "hi"), PublishText("a", "hi"), CloseChannel("b")],
+            [Publication("b", "hi"), Publication("a", "hi"), ChannelClose("b")],
         ),
     ],
 )
@@ -83,19 +84,29 @@ def test_items_become_events_in_order(body: object, events: list[object]) -> Non
     assert GRIP.decode(request(body)) == Batch(events, [])  # type: ignore[arg-type]
 
 
+def test_items_leave_out_those_that_their_meta_is_about() -> None:
+    meta = {"sender": "ada", "skip_users": "bob, eve"}
+    close = {"channel": "c", "meta": meta, "ws-message": {"action": "close"}}
+    assert GRIP.decode(request(items({"channel": "c", "meta": meta, **TEXT}, close))).events == [
+        Publication("c", "hi", except_for=excluded("c", meta)),
+        ChannelClose("c", excluded("c", meta)),
+    ]
+    assert len(excluded("c", meta)) == 3
+
+
 def test_long_id_is_shortened_and_stays_its_own() -> None:
     ids = [GRIP.decode(request(items({"channel": "c", "id": id_, **TEXT}))).events[0] for id_ in ("a" * 999, "b" * 999)]
-    assert [len(event.message_id or "") for event in ids if isinstance(event, PublishText)] == [64, 64]
+    assert [len(event.id or "") for event in ids if isinstance(event, Publication)] == [64, 64]
     assert ids[0] != ids[1]
 
 
 @pytest.mark.parametrize(
     ("body", "events", "skipped"),
     [
-        (message(action="close", code=4000), [CloseChannel("c")], "the code of a close: clients see 1000"),
+        (message(action="close", code=4000), [ChannelClose("c")], "the code of a close: clients see 1000"),
         (
             items({"channel": "c", "prev-id": "1", **TEXT}),
-            [PublishText("c", "hi")],
+            [Publication("c", "hi")],
             "prev-id: items are sent in the order in which they are published",
         ),
         (
