@@ -26,6 +26,7 @@ class Field(StrEnum):
     WEBSOCKET_URL = "websocketUrl"
     TARGET_URL = "targetUrl"
     REGION = "region"
+    GRIP_URL = "gripUrl"
 
 
 def outputs(
@@ -38,7 +39,7 @@ def outputs(
     """Print the URLs and regions of all deployments in the outputs files, or of one with --stack."""
     if get:
         found = find_deployment(stack, path, dev=dev)
-        value = str(msgspec.to_builtins(found.outputs)[get.value])
+        value = str(msgspec.to_builtins(found.outputs).get(get.value, ""))
         if not value:
             raise InvalidSettings([f"{found.path} has no {get.value} of {found.stack!r}"])
         if as_json:
@@ -58,5 +59,7 @@ def outputs(
         for name, entry in entries.items():
             typer.secho(f"{name}", bold=True, nl=False)
             typer.echo(f"  ({each})")
+            values = msgspec.to_builtins(entry)
             for field in Field:
-                typer.echo(f"  {field.value:13} {msgspec.to_builtins(entry)[field.value] or '-'}")
+                if field.value in values:
+                    typer.echo(f"  {field.value:13} {values[field.value] or '-'}")

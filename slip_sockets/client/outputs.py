@@ -16,12 +16,16 @@ INSTEAD = "Deploy first, or start `slip-sockets dev`"
 
 
 class Outputs(msgspec.Struct, frozen=True, rename="camel"):
-    """A deployment's entry. A missing value is empty; a development server's `region` is `local`."""
+    """A deployment's entry. A missing value is empty; a development server's `region` is `local`.
+
+    `grip_url` is GRIP_URL without its key, where the backend speaks GRIP.
+    """
 
     control_api: str = ""
     websocket_url: str = ""
     target_url: str = ""
     region: str = ""
+    grip_url: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def read_all_outputs(path: str | os.PathLike[str], *, instead: str = INSTEAD) -> dict[str, Outputs]:

@@ -53,6 +53,15 @@ def test_get_prints_one_value_for_a_script(cli: Cli, tmp_path: Path) -> None:
     assert cli("outputs", "--outputs", "mine.json", "--get", "region", STACK_NAME="staging").stdout == "eu-west-1\n"
 
 
+def test_grip_url_is_shown_where_there_is_one(cli: Cli, tmp_path: Path) -> None:
+    url = "https://c.example?iss=slip-sockets&verify-iss=slip-sockets-gateway"
+    (tmp_path / "cdk-outputs.json").write_text(json.dumps({"slip-sockets": PRODUCTION | {"gripUrl": url}}))
+    assert cli("outputs").stdout.endswith(f"  region        eu-west-1\n  gripUrl       {url}\n")
+    assert cli("outputs", "--get", "gripUrl").stdout == f"{url}\n"
+    (tmp_path / "cdk-outputs.json").write_text(json.dumps({"slip-sockets": PRODUCTION}))
+    refused(cli("outputs", "--get", "gripUrl"), "cdk-outputs.json has no gripUrl of 'slip-sockets'")
+
+
 def test_a_missing_value_is_one_line(cli: Cli, tmp_path: Path) -> None:
     here = tmp_path / "cdk-outputs.json"
     here.write_text('{"slip-sockets": {}}')
