@@ -5,6 +5,7 @@ Each test deploys to staging the version that it begins with, unless an earlier 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -14,18 +15,26 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from gripcontrol import GripPubControl, WebSocketMessageFormat, parse_grip_uri
+from pubcontrol import Item
+from websockets.exceptions import ConnectionClosedOK, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from slip_sockets import ControlApiRefused, ControlApiUnavailable, SlipSocketsPublisher
+from slip_sockets.grip.tokens import grip_url
 
 from .backend import ChatBackend, open_chat
 from .deployment import PRODUCTION, ROOT, SECRET, STACKS, STAGING, Deployment
-from .patience import PATIENCE_S
+from .grip import grip_backend
+from .patience import PATIENCE_S, until
+from .queues import inbound
 from .traffic import Traffic, connected
 
 pytestmark = pytest.mark.e2e
 
 NEW_SECRET = "another-e2e-secret-of-more-than-32-bytes"
 NEWEST_SECRET = "a-third-e2e-secret-of-more-than-32-bytes"
+DEPLOY_STAGING = ("python", "-m", "tools.stages", "deploy", "staging", "--auto-approve")
 TAKEN = (f"{STAGING}-control", "dynamodb:Query")
 """The role and the action that a test takes from it."""
 
@@ -82,9 +91,8 @@ class Staging:
         deployment.jwt_secret = version.jwt_secret
         self._write_worker(starts=version.worker_starts)
         self._write_release(version.release)
-        command = ("python", "-m", "tools.stages", "deploy", "staging", "--auto-approve")
         printed = deployment.run(
-            *command,
+            *DEPLOY_STAGING,
             JWT_PREVIOUS_SECRETS=version.previous_secrets,
             STAGING_PROVISIONED_CONCURRENCY=str(version.kept_warm),
             STAGING_INBOUND=version.inbound,
@@ -94,6 +102,12 @@ class Staging:
         assert deployment.project / f"terraform.{STAGING}.tfstate" in files
         assert [path for path in files if NEW_SECRET.encode() in path.read_bytes()] == []
         assert NEW_SECRET not in printed
+
+    def speak_grip(self, target_url: str) -> None:
+        """Deploy it as it is, with another backend and its protocol."""
+        self._version = None
+        self.deployment.target_url = target_url
+        self.deployment.run(*DEPLOY_STAGING, STAGING_BACKEND_PROTOCOL="grip", STAGING_INBOUND="")
 
     def plan(self) -> None:
         """Raises AssertionError if Terraform would change anything now."""
@@ -279,9 +293,7 @@ def test_no_function_was_denied_anything_else(deployment: Deployment) -> None:
 def test_a_failed_deploy_leaves_the_outputs_file_whole(deployment: Deployment) -> None:
     before = (deployment.project / "cdk-outputs.json").read_bytes()
     with pytest.raises(AssertionError, match=r"tools\.stages deploy staging"):
-        deployment.run(
-            "python", "-m", "tools.stages", "deploy", "staging", "--auto-approve", AWS_ENDPOINT_URL="http://127.0.0.1:9"
-        )
+        deployment.run(*DEPLOY_STAGING, AWS_ENDPOINT_URL="http://127.0.0.1:9")
     assert (deployment.project / "cdk-outputs.json").read_bytes() == before
 
 
@@ -295,6 +307,43 @@ def test_the_outputs_file_can_be_rebuilt_from_the_states(deployment: Deployment,
         assert deployment.outputs == before
     finally:
         outputs.write_text(text)
+
+
+def test_a_stage_speaks_grip_with_the_published_libraries(deployment: Deployment, staging: Staging) -> None:
+    """The stage is changed in place: the same URLs, another protocol, other texts in the end."""
+    staging.become(MENDED)
+    url = grip_url(deployment.outputs[STAGING]["controlApi"], NEW_SECRET)
+    with grip_backend(url) as target_url:
+        staging.speak_grip(target_url)
+        assert f"{deployment.outputs[STAGING]['gripUrl']}&key={NEW_SECRET}" == url
+        publisher = GripPubControl(parse_grip_uri(url))
+        with grip_client(staging) as one, grip_client(staging) as other:
+            for text in ("hi", "", 'c:{"type":"detach"}', "a\r\nb", "gr\u00fc\u00dfe"):
+                one.send(text)
+                assert one.recv(PATIENCE_S) == text
+            for expected in ("6", "7"):
+                one.send("count")
+                assert one.recv(PATIENCE_S) == expected
+            one.send("publish from within")
+            publisher.publish("room", Item(WebSocketMessageFormat("from outside")), blocking=True)
+            for client in (one, other):
+                assert {client.recv(PATIENCE_S), client.recv(PATIENCE_S)} == {"from within", "from outside"}
+            one.send("close")
+            with pytest.raises(ConnectionClosedOK):
+                one.recv(PATIENCE_S)
+        with pytest.raises(InvalidStatus) as refused:
+            connect(f"{staging.websocket_url}?refuse=1", open_timeout=PATIENCE_S, proxy=None)
+        assert refused.value.response.status_code == 403
+        wait_until_empty(deployment)
+
+
+def grip_client(staging: Staging) -> ClientConnection:
+    return connect(staging.websocket_url, open_timeout=PATIENCE_S, ping_interval=None, proxy=None)
+
+
+def wait_until_empty(deployment: Deployment) -> None:
+    """Wait until the backend has had the end of each connection, and no row is left."""
+    asyncio.run(until(lambda: deployment.connections(STAGING) == [] and inbound(deployment, STAGING).waiting == 0))
 
 
 def test_a_refused_destroy_of_production_changes_nothing(deployment: Deployment) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 
@@ -27,7 +28,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-async def until_listening(port: int, process: asyncio.subprocess.Process) -> None:
+async def until_listening(port: int, process: asyncio.subprocess.Process | subprocess.Popen[bytes]) -> None:
     while True:
         assert process.returncode is None
         try:
