@@ -29,7 +29,6 @@ from ..gateway.worker import DEFAULT_INBOUND_RETRY_S
 from ..grip.tokens import grip_url
 from ..http.backend_client import BackendClient
 from ..protocol.errors import InvalidSettings
-from ..slip.publish import SlipPublish
 from .adviser import Adviser
 from .channels import MemoryChannels
 from .connections import MemoryConnections
@@ -245,20 +244,12 @@ class DevServer:
         async def on_control_event(event: ProxyEvent) -> ProxyResponse:
             return await control_function(gateway.control, event)
 
-        # The inspector's page speaks SLIP, whatever the backend speaks.
-        page_control = msgspec.structs.replace(gateway.control, protocol=SlipPublish())
-
-        async def on_page_event(event: ProxyEvent) -> ProxyResponse:
-            return await control_function(page_control, event)
-
         self._on_websocket_event: Function = with_outlook(on_websocket_event)
         self._on_control_event: Function = on_control_event
-        self._on_page_event: Function = on_page_event
         self.queue.worker, self.inbound.worker = gateway.worker, gateway.inbound
         if inspector is not None:
             self._on_websocket_event = inspector.websocket_function(self._on_websocket_event)
             self._on_control_event = inspector.control_function(on_control_event)
-            self._on_page_event = inspector.control_function(on_page_event)
             self.queue.worker = inspector.worker(gateway.worker)
             self.inbound.worker = inspector.worker(gateway.inbound)
         # Outermost, so that a record of the inspector does not have its advice among its lines too.
@@ -311,14 +302,11 @@ class DevServer:
             source_ip=request.remote or "",
             body=await read_body(request),
         )
-        response = await self._control_function(self._on_control_event, event)
+        response = await self._control_function(event)
         body = response["body"].encode()
         return web.Response(status=response["statusCode"], headers=response["headers"], body=body)
 
-    async def _page_function(self, event: ProxyEvent) -> ProxyResponse:
-        return await self._control_function(self._on_page_event, event)
-
-    async def _control_function(self, function: Function, event: ProxyEvent) -> ProxyResponse:
+    async def _control_function(self, event: ProxyEvent) -> ProxyResponse:
         """Call the function, and respond as the HTTP API does where it cannot be called, takes too long, or fails."""
         json_type = {"Content-Type": "application/json; charset=utf-8"}
         if len(msgspec.json.encode(event)) > MAX_CONTROL_EVENT_BYTES:
@@ -326,7 +314,7 @@ class DevServer:
             return proxy_response(too_large, json_type, '{"message": "Request Entity Too Large"}')
         try:
             async with asyncio.timeout(CONTROL_TIMEOUT_S):
-                return await function(event)
+                return await self._on_control_event(event)
         except TimeoutError:
             log.warning("the control function took over %g s", CONTROL_TIMEOUT_S)
             return proxy_response(http.HTTPStatus.SERVICE_UNAVAILABLE, json_type, '{"message": "Service Unavailable"}')
@@ -348,7 +336,7 @@ class DevServer:
             edge=self.edge,
             connections=self.connections,
             metrics=self.metrics,
-            control=self._page_function,
+            control=self._control_function,
             domain_name=f"{self._host}:{self.port}",
             secret=self.settings.jwt_secret,
         )

@@ -33,11 +33,14 @@ class _WrongRequest(InvalidEvents):
 class GripPublish:
     """A PublishProtocol."""
 
+    def is_path(self, path: str) -> bool:
+        return _PATH.fullmatch(path) is not None
+
     def authorize(self, request: HttpRequest, secrets: Sequence[str]) -> None:
         authorize(request.headers.get("authorization"), secrets)
 
     def decode(self, request: HttpRequest) -> Batch:
-        if not _PATH.fullmatch(request.path):
+        if not self.is_path(request.path):
             raise _WrongRequest("Not Found", http.HTTPStatus.NOT_FOUND)
         if request.method != "POST":
             problem = f"Method not allowed: {request.method}."

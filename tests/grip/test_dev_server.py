@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from slip_sockets import SlipSocketsPublisher
 from slip_sockets.dev.server import DevServer
 from slip_sockets.dialects import Dialect
 from slip_sockets.grip.framing import Event
@@ -119,7 +120,6 @@ async def test_publisher_with_another_key_is_refused(server: DevServer) -> None:
     [
         ("GET", "/publish/", 405, "Method not allowed: GET.\n"),
         ("POST", "/publish", 400, "Body is not valid JSON.\n"),
-        ("POST", "", 404, "Not Found\n"),
         ("GET", "/", 404, "Not Found\n"),
     ],
 )
@@ -132,6 +132,15 @@ async def test_control_api_responds_as_pushpins(
         session.request(method, server.control_api + path, headers=headers) as response,
     ):
         assert (response.status, await response.text()) == (status, text)
+
+
+async def test_our_own_publisher_is_understood_too(server: DevServer) -> None:
+    async with connect(server) as client:
+        with SlipSocketsPublisher(control_api=server.control_api, jwt_secret=SECRET) as ours:
+            report = await asyncio.to_thread(ours.publish_text, "lobby", "hi")
+        assert report is not None
+        assert report.sent == 1
+        assert await client.recv() == "hi"
 
 
 async def test_backend_gets_the_texts_of_a_connection_one_request_at_a_time_in_order(
