@@ -1,0 +1,110 @@
+"""The functions of a stage that speaks GRIP: real events in, real calls out."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from slip_sockets.grip.framing import Event
+
+from ..grip.backend import GripScript, Post, reply, text
+from .conftest import SECRET, Deployment, event
+
+ME = "AAAA1234AAAA123="
+POST_TO_ME = f"/live/@connections/{ME.replace('=', '%3D')}"
+SUBSCRIBE = 'c:{"type":"subscribe","channel":"lobby","filters":["skip-self"]}'
+SET_META = 'c:{"type":"set-meta","name":"user","value":"ada"}'
+
+
+async def echo(post: Post) -> web.Response:
+    if post.events[0].type == "OPEN":
+        events = (Event("OPEN"), text(SUBSCRIBE), text(SET_META))
+        return reply(*events, Sec_WebSocket_Extensions="grip", Set_Meta_User="ada")
+    return reply(*(text(f"m:{each}") for each in post.texts))
+
+
+@pytest.fixture
+def grip_backend(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> Iterator[GripScript]:
+    """The backend of `deployment`, which speaks GRIP, in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    backend = GripScript(echo)
+    asyncio.run_coroutine_threadsafe(backend.start(), loop).result()
+    for name, value in {"TARGET_URL": backend.url, "BACKEND_PROTOCOL": "grip", "INBOUND": "ordered"}.items():
+        monkeypatch.setenv(name, value)
+    yield backend
+    asyncio.run_coroutine_threadsafe(backend.aclose(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def inbound_event(deployment: Deployment, body: dict[str, Any]) -> Any:
+    """Return the event of the inbound queue with what API Gateway has put into it."""
+    payload = event("sqs")
+    (record,) = payload["Records"]
+    name = deployment.queue_url.rpartition("/")[2].replace("deferred-", "inbound-")
+    record["body"] = json.dumps({"connection_id": ME, **body})
+    record["eventSourceARN"] = f"arn:aws:sqs:eu-west-1:000000000000:{name}"
+    return payload
+
+
+def publish(deployment: Deployment, *items: dict[str, Any]) -> Any:
+    payload = event("control")
+    payload["rawPath"] = payload["requestContext"]["http"]["path"] = "/publish/"
+    payload["headers"] |= {"authorization": f"Bearer {SECRET}", "accept": "*/*"}
+    payload["body"], payload["isBase64Encoded"] = json.dumps({"items": items}), False
+    return deployment.call("control", payload)
+
+
+def test_connection_from_its_beginning_to_its_end(deployment: Deployment, grip_backend: GripScript) -> None:
+    assert deployment.call("websocket", event("websocket_connect"))["statusCode"] == 200
+    connection, one_filter, lobby = deployment.channels()
+    assert (connection, one_filter[:8], lobby) == (f"$connection:{ME}", "$filter:", "lobby")
+
+    texts = [{"id": str(number), "data": base64.b64encode(data).decode()} for number, data in enumerate([b"a", b""])]
+    sent = inbound_event(deployment, {"type": "texts", "texts": texts})
+    assert deployment.call("deliver", sent) == {"batchItemFailures": []}
+    assert [request.body for request in deployment.management.requests] == [b"a", b""]
+
+    item = {"channel": "lobby", "ws-message": {"content": "hi"}}
+    response = publish(deployment, item | {"meta": {"sender": "ada"}}, item | {"ws-message": {"content": "all"}})
+    assert (response["statusCode"], response["body"]) == (200, "Published\n")
+    assert [request.body for request in deployment.management.requests] == [b"a", b"", b"all"]
+    assert {request.path for request in deployment.management.requests} == {POST_TO_ME}
+
+    left = inbound_event(deployment, {"type": "disconnected", "code": 1001, "reason": "R29pbmcgYXdheQ=="})
+    assert deployment.call("deliver", left) == {"batchItemFailures": []}
+    assert deployment.channels() == []
+
+    assert [post.events for post in grip_backend.posts] == [
+        [Event("OPEN")],
+        [Event("TEXT", b"a"), Event("TEXT")],
+        [Event("DISCONNECT")],
+    ]
+    assert {post.target for post in grip_backend.posts} == {"/ws?room=3&room=7&quiet="}
+    assert {post.headers["Host"] for post in grip_backend.posts} == {"abcd1234.execute-api.eu-west-1.amazonaws.com"}
+    assert [post.headers.get("Meta-User") for post in grip_backend.posts] == [None, "ada", "ada"]
+
+
+def test_failing_backend_ends_the_connection(deployment: Deployment, grip_backend: GripScript) -> None:
+    deployment.call("websocket", event("websocket_connect"))
+
+    async def fail(post: Post) -> web.Response:
+        return web.Response(status=500)
+
+    grip_backend.script = fail
+    sent = inbound_event(deployment, {"type": "texts", "texts": [{"id": "1", "data": "YQ=="}]})
+    assert deployment.call("deliver", sent) == {"batchItemFailures": []}
+    assert [(request.method, request.path) for request in deployment.management.requests] == [("DELETE", POST_TO_ME)]
+    assert deployment.channels() == []
+    assert deployment.call("deliver", inbound_event(deployment, {"type": "disconnected"})) == {"batchItemFailures": []}
+    assert len(grip_backend.posts) == 2
