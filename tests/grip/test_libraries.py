@@ -1,4 +1,4 @@
-"""The published Python libraries, unmodified: gripcontrol with pubcontrol, and django-grip."""
+"""The published libraries, unmodified: gripcontrol with pubcontrol, django-grip, and serve-grip of Node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from slip_sockets.dialects import Dialect
 from ..contract.wire import TIMEOUT_S, connect, refusal, running
 from ..docs.markdown import ROOT
 
-BACKENDS = ["with_gripcontrol", "with_django_grip"]
+BACKENDS = {
+    "gripcontrol": (sys.executable, "-m", "tests.grip.backends.with_gripcontrol"),
+    "django-grip": (sys.executable, "-m", "tests.grip.backends.with_django_grip"),
+    "serve-grip": ("node", "tests/grip/backends/with_serve_grip.mjs"),
+}
 
 
 def free_port() -> int:
@@ -40,13 +44,13 @@ async def until_listening(port: int, process: asyncio.subprocess.Process | subpr
             return
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=list(BACKENDS.values()), ids=list(BACKENDS))
 async def server(request: pytest.FixtureRequest) -> AsyncIterator[DevServer]:
     """A development server in front of a program with one of the libraries, which knows its GRIP_URL."""
     port = free_port()
     async with running(f"http://127.0.0.1:{port}/ws", backend_protocol=Dialect.GRIP) as server:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", f"tests.grip.backends.{request.param}"),
+            *request.param,
             cwd=ROOT,
             env=os.environ | {"PORT": str(port), "GRIP_URL": server.grip_url or ""},
         )
