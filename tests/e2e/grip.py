@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..grip.test_python_libraries import free_port, until_listening
+from ..grip.test_libraries import free_port, until_listening
 from .deployment import ROOT
 from .patience import PATIENCE_S
 
