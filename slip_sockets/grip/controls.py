@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from ..protocol.decoding import without_mark
 from ..protocol.errors import InvalidEvents
 from ..protocol.events import Subscribe, check
 from .filters import FILTERS
@@ -28,7 +29,7 @@ def apply_control(content: bytes, state: State, skip: Skip) -> None:
         skip("control-size", f"a control message of more than {MAX_CONTROL_BYTES} bytes")
         return
     try:
-        message = msgspec.json.decode(content, type=dict[str, Any])
+        message = msgspec.json.decode(without_mark(content), type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return
     match message:
@@ -38,8 +39,10 @@ def apply_control(content: bytes, state: State, skip: Skip) -> None:
             state.channels.pop(channel, None)
         case {"type": "detach"}:
             state.is_detached = True
-        case {"type": "set-meta", "name": str(name)} if name:
-            _set_meta(name, message, state)
+        case {"type": "set-meta", "name": str(name), "value": str(value)} if name:
+            state.user_meta[name] = value
+        case {"type": "set-meta", "name": str(name)} if "value" not in message:
+            state.user_meta.pop(name, None)
         case {"type": "keep-alive" | "send-delayed" as kind}:
             skip(kind, f"the control message {kind}: the gateway has no timers for it")
 
@@ -60,11 +63,3 @@ def _subscribe(channel: str, filters: object, state: State, skip: Skip) -> None:
             continue
         skip(f"filter:{name}", f"the filter {name[:40]!r} of a subscription: all messages of the channel are sent")
     state.channels[channel] = list(filters)
-
-
-def _set_meta(name: str, message: Mapping[str, object], state: State) -> None:
-    match message.get("value"):
-        case str(value):
-            state.user_meta[name] = value
-        case None:
-            state.user_meta.pop(name, None)

@@ -341,6 +341,18 @@ def test_subscriptions_are_the_difference_to_before() -> None:
     assert stored(found).channels == {"both": [], "new": []}
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'c: {"type":"subscribe","channel":"a"} ',
+        b'c:\xef\xbb\xbf{"type":"subscribe","channel":"a"}',
+        b'c:{"type":"subscribe","channel":"x","channel":"a","more":1}',
+    ],
+)
+def test_control_message_is_any_json_that_pushpin_reads(content: bytes) -> None:
+    assert others(reply(text(content))) == [Subscribe(ME, "a")]
+
+
 def test_meta_for_filters_is_apart_from_that_for_the_backend() -> None:
     state = State([], prefix="m:", user_meta={"gone": "x"})
     body = control(type="set-meta", name="user", value="ada") + control(type="set-meta", name="gone")
@@ -381,6 +393,10 @@ def test_detached_backend_gets_one_close_and_the_subscriptions_stay() -> None:
         b'c:{"type":"set-meta"}',
         b'c:{"type":"set-meta","name":"","value":"x"}',
         b'c:{"type":"set-meta","name":"x","value":1}',
+        b'c:{"type":"set-meta","name":"x","value":null}',
+        b'c:{"type":"subscribe","channel":"a"} x',
+        b'c:[{"type":"subscribe","channel":"a"}]',
+        b'c:{"type":"Subscribe","channel":"a"}',
         b'c:{"type":"session"}',
         b'c:{"type":"flush-delayed"}',
     ],
