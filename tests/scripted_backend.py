@@ -25,9 +25,20 @@ class Post:
         return str(self.body["connectionId"])
 
     @property
+    def events(self) -> Events:
+        return list(self.body["events"])
+
+    @property
     def event(self) -> dict[str, Any]:
-        """The first of its events: where texts do not come in order, the only one."""
-        return dict(self.body["events"][0])
+        """Its only event. Of texts that come in order a POST may have more: see `events`."""
+        (event,) = self.events
+        return dict(event)
+
+    @property
+    def kind(self) -> str:
+        """The type of its events, which all have the same."""
+        (kind,) = {str(event["type"]) for event in self.events}
+        return kind
 
 
 Script = Callable[[Post], Events | web.StreamResponse | Awaitable[Events | web.StreamResponse]]
@@ -35,7 +46,7 @@ Script = Callable[[Post], Events | web.StreamResponse | Awaitable[Events | web.S
 
 def accept_all(post: Post) -> Events:
     """Let all clients in, and ask for nothing else."""
-    return [{"type": "ACCEPT", "connectionId": post.connection_id}] if post.event["type"] == "OPEN" else []
+    return [{"type": "ACCEPT", "connectionId": post.connection_id}] if post.kind == "OPEN" else []
 
 
 class ScriptedBackend:
@@ -64,11 +75,11 @@ class ScriptedBackend:
         await self._runner.cleanup()
 
     async def next_post(self, kind: str, *, timeout_s: float = 20) -> Post:
-        """Wait for the next event of type `kind` and return its POST; others that come before it are passed over."""
+        """Wait for the next POST with events of type `kind` and return it; others before it are passed over."""
         async with asyncio.timeout(timeout_s):
             while True:
                 post = await self._arrivals.get()
-                if post.event["type"] == kind:
+                if post.kind == kind:
                     return post
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

@@ -76,12 +76,15 @@ class ConnectionsTable(Table):
         return {"Item": row} if row else {}
 
     def _update_item(self, request: Any) -> Response:
-        expect(request["UpdateExpression"], "SET metadata = :metadata")
+        expect(request["UpdateExpression"], "SET metadata = :value", "SET nextNumber = :value")
         expect(request["ConditionExpression"], IS_CONNECTED)
         id_, _ = _key(request["Key"])
-        metadata = request["ExpressionAttributeValues"][":metadata"]["S"].encode()
         self._meter.call("UpdateItem")
-        is_connected = finished(self._memory.set_metadata(id_, metadata))
+        value = request["ExpressionAttributeValues"][":value"]
+        if "N" in value:
+            is_connected = finished(self._memory.set_next_number(id_, int(value["N"])))
+        else:
+            is_connected = finished(self._memory.set_metadata(id_, value["S"].encode()))
         self._meter.write("UpdateItem", self._row(request["Key"]) or {}, index=False)
         if not is_connected:
             raise condition_failed()
@@ -168,6 +171,7 @@ class ConnectionsTable(Table):
             own = {
                 "metadata": {"S": stored.metadata.decode()},
                 "connectedAt": {"N": str(round(stored.accepted_at * 1000))},
+                "nextNumber": {"N": str(stored.next_number)},
                 "ttl": {"N": str(math.ceil(stored.accepted_at + ROW_LIFETIME_S))},
             }
             rows.append({"connectionId": {"S": id_}, "channel": {"S": own_channel(id_)}, **own})

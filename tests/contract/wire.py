@@ -73,7 +73,7 @@ def report(matched: int, sent: int, gone: int = 0, queued: int = 0) -> dict[str,
 
 def subscribe_as_asked(post: Post) -> Events:
     """A backend that lets all clients in and subscribes each to the `channel`s of its query."""
-    if post.event["type"] != "OPEN":
+    if post.kind != "OPEN":
         return []
     connection_id = post.connection_id
     channels = post.body["metadata"]["query"].get("channel", [])
@@ -82,7 +82,7 @@ def subscribe_as_asked(post: Post) -> Events:
 
 def replies(**by_type: Script) -> Script:
     """A backend with a script of its own for some event types; for the others it is `subscribe_as_asked`."""
-    return lambda post: by_type.get(post.event["type"], subscribe_as_asked)(post)
+    return lambda post: by_type.get(post.kind, subscribe_as_asked)(post)
 
 
 class Listening(Protocol):

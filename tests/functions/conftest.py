@@ -82,6 +82,10 @@ def backend() -> Iterator[ScriptedBackend]:
     loop.close()
 
 
+LEFT_S = {"websocket": 29, "control": 29, "deliver": 60}
+"""The functions' timeouts, as the stacks deploy them."""
+
+
 class Functions:
     """The functions in this process. Each has a cold start: at `start`, or at its first event."""
 
@@ -95,11 +99,11 @@ class Functions:
     def is_started(self, name: str) -> bool:
         return name in self._handlers
 
-    def call(self, name: str, payload: Any, *, left_s: float = 30) -> Any:
-        """Run a function on an event, with `left_s` seconds until its timeout."""
+    def call(self, name: str, payload: Any, *, left_s: float | None = None) -> Any:
+        """Run a function on an event, with `left_s` seconds until its timeout, or all of them."""
         if not self.is_started(name):
             self.start(name)
-        return self._handlers[name](payload, Context(left_s))
+        return self._handlers[name](payload, Context(LEFT_S[name] if left_s is None else left_s))
 
     def close(self) -> None:
         for name, handler in self._handlers.items():
@@ -132,7 +136,7 @@ class Deployment:
     channels_table: str
     queue_url: str
 
-    def call(self, name: str, payload: Any, *, left_s: float = 30) -> Any:
+    def call(self, name: str, payload: Any, *, left_s: float | None = None) -> Any:
         return self.functions.call(name, payload, left_s=left_s)
 
     def channels(self) -> list[str]:
@@ -144,11 +148,18 @@ class Deployment:
         rows = self.dynamodb.scan(TableName=self.channels_table)["Items"]
         return sorted((row["channel"]["S"], row["key"]["S"]) for row in rows)
 
-    def sqs_event(self) -> Any:
-        """The event with which Lambda would call `deliver` now."""
-        received = self.sqs.receive_message(
-            QueueUrl=self.queue_url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"]
-        )
+    @property
+    def inbound_url(self) -> str:
+        return queues_beside(self.queue_url)["INBOUND_QUEUE_URL"]
+
+    @property
+    def dead_letters_url(self) -> str:
+        return queues_beside(self.queue_url)["DEAD_LETTERS_URL"]
+
+    def sqs_event(self, queue_url: str | None = None) -> Any:
+        """The event with which Lambda would call `deliver` now, with the messages of a queue."""
+        url = queue_url or self.queue_url
+        received = self.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageSystemAttributeNames=["All"])
         (template,) = event("sqs")["Records"]
         records = [
             template
@@ -157,6 +168,7 @@ class Deployment:
                 "receiptHandle": message["ReceiptHandle"],
                 "body": message["Body"],
                 "attributes": message["Attributes"],
+                "eventSourceARN": f"arn:aws:sqs:us-east-1:000000000000:{url.rpartition('/')[2]}",
             }
             for message in received.get("Messages", [])
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,8 @@ from bench.stubs.cloud import CREDENTIALS
 from bench.stubs.connection_ids import connection_id
 from bench.stubs.lambda_calls import DEAD_LETTERS_URL, INBOUND_QUEUE_URL, QUEUE_URL, sqs_event
 from bench.stubs.programs import Stub
-from slip_sockets.aws.queue import SHARDS
+from slip_sockets.aws.queue import SHARDS, encode
+from slip_sockets.gateway.deferred import Deferred, Disconnected, ReceivedText, Texts
 from slip_sockets.gateway.delivery_rate import MIN_RESERVED_CALLS
 from slip_sockets.gateway.ports import SystemClock
 
@@ -117,6 +119,29 @@ class Account:
         (message,) = sqs.receive_message(QueueUrl=QUEUE_URL, WaitTimeSeconds=5)["Messages"]
         sqs.delete_message(QueueUrl=QUEUE_URL, ReceiptHandle=message["ReceiptHandle"])
         return self.call("deliver", sqs_event(message))
+
+    def deliver_inbound(self, *messages: Deferred, attempt: int = 1) -> Used:
+        """Handle a batch of the queue of what clients send."""
+        records = []
+        for number, message in enumerate(messages):
+            attributes = {
+                "MessageGroupId": message.group,
+                "ApproximateReceiveCount": str(attempt),
+                "SentTimestamp": str(round(time.time() * 1000)),
+            }
+            received = {
+                "MessageId": f"m{number}",
+                "ReceiptHandle": f"r{number}",
+                "Body": encode(message),
+                "MD5OfBody": "",
+                "Attributes": attributes,
+            }
+            records += sqs_event(received, INBOUND_QUEUE_URL)["Records"]
+        self.backend.script = replies()
+        return self.call("deliver", {"Records": records})
+
+    def received_text(self, data: str) -> Texts:
+        return Texts(self.me, [ReceivedText(uuid.uuid4().hex, data.encode())])
 
     def drop_messages(self) -> None:
         """Leave none to the next test."""
@@ -232,6 +257,50 @@ def test_close_reads_and_deletes_the_subscriptions(account: Account) -> None:
     assert account.text(account.of("CLOSE")) == Used(
         {"GetItem": 1, "Query": 1, "BatchWriteItem": 1}, 2, 2, management=1, backend=1
     )
+
+
+# Texts in order
+
+
+def test_text_in_order_is_a_read_and_a_post(account: Account) -> None:
+    account.connect()
+    assert account.deliver_inbound(account.received_text("hi")) == Used({"GetItem": 1}, 1, backend=1)
+
+
+def test_texts_of_a_batch_are_a_read_and_a_post_together(account: Account) -> None:
+    account.connect()
+    texts = [account.received_text(str(number)) for number in range(10)]
+    assert account.deliver_inbound(*texts) == Used({"GetItem": 1}, 1, backend=1)
+    assert len(account.backend.posts[0].events) == 10
+
+
+def test_texts_that_are_tried_again_are_a_read_more(account: Account) -> None:
+    """Of what an earlier attempt has left."""
+    account.connect()
+    assert account.deliver_inbound(account.received_text("hi"), attempt=2) == Used({"GetItem": 2}, 2, backend=1)
+
+
+def test_numbered_texts_of_a_batch_are_one_write_more(account: Account) -> None:
+    account.connect()
+    texts = [account.received_text(f"\x01{number}\x01hi") for number in (1, 2, 3)]
+    assert account.deliver_inbound(*texts) == Used({"GetItem": 1, "UpdateItem": 1}, 1, 1, backend=1)
+
+
+def test_disconnect_in_order_is_a_read_more(account: Account) -> None:
+    """The metadata is read first, and the rows go last, so that a CLOSE is not lost."""
+    account.connect()
+    left = Disconnected(account.me, 1001, b"bye")
+    once = {"GetItem": 1, "Query": 1, "BatchWriteItem": 1}
+    assert account.deliver_inbound(left) == Used(once, 2, 2, backend=1)
+    account.connect()
+    both = account.deliver_inbound(account.received_text("hi"), left)
+    assert both == Used(once | {"GetItem": 2}, 3, 2, backend=2)
+
+
+def test_connect_with_a_text_is_a_message_in_either_queue(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INBOUND", "ordered")
+    used = account.connect(account.of("TEXT", data="hi"))
+    assert used == Used({"BatchWriteItem": 1}, 0, 2, {"SendMessageBatch": 1}, backend=1)
 
 
 # Disconnects

@@ -28,7 +28,7 @@ POST_TO_ME = f"/live/@connections/{ME.replace('=', '%3D')}"
 
 def replies(**by_type: list[dict[str, Any]]) -> Any:
     def script(request: Post) -> Events:
-        return by_type.get(request.event["type"], [])
+        return by_type.get(request.kind, [])
 
     return script
 

@@ -10,11 +10,14 @@ import base64
 import json
 import logging
 import traceback
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from slip_sockets.aws.queue import encode
+from slip_sockets.gateway.deferred import Disconnected, ReceivedText, Texts
 from slip_sockets.protocol.tokens import mint
 
 from ..aws.http_stub import Answer
@@ -117,13 +120,15 @@ def test_functions_log_nothing_that_is_secret_or_personal(
             assert deployment.call("websocket", connect_event(marks))["statusCode"] == 200
             deployment.call("websocket", message_event(marks))
             deployment.call("websocket", disconnect_event(marks))
-        drain(deployment)
+        send_in_order(deployment, marks)
+        drain(deployment, deployment.inbound_url)
+        drain(deployment, deployment.queue_url)
 
         backend.responses = {"OPEN": saying(*greeting), "TEXT": saying(*greeting), "CLOSE": saying()}
         deployment.call("websocket", connect_event(marks))
         management_fails(deployment, marks)
         deployment.call("websocket", message_event(marks))
-        drain(deployment)
+        drain(deployment, deployment.queue_url)
         use_control_api(deployment, marks, secret, previous)
         backend.responses["CLOSE"] = failing["500"]
         deployment.sqs.delete_queue(QueueUrl=deployment.queue_url)
@@ -158,9 +163,21 @@ def management_fails(deployment: Deployment, marks: Marks) -> None:
     deployment.management.script = script
 
 
-def drain(deployment: Deployment) -> None:
-    """Deliver the messages of the queue at several attempts, and with bodies that cannot be read."""
-    payload = deployment.sqs_event()
+def send_in_order(deployment: Deployment, marks: Marks) -> None:
+    """Put a text and a disconnect into the inbound queue, as API Gateway does with INBOUND=ordered."""
+    reason = marks("a close reason").encode()
+    for message in (Texts(ME, [ReceivedText("1", marks("a text").encode())]), Disconnected(ME, 4000, reason)):
+        deployment.sqs.send_message(
+            QueueUrl=deployment.inbound_url,
+            MessageBody=encode(message),
+            MessageGroupId=ME,
+            MessageDeduplicationId=uuid.uuid4().hex,
+        )
+
+
+def drain(deployment: Deployment, queue_url: str) -> None:
+    """Deliver the messages of a queue at several attempts, and with bodies that cannot be read."""
+    payload = deployment.sqs_event(queue_url)
     for record in payload["Records"]:
         for attempt in ("1", "2", "30"):
             record["attributes"]["ApproximateReceiveCount"] = attempt
