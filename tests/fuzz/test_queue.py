@@ -13,12 +13,21 @@ import pytest
 
 from slip_sockets.aws.consumer import Consumer
 from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, SHARDS, SqsQueue, _batches, decode, encode
-from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, plan_chunks
+from slip_sockets.gateway.deferred import (
+    CloseNotice,
+    Continuation,
+    Deferred,
+    Disconnected,
+    FanOut,
+    ReceivedText,
+    Texts,
+    plan_chunks,
+)
 from slip_sockets.gateway.ports import SystemClock
 from slip_sockets.gateway.values import Broadcast, ChannelClose, Publication
 from slip_sockets.protocol.events import decode_reply
 
-from ..gateway.doubles import ME, START, YOU
+from ..gateway.doubles import ME, START, YOU, RecordingQueue
 from .bodies import ABSENT, CHANNELS, an_event
 from .mutator import Mutator
 from .oracle import REPLY
@@ -33,32 +42,48 @@ KINDS = tuple(REPLY)
 
 def a_message(mutator: Mutator) -> Deferred:
     kind = mutator.chance()
-    if kind < 0.4:
+    if kind < 0.2:
+        return Texts(mutator.one_of((ME, YOU, ABSENT)), [a_text(mutator) for _ in range(1 + int(mutator.chance() * 3))])
+    if kind < 0.25:
+        reason = mutator.one_of((None, b"", a_text(mutator).data))
+        return Disconnected(mutator.one_of((ME, YOU, ABSENT)), mutator.one_of((None, 1000, 4999)), reason)
+    if kind < 0.5:
         events = [an_event(mutator, KINDS) for _ in range(1 + int(mutator.chance() * 3))]
         return Continuation(mutator.one_of((ME, YOU)), list(decode_reply(json.dumps({"events": events}).encode())))
     if kind < 0.6:
         metadata = mutator.one_of((None, b"null", json.dumps(mutator.json()).encode()))
         return CloseNotice(ME, mutator.one_of((None, 1000, 4999)), mutator.one_of((None, mutator.text())), metadata)
     channel = mutator.one_of(CHANNELS)
+    kind = mutator.chance()
     broadcast: Broadcast = ChannelClose(channel)
-    if kind >= 0.7:
+    if kind >= 0.3:
         broadcast = Publication(channel, mutator.text(), mutator.one_of((None, "1")))
-    if kind < 0.85:
+    if kind < 0.6:
         return FanOut(broadcast, "p", after=mutator.one_of((None, "0")), joined=[ME], left=[YOU], recent_until=START)
     return mutator.one_of(plan_chunks(broadcast, "p", [ME, YOU, ABSENT], shards=SHARDS))
 
 
+def a_text(mutator: Mutator) -> ReceivedText:
+    data = mutator.text().encode()
+    if mutator.chance() < 0.2:
+        data = mutator.spoilt_bytes(data)
+    return ReceivedText(f"{mutator.random.getrandbits(64):x}", data)
+
+
 @dataclass
 class Records:
-    """Records as Lambda gets them, and a checkpoint of an earlier attempt."""
+    """Records as Lambda gets them of one of the two queues, and a checkpoint of an earlier attempt."""
 
+    is_inbound: bool
     messages: list[Deferred]
     records: list[dict[str, Any]]
     remaining: str | None
 
 
 @dataclass
-class RecordingQueue:
+class Receiving:
+    """The consumer's own queue."""
+
     timeouts_s: dict[str, float] = field(default_factory=dict)
 
     async def delete(self, handles: Sequence[str]) -> None:
@@ -89,15 +114,16 @@ class Queue:
             body = encode(message)
             for _ in range(faults if mutator.chance() < 0.7 else 0):
                 body = self._spoilt(mutator, body)
+            is_of_connection = isinstance(message, Texts | Disconnected)
             attributes = {
-                "MessageGroupId": mutator.one_of(("a", "b")),
+                "MessageGroupId": message.group if is_of_connection else mutator.one_of(("a", "b")),
                 "ApproximateReceiveCount": mutator.one_of(("1", "1", "2", "40")),
             }
             records.append(
                 {"messageId": str(number), "receiptHandle": str(number), "body": body, "attributes": attributes}
             )
         remaining = self._spoilt(mutator, encode(messages[0])) if mutator.chance() < 0.2 else None
-        return Records(messages, records, remaining)
+        return Records(mutator.chance() < 0.5, messages, records, remaining)
 
     def _spoilt(self, mutator: Mutator, body: str) -> str:
         try:
@@ -110,21 +136,28 @@ class Queue:
 
     def play(self, given: Records) -> bool:
         self._holds_serialisation(given.messages)
-        world, queue = SmallWorld(), RecordingQueue()
+        world, queue, dead_letters = SmallWorld(), Receiving(), RecordingQueue()
         before = world.seen()
-        batch = run_in_loop(
-            Consumer(world.gateway.worker, cast(SqsQueue, queue), OneCheckpoint(given.remaining), SystemClock()).handle(
-                {"Records": given.records}, deadline=math.inf
-            )
+        gateway, checkpoint = world.gateway, OneCheckpoint(given.remaining)
+        consumer = Consumer(
+            gateway.inbound if given.is_inbound else gateway.worker,
+            cast(SqsQueue, queue),
+            checkpoint,
+            SystemClock(),
+            dead_letters if given.is_inbound else None,
         )
+        batch = run_in_loop(consumer.handle({"Records": given.records}, deadline=math.inf))
         failed = [failure["itemIdentifier"] for failure in batch["batchItemFailures"]]
         assert sorted(queue.timeouts_s) == sorted(failed)
         unreadable = [record for record in given.records if not _is_readable(record["body"])]
         assert {record["messageId"] for record in unreadable} <= set(failed)
         if given.remaining is None:
             self._holds_others_done(given, failed)
+        if checkpoint.remaining is None:
+            self._holds_texts_posted(given, world)
         if len(unreadable) == len(given.records):
             assert world.seen() == before
+        assert dead_letters.messages == []
         return not unreadable
 
     def _holds_others_done(self, given: Records, failed: Sequence[str]) -> None:
@@ -139,6 +172,23 @@ class Queue:
                 assert group in blocked
             else:
                 blocked.add(group)
+
+    def _holds_texts_posted(self, given: Records, world: SmallWorld) -> None:
+        """Where no record has a fault, the backend has each text once, those of a connection in order."""
+        sound = [decode(record["body"]) for record in given.records if _is_readable(record["body"])]
+        if sound != given.messages or any(isinstance(message, Texts) for message in world.queue.messages):
+            return  # the second is for one that a client has numbered, and that waits for its forerunners
+        for connection_id in (ME, YOU, ABSENT):
+            posted = [
+                event["id"]
+                for request in world.client.requests
+                for event in request["events"]
+                if request["connectionId"] == connection_id and event["type"] == "TEXT"
+            ]
+            texts = [
+                message.texts for message in sound if isinstance(message, Texts) and message.group == connection_id
+            ]
+            assert posted == [text.id for some in texts for text in some]
 
     def _holds_serialisation(self, messages: Sequence[Deferred]) -> None:
         for message in messages:
