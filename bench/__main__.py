@@ -16,13 +16,15 @@ from . import synth
 from .cases import Measure, Options, echo, fan_out, idle
 from .comparison import Comparison, Goal, comparison_table
 from .errors import BenchError
-from .servers import StartServer, pushpin, slip_sockets
+from .servers import StartServer, pushpin, slip_sockets, slip_sockets_in_grip
 from .suite import report
 
-CASES: dict[str, tuple[Measure, str, Goal]] = {
-    "echo": (echo, "/s", Goal(ratio_at_least=0.5)),
-    "fanout": (fan_out, "/s", Goal(ratio_at_least=1)),
-    "idle": (idle, "MB", Goal(at_most=40)),
+CASES: dict[str, tuple[Measure, StartServer, str, Goal]] = {
+    "echo": (echo, slip_sockets, "/s", Goal(ratio_at_least=0.5)),
+    "fanout": (fan_out, slip_sockets, "/s", Goal(ratio_at_least=1)),
+    "idle": (idle, slip_sockets, "MB", Goal(at_most=40)),
+    "grip-echo": (echo, slip_sockets_in_grip, "/s", Goal(ratio_at_least=0.5)),
+    "grip-fanout": (fan_out, slip_sockets_in_grip, "/s", Goal(ratio_at_least=1)),
 }
 
 
@@ -54,15 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "fanout": f"deliveries of one channel, {options.subscribers:,} subscribers",
         "idle": f"memory of {options.idle_sockets:,} idle sockets",
     }
-    servers: dict[str, StartServer] = {"ours": slip_sockets}
+    titles |= {f"grip-{name}": f"GRIP: {titles[name]}" for name in ("echo", "fanout")}
+    others: dict[str, StartServer] = {}
     if given.pushpin and shutil.which("pushpin") is not None:
-        servers["Pushpin"] = pushpin
+        others["Pushpin"] = pushpin
     elif given.pushpin:
         report("Pushpin is not installed (Debian's package: pushpin). Only ours is measured.")
     report(f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
     rows = []
     for name in given.cases or CASES:
-        measure, unit, goal = CASES[name]
+        measure, ours, unit, goal = CASES[name]
+        servers = {"ours": ours, **others}
         runs: dict[str, list[float]] = {server: [] for server in servers}
         for number in range(1, given.rounds + 1):
             for server, start_server in servers.items():

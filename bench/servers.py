@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from slip_sockets.protocol.tokens import mint
 
@@ -58,6 +58,29 @@ def backend(channel: str = "") -> Iterator[int]:
 @contextlib.contextmanager
 def slip_sockets(backend_port: int, *options: str) -> Iterator[Running]:
     """Run `slip-sockets dev`."""
+    with _slip_sockets(backend_port, *options) as (program, port, control):
+        publish_request = PublishRequest(
+            control.port or 0,
+            control.path,
+            f"Authorization: Bearer {mint('ControlEvent', _SECRET, lifetime_s=3600)}\r\n"
+            "Content-Type: application/websocket-events\r\n",
+            f'{{"events":[{{"type":"PUBLISH_TEXT","channelId":"{CHANNEL}","data":"'.encode(),
+            b'"}]}',
+        )
+        yield Running(program.pid, port, publish_request)
+
+
+@contextlib.contextmanager
+def slip_sockets_in_grip(backend_port: int) -> Iterator[Running]:
+    """Run `slip-sockets dev` with GRIP: the same requests to the backend and of publishers as with Pushpin."""
+    with _slip_sockets(backend_port, "--backend-protocol", "grip") as (program, port, control):
+        headers = f"Authorization: Bearer {_SECRET}\r\n"
+        yield Running(program.pid, port, _grip_publish(control.port or 0, f"{control.path}/publish/", headers))
+
+
+@contextlib.contextmanager
+def _slip_sockets(backend_port: int, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], int, SplitResult]]:
+    """Run `slip-sockets dev`; yield its process, its port, and the URL of its control API."""
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w+b") as log:
         outputs = Path(folder) / "outputs.json"
         command = [sys.executable, "-m", "slip_sockets", "dev", "--port", "0", "--outputs", str(outputs)]
@@ -65,19 +88,20 @@ def slip_sockets(backend_port: int, *options: str) -> Iterator[Running]:
         with _program(command, log, {"JWT_SECRET": _SECRET}) as program:
             _wait_until(outputs.exists, program, log)
             urls = json.loads(outputs.read_text())["slip-sockets"]
-            control = urlsplit(urls["controlApi"])
             port = urlsplit(urls["websocketUrl"]).port
-            if port is None or control.port is None:
+            if port is None:
                 raise BenchError(f"no port in {urls}")
-            publish_request = PublishRequest(
-                control.port,
-                control.path,
-                f"Authorization: Bearer {mint('ControlEvent', _SECRET, lifetime_s=3600)}\r\n"
-                "Content-Type: application/websocket-events\r\n",
-                f'{{"events":[{{"type":"PUBLISH_TEXT","channelId":"{CHANNEL}","data":"'.encode(),
-                b'"}]}',
-            )
-            yield Running(program.pid, port, publish_request)
+            yield program, port, urlsplit(urls["controlApi"])
+
+
+def _grip_publish(port: int, path: str, headers: str) -> PublishRequest:
+    return PublishRequest(
+        port,
+        path,
+        f"{headers}Content-Type: application/json\r\n",
+        f'{{"items":[{{"channel":"{CHANNEL}","formats":{{"ws-message":{{"content":"'.encode(),
+        b'"}}}]}',
+    )
 
 
 @contextlib.contextmanager
@@ -94,14 +118,7 @@ def pushpin(backend_port: int) -> Iterator[Running]:
         with _program([program_path, f"--config={config}", "--merge-output"], log) as program:
             _wait_until(lambda: _listens(port) and _listens(publish_port), program, log)
             time.sleep(1)  # its processes connect to each other only after they listen
-            publish_request = PublishRequest(
-                publish_port,
-                "/publish/",
-                "Content-Type: application/json\r\n",
-                f'{{"items":[{{"channel":"{CHANNEL}","formats":{{"ws-message":{{"content":"'.encode(),
-                b'"}}}]}',
-            )
-            yield Running(program.pid, port, publish_request)
+            yield Running(program.pid, port, _grip_publish(publish_port, "/publish/", ""))
 
 
 _PUSHPIN_CONF = """\

@@ -43,12 +43,16 @@ class TestCases:
             "echo through the backend, 2 connections",
             "deliveries of one channel, 3 subscribers",
             "memory of 4 idle sockets",
+            "GRIP: echo through the backend, 2 connections",
+            "GRIP: deliveries of one channel, 3 subscribers",
         ]
 
     def test_unknown_case_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(["ecko"])
-        assert "there is no case 'ecko', only echo, fanout, idle, synth" in capsys.readouterr().err
+        assert (
+            "there is no case 'ecko', only echo, fanout, idle, grip-echo, grip-fanout, synth" in capsys.readouterr().err
+        )
 
 
 class TestBackend:
