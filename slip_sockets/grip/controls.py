@@ -10,7 +10,7 @@ import msgspec
 from ..protocol.decoding import without_mark
 from ..protocol.errors import InvalidEvents
 from ..protocol.events import Subscribe, check
-from .filters import FILTERS
+from .filters import FILTERS, NOT_DONE
 from .state import State
 
 CONTROL_PREFIX = b"c:"
@@ -61,5 +61,6 @@ def _subscribe(channel: str, filters: object, state: State, skip: Skip) -> None:
     for name in filters:
         if name in FILTERS:
             continue
-        skip(f"filter:{name}", f"the filter {name[:40]!r} of a subscription: all messages of the channel are sent")
+        known = repr(name) if name in NOT_DONE else "of another name"
+        skip(f"filter {known}", f"the filter {known} of a subscription: messages are sent as they are")
     state.channels[channel] = list(filters)

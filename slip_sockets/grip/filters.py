@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from .state import State
 
 FILTERS = ("skip-self", "skip-users", "require-sub")
-"""Those that are done. The others change the content for each connection."""
+NOT_DONE = ("build-id", "var-subst")
+"""They change the content for each connection."""
 
 
 def subscriptions(state: State) -> set[str]:

@@ -49,7 +49,7 @@ def decode(body: bytes) -> list[Event]:
         if blank:
             size = _length(length)
             if size is None:
-                raise BrokenFraming(f"events[{len(events)}]: {length[:20]!r} is not a length in hexadecimal")
+                raise BrokenFraming(f"events[{len(events)}]: its length is not a hexadecimal number")
             content = body[start : start + size]
             start += size + 2
         events.append(Event(name.decode("latin-1"), content))

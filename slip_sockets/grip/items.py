@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import http
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,25 +34,46 @@ _ENOUGH = {
 _NOT_TEXT = ("binary", "ping", "pong")
 
 
+class RefusedRequest(InvalidEvents):
+    """A request that is not done. Its response has this text and status; the log has `log_text`, if that is another."""
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        status: int = http.HTTPStatus.BAD_REQUEST,
+        headers: Mapping[str, str] | None = None,
+        log_text: str | None = None,
+    ) -> None:
+        super().__init__(text if log_text is None else log_text)
+        self.text = text
+        self.status = status
+        self.headers = headers or {}
+
+
 def decode_items(body: bytes) -> Batch:
-    """Return what the body of a publish asks for. Raises InvalidEvents."""
+    """Return what the body of a publish asks for. Raises RefusedRequest."""
     try:
         message = msgspec.json.decode(without_mark(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidEvents("Body is not valid JSON.") from error
+        raise RefusedRequest("Body is not valid JSON.") from error
     if not isinstance(message, dict):
-        raise InvalidEvents("Invalid format.")
+        raise RefusedRequest("Invalid format.")
     skipped: dict[str, None] = {}
     try:
         items = _field(message, "object", "items", list, needed=True)
         read = [_read_item(item, skipped.setdefault) for item in items]
     except _Invalid as error:
-        raise InvalidEvents(f"Invalid format: {error}") from error
+        raise RefusedRequest(f"Invalid format: {error}", log_text=f"Invalid format: {error.log_text}") from error
     return Batch([event for event in read if event is not None], list(skipped))
 
 
 class _Invalid(ValueError):
-    pass
+    """`log_text` is the text without what the publisher has written."""
+
+    def __init__(self, text: str, log_text: str | None = None) -> None:
+        super().__init__(text)
+        self.log_text = text if log_text is None else log_text
 
 
 def _read_item(item: object, skip: _Skip) -> Broadcast | None:
@@ -144,7 +166,7 @@ def _text(message: _Object, name: str) -> str:
 def _check_meta(meta: _Object) -> None:
     for name, value in meta.items():
         if not isinstance(value, str):
-            raise _Invalid(f"'meta' contains '{name}' with wrong type")
+            raise _Invalid(f"'meta' contains '{name}' with wrong type", "'meta' contains a value with wrong type")
 
 
 def _bounded(item_id: str) -> str:

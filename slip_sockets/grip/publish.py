@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from ..gateway.dialects import Batch, Performed, Rejected
 from ..gateway.values import HttpRequest, HttpResponse
 from ..protocol.errors import InvalidEvents, InvalidToken
-from .items import decode_items
+from .items import RefusedRequest, decode_items
 from .tokens import authorize
 
 MAX_BODY_BYTES = 1_000_000
@@ -19,15 +19,6 @@ _TEXT = "text/plain"
 _JSON = "application/json"
 _ACCEPTABLE = {_TEXT: _TEXT, "text/*": _TEXT, "*/*": _TEXT, _JSON: _JSON, "application/*": _JSON}
 _PATH = re.compile(r"(?:/[^/]+)*/publish/?")
-
-
-class _WrongRequest(InvalidEvents):
-    """A request that is not a publish. Its response has this status."""
-
-    def __init__(self, message: str, status: int, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers or {}
 
 
 class GripPublish:
@@ -41,16 +32,16 @@ class GripPublish:
 
     def decode(self, request: HttpRequest) -> Batch:
         if not self.is_path(request.path):
-            raise _WrongRequest("Not Found", http.HTTPStatus.NOT_FOUND)
+            raise RefusedRequest("Not Found", status=http.HTTPStatus.NOT_FOUND)
         if request.method != "POST":
             problem = f"Method not allowed: {request.method}."
-            raise _WrongRequest(problem, http.HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "POST"})
+            raise RefusedRequest(problem, status=http.HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "POST"})
         if _response_type(request) is None:
             problem = f"Not Acceptable. Supported formats are {_TEXT} and {_JSON}."
-            raise _WrongRequest(problem, http.HTTPStatus.NOT_ACCEPTABLE)
+            raise RefusedRequest(problem, status=http.HTTPStatus.NOT_ACCEPTABLE)
         body = request.read_body()
         if len(body) > MAX_BODY_BYTES:
-            raise _WrongRequest("Request body too large.", http.HTTPStatus.BAD_REQUEST)
+            raise RefusedRequest("Request body too large.")
         return decode_items(body)
 
     def respond(self, request: HttpRequest, result: Performed | Rejected) -> HttpResponse:
@@ -61,8 +52,8 @@ class GripPublish:
                 return _text(http.HTTPStatus.OK, "Published")
             case InvalidToken():
                 return _text(http.HTTPStatus.FORBIDDEN, "Invalid token")
-            case _WrongRequest(status=status, headers=headers):
-                return _text(status, str(result), headers)
+            case RefusedRequest(text=text, status=status, headers=headers):
+                return _text(status, text, headers)
             case InvalidEvents():
                 return _text(http.HTTPStatus.BAD_REQUEST, str(result))
             case _:

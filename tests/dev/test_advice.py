@@ -137,6 +137,6 @@ def test_invalid_response_of_a_grip_backend_has_advice_of_its_own() -> None:
     advice = advise(failed.value, None, is_broken_off=False)
     assert advice is not None
     assert advice.problem == (
-        "Your backend's response is not valid: the Content-Type '', not application/websocket-events"
+        "Your backend's response is not valid: a Content-Type other than application/websocket-events"
     )
     assert "as a GRIP library does" in advice.fix
