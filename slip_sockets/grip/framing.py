@@ -5,8 +5,9 @@ A body is events one after another, each `TYPE CRLF` or `TYPE SP length CRLF con
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -37,23 +38,28 @@ def decode(body: bytes) -> list[Event]:
     Only the line with type and length is checked: content that is cut off at the end of the body is taken as it is, and
     any two bytes may stand in the place of the line break behind it.
     """
-    events: list[Event] = []
+    return list(iterate(body))
+
+
+def iterate(body: bytes) -> Iterator[Event]:
+    """Yield the events of a body. Raises BrokenFraming after those that stand before the fault."""
     start = 0
-    while start < len(body):
+    for number in itertools.count():
+        if start >= len(body):
+            return
         end = body.find(b"\r\n", start)
         if end < 0:
-            raise BrokenFraming(f"events[{len(events)}]: its line has no end")
+            raise BrokenFraming(f"events[{number}]: its line has no end")
         name, blank, length = body[start:end].partition(b" ")
         start = end + 2
         content = None
         if blank:
             size = _length(length)
             if size is None:
-                raise BrokenFraming(f"events[{len(events)}]: its length is not a hexadecimal number")
+                raise BrokenFraming(f"events[{number}]: its length is not a hexadecimal number")
             content = body[start : start + size]
             start += size + 2
-        events.append(Event(name.decode("latin-1"), content))
-    return events
+        yield Event(name.decode("latin-1"), content)
 
 
 def _encoded(event: Event) -> bytes:

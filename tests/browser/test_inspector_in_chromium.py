@@ -18,6 +18,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from slip_sockets.dev.server import DevServer
+from slip_sockets.dialects import Dialect
+from slip_sockets.grip.framing import Event
 
 from ..contract.wire import (
     Control,
@@ -31,6 +33,9 @@ from ..contract.wire import (
     subscribe,
     text,
 )
+from ..grip.backend import GripScript, reply
+from ..grip.backend import Post as GripPost
+from ..grip.backend import text as grip_text
 from ..scripted_backend import Events, Post, ScriptedBackend
 from .chromium import Chromium
 from .page import Page
@@ -75,13 +80,17 @@ async def server(backend: ScriptedBackend) -> AsyncIterator[DevServer]:
         yield server
 
 
-@pytest.fixture
-async def page(server: DevServer, windows: Chromium) -> InspectorPage:
+async def opened(windows: Chromium, server: DevServer) -> InspectorPage:
     page = InspectorPage(windows)
     await page.do(lambda _: windows.open(str(server.inspector_url)))
     await page.do(lambda _: windows.driver.set_window_size(1440, 900))
     await page.see("#live", "Live")
     return page
+
+
+@pytest.fixture
+async def page(server: DevServer, windows: Chromium) -> InspectorPage:
+    return await opened(windows, server)
 
 
 async def test_the_page_shows_an_event_and_all_that_came_of_it(
@@ -101,6 +110,34 @@ async def test_the_page_shows_an_event_and_all_that_came_of_it(
         await page.keep("light.png")
     await page.see("#records .kind", "CLOSE")
     await page.until("document.querySelectorAll('#connections li').length === 0")
+
+
+async def test_frames_of_grip_are_shown_apart_and_control_messages_indented(windows: Chromium) -> None:
+    async def script(post: GripPost) -> web.Response:
+        if post.events[0].type == "OPEN":
+            control = grip_text('c:{"type":"subscribe","channel":"lobby","filters":["skip-self"]}')
+            return reply(Event("OPEN"), control, Sec_WebSocket_Extensions="grip", Set_Meta_Name="ada")
+        return reply(*(grip_text(f"m:{each}") for each in post.texts), Event("CLOSE", b"\x03\xe8"))
+
+    backend = GripScript(script)
+    await backend.start()
+    try:
+        async with running(backend.url, backend_protocol=Dialect.GRIP, inspector=True) as server:
+            page = await opened(windows, server)
+            async with connect(server) as client:
+                await page.see("#records .kind", "OPEN")
+                await page.do(lambda page: page.type("#records", Keys.END))
+                await page.see("#details .frames pre", 'c:{\n  "type": "subscribe",\n  "channel": "lobby",')
+                await page.keep("grip-open.png")
+                await client.send("<b>hello</b>")
+                assert await client.recv() == "<b>hello</b>"
+                await page.see("#records .kind", "TEXT")
+                await page.do(lambda page: page.find("#records .kind.TEXT").click())
+                await page.see("#details .frames li", "TEXT\n14 bytes\nm:<b>hello</b>")
+                await page.see("#details .frames li", "CLOSE\n2 bytes\n1000")
+                await page.keep("grip-text.png")
+    finally:
+        await backend.aclose()
 
 
 async def test_the_page_counts_calls_failures_and_deliveries(

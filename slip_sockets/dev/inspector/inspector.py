@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -130,10 +130,22 @@ def _of_deferred(message: Deferred) -> tuple[str, bytes]:
 
 
 def _of_batch(body: bytes) -> str:
-    """Return what a control batch asks for, in a line. The body may be anything."""
+    """Return what a publisher asks for, in a line. The body may be anything."""
     try:
-        events = json.loads(body)["events"]
-        parts = [f"{event['type']} {event.get('channelId') or event.get('connectionId')}" for event in events[:3]]
+        batch = json.loads(body)
+        parts = (
+            [_of_item(item) for item in batch["items"]] if "items" in batch else list(map(_of_event, batch["events"]))
+        )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "not a batch"
-    return (", ".join(parts) + (f" and {len(events) - 3} more" if len(events) > 3 else ""))[:MAX_SUBJECT_LENGTH]
+    return (", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else ""))[:MAX_SUBJECT_LENGTH]
+
+
+def _of_event(event: Any) -> str:
+    return f"{event['type']} {event.get('channelId') or event.get('connectionId')}"
+
+
+def _of_item(item: Any) -> str:
+    """Return what an item of GRIP asks for."""
+    message = item.get("formats", item).get("ws-message", {})
+    return f"{message.get('action', 'send')} {item['channel']}"

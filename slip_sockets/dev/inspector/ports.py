@@ -26,11 +26,12 @@ class RecordingClient:
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpResponse:
         at_s, began = self._recorder.elapsed_s(), time.perf_counter()
         status: int | None = None
+        received_headers: Mapping[str, str] = {}
         received: Body | None = None
         reason: str | None = "broken off: the event took too long"
         try:
             response = await self._client.post(url, headers, body, max_bytes=max_bytes)
-            status, received, reason = response.status, Body.of(response.body), None
+            status, received_headers, received, reason = response.status, response.headers, Body.of(response.body), None
             return response
         except HttpError as error:
             reason = str(error)
@@ -38,7 +39,7 @@ class RecordingClient:
         finally:
             duration_s = time.perf_counter() - began
             self._recorder.add_exchange(
-                Exchange(url, headers, Body.of(body), status, received, reason, at_s, duration_s)
+                Exchange(url, headers, Body.of(body), status, received_headers, received, reason, at_s, duration_s)
             )
 
 

@@ -36,10 +36,16 @@ class Exchange:
     headers: Mapping[str, str]
     body: Body
     status: int | None
+    response_headers: Mapping[str, str]
     response: Body | None
     error: str | None
     at_s: float
     duration_s: float
+
+    @property
+    def is_grip(self) -> bool:
+        """Whether the bodies are WebSocket-over-HTTP."""
+        return "Grip-Sig" in self.headers
 
 
 @dataclass(frozen=True, slots=True)

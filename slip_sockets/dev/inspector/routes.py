@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from ...grip.framing import CONTENT_TYPE
 from ..http_server import read_body
+from .frames import frames
 from .recorder import Recorder, Stream
-from .records import Body, Record
+from .records import Body, Exchange, Record
 
 PREFIX = "/_inspector"
 FLUSH_S = 0.1
@@ -226,19 +228,7 @@ def _whole(record: Record) -> Json:
     return _summary(record) | {
         "request": _body(record.request),
         "response": _body(record.response),
-        "exchanges": [
-            {
-                "url": exchange.url,
-                "headers": dict(exchange.headers),
-                "body": _body(exchange.body),
-                "status": exchange.status,
-                "response": _body(exchange.response),
-                "error": exchange.error,
-                "atMs": _ms(exchange.at_s),
-                "ms": _ms(exchange.duration_s),
-            }
-            for exchange in record.exchanges
-        ],
+        "exchanges": [_exchange(exchange) for exchange in record.exchanges],
         "steps": [
             {
                 "text": step.text,
@@ -251,6 +241,25 @@ def _whole(record: Record) -> Json:
         ],
         "lines": [{"level": level, "text": text} for level, text in record.lines],
         "advice": None if record.advice is None else {"problem": record.advice.problem, "fix": record.advice.fix},
+    }
+
+
+def _exchange(exchange: Exchange) -> Json:
+    body, response = _body(exchange.body), _body(exchange.response)
+    if exchange.is_grip:
+        body = frames(exchange.body)
+        if exchange.response is not None and exchange.response_headers.get("content-type") == CONTENT_TYPE:
+            response = frames(exchange.response)
+    return {
+        "url": exchange.url,
+        "headers": dict(exchange.headers),
+        "body": body,
+        "status": exchange.status,
+        "responseHeaders": dict(exchange.response_headers) if exchange.is_grip else {},
+        "response": response,
+        "error": exchange.error,
+        "atMs": _ms(exchange.at_s),
+        "ms": _ms(exchange.duration_s),
     }
 
 

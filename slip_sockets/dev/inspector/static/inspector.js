@@ -237,7 +237,7 @@ function recordDetails(record) {
     advice && element("div", "advice", element("b", "", `${advice.problem}.`), `${advice.fix}.`),
     ...(request.bytes ? titled(kind === "CONTROL" ? "Request" : "From the client", "", pretty(request, "received")) : []),
     ...exchanges.flatMap((exchange) => [
-      ...titled("To your backend", `+${duration(exchange.atMs)}`, element("pre", "headers", headers(exchange)), pretty(exchange.body)),
+      ...titled("To your backend", `+${duration(exchange.atMs)}`, element("pre", "headers", headers(exchange)), bodyOf(exchange.body)),
       ...titled("Its response", duration(exchange.ms), ...responseParts(exchange)),
     ]),
     ...(steps.length ? titled("Actions", "", stepList(steps)) : ms !== null ? titled("Actions", "", element("p", "facts", "None.")) : []),
@@ -258,14 +258,41 @@ function bar({ ms, backendMs }) {
 
 function headers({ url, headers }) {
   const { pathname, search, host } = new URL(url);
-  const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
-  return [`POST ${pathname}${search} HTTP/1.1`, `Host: ${host}`, ...lines].join("\n");
+  const named = { Host: host, ...headers };
+  return [`POST ${pathname}${search} HTTP/1.1`, ...headerLines(named)].join("\n");
 }
 
-function responseParts({ status, response, error }) {
+function headerLines(headers) {
+  return Object.entries(headers).map(([name, value]) => `${name}: ${value}`);
+}
+
+function responseParts({ status, responseHeaders, response, error }) {
   if (error) return [element("p", "lines", element("p", "ERROR", error))];
-  const line = element("pre", "headers", `HTTP/1.1 ${status}`);
-  return response.bytes ? [line, pretty(response)] : [line, element("p", "facts", "No body: no events.")];
+  const line = element("pre", "headers", [`HTTP/1.1 ${status}`, ...headerLines(responseHeaders)].join("\n"));
+  return response.bytes ? [line, bodyOf(response, true)] : [line, element("p", "facts", "No body: no events.")];
+}
+
+function bodyOf(body, isReply = false) {
+  return body.frames ? frameList(body, isReply) : pretty(body);
+}
+
+/** GRIP: a line for each frame, with its size in bytes, and what it has. */
+function frameList({ frames, fault, more }, isReply) {
+  const list = element("ol", "frames");
+  for (const { type, bytes, text } of frames) {
+    const size = element("small", "", bytes === null ? "" : bytes === 1 ? "1 byte" : `${bytes.toLocaleString("en")} bytes`);
+    list.append(element("li", "", element("span", `kind ${type}`, type), size, text ? element("pre", "", ...(isReply && type === "TEXT" ? prefixed(text) : [text])) : ""));
+  }
+  if (fault) list.append(element("li", "bad", `Broken: ${fault}`));
+  if (more > 0) list.append(element("li", "", `… ${more.toLocaleString("en")} bytes more`));
+  return list;
+}
+
+/** The prefix of a text in a reply stands out, and a control message is indented. */
+function prefixed(text) {
+  const prefix = text.match(/^[cm]:/)?.[0] ?? "";
+  const content = text.slice(prefix.length);
+  return [element("b", "", prefix), prefix === "c:" ? indented(content) : content];
 }
 
 function stepList(steps) {
@@ -332,14 +359,16 @@ function titled(title, note, ...content) {
 
 /** JSON is shown indented, other text as it is. */
 function pretty({ text, bytes }, className = "") {
-  let shown = text;
-  try {
-    shown = JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    // not JSON, or cut
-  }
   const more = bytes - new TextEncoder().encode(text).length;
-  return element("pre", className, shown, more > 0 ? `\n… ${more.toLocaleString("en")} bytes more` : "");
+  return element("pre", className, indented(text), more > 0 ? `\n… ${more.toLocaleString("en")} bytes more` : "");
+}
+
+function indented(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text; // not JSON, or cut
+  }
 }
 
 function help() {
