@@ -20,7 +20,8 @@ def with_outlook(function: Function) -> Function:
         if context["eventType"] == "CONNECT" and response["statusCode"] == 200 and offers and not response["headers"]:
             log.warning(
                 "connection %s: the client offered subprotocols and the backend chose none: browsers fail such a "
-                "connection. Put one of those offered into ACCEPT's subprotocol",
+                "connection. Choose one of those offered: in ACCEPT's subprotocol, or with GRIP in the response's "
+                "Sec-WebSocket-Protocol",
                 context["connectionId"],
             )
         return response

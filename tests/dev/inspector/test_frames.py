@@ -45,7 +45,7 @@ def test_each_frame_has_type_size_and_content(body: bytes, found: list[dict[str,
 def test_frames_before_a_fault_are_shown_with_it() -> None:
     shown = frames(Body.of(b"OPEN\r\nTEXT 5x\r\nhello\r\n"))
     assert shown["frames"] == [frame("OPEN")]
-    assert shown["fault"] == "events[1]: b'5x' is not a length in hexadecimal"
+    assert shown["fault"] == "events[1]: its length is not a hexadecimal number"
 
 
 def test_body_that_is_kept_in_part_is_not_broken() -> None:
