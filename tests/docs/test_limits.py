@@ -27,6 +27,10 @@ from slip_sockets.gateway.worker import (
     MIN_INBOUND_RETRY_S,
     retry_pause_s,
 )
+from slip_sockets.grip import backend as grip_backend
+from slip_sockets.grip import controls
+from slip_sockets.grip import publish as grip_publish
+from slip_sockets.grip import tokens as grip_tokens
 from slip_sockets.http import reader
 from slip_sockets.protocol import tokens
 from slip_sockets.protocol.events import (
@@ -103,6 +107,13 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "JWT_SECRET": [tokens.RECOMMENDED_SECRET_BYTES],
         "JWT_SECRET and JWT_PREVIOUS_SECRETS": [settings.MAX_SECRETS_BYTES],
         "functions that start": [SECRETS_MANAGER_READS.rate],
+    },
+    "GRIP": {
+        "a backend's response": [grip_backend.MAX_RESPONSE_BYTES, 502],
+        "the body of a publish": [grip_publish.MAX_BODY_BYTES, 400],
+        "a control message": [controls.MAX_CONTROL_BYTES],
+        "channels of a connection": [controls.MAX_CHANNELS],
+        "how long a Grip-Sig": [grip_tokens.SIG_LIFETIME_S],
     },
     "Fan-out": {
         "calls to all APIs": [CALLS_PER_S, 5000, 2500, 1250, 429],
