@@ -1,4 +1,4 @@
-"""What channels remember: claimed message ids, marks of queued publishes, checkpoints of deferred messages."""
+"""What channels remember: claimed message ids, marks, last ids, checkpoints of deferred messages."""
 
 from __future__ import annotations
 

@@ -30,6 +30,7 @@ class ChannelsTable(Table):
             "GetItem": self._get_item,
             "PutItem": self._put_item,
             "UpdateItem": self._update_item,
+            "DeleteItem": self._delete_item,
         }
 
     def _query(self, request: Any) -> Response:
@@ -40,7 +41,10 @@ class ChannelsTable(Table):
         state = finished(self._memory.channel_state(channel))
         marks = [*([channels.QUEUED] if state.is_queued else []), *(f"{channels.SLOW}{id_}" for id_ in state.slow)]
         ttl = {"N": str(int(self._clock.now() + LATER_S))}
-        rows = [{"channel": {"S": channel}, "key": {"S": mark}, "ttl": ttl} for mark in marks]
+        rows: list[Item] = [{"channel": {"S": channel}, "key": {"S": mark}, "ttl": ttl} for mark in marks]
+        if state.last_id is not None:
+            last = {"channel": {"S": channel}, "key": {"S": channels.LAST}, "lastId": {"S": state.last_id}, "ttl": ttl}
+            rows.append(last)
         self._meter.read("Query", items_bytes(rows), is_consistent=True)
         return {"Items": rows, "Count": len(rows)}
 
@@ -54,6 +58,9 @@ class ChannelsTable(Table):
         self._meter.call("PutItem")
         self._meter.write("PutItem", item, index=False)
         match request.get("ConditionExpression"):
+            case None if item["key"]["S"] == channels.LAST:
+                for_s = int(item["ttl"]["N"]) - self._clock.now()
+                finished(self._memory.set_last_id(item["channel"]["S"], item["lastId"]["S"], for_s=for_s))
             case None:
                 self._checkpoints[item["channel"]["S"]] = item
             case channels.IS_CLAIMABLE:
@@ -62,6 +69,14 @@ class ChannelsTable(Table):
                 self._mark(item)
             case other:
                 expect(other)
+        return {}
+
+    def _delete_item(self, request: Any) -> Response:
+        key = request["Key"]
+        expect(key["key"]["S"], channels.LAST)
+        self._meter.call("DeleteItem")
+        self._meter.write("DeleteItem", key, index=False)
+        finished(self._memory.set_last_id(key["channel"]["S"], None, for_s=0))
         return {}
 
     def _update_item(self, request: Any) -> Response:

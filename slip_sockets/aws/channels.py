@@ -5,6 +5,7 @@
 | claim | `<digest>` of channel and message id | `claim` | claimant, leaseUntil (Unix milliseconds), ttl |
 | queued | channel | `mark:queued` | ttl |
 | slow | channel | `mark:slow:<connection id>` | ttl |
+| last id | channel | `mark:last` | lastId, ttl |
 | checkpoint | `<message id>` of SQS | `checkpoint` | remaining (text), ttl |
 | rate | `fan-out` | `rate` | reservedUntil (Unix microseconds), ttl |
 
@@ -24,6 +25,7 @@ import msgspec
 
 from ..gateway.ports import CLAIM_LIFETIME_S, Claim, Clock
 from ..gateway.values import ChannelState
+from .errors import calling
 from .table import TTL, Table
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ PARTITION_KEY, SORT_KEY = "channel", "key"
 MARK = "mark:"
 QUEUED = f"{MARK}queued"
 SLOW = f"{MARK}slow:"
+LAST = f"{MARK}last"
 CLAIM = "claim"
 
 IS_CLAIMABLE = (
@@ -122,10 +125,11 @@ class DynamoDbChannels:
 
     async def channel_state(self, channel: str) -> ChannelState:
         items = await self._table.partition(channel, sort_prefix=MARK)
-        marks = {item["key"]["S"] for item in items if self._table.is_live(item)}
+        marks = {item["key"]["S"]: item for item in items if self._table.is_live(item)}
         return ChannelState(
             is_queued=QUEUED in marks,
             slow=frozenset(mark.removeprefix(SLOW) for mark in marks if mark.startswith(SLOW)),
+            last_id=marks[LAST]["lastId"]["S"] if LAST in marks else None,
         )
 
     async def mark_queued(self, channel: str, *, for_s: float) -> None:
@@ -134,6 +138,15 @@ class DynamoDbChannels:
     async def mark_slow(self, channel: str, connection_ids: Sequence[str], *, for_s: float) -> None:
         for connection_id in connection_ids:
             await self._mark(self._table.key(channel, f"{SLOW}{connection_id}"), for_s)
+
+    async def set_last_id(self, channel: str, last_id: str | None, *, for_s: float) -> None:
+        key = self._table.key(channel, LAST)
+        with calling("DynamoDB"):
+            if last_id is None:
+                await self._client.delete_item(TableName=self._table.name, Key=key)
+            else:
+                row: Item = {**key, "lastId": {"S": last_id}, "ttl": self._table.expiry(for_s)}
+                await self._client.put_item(TableName=self._table.name, Item=row)
 
     async def _mark(self, mark: Item, for_s: float) -> None:
         """A mark that lives longer stays as it is."""

@@ -104,7 +104,7 @@ async def _redrive(
                     typer.echo(_line(letter))
 
 
-_KINDS = {"close_notice": "close notice", "fan_out": "fan-out", "fan_out_chunk": "chunk"}
+_KINDS = {"close_notice": "close notice", "fan_out": "fan-out", "fan_out_chunk": "chunk", "held": "held publish"}
 
 
 def _line(letter: DeadLetter) -> str:

@@ -27,6 +27,7 @@ class MemoryChannels:
         self._clock = clock
         self._claims: dict[tuple[str, str], _Claimed] = {}
         self._marks: dict[str, dict[str | None, float]] = {}
+        self._last_ids: dict[str, tuple[str, float]] = {}  # each with its time of expiry
         self._sweep_at = 0.0
 
     # Claims
@@ -72,7 +73,9 @@ class MemoryChannels:
     async def channel_state(self, channel: str) -> ChannelState:
         now = self._clock.now()
         marks = {id_ for id_, expires_at in self._marks.get(channel, {}).items() if expires_at > now}
-        return ChannelState(None in marks, frozenset(id_ for id_ in marks if id_ is not None))
+        last_id, expires_at = self._last_ids.get(channel, (None, 0.0))
+        slow = frozenset(id_ for id_ in marks if id_ is not None)
+        return ChannelState(None in marks, slow, last_id if expires_at > now else None)
 
     async def mark_queued(self, channel: str, *, for_s: float) -> None:
         self._mark(channel, [None], for_s)
@@ -80,16 +83,28 @@ class MemoryChannels:
     async def mark_slow(self, channel: str, connection_ids: Sequence[str], *, for_s: float) -> None:
         self._mark(channel, connection_ids, for_s)
 
+    async def set_last_id(self, channel: str, last_id: str | None, *, for_s: float) -> None:
+        now = self._clock.now()
+        self._sweep(now)
+        if last_id is None:
+            self._last_ids.pop(channel, None)
+        else:
+            self._last_ids[channel] = (last_id, now + for_s)
+
     def _mark(self, channel: str, marked: Sequence[str | None], for_s: float) -> None:
         """`None` marks the channel as queued, an id a slow connection."""
         now = self._clock.now()
-        if now >= self._sweep_at:
-            self._drop_old_marks(now)
-            self._sweep_at = now + SWEEP_PAUSE_S
+        self._sweep(now)
         if marked:
             marks = self._marks.setdefault(channel, {})
             for connection_id in marked:
                 marks[connection_id] = max(marks.get(connection_id, 0.0), now + for_s)
+
+    def _sweep(self, now: float) -> None:
+        if now >= self._sweep_at:
+            self._drop_old_marks(now)
+            self._last_ids = {channel: last for channel, last in self._last_ids.items() if last[1] > now}
+            self._sweep_at = now + SWEEP_PAUSE_S
 
     def _drop_old_marks(self, now: float) -> None:
         for channel, marks in list(self._marks.items()):

@@ -273,7 +273,34 @@ class FanOutChunk(_OfChannel, frozen=True, tag="fan_out_chunk", omit_defaults=Tr
         )
 
 
-Deferred = Continuation | CloseNotice | Texts | Disconnected | FanOut | FanOutChunk
+class Held(_OfChannel, frozen=True, tag="held"):
+    """A broadcast that waits for the one before it, until `until` (Unix seconds) at most.
+
+    Each is a group of its own: those of a channel may come in any order.
+    """
+
+    until: float
+
+    @property
+    def group(self) -> str:
+        return f"held:{hashlib.sha256(msgspec.json.encode([self.broadcast.channel, self._id])).hexdigest()[:32]}"
+
+    @property
+    def deduplication_id(self) -> str:
+        return hashlib.sha256(self._id.encode()).hexdigest()
+
+    @property
+    def title(self) -> str:
+        return f"a publish to {self.broadcast.channel!r} that waits for the one before it"
+
+    @property
+    def _id(self) -> str:
+        """That of the publish, if it has one: a publisher may crash before it confirms its claim."""
+        link = self.broadcast.link
+        return self.publish_id if link is None or link.id is None else link.id
+
+
+Deferred = Continuation | CloseNotice | Texts | Disconnected | FanOut | FanOutChunk | Held
 
 
 def merged(messages: Sequence[Deferred]) -> tuple[Deferred, int]:

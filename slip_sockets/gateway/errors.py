@@ -158,13 +158,21 @@ class Incomplete(SlipSocketsError):
     """A deferred message could not be finished now. `remaining` is the part that is left.
 
     `made_progress` is true where only time was lacking: the next attempt needs no pause. `pause_s` is set where nothing
-    failed, and only its turn has not come: to ask again earlier is of no use.
+    failed, and only its turn has not come: to ask again earlier is of no use. With `is_exact` the pause does not grow
+    with the attempts: the message knows itself when to wait no more.
     """
 
     def __init__(
-        self, remaining: Deferred, reason: str, *, made_progress: bool = False, pause_s: float | None = None
+        self,
+        remaining: Deferred,
+        reason: str,
+        *,
+        made_progress: bool = False,
+        pause_s: float | None = None,
+        is_exact: bool = False,
     ) -> None:
         super().__init__(reason)
         self.remaining = remaining
         self.made_progress = made_progress
         self.pause_s = pause_s
+        self.is_exact = is_exact

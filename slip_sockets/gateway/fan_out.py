@@ -23,16 +23,16 @@ import msgspec
 from ..protocol.errors import SlipSocketsError
 from ..protocol.events import Report
 from .deadlines import RESERVE_S
-from .deferred import FanOut, FanOutChunk, plan_chunks
+from .deferred import FanOut, FanOutChunk, Held, plan_chunks
 from .delivery import Close, Deliverer, Delivery, Send
 from .delivery_rate import MIN_RESERVED_CALLS, UNLIMITED
 from .errors import Incomplete, Unavailable
 from .observer import NO_OBSERVER, Observer
 from .pages import read_ahead
-from .plan_publish import QueueAll, SendNow, plan_not_reached, plan_publish, plan_shard
+from .plan_publish import QueueAll, SendNow, must_wait, plan_not_reached, plan_publish, plan_shard
 from .ports import ChannelMarks, Checkpoint, Clock, DeliveryRate, Queue, Subscriptions
 from .recent import Recent
-from .values import Broadcast, ChannelClose, Count
+from .values import Broadcast, ChannelClose, ChannelState, Count
 from .worker import MAX_RETRY_PAUSE_S
 
 log = logging.getLogger("slip_sockets.gateway")
@@ -50,6 +50,11 @@ MARKED_FOR_S = 5 * 60.0
 of its worker a message comes again, two minutes later."""
 FAILING_FOR_S = MARKED_FOR_S + MAX_RETRY_PAUSE_S
 """The same after a failure: the message pauses before it is handled again."""
+HELD_FOR_S, HELD_PAUSE_S = 5.0, 1.0
+"""How long a broadcast waits for the one before it, as Pushpin's message_wait, and how often that is looked up: a
+queue's pauses may be whole seconds."""
+LAST_ID_FOR_S = 2 * 60 * 60.0
+"""How long a channel's last id counts: as long as a connection lives, which is a subscriber's memory of it."""
 
 
 class Broadcaster(msgspec.Struct, frozen=True):
@@ -65,9 +70,26 @@ class Broadcaster(msgspec.Struct, frozen=True):
     rate: DeliveryRate = UNLIMITED
 
     async def broadcast(self, broadcast: Broadcast, recent: Recent, *, deadline: float) -> Report:
-        """Send at once, or hand over to the queue. Raises Unavailable."""
+        """Send at once, or hand over to the queue; hold what comes before its forerunner. Raises Unavailable."""
+        state = await self.marks.channel_state(broadcast.channel)
+        if must_wait(broadcast.link, state.last_id):
+            await self.queue.put([Held(broadcast, uuid.uuid4().hex, self.clock.now() + HELD_FOR_S)])
+            return Report(0, 0, 0, 0)
+        return await self._broadcast(broadcast, state, recent, deadline)
+
+    async def broadcast_held(self, held: Held, checkpoint: Checkpoint, *, deadline: float) -> None:
+        """Handler of a Held. Raises Incomplete."""
+        broadcast = held.broadcast
+        try:
+            state = await self.marks.channel_state(broadcast.channel)
+            if must_wait(broadcast.link, state.last_id) and self.clock.now() < held.until:
+                raise Incomplete(held, "the one before it has not come", pause_s=HELD_PAUSE_S, is_exact=True)
+            await self._broadcast(broadcast, state, Recent(self.subscriptions.index_lag_s), deadline)
+        except Unavailable as error:
+            raise Incomplete(held, str(error)) from error
+
+    async def _broadcast(self, broadcast: Broadcast, state: ChannelState, recent: Recent, deadline: float) -> Report:
         channel = broadcast.channel
-        state = await self.marks.channel_state(channel)
         found: list[str] = []
         cursor = None
         async for page in self.subscriptions.subscribers(channel, page_size=self.inline_limit + 1):
@@ -88,6 +110,10 @@ class Broadcaster(msgspec.Struct, frozen=True):
             queued = len(connection_ids) - delivery.sent - delivery.gone - len(delivery.refused)
             report = Report(len(connection_ids), delivery.sent, delivery.gone, queued)
         self.observer.published(report)
+        if broadcast.link is not None and broadcast.link.id != state.last_id:
+            # Only now: a later one that names this id must not overtake it.
+            with _logging_only(channel):
+                await self.marks.set_last_id(channel, broadcast.link.id, for_s=LAST_ID_FOR_S)
         return report
 
     async def split(self, fan_out: FanOut, checkpoint: Checkpoint, *, deadline: float) -> None:

@@ -8,7 +8,7 @@ import msgspec
 
 from .backend import Backend
 from .control import Control
-from .deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Texts
+from .deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Held, Texts
 from .delivery import Deliverer
 from .delivery_rate import UNLIMITED
 from .dialects import BackendProtocol, PublishProtocol
@@ -92,6 +92,7 @@ def build_gateway(
         Disconnected: sockets.on_disconnected,
         FanOut: broadcaster.split,
         FanOutChunk: broadcaster.deliver_chunk,
+        Held: broadcaster.broadcast_held,
     }
     return Gateway(
         sockets,

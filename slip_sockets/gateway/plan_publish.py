@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from .delivery import Delivery
-from .values import ChannelState
+from .values import ChannelState, Link
 
 MAX_SLOW = 20
 """Up to this number of connections that fail are slow, each for itself; more have a common cause, and wait together."""
@@ -41,6 +41,13 @@ def plan_shard(state: ChannelState, connection_ids: Sequence[str]) -> SendNow:
     return SendNow(
         [id_ for id_ in connection_ids if id_ not in state.slow], [id_ for id_ in connection_ids if id_ in state.slow]
     )
+
+
+def must_wait(link: Link | None, last_id: str | None) -> bool:
+    """Whether a broadcast comes before its forerunner. The first one of a channel has none."""
+    if link is None or link.previous_id is None or last_id is None:
+        return False
+    return last_id not in (link.previous_id, link.id)
 
 
 class NotReached(msgspec.Struct, frozen=True):

@@ -103,7 +103,7 @@ class Claims(Protocol):
 
 
 class ChannelMarks(Protocol):
-    """Which publishes of a channel may still be in the queue."""
+    """Which publishes of a channel may still be in the queue, and which one was the last."""
 
     async def channel_state(self, channel: str) -> ChannelState:
         """Read consistently."""
@@ -113,6 +113,9 @@ class ChannelMarks(Protocol):
 
     async def mark_slow(self, channel: str, connection_ids: Sequence[str], *, for_s: float) -> None:
         """Remember for `for_s` seconds that publishes to these subscribers of the channel may be in the queue."""
+
+    async def set_last_id(self, channel: str, last_id: str | None, *, for_s: float) -> None:
+        """Remember for `for_s` seconds the id of the last publish; None forgets it."""
 
 
 class Sender(Protocol):

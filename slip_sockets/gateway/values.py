@@ -89,16 +89,24 @@ class HttpResponse(msgspec.Struct, frozen=True):
 # What channels carry
 
 
+class Link(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A broadcast's place in the sequence of its channel: its own id, and that of the broadcast before it."""
+
+    id: str | None = None
+    previous_id: str | None = None
+
+
 class Publication(msgspec.Struct, frozen=True, tag="publication", omit_defaults=True):
     """A text for all subscribers of a channel but those of one of `except_for`, which are channels too.
 
-    The same `id` within five minutes is delivered once.
+    The same `id` within five minutes is delivered once. Without a `link` it is part of no sequence.
     """
 
     channel: str
     data: str
     id: str | None = None
     except_for: tuple[str, ...] = ()
+    link: Link | None = None
 
 
 class ChannelClose(msgspec.Struct, frozen=True, tag="channel_close", omit_defaults=True):
@@ -106,6 +114,7 @@ class ChannelClose(msgspec.Struct, frozen=True, tag="channel_close", omit_defaul
 
     channel: str
     except_for: tuple[str, ...] = ()
+    link: Link | None = None
 
 
 Broadcast = Publication | ChannelClose
@@ -140,11 +149,13 @@ class Count(msgspec.Struct, frozen=True):
 class ChannelState(msgspec.Struct, frozen=True):
     """What a publish must know so as not to overtake earlier ones of its channel.
 
-    With `is_queued` some of them may still be in the queue; for the connections in `slow`, too.
+    With `is_queued` some of them may still be in the queue; for the connections in `slow`, too. `last_id` is that of
+    the last broadcast with a link.
     """
 
     is_queued: bool = False
     slow: frozenset[str] = frozenset()
+    last_id: str | None = None
 
 
 class Outcome(msgspec.Struct):

@@ -119,8 +119,8 @@ class DeferredWorker:
                 return Retry(0)
             if error.pause_s is not None and not is_last:
                 # The transport counts it as an attempt nevertheless: with pauses that grow they last for as long as
-                # those of a failing message.
-                pause_s = max(error.pause_s, pause_s)
+                # those of a failing message. Few exact ones are taken from these.
+                pause_s = error.pause_s if error.is_exact else max(error.pause_s, pause_s)
                 log.info("%s: deferred, attempt %d: %s; again in %.0f s", subject, number, error, pause_s)
                 return Retry(pause_s)
             log.warning("%s: deferred, attempt %d: %s; %s", subject, number, error, what_next)

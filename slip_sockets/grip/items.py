@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from ..gateway.dialects import Batch
-from ..gateway.values import Broadcast, ChannelClose, Publication
+from ..gateway.values import Broadcast, ChannelClose, Link, Publication
 from ..protocol.decoding import without_mark
 from ..protocol.errors import InvalidEvents
 from ..protocol.events import MAX_MESSAGE_ID_BYTES, CloseChannel, PublishText, check
@@ -97,19 +97,18 @@ def _read_item(item: object, skip: _Skip) -> Broadcast | None:
             raise _Invalid(f"'{name}' does not contain {_NEEDED[name]}")
     meta: _Object = _field(item, _ITEM, "meta", dict) or {}
     _check_meta(meta)
-    _field(item, _ITEM, "no-seq", bool)
+    has_no_place = _field(item, _ITEM, "no-seq", bool)
+    link = None if has_no_place else Link(_bounded(item_id), _bounded(previous_id))
     if event is not None:
         try:
             check(event)
         except InvalidEvents as error:
             raise _Invalid(f"{_ITEM}: {error}") from error
-        if previous_id is not None:
-            skip("prev-id: items are sent in the order in which they are published")
     match event:
         case PublishText(channel, data, message_id):
-            return Publication(channel, data, message_id, excluded(channel, meta))
+            return Publication(channel, data, message_id, excluded(channel, meta), link)
         case CloseChannel(channel):
-            return ChannelClose(channel, excluded(channel, meta))
+            return ChannelClose(channel, excluded(channel, meta), link)
     return None
 
 
@@ -127,7 +126,7 @@ def _read_message(
                 # No subscription has a filter of content here, and Pushpin sends only where both have the same ones.
                 skip("a ws-message with content-filters: no subscription has them")
                 return None
-            return PublishText(channel, text, None if not item_id else _bounded(item_id))
+            return PublishText(channel, text, _bounded(item_id))
         case "close":
             code = message.get("code")
             if isinstance(code, int) and code < 0:
@@ -169,8 +168,10 @@ def _check_meta(meta: _Object) -> None:
             raise _Invalid(f"'meta' contains '{name}' with wrong type", "'meta' contains a value with wrong type")
 
 
-def _bounded(item_id: str) -> str:
-    """Return an id that the gateway takes in the place of one of any length."""
+def _bounded(item_id: str | None) -> str | None:
+    """Return an id that the gateway takes in the place of one of any length, None for an empty one."""
+    if not item_id:
+        return None
     if len(item_id.encode(errors="replace")) <= MAX_MESSAGE_ID_BYTES:
         return item_id
     return hashlib.sha256(item_id.encode(errors="replace")).hexdigest()

@@ -67,6 +67,15 @@ async def test_rows_of_marks_are_as_documented(
     ]
 
 
+async def test_row_of_a_last_id_is_as_documented(
+    channels: DynamoDbChannels, dynamodb: DynamoDBClient, channels_table: str
+) -> None:
+    await channels.set_last_id("lobby", "1", for_s=60)
+    assert rows(dynamodb, channels_table) == [
+        {"channel": {"S": "lobby"}, "key": {"S": "mark:last"}, "lastId": {"S": "1"}, "ttl": {"N": str(int(START) + 60)}}
+    ]
+
+
 async def test_channel_with_the_name_of_a_claims_partition_has_no_part_in_it(channels: DynamoDbChannels) -> None:
     """Both are the partition keys of rows; the sort keys keep them apart."""
     await channels.claim("lobby", "1", "me", lease_s=30)
@@ -86,8 +95,10 @@ async def test_each_method_is_one_call_and_a_call_for_each_slow_connection(
         await proxied.release("lobby", "1", claimant)
     await proxied.mark_queued("lobby", for_s=60)
     await proxied.mark_slow("lobby", [ME, "another="], for_s=60)
+    await proxied.set_last_id("lobby", "1", for_s=60)
+    await proxied.set_last_id("lobby", None, for_s=60)
     await proxied.channel_state("lobby")
-    assert stub.operations == ["PutItem", "UpdateItem", "DeleteItem"] * 2 + ["PutItem"] * 3 + ["Query"]
+    assert stub.operations == ["PutItem", "UpdateItem", "DeleteItem"] * 2 + ["PutItem"] * 4 + ["DeleteItem", "Query"]
     assert stub.requests[-1].json["ConsistentRead"] is True
 
 
@@ -127,6 +138,8 @@ METHODS: dict[str, Callable[[DynamoDbChannels], Awaitable[object]]] = {
     "channel_state": lambda channels: channels.channel_state("lobby"),
     "mark_queued": lambda channels: channels.mark_queued("lobby", for_s=60),
     "mark_slow": lambda channels: channels.mark_slow("lobby", [ME], for_s=60),
+    "set_last_id": lambda channels: channels.set_last_id("lobby", "1", for_s=60),
+    "set_last_id to none": lambda channels: channels.set_last_id("lobby", None, for_s=60),
 }
 
 

@@ -18,6 +18,8 @@ async def test_claims_and_marks_are_dropped_in_time() -> None:
         await channels.claim("games", "prolonged again and again", "me", lease_s=30)
         await channels.mark_queued(f"channel-{number}", for_s=10)
         await channels.mark_slow("lobby", [str(number)], for_s=10)
+        await channels.set_last_id(f"channel-{number}", "1", for_s=10)
     assert len(channels._claims) == CLAIM_LIFETIME_S + 1
     assert len(channels._marks) <= SWEEP_PAUSE_S + 10
+    assert len(channels._last_ids) <= SWEEP_PAUSE_S + 10
     assert len(channels._marks["lobby"]) <= SWEEP_PAUSE_S + 10

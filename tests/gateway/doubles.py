@@ -17,7 +17,16 @@ from slip_sockets.apigateway.limits import OPENING_WINDOW_S
 from slip_sockets.apigateway.requests import ProxyEvent, ProxyResponse
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.dev.connections import MemoryConnections
-from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, Disconnected, FanOut, FanOutChunk, Texts
+from slip_sockets.gateway.deferred import (
+    CloseNotice,
+    Continuation,
+    Deferred,
+    Disconnected,
+    FanOut,
+    FanOutChunk,
+    Held,
+    Texts,
+)
 from slip_sockets.gateway.delivery import Deliverer
 from slip_sockets.gateway.errors import BackendFailed, HttpError, Unavailable
 from slip_sockets.gateway.fan_out import Broadcaster
@@ -282,6 +291,8 @@ class World:
                 await self.broadcaster.split(message, self.checkpoint, deadline=deadline)
             case FanOutChunk():
                 await self.broadcaster.deliver_chunk(message, self.checkpoint, deadline=deadline)
+            case Held():
+                await self.broadcaster.broadcast_held(message, self.checkpoint, deadline=deadline)
             case CloseNotice():
                 with handling(HandledEvent(EventType.CLOSE, message.connection_id)):
                     await sockets.on_close_notice(message, self.checkpoint, deadline=deadline)

@@ -112,6 +112,12 @@ async def test_a_message_whose_turn_has_not_come_waits_for_it_without_a_warning(
     assert await attempt(Scripted(error), LAST) == DeadLetter(MESSAGE)
 
 
+async def test_a_message_that_names_its_time_exactly_comes_then() -> None:
+    error = Incomplete(MESSAGE, "its time has not come", pause_s=55, is_exact=True)
+    assert await attempt(Scripted(error), 1) == Retry(55)
+    assert await attempt(Scripted(error), 9) == Retry(55)
+
+
 async def test_progress_that_cannot_be_saved_pauses(caplog: pytest.LogCaptureFixture) -> None:
     error = Incomplete(REMAINING, "no time is left", made_progress=True)
     assert await attempt(Scripted(error), 1, Lost()) == Retry(1)

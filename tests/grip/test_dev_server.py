@@ -290,3 +290,11 @@ async def test_outputs_have_the_grip_url_without_the_secret(backend: GripScript,
     assert outputs["gripUrl"] == f"{server.control_api}?iss=slip-sockets&verify-iss=slip-sockets-gateway"
     assert SECRET not in path.read_text()
     assert server.grip_url == f"{outputs['gripUrl']}&key={SECRET}"
+
+
+async def test_item_waits_for_the_one_that_it_names(server: DevServer, backend: GripScript) -> None:
+    async with connect(server) as client:
+        first, third, second = (item(id_, id=id_, **{"prev-id": before}) for id_, before in ("10", "32", "21"))
+        await publish(server, first, third)
+        await publish(server, second)
+        assert [await client.recv() for _ in range(3)] == ["1", "2", "3"]

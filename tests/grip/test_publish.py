@@ -12,7 +12,7 @@ import pytest
 
 from slip_sockets.gateway.dialects import Batch, Performed
 from slip_sockets.gateway.errors import ActionFailed, Unavailable
-from slip_sockets.gateway.values import ChannelClose, HttpRequest, HttpResponse, Publication
+from slip_sockets.gateway.values import ChannelClose, HttpRequest, HttpResponse, Link, Publication
 from slip_sockets.grip.filters import excluded
 from slip_sockets.grip.publish import GripPublish
 from slip_sockets.grip.tokens import grip_sig, grip_url
@@ -57,17 +57,20 @@ def refused(call: HttpRequest) -> HttpResponse:
     ("body", "events"),
     [
         (items(), []),
-        (items({"channel": "c", "formats": TEXT}), [Publication("c", "hi")]),
-        (items({"channel": "c", **TEXT}), [Publication("c", "hi")]),
-        (items({"channel": "c", "id": "1", "meta": {"a": "b"}, "size": "x", **TEXT}), [Publication("c", "hi", "1")]),
-        (items({"channel": "c", "id": "", **TEXT}), [Publication("c", "hi")]),
-        (message(content=""), [Publication("c", "")]),
-        (message(content="hi", type="text", action="send"), [Publication("c", "hi")]),
-        (message(content_bin="aGk=", type="text", content="not this"), [Publication("c", "hi")]),
-        (message(content="hi", content_filters=[]), [Publication("c", "hi")]),
-        (message(action="close"), [ChannelClose("c")]),
-        (message(action="close", code=1000, reason="x"), [ChannelClose("c")]),
-        (message(action="close", code="x"), [ChannelClose("c")]),
+        (items({"channel": "c", "formats": TEXT}), [Publication("c", "hi", link=Link())]),
+        (items({"channel": "c", **TEXT}), [Publication("c", "hi", link=Link())]),
+        (
+            items({"channel": "c", "id": "1", "meta": {"a": "b"}, "size": "x", **TEXT}),
+            [Publication("c", "hi", "1", link=Link("1"))],
+        ),
+        (items({"channel": "c", "id": "", **TEXT}), [Publication("c", "hi", link=Link())]),
+        (message(content=""), [Publication("c", "", link=Link())]),
+        (message(content="hi", type="text", action="send"), [Publication("c", "hi", link=Link())]),
+        (message(content_bin="aGk=", type="text", content="not this"), [Publication("c", "hi", link=Link())]),
+        (message(content="hi", content_filters=[]), [Publication("c", "hi", link=Link())]),
+        (message(action="close"), [ChannelClose("c", link=Link())]),
+        (message(action="close", code=1000, reason="x"), [ChannelClose("c", link=Link())]),
+        (message(action="close", code="x"), [ChannelClose("c", link=Link())]),
         (message(action="hint"), []),
         (items({"channel": "c", "formats": {"foo": {}}}), []),
         (items({"channel": "c", "formats": {"http-stream": {"content": "x"}, "http-response": {"body": ""}}}), []),
@@ -76,7 +79,7 @@ def refused(call: HttpRequest) -> HttpResponse:
             items(
                 {"channel": "b", **TEXT}, {"channel": "a", **TEXT}, {"channel": "b", "ws-message": {"action": "close"}}
             ),
-            [Publication("b", "hi"), Publication("a", "hi"), ChannelClose("b")],
+            [Publication("b", "hi", link=Link()), Publication("a", "hi", link=Link()), ChannelClose("b", link=Link())],
         ),
     ],
 )
@@ -84,12 +87,28 @@ def test_items_become_events_in_order(body: object, events: list[object]) -> Non
     assert GRIP.decode(request(body)) == Batch(events, [])  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("fields", "link"),
+    [
+        ({"prev-id": "1"}, Link(None, "1")),
+        ({"id": "2", "prev-id": "1"}, Link("2", "1")),
+        ({"id": "", "prev-id": ""}, Link()),
+        ({"id": "2", "prev-id": "1", "no-seq": False}, Link("2", "1")),
+        ({"id": "2", "prev-id": "1", "no-seq": True}, None),
+    ],
+)
+def test_items_have_their_place_in_the_sequence(fields: dict[str, object], link: Link | None) -> None:
+    close = {"ws-message": {"action": "close"}}
+    events = GRIP.decode(request(items(*({"channel": "c", **fields, **each} for each in (TEXT, close))))).events
+    assert events == [Publication("c", "hi", str(fields.get("id", "")) or None, link=link), ChannelClose("c", (), link)]
+
+
 def test_items_leave_out_those_that_their_meta_is_about() -> None:
     meta = {"sender": "ada", "skip_users": "bob, eve"}
     close = {"channel": "c", "meta": meta, "ws-message": {"action": "close"}}
     assert GRIP.decode(request(items({"channel": "c", "meta": meta, **TEXT}, close))).events == [
-        Publication("c", "hi", except_for=excluded("c", meta)),
-        ChannelClose("c", excluded("c", meta)),
+        Publication("c", "hi", except_for=excluded("c", meta), link=Link()),
+        ChannelClose("c", excluded("c", meta), Link()),
     ]
     assert len(excluded("c", meta)) == 3
 
@@ -98,17 +117,15 @@ def test_long_id_is_shortened_and_stays_its_own() -> None:
     ids = [GRIP.decode(request(items({"channel": "c", "id": id_, **TEXT}))).events[0] for id_ in ("a" * 999, "b" * 999)]
     assert [len(event.id or "") for event in ids if isinstance(event, Publication)] == [64, 64]
     assert ids[0] != ids[1]
+    (after,) = GRIP.decode(request(items({"channel": "c", "prev-id": "a" * 999, **TEXT}))).events
+    assert isinstance(after, Publication)
+    assert after.link == Link(None, ids[0].id)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
     ("body", "events", "skipped"),
     [
-        (message(action="close", code=4000), [ChannelClose("c")], "the code of a close: clients see 1000"),
-        (
-            items({"channel": "c", "prev-id": "1", **TEXT}),
-            [Publication("c", "hi")],
-            "prev-id: items are sent in the order in which they are published",
-        ),
+        (message(action="close", code=4000), [ChannelClose("c", link=Link())], "the code of a close: clients see 1000"),
         (
             message(content="x", content_filters=["var-subst"]),
             [],

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
-from slip_sockets.gateway.deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Texts
+from slip_sockets.gateway.deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Held, Texts
 from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 
 from ..aws.moto_server import channels_table, client, connections_table, dynamodb, moto_url, queue_url, sqs
@@ -58,7 +58,7 @@ async def queue_engine(
     request: pytest.FixtureRequest, handler: ScriptedHandler, clock: YieldingClock, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[QueueEngine]:
     """The queue of deferred messages. It has a worker with `handler` for all kinds of them."""
-    worker = DeferredWorker(dict.fromkeys((Continuation, CloseNotice, FanOut, FanOutChunk), handler))
+    worker = DeferredWorker(dict.fromkeys((Continuation, CloseNotice, FanOut, FanOutChunk, Held), handler))
     engine = _queue_engine(request, worker, clock, monkeypatch, gives_up=False)
     yield engine
     await engine.aclose()

@@ -56,6 +56,27 @@ async def test_marks_are_prolonged_and_never_made_shorter(channels: Channels, cl
     assert await channels.channel_state("lobby") == ChannelState()
 
 
+async def test_last_id_is_the_channels_alone_until_it_expires(channels: Channels, clock: FakeClock) -> None:
+    await channels.set_last_id("lobby", "1", for_s=60)
+    await channels.set_last_id("lobby", "Zoë 2", for_s=30)
+    await channels.mark_queued("lobby", for_s=60)
+    assert await channels.channel_state("lobby") == ChannelState(is_queued=True, last_id="Zoë 2")
+    assert await channels.channel_state("games") == ChannelState()
+    clock.time = START + 29
+    assert (await channels.channel_state("lobby")).last_id == "Zoë 2"
+    clock.time = START + 30
+    assert (await channels.channel_state("lobby")).last_id is None
+
+
+async def test_last_id_is_forgotten(channels: Channels) -> None:
+    await channels.set_last_id("lobby", None, for_s=60)
+    await channels.set_last_id("lobby", "1", for_s=60)
+    await channels.set_last_id("games", "1", for_s=60)
+    await channels.set_last_id("lobby", None, for_s=60)
+    assert await channels.channel_state("lobby") == ChannelState()
+    assert await channels.channel_state("games") == ChannelState(last_id="1")
+
+
 async def test_mark_may_be_set_again_after_its_time(channels: Channels, clock: FakeClock) -> None:
     await channels.mark_queued("lobby", for_s=60)
     clock.time = START + 600

@@ -9,9 +9,9 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from slip_sockets.gateway.deferred import RETRY_FOR_S, CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.deferred import RETRY_FOR_S, CloseNotice, Continuation, Deferred, FanOut, FanOutChunk, Held
 from slip_sockets.gateway.errors import Incomplete
-from slip_sockets.gateway.values import ChannelClose, Publication
+from slip_sockets.gateway.values import ChannelClose, Link, Publication
 from slip_sockets.gateway.worker import attempts_within
 from slip_sockets.protocol.events import SendText
 
@@ -62,6 +62,7 @@ async def test_each_kind_arrives_as_it_was_put(queue_engine: QueueEngine, handle
         CloseNotice(YOU, 1005, None, b'{ "a": 1e400 }'),
         FanOut(Publication("lobby", "hi", "1"), "p1", "a cursor", [ME], [YOU], 17.5),
         FanOutChunk(ChannelClose("lobby"), "p2", [ME, YOU], 3),
+        Held(Publication("lobby", "hi", link=Link("2", "1")), "p3", 17.5),
     ]
     await queue_engine.queue.put(messages)
     await queue_engine.settle()
@@ -148,6 +149,25 @@ async def test_a_retry_waits_longer_each_time(
     await queue_engine.queue.put([texts(ME, "1")])
     await queue_engine.settle()
     assert [later - earlier for earlier, later in pairwise(times)] == [1, 2, 4, 8]
+
+
+async def test_a_message_that_names_its_time_comes_then_and_other_groups_do_not_wait(
+    queue_engine: QueueEngine, handler: ScriptedHandler, clock: YieldingClock
+) -> None:
+    began_at = clock.now()
+    held, times = Held(Publication("lobby", "hi", link=Link("2", "1")), "p1", began_at + 5), list[float]()
+
+    @handler.script
+    async def handle(message: Deferred) -> None:
+        if message == held:
+            times.append(clock.now() - began_at)
+            if clock.now() < held.until:
+                raise Incomplete(message, "the one before it has not come", pause_s=1, is_exact=True)
+
+    await queue_engine.queue.put([held, texts(ME, "1")])
+    await queue_engine.settle()
+    assert times == [0, 1, 2, 3, 4, 5]
+    assert handler.ended == [texts(ME, "1"), held]
 
 
 async def test_an_unforeseen_error_is_tried_again(queue_engine: QueueEngine, handler: ScriptedHandler) -> None:
