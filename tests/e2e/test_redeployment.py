@@ -50,18 +50,18 @@ class Version:
     kept_warm: int = 0
     release: int = 0
     """Of the code: another one is another zip."""
-    inbound: str = "ordered"
+    inbound: str = "direct"
 
 
-FIRST = Version(SECRET, has_moved=False)
+FIRST = Version(SECRET, has_moved=False, inbound="ordered")
 BOTH_SECRETS = Version(NEW_SECRET, previous_secrets=SECRET)
 BROKEN = Version(NEW_SECRET, worker_starts=False)
 MENDED = Version(NEW_SECRET)
 KEPT_WARM = replace(MENDED, kept_warm=1)
 CHANGED = {
     "on": KEPT_WARM,
-    "another number with other code, texts directly": replace(KEPT_WARM, kept_warm=2, release=1, inbound="direct"),
-    "another number, texts in order": replace(KEPT_WARM, kept_warm=1, release=1),
+    "another number with other code, texts in order": replace(KEPT_WARM, kept_warm=2, release=1, inbound="ordered"),
+    "another number, texts directly": replace(KEPT_WARM, kept_warm=1, release=1),
     "another secret": replace(KEPT_WARM, kept_warm=2, release=1, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
     "off": replace(MENDED, release=1, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
     "on with other code": replace(KEPT_WARM, release=2, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
@@ -186,7 +186,8 @@ def staging(deployment: Deployment, backend: ChatBackend) -> Iterator[Staging]:
 def test_a_new_secret_and_a_new_target_refuse_no_client(
     deployment: Deployment, staging: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The steps of docs/security.md: the backends accept both secrets; then the deploy; then publishers change."""
+    """The steps of docs/security.md: the backends accept both secrets; then the deploy; then publishers change. Texts,
+    which came in order, come directly from then on."""
     staging.become(FIRST)
     monkeypatch.setattr(staging.first, "previous_secrets", [NEW_SECRET])
     monkeypatch.setattr(staging.moved, "previous_secrets", [SECRET])
