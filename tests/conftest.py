@@ -46,8 +46,12 @@ async def backend() -> AsyncIterator[ScriptedBackend]:
 
 
 @pytest.fixture
-async def server(backend: ScriptedBackend) -> AsyncIterator[DevServer]:
-    async with DevServer(DevSettings(backend.url, SECRET, port=0, backend_timeout_s=5)) as server:
+async def server(backend: ScriptedBackend, request: pytest.FixtureRequest) -> AsyncIterator[DevServer]:
+    """With the parameter "ordered" texts come in order."""
+    is_ordered = getattr(request, "param", "direct") == "ordered"
+    async with DevServer(
+        DevSettings(backend.url, SECRET, port=0, backend_timeout_s=5, is_ordered=is_ordered)
+    ) as server:
         yield server
 
 

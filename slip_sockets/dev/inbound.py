@@ -24,7 +24,10 @@ def with_inbound_queue(function: Function, queue: Queue) -> Function:
 
 
 def inbound_message(event: ProxyEvent) -> Texts | Disconnected | None:
-    """Return what a deployment's mapping templates make of an event; None for a connect."""
+    """Return what a deployment's mapping templates make of an event; None for a connect.
+
+    They leave out a reason that is empty: to them it is as one that is missing.
+    """
     context = event["requestContext"]
     connection_id = context["connectionId"]
     match context["eventType"]:
@@ -32,5 +35,5 @@ def inbound_message(event: ProxyEvent) -> Texts | Disconnected | None:
             return Texts(connection_id, [ReceivedText(context["messageId"], event.get("body", "").encode())])
         case "DISCONNECT":
             reason: str = context["disconnectReason"]
-            return Disconnected(connection_id, context["disconnectStatusCode"], reason.encode())
+            return Disconnected(connection_id, context["disconnectStatusCode"], reason.encode() or None)
     return None

@@ -29,6 +29,8 @@ from .wire import (
     unsubscribe,
 )
 
+pytestmark = pytest.mark.parametrize("server", ["direct", "ordered"], indirect=True)
+
 
 def filled_in(template: Events, post: Post) -> Events:
     """Return `template` with the connection's id for each "{id}"."""

@@ -29,6 +29,8 @@ from .wire import (
     unsubscribe,
 )
 
+pytestmark = pytest.mark.parametrize("server", ["direct", "ordered"], indirect=True)
+
 
 async def test_events_take_effect_in_the_order_given(
     server: DevServer, backend: ScriptedBackend, control: Control

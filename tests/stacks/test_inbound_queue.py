@@ -13,7 +13,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from slip_sockets.apigateway.requests import ApiIdentity
+from slip_sockets.apigateway.socket_events import Client, disconnect_event, message_event
 from slip_sockets.aws.queue import MAX_BATCH_BYTES, decode
+from slip_sockets.dev.inbound import inbound_message
 from slip_sockets.gateway.deferred import Disconnected, ReceivedText, Texts
 from slip_sockets.protocol.events import MAX_TEXT_BYTES
 from stacks.inbound_queue import disconnect_template, text_template
@@ -106,6 +109,31 @@ def test_a_disconnect_has_its_code_and_reason(code: int | str, reason: str) -> N
 def test_a_disconnect_without_code_and_reason_leaves_them_out(missing: dict[str, str]) -> None:
     fields = form(disconnect_template(), {**CONTEXT, **missing})
     assert decode(fields["MessageBody"]) == Disconnected(CONNECTION_ID)
+
+
+# The development server does without templates what they do.
+
+CLIENT = Client(ApiIdentity("local", "live", "127.0.0.1:8787"), CONNECTION_ID, 1_700_000_000.0, "127.0.0.1", None)
+
+
+@given(TEXTS)
+@settings(max_examples=100, deadline=None, derandomize=True)
+@example("")
+@example("\0\u2028")
+def test_the_development_server_makes_the_same_message_of_a_text(text: str) -> None:
+    event = message_event(CLIENT, text)
+    fields = form(text_template(), event["requestContext"], event["body"])
+    assert inbound_message(event) == decode(fields["MessageBody"])
+
+
+@given(st.integers(1000, 4999), TEXTS)
+@settings(max_examples=100, deadline=None, derandomize=True)
+@example(1006, "")
+@example(1005, "Client-side close frame status not set")
+def test_the_development_server_makes_the_same_message_of_a_disconnect(code: int, reason: str) -> None:
+    event = disconnect_event(CLIENT, code, reason)
+    fields = form(disconnect_template(), event["requestContext"])
+    assert inbound_message(event) == decode(fields["MessageBody"])
 
 
 @pytest.mark.parametrize("address", TEMPLATES)
