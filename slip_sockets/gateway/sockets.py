@@ -209,7 +209,9 @@ class Sockets(msgspec.Struct, frozen=True):
         The rows go last: until the backend has its CLOSE, or the queue has it, they hold the metadata.
         """
         connection_id = message.connection_id
-        reason = None if message.reason is None else message.reason.decode(errors="replace")
+        # Beside a code, no reason is an empty one.
+        is_known = message.code is not None or message.reason is not None
+        reason = (message.reason or b"").decode(errors="replace") if is_known else None
         try:
             stored = await self.connections.get(connection_id)
             notice = CloseNotice(connection_id, message.code, reason, stored.metadata if stored else b"null")

@@ -223,7 +223,7 @@ async def test_backend_has_its_close_before_the_rows_go(world: World) -> None:
     ("message", "close"),
     [
         (Disconnected(ME), {}),
-        (Disconnected(ME, 1005), {"code": 1005}),
+        (Disconnected(ME, 1005), {"code": 1005, "reason": ""}),
         (Disconnected(ME, 4000, b""), {"code": 4000, "reason": ""}),
         (Disconnected(ME, 4000, b"gr\xc3\xbc\xff"), {"code": 4000, "reason": "grü\ufffd"}),
     ],
