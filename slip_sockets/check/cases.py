@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from ..protocol.events import (
     MAX_METADATA_BYTES,
     MAX_TEXT_BYTES,
     Close,
     Open,
+    SetMetadata,
     SocketEvent,
     Text,
     encode_metadata,
@@ -38,7 +41,8 @@ OPENING, TEXTS, METADATA, CLOSING, TOKENS, BODIES = (
 class Case:
     """`name` stays the same in later releases; `kind` is the event type on which the case depends.
 
-    `hint` is the usual reason why the case fails.
+    `hint` is the usual reason why the case fails. `query` is added to that of the backend's URL. `remember` is called
+    with the response, so that later cases have what the gateway would have stored.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Case:
     body: bytes
     judge: Callable[[Attempt], Verdict]
     hint: str = ""
+    query: str = ""
+    remember: Callable[[Attempt], None] = lambda _: None
 
 
 ANY_CLIENT = "Any client can connect like this: do not trust what it sends, and refuse it by a reply without ACCEPT"
@@ -83,6 +89,30 @@ HINTS = {
     "close-unknown": "code and reason are None if the gateway does not know them",
     "close-null": NOT_STORED,
 }
+
+
+ODD_QUERY = {"": [""], "name": [""], "twice": ["1", "2"], "☕": ["\u0645\u0631\u062d\u0628\u0627"], "nul": ["\0"]}
+ODD_HEADERS = {"X-Empty": "", "X-Latin": "caf\u00e9 \u00ff", "X-Long": "x" * 8_000, "Cookie": "a=b; =; ;;"}
+ODD_TEXTS = {
+    "plain": ("hello", "hello"),
+    "empty": ("the empty text", ""),
+    "blank": ("only white space", " \t\r\n\u00a0"),
+    "largest": ("128 KB, the largest", "x" * MAX_TEXT_BYTES),
+    "largest-emoji": ("128 KB of emoji", "\N{HOT BEVERAGE}\ufe0f" * (MAX_TEXT_BYTES // 6)),
+    "largest-escaped": ("128 KB of control characters", "\x01" * MAX_TEXT_BYTES),
+    "nul": ("NUL and other control characters", "a\0b\x01\x1b[2J\x7f\ufeff"),
+    "emoji": ("emoji of several code points", "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1ea\U0001f1fa"),
+    "right-to-left": ("right-to-left, with overrides", "\u05e9\u05dc\u05d5\u05dd \u202egnp.exe\u202c"),
+    "combining": ("a letter with 500 accents", "e" + "\u0301" * 500),
+    "json": ("JSON that looks like a reply", '{"events": [{"type": "CLOSE", "connectionId": "x"}]}'),
+    "broken-json": ("JSON that breaks off", '{"type": "say", "text": "'),
+    "json-null": ("JSON's null", "null"),
+    "json-number": ("a number too large", "9" * 400),
+    "json-deep": ("brackets 50,000 deep", "[" * 50_000 + "]" * 50_000),
+    "html": ("a script for a page", "<script>alert('\"`${1}`\"')</script>"),
+    "format": ("templates", "{{7*7}} %s %(a)s {0.__class__} ${x} \\u0000 '; DROP TABLE x; --"),
+}
+"""Each with its title, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +158,10 @@ def first_opening(client: SimulatedClient) -> Case:
 
 def openings(client: SimulatedClient) -> Iterator[Case]:
     """Openings that any client can send. The backend may refuse them."""
-    odd_query = {"": [""], "name": [""], "twice": ["1", "2"], "☕": ["\u0645\u0631\u062d\u0628\u0627"], "nul": ["\0"]}
-    odd_headers = {"X-Empty": "", "X-Latin": "caf\u00e9 \u00ff", "X-Long": "x" * 8_000, "Cookie": "a=b; =; ;;"}
     cases: tuple[tuple[str, str, dict[str, Any], tuple[str, ...]], ...] = (
-        ("query", "odd values in its query", client.default_metadata(query=odd_query), ()),
+        ("query", "odd values in its query", client.default_metadata(query=ODD_QUERY), ()),
         ("long-query", "a query of 8,000 characters", client.default_metadata(query={"name": ["x" * 8_000]}), ()),
-        ("headers", "odd headers", client.default_metadata(headers=odd_headers), ()),
+        ("headers", "odd headers", client.default_metadata(headers=ODD_HEADERS), ()),
         ("bare", "no query and no headers", {"headers": {}, "ip": "203.0.113.7", "query": {}}, ()),
         ("ipv6", "an IPv6 address", client.default_metadata(ip="2001:db8::7"), ()),
         (
@@ -155,26 +183,7 @@ def openings(client: SimulatedClient) -> Iterator[Case]:
 
 def texts(client: SimulatedClient, metadata: Any) -> Iterator[Case]:
     """Texts that any accepted client can send. `metadata` is what the backend stored when it accepted the client."""
-    odd = {
-        "plain": ("hello", "hello"),
-        "empty": ("the empty text", ""),
-        "blank": ("only white space", " \t\r\n\u00a0"),
-        "largest": ("128 KB, the largest", "x" * MAX_TEXT_BYTES),
-        "largest-emoji": ("128 KB of emoji", "\N{HOT BEVERAGE}\ufe0f" * (MAX_TEXT_BYTES // 6)),
-        "largest-escaped": ("128 KB of control characters", "\x01" * MAX_TEXT_BYTES),
-        "nul": ("NUL and other control characters", "a\0b\x01\x1b[2J\x7f\ufeff"),
-        "emoji": ("emoji of several code points", "\U0001f469\u200d\U0001f469\u200d\U0001f467 \U0001f1ea\U0001f1fa"),
-        "right-to-left": ("right-to-left, with overrides", "\u05e9\u05dc\u05d5\u05dd \u202egnp.exe\u202c"),
-        "combining": ("a letter with 500 accents", "e" + "\u0301" * 500),
-        "json": ("JSON that looks like a reply", '{"events": [{"type": "CLOSE", "connectionId": "x"}]}'),
-        "broken-json": ("JSON that breaks off", '{"type": "say", "text": "'),
-        "json-null": ("JSON's null", "null"),
-        "json-number": ("a number too large", "9" * 400),
-        "json-deep": ("brackets 50,000 deep", "[" * 50_000 + "]" * 50_000),
-        "html": ("a script for a page", "<script>alert('\"`${1}`\"')</script>"),
-        "format": ("templates", "{{7*7}} %s %(a)s {0.__class__} ${x} \\u0000 '; DROP TABLE x; --"),
-    }
-    for name, (title, data) in odd.items():
+    for name, (title, data) in ODD_TEXTS.items():
         yield _event_case(client, f"text-{name}", TEXTS, title, metadata, Text(client.connection_id, data))
 
 
@@ -258,6 +267,36 @@ def bodies(client: SimulatedClient, metadata: Any) -> Iterator[Case]:
     yield case("unknown-fields", "unknown fields", {**whole, **new, "events": [event | new]}, valid)
     yield case("two-events", "two events in one body", whole | {"events": [event, event]}, softly_valid)
     yield case("no-event", "an empty list of events", whole | {"events": []}, softly_valid)
+
+
+class SlipSuite:
+    """All cases of SLIP for one client."""
+
+    def __init__(self, client: SimulatedClient) -> None:
+        self._client = client
+        self._metadata: Any = client.default_metadata()
+
+    def first(self) -> Case:
+        return replace(first_opening(self._client), remember=self._remember)
+
+    def is_valid(self, opened: Attempt) -> bool:
+        return judge.is_valid(opened)
+
+    def others(self) -> Iterator[Case]:
+        client, metadata = self._client, self._metadata
+        yield from openings(client)
+        yield from texts(client, metadata)
+        yield from odd_metadata(client)
+        yield from closings(client, metadata)
+        yield from tokens(client, metadata)
+        yield from bodies(client, metadata)
+
+    def _remember(self, opened: Attempt) -> None:
+        """Keep the metadata that the gateway would send with later events."""
+        for event in judge.accepted_events(opened):
+            if isinstance(event, SetMetadata) and event.connection_id == self._client.connection_id:
+                self._metadata = event.metadata
+        self._metadata = msgspec.json.decode(encode_metadata(self._metadata))
 
 
 def _event_case(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..gateway.errors import BackendFailed, HttpFailure, NotAccepted, WhyNotAccepted
@@ -92,8 +92,8 @@ def token_refusal(attempt: Attempt) -> Verdict:
         return Verdict(Level.WRONG, finding, f"{fix}, by slip-sockets, and not expired. {BY_THE_LIBRARY}")
     if attempt.status >= 500:
         fix = "Respond with 403: catch InvalidToken of parse_request, or use the adapter of your framework"
-        return Verdict(Level.WRONG, f"refused by an error, {attempt.status}{_excerpt(attempt)}", fix)
-    finding = f"refused with {attempt.status} instead of 403{_excerpt(attempt)}"
+        return Verdict(Level.WRONG, f"refused by an error, {attempt.status}{excerpt(attempt)}", fix)
+    finding = f"refused with {attempt.status} instead of 403{excerpt(attempt)}"
     return Verdict(Level.WARNING, finding, "Check the token before the body, and respond with 403")
 
 
@@ -103,7 +103,7 @@ def body_refusal(attempt: Attempt) -> Verdict:
         return _fault(attempt, "TEXT") or Verdict(Level.WRONG, "no response")
     fix = "Respond with 400: catch InvalidEvents of parse_request, or use the adapter of your framework"
     if attempt.status >= 500:
-        return Verdict(Level.WRONG, f"refused by an error, {attempt.status}{_excerpt(attempt)}", fix)
+        return Verdict(Level.WRONG, f"refused by an error, {attempt.status}{excerpt(attempt)}", fix)
     if 200 <= attempt.status < 300:
         return Verdict(Level.WARNING, f"accepted, with {attempt.status}", fix)
     return Verdict(Level.RIGHT, f"refused with {attempt.status}")
@@ -148,7 +148,7 @@ def compared(verdict: Verdict, attempt: Attempt, without: Attempt) -> Verdict:
         return Verdict(verdict.level, finding, fix)
     finding = f"{verdict.finding}. The header Authorization arrives: without it, it responds with {without.status}"
     if without.status == attempt.status:
-        finding += f"{_excerpt(without)}, too, but in another way"
+        finding += f"{excerpt(without)}, too, but in another way"
     return Verdict(verdict.level, finding, verdict.fix)
 
 
@@ -176,6 +176,24 @@ def _events(attempt: Attempt) -> Sequence[Action]:
 def _fault(attempt: Attempt, kind: str) -> Verdict | None:
     """Return why the gateway would not take the response, None if it would."""
     then = _consequence(kind, is_repeated=attempt.failure is not HttpFailure.TOO_LARGE)
+    if (fault := fault_of_failure(attempt, then)) is not None:
+        return fault
+    try:
+        _events(attempt)
+    except BackendFailed as error:
+        then = _consequence(kind, is_repeated=error.is_retryable)
+        if 200 <= attempt.status < 300:
+            return fault_of_body(attempt, then) or Verdict(Level.WRONG, f"{error}: {then}", SEE_EVENTS)
+        if error.lacks_token:
+            return Verdict(
+                Level.WRONG, f"got no token: the header Authorization is dropped on its way: {then}", DROPPED
+            )
+        return _fault_of_status(attempt, kind, then)
+    return None
+
+
+def fault_of_failure(attempt: Attempt, then: str) -> Verdict | None:
+    """Return why there is no whole response, None if there is. `then` is what happens to the event."""
     match attempt.failure:
         case HttpFailure.UNREACHABLE | HttpFailure.TLS | HttpFailure.INVALID_URL:
             return Verdict(Level.WRONG, f"cannot be reached any more: {attempt.reason}", "Did it end? See its log")
@@ -194,19 +212,7 @@ def _fault(attempt: Attempt, kind: str) -> Verdict | None:
             finding = f"responded with {attempt.reason}: {then}"
             return Verdict(Level.WRONG, finding, "Reply with fewer events; publish the others through the control API")
         case None:
-            pass
-    try:
-        _events(attempt)
-    except BackendFailed as error:
-        then = _consequence(kind, is_repeated=error.is_retryable)
-        if 200 <= attempt.status < 300:
-            return _fault_of_body(attempt, error, then)
-        if error.lacks_token:
-            return Verdict(
-                Level.WRONG, f"got no token: the header Authorization is dropped on its way: {then}", DROPPED
-            )
-        return _fault_of_status(attempt, kind, then)
-    return None
+            return None
 
 
 def _consequence(kind: str, *, is_repeated: bool) -> str:
@@ -221,33 +227,34 @@ def _consequence(kind: str, *, is_repeated: bool) -> str:
 
 
 def _fault_of_status(attempt: Attempt, kind: str, then: str) -> Verdict:
-    status = attempt.status
-    finding = f"responded with {status}{_excerpt(attempt)}: {then}"
-    if 300 <= status < 400:
-        place, route = redirects.explain(attempt.url, attempt.headers.get("location", ""))
-        return Verdict(Level.WRONG, f"redirects, with {status}, to {place}: {then}", route)
-    if (front := fronts.explain(attempt)) is not None:
-        return Verdict(Level.WRONG, f"{front[0]}: {then}", front[1])
     if fix := _FIXES_OF_TOKENS.get(attempt.headers.get(ERROR_HEADER.lower(), "")):
-        return Verdict(Level.WRONG, finding, fix)
+        return Verdict(Level.WRONG, f"responded with {attempt.status}{excerpt(attempt)}: {then}", fix)
     same = "The token is right. Do your backend and this command have the same JWT_SECRET, and the same time?"
     fixes = {
         400: "The body is valid. If the library refused it, the response's body has the reason",
         401: f"{same} Does the route require a login?",
         403: f"{same} Is the route exempt from CSRF checks?",
-        404: "There is no such route. Point TARGET_URL at the route that takes the gateway's POSTs",
-        405: "The route takes no POST. Make it take POST, or point TARGET_URL at the route that does",
-        413: "Allow bodies of 1 MiB: a text has up to 128 KB, metadata up to 64 KiB, and JSON escapes make both longer",
-        415: "Accept the Content-Type application/websocket-events",
-        429: "Exempt the route from your rate limit",
     }
-    otherwise = "See the backend's log for the error" if status >= 500 else "Respond with a 2xx status"
-    if kind == "OPEN" and status not in fixes and status < 500:
-        otherwise = "To refuse a client, respond with 200 without ACCEPT"
-    return Verdict(Level.WRONG, finding, fixes.get(status, otherwise))
+    otherwise = "To refuse a client, respond with 200 without ACCEPT" if kind == "OPEN" else "Respond with a 2xx status"
+    return fault_of_status(attempt, then, fixes, otherwise)
 
 
-def _fault_of_body(attempt: Attempt, error: BackendFailed, then: str) -> Verdict:
+def fault_of_status(attempt: Attempt, then: str, fixes: Mapping[int, str], otherwise: str) -> Verdict:
+    """Judge a response by its status alone. `fixes` are those of a dialect for some statuses."""
+    status = attempt.status
+    if 300 <= status < 400:
+        place, route = redirects.explain(attempt.url, attempt.headers.get("location", ""))
+        return Verdict(Level.WRONG, f"redirects, with {status}, to {place}: {then}", route)
+    if (front := fronts.explain(attempt)) is not None:
+        return Verdict(Level.WRONG, f"{front[0]}: {then}", front[1])
+    if status >= 500:
+        otherwise = "See the backend's log for the error"
+    fix = {**_FIXES_OF_STATUSES, **fixes}.get(status, otherwise)
+    return Verdict(Level.WRONG, f"responded with {status}{excerpt(attempt)}: {then}", fix)
+
+
+def fault_of_body(attempt: Attempt, then: str) -> Verdict | None:
+    """Return why a body is something else than a dialect's, None if it may be that."""
     status = attempt.status
     if codings := unknown_codings(attempt.headers.get("content-encoding", "")):
         named = ascii(", ".join(codings)[:40])[1:-1]
@@ -260,9 +267,16 @@ def _fault_of_body(attempt: Attempt, error: BackendFailed, then: str) -> Verdict
         finding = f"responded with {status} and {page} instead of events: {then}"
         fix = "Point TARGET_URL at the route that takes the gateway's POSTs. Does a login or a proxy respond?"
         return Verdict(Level.WRONG, finding, fix)
-    return Verdict(Level.WRONG, f"{error}: {then}", SEE_EVENTS)
+    return None
 
 
+_FIXES_OF_STATUSES = {
+    404: "There is no such route. Point TARGET_URL at the route that takes the gateway's POSTs",
+    405: "The route takes no POST. Make it take POST, or point TARGET_URL at the route that does",
+    413: "Allow bodies of 1 MiB: a text has up to 128 KB, metadata up to 64 KiB, and JSON escapes make both longer",
+    415: "Accept the Content-Type application/websocket-events",
+    429: "Exempt the route from your rate limit",
+}
 _FIXES_OF_OPENING = {
     WhyNotAccepted.METADATA_FIRST: "Put ACCEPT first, as Connection.response() of the library does",
     WhyNotAccepted.OTHER_CONNECTION: "Reply with the connectionId of the event",
@@ -274,7 +288,7 @@ _FIXES_OF_OPENING = {
 }
 
 
-def _excerpt(attempt: Attempt) -> str:
+def excerpt(attempt: Attempt) -> str:
     """Return the beginning of a response's body, if it is plain text."""
     if unknown_codings(attempt.headers.get("content-encoding", "")):
         return ""

@@ -10,6 +10,7 @@ from ..gateway.backend import MAX_RESPONSE_BYTES
 from ..gateway.errors import HttpError, HttpFailure
 from ..gateway.ports import SystemClock
 from ..http.backend_client import BackendClient
+from ..protocol.urls import with_query
 
 AWAY = (HttpFailure.UNREACHABLE, HttpFailure.TLS, HttpFailure.INVALID_URL)
 """Failures for which there was no connection."""
@@ -41,10 +42,12 @@ class Target:
     async def __aexit__(self, *error: object) -> None:
         await self._client.aclose()
 
-    async def post(self, headers: Mapping[str, str], body: bytes) -> Attempt:
+    async def post(self, headers: Mapping[str, str], body: bytes, query: str = "") -> Attempt:
+        """Make a POST. `query` is added to that of the URL."""
         begin = time.monotonic()
+        url = with_query(self._url, query)
         try:
-            response = await self._client.post(self._url, headers, body, max_bytes=MAX_RESPONSE_BYTES)
+            response = await self._client.post(url, headers, body, max_bytes=MAX_RESPONSE_BYTES)
         except HttpError as error:
             return Attempt(time.monotonic() - begin, failure=error.failure, reason=str(error))
         return Attempt(time.monotonic() - begin, response.status, response.headers, response.body, url=self._url)

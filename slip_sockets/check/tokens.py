@@ -1,4 +1,4 @@
-"""Tokens that a backend must refuse."""
+"""Tokens that a backend must refuse, and signatures that it should."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import jwt
 
+from ..grip.tokens import SIG_ISSUER, SIG_LIFETIME_S, grip_sig
 from ..protocol.tokens import ALGORITHM, ISSUER, LIFETIME_S, mint
 
 WRONG_SECRET = "not-the-secret-of-this-deployment"  # noqa: S105 - made up
@@ -34,4 +35,17 @@ def bad_tokens(jwt_secret: str) -> dict[str, tuple[str, str | None]]:
         "no-audience": ("a token for no audience", signed(aud=None)),
         "garbage": ("not a JWT", "Bearer no-token"),
         "basic": ("a user and password", "Basic c29tZWJvZHk6c29tZXRoaW5n"),
+    }
+
+
+def bad_signatures(jwt_secret: str) -> dict[str, tuple[str, str | None]]:
+    """Return by name: a title, and the value of the header Grip-Sig (None: no such header)."""
+    now = time.time()
+    claims = {"exp": int(now) + SIG_LIFETIME_S, "iss": SIG_ISSUER}
+    return {
+        "missing": ("no Grip-Sig", None),
+        "wrong-key": ("a Grip-Sig signed with another key", grip_sig(WRONG_SECRET, now)),
+        "none": ("a Grip-Sig without a signature (alg none)", jwt.encode(claims, "", algorithm="none")),
+        "expired": ("a Grip-Sig that expired an hour ago", grip_sig(jwt_secret, now - SIG_LIFETIME_S - 3_600)),
+        "garbage": ("a Grip-Sig that is not a JWT", "no-token"),
     }

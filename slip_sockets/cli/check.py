@@ -13,6 +13,7 @@ from rich.text import Text
 from ..apigateway.limits import BACKEND_TIMEOUT_S
 from ..check.play import SLOW_S, CannotRun, CheckSettings, play
 from ..check.report import CheckReport, Printer
+from ..dialects import Dialect
 from ..protocol.tokens import secret_problem
 from ..protocol.urls import quoted_url, url_problem, without_secrets
 from .deployment import warn_of_secret
@@ -22,6 +23,8 @@ from .handshake import HeaderOption, QueryOption, read_handshake
 EXAMPLES = """Examples:
 
 JWT_SECRET=change-me slip-sockets check http://127.0.0.1:8000/slip --query room=tea
+
+JWT_SECRET=change-me slip-sockets check --protocol grip http://127.0.0.1:8000/ws
 
 slip-sockets check --strict --json (with TARGET_URL and JWT_SECRET in the environment)"""
 
@@ -33,6 +36,9 @@ def check(
     jwt_secret: Annotated[
         str, typer.Option(envvar="JWT_SECRET", help="Secret that signs the tokens; your backend must have the same.")
     ] = "",
+    protocol: Annotated[
+        Dialect, typer.Option(envvar="BACKEND_PROTOCOL", help="What your backend speaks.")
+    ] = Dialect.SLIP,
     query: QueryOption = None,
     header: HeaderOption = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds that your backend may take.")] = BACKEND_TIMEOUT_S,
@@ -43,7 +49,8 @@ def check(
     """Run a conformance test against your backend, forged tokens included. Each problem comes with its fix.
 
     It sends signed events as the gateway does, and judges the responses as the gateway does: OPEN, TEXT and CLOSE; odd
-    texts, queries and metadata; tokens and bodies that your backend must refuse. No gateway is needed. Your backend
+    texts, queries and metadata; tokens and bodies that your backend must refuse. With --protocol grip it sends
+    WebSocket-over-HTTP, and JWT_SECRET is the key in your backend's GRIP_URL. No gateway is needed. Your backend
     handles the events for real, and may store or publish something: check one that is there for tests.
 
     Exit code: 0 if nothing is wrong, 1 if something is, 2 if it cannot be checked.
@@ -61,7 +68,7 @@ def check(
     if problems:
         give_up(*problems)
     warn_of_secret(jwt_secret)
-    settings = CheckSettings(url, jwt_secret, queries, headers, timeout, slow)
+    settings = CheckSettings(url, jwt_secret, queries, headers, timeout, slow, dialect=protocol)
     report = CheckReport(without_secrets(url))
     try:
         asyncio.run(_play(settings, report, None if as_json else Console()))

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import aclosing
 
+import msgspec
+
 from ..check.cases import CLOSING, OPENING, TOKENS
 from ..check.judge import Level, Verdict
 from ..check.play import CannotRun, CheckSettings, Result, play
+from ..dialects import Dialect
 from ..protocol.urls import url_problem, without_secrets
 from .control_api import NO_SECRET
 from .findings import CannotCheck, Finding, counted, fine, wrong
@@ -28,7 +31,10 @@ async def check_backend(settings: DoctorSettings) -> list[Finding]:
     if not settings.jwt_secret:
         raise CannotCheck("JWT_SECRET is not set", NO_SECRET)
     groups = None if settings.all_cases else QUICK
-    checked = CheckSettings(url, settings.jwt_secret, settings.query, settings.headers, RESPONSE_S, groups=groups)
+    dialect = Dialect.SLIP if settings.outputs.grip_url is msgspec.UNSET else Dialect.GRIP
+    checked = CheckSettings(
+        url, settings.jwt_secret, settings.query, settings.headers, RESPONSE_S, groups=groups, dialect=dialect
+    )
     results: list[Result] = []
     try:
         async with aclosing(play(checked)) as played:

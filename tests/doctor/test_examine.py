@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from slip_sockets.cli.app import app
 from slip_sockets.client.outputs import Outputs
 from slip_sockets.dev.server import DevServer, DevSettings
+from slip_sockets.dialects import Dialect
 from slip_sockets.doctor import examine as examine_module
 from slip_sockets.doctor import queues
 from slip_sockets.doctor.account import Account
@@ -24,8 +25,10 @@ from slip_sockets.doctor.settings import DoctorSettings
 from slip_sockets.doctor.threads import in_thread
 
 from ..check.backends import SECRET, Handler, serving, taking
+from ..check.test_grip import good as good_in_grip
 from ..conftest import KEY_OF_A_PAIR
 from ..docs.markdown import Page
+from ..grip.backend import GripScript
 from .examined import settings
 
 FINE, WRONG, UNKNOWN = Verdict.FINE, Verdict.WRONG, Verdict.UNKNOWN
@@ -52,13 +55,21 @@ async def run_beside(
 ) -> Result:
     """Run the command beside a development server in front of a backend. `do` changes the outputs file before."""
     async with serving(handler) as url:
-        path = tmp_path / "cdk-outputs.dev.json"
-        async with DevServer(DevSettings(url, SECRET, port=0, outputs_path=path)):
-            do(path)
-            environ = OURS | {"NO_COLOR": "1", "JWT_SECRET": SECRET} | environment
-            return await asyncio.to_thread(
-                CliRunner().invoke, app, ["doctor", "--outputs", str(path), *arguments], env=environ
-            )
+        settings = DevSettings(url, SECRET, port=0, outputs_path=tmp_path / "cdk-outputs.dev.json")
+        return await run_beside_server(settings, *arguments, do=do, **environment)
+
+
+async def run_beside_server(
+    settings: DevSettings, *arguments: str, do: Callable[[Path], None] = lambda path: None, **environment: str
+) -> Result:
+    path = settings.outputs_path
+    assert path is not None
+    async with DevServer(settings):
+        do(path)
+        environ = OURS | {"NO_COLOR": "1", "JWT_SECRET": SECRET} | environment
+        return await asyncio.to_thread(
+            CliRunner().invoke, app, ["doctor", "--outputs", str(path), *arguments], env=environ
+        )
 
 
 async def test_a_development_server_is_examined_from_outside(tmp_path: Path) -> None:
@@ -67,6 +78,18 @@ async def test_a_development_server_is_examined_from_outside(tmp_path: Path) -> 
     assert (result.exit_code, result.stderr, document["ok"]) == (0, "", True)
     assert document["counts"] == {"fine": 7, "wrong": 0, "unknown": 1 + len(GROUPS["From inside"])}
     assert [each["check"] for each in document["findings"] if each["verdict"] == "fine"] == OUTSIDE
+
+
+async def test_backend_that_speaks_grip_is_checked_in_grip(tmp_path: Path) -> None:
+    backend = GripScript(good_in_grip)
+    await backend.start()
+    path = tmp_path / "cdk-outputs.dev.json"
+    settings = DevSettings(backend.url, SECRET, port=0, outputs_path=path, backend_protocol=Dialect.GRIP)
+    result = await run_beside_server(settings, "--json")
+    await backend.aclose()
+    findings = json.loads(result.stdout)["findings"]
+    (finding,) = [each for each in findings if each["check"] == "backend"]
+    assert (finding["verdict"], finding["finding"]) == ("fine", f"{backend.url} handles 16 cases")
 
 
 async def test_the_page_has_the_form_of_the_document(tmp_path: Path) -> None:
