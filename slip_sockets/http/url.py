@@ -11,6 +11,10 @@ import msgspec
 from ..gateway.errors import HttpError, HttpFailure
 from ..protocol.urls import ascii_name, url_problem
 
+MAX_CALLED_URL_BYTES = 32 * 1024
+"""More than a setting's: in GRIP a client's query is added, of up to 10,240 bytes, and each may become three.
+https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"""
+
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -37,7 +41,7 @@ class Url(msgspec.Struct, frozen=True):
 @functools.lru_cache(maxsize=64)
 def parse_url(url: str) -> Url:
     """Take an http or https URL apart. A user and a password in it are ignored. Raises HttpError."""
-    if problem := url_problem(url):
+    if problem := url_problem(url, max_bytes=MAX_CALLED_URL_BYTES):
         raise HttpError(problem, HttpFailure.INVALID_URL)
     parts = urlsplit(url)
     is_tls = parts.scheme == "https"

@@ -26,7 +26,7 @@ NOT_A_HTTP_URL = "not an http or https URL"
 """What `url_problem` returns of a text that is not an http or https URL with a host."""
 
 
-def url_problem(text: str) -> str | None:
+def url_problem(text: str, *, max_bytes: int = MAX_URL_BYTES) -> str | None:
     """Return what is wrong with an http or https URL, None if it can be called.
 
     The text completes a sentence that begins with the setting's name: `f"TARGET_URL is {problem}"`. A host with an
@@ -35,8 +35,8 @@ def url_problem(text: str) -> str | None:
     """
     if _NOT_IN_A_URL.search(text) or not text.isprintable():
         return NOT_A_HTTP_URL
-    if len(text.encode()) > MAX_URL_BYTES:
-        return f"longer than {MAX_URL_BYTES} bytes"
+    if len(text.encode()) > max_bytes:
+        return f"longer than {max_bytes} bytes"
     try:
         url = urlsplit(text)
         host, port = url.hostname, url.port

@@ -92,6 +92,12 @@ async def test_requests_have_the_handshakes_headers_and_query(server: DevServer,
     assert posts[-1].events == [Event("CLOSE", b"\x03\xe8")]
 
 
+async def test_long_query_reaches_the_backend(server: DevServer, backend: GripScript) -> None:
+    query = f"?name={'x' * 6_000}"
+    async with connect(server, query):
+        assert (await backend.next_post("OPEN")).target == f"/ws{query}"
+
+
 async def test_published_texts_reach_the_subscribers_in_order_and_an_id_once(
     server: DevServer, backend: GripScript
 ) -> None:
