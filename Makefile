@@ -22,7 +22,7 @@ up: ## Run the demo: set up, then a back end and the development server until Ct
 	@$(bin)/python tools/foreground.py $(bin)/python -m examples.chat
 
 .PHONY: test
-test: infra-tools browser set-up set-up-lambda set-up-audit ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
+test: infra-tools browser pushpin set-up set-up-lambda set-up-audit ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
 	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest --cov -n $(PROCESSES) --dist loadscope $(ARGS)
 
 .PHONY: check
@@ -83,8 +83,7 @@ outputs: infra ## Write cdk-outputs.json again, from the Terraform states
 	@$(bin)/python -m tools.stages outputs
 
 .PHONY: bench
-bench: set-up ## Run the benchmarks, next to Pushpin
-	@tools/ensure-debian-packages pushpin=pushpin
+bench: set-up pushpin ## Run the benchmarks, next to Pushpin
 	@$(bin)/python -m bench $(ARGS)
 
 .PHONY: bench-fan-out
@@ -153,3 +152,7 @@ endif
 .PHONY: browser
 browser:
 	@tools/ensure-debian-packages chromium=chromium chromedriver=chromium-driver
+
+.PHONY: pushpin
+pushpin:
+	@tools/ensure-debian-packages pushpin=pushpin

@@ -27,6 +27,8 @@ from .stubs.programs import Stub
 
 CHANNEL = "bench"
 START_TIMEOUT_S = 30.0
+PUSHPIN_KEY = "the-key-of-a-pushpin-for-benchmarks"
+"""Of its Grip-Sig."""
 _SECRET = "a-secret-for-benchmarks-of-32-bytes-or-more"
 _ROOT = Path(__file__).parents[1]
 
@@ -105,15 +107,19 @@ def _grip_publish(port: int, path: str, headers: str) -> PublishRequest:
 
 
 @contextlib.contextmanager
-def pushpin(backend_port: int) -> Iterator[Running]:
-    """Run Pushpin with all its files in a folder of its own, apart from a service that may be installed."""
+def pushpin(backend_port: int, *, client_buffer_bytes: int = 8192) -> Iterator[Running]:
+    """Run Pushpin with all its files in a folder of its own, apart from a service that may be installed.
+
+    The buffer is as small as Debian's, unless it is set.
+    """
     program_path = shutil.which("pushpin")
     if program_path is None:
         raise BenchError("pushpin is not on PATH")
     with tempfile.TemporaryDirectory(prefix="pp") as folder, (Path(folder) / "log").open("w+b") as log:
         port, publish_port = _free_ports(2)
         config = Path(folder) / "pushpin.conf"
-        config.write_text(_PUSHPIN_CONF.format(folder=folder, port=port, publish_port=publish_port))
+        settings = {"port": port, "publish_port": publish_port, "client_buffer_bytes": client_buffer_bytes}
+        config.write_text(_PUSHPIN_CONF.format(folder=folder, key=PUSHPIN_KEY, **settings))
         (Path(folder) / "routes").write_text(f"* 127.0.0.1:{backend_port},over_http\n")
         with _program([program_path, f"--config={config}", "--merge-output"], log) as program:
             _wait_until(lambda: _listens(port) and _listens(publish_port), program, log)
@@ -133,12 +139,12 @@ services=condure,zurl,pushpin-proxy,pushpin-handler
 http_port=127.0.0.1:{port}
 logdir={folder}
 log_level=1
-client_buffer_size=8192
+client_buffer_size={client_buffer_bytes}
 client_maxconn=50000
 
 [proxy]
 routesfile=routes
-sig_key=changeme
+sig_key={key}
 zurl_out_specs=ipc://{{rundir}}/{{ipc_prefix}}zurl-in
 zurl_out_stream_specs=ipc://{{rundir}}/{{ipc_prefix}}zurl-in-stream
 zurl_in_specs=ipc://{{rundir}}/{{ipc_prefix}}zurl-out

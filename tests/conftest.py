@@ -16,7 +16,7 @@ from .scripted_backend import ScriptedBackend
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 KEY_OF_A_PAIR = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"
 
-TOGETHER = {"browser", "e2e", "stacks"}
+TOGETHER = {"browser", "e2e", "pushpin", "stacks"}
 """Folders of tests that share fixtures which take long to make: one process runs all tests of a folder, in order."""
 APART = {"test_deploying_policy.py", "test_strictness.py", "test_verify_aws.py"}
 """Files there with a deployment of their own: another process may run them meanwhile."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiohttp import web
+from multidict import CIMultiDictProxy
 
 from slip_sockets.grip.framing import CONTENT_TYPE, Event, decode, encode
 
@@ -16,7 +17,8 @@ class Post:
     """One POST of the gateway, as it came over the wire."""
 
     target: str
-    headers: Mapping[str, str]
+    headers: CIMultiDictProxy[str]
+    body: bytes
     events: list[Event]
 
     @property
@@ -48,6 +50,7 @@ class GripScript:
         self.posts: list[Post] = []
         self._arrivals: asyncio.Queue[Post] = asyncio.Queue()
         self._runner: web.AppRunner
+        self.port = 0
         self.url = ""
 
     async def start(self) -> None:
@@ -56,7 +59,12 @@ class GripScript:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/ws"
+        self.port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self.port}/ws"
+
+    def forget(self) -> None:
+        """Forget the POSTs that came until now."""
+        self.posts, self._arrivals = [], asyncio.Queue()
 
     async def aclose(self) -> None:
         await self._runner.cleanup()
@@ -69,7 +77,8 @@ class GripScript:
             return post
 
     async def _handle(self, request: web.Request) -> web.Response:
-        post = Post(request.path_qs, request.headers, decode(await request.read()))
+        body = await request.read()
+        post = Post(request.path_qs, request.headers, body, decode(body))
         self.posts.append(post)
         self._arrivals.put_nowait(post)
         return await self.script(post)

@@ -88,7 +88,7 @@ async def test_requests_have_the_handshakes_headers_and_query(server: DevServer,
             "Cookie": "s=1",
             "Meta-User": None,
         }
-        assert post.headers.getall("Grip-Sig") != ["forged"]  # type: ignore[attr-defined]
+        assert post.headers.getall("Grip-Sig") != ["forged"]
     assert posts[-1].events == [Event("CLOSE", b"\x03\xe8")]
 
 
