@@ -11,7 +11,7 @@ from typing import Any
 import jwt
 import pytest
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from slip_sockets.check.judge import Level
 from slip_sockets.check.play import CheckSettings, Result, play
@@ -316,7 +316,7 @@ async def test_backend_that_accepts_any_signature_is_a_warning() -> None:
     async def script(post: Post) -> web.Response:
         headers = CIMultiDict(post.headers)
         headers["Grip-Sig"] = valid
-        return await good(replace(post, headers=headers))
+        return await good(replace(post, headers=CIMultiDictProxy(headers)))
 
     found = await results(script)
     names = ("missing-open", "missing-text", "wrong-key-open", "wrong-key-text", "none-open", "expired-open")
