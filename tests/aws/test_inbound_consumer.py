@@ -25,6 +25,7 @@ from slip_sockets.gateway.ports import Checkpoint
 from slip_sockets.gateway.worker import (
     DEFAULT_INBOUND_RETRY_S,
     MAX_INBOUND_PAUSE_S,
+    MAX_INBOUND_RETRY_S,
     InboundWorker,
     attempts_within,
 )
@@ -364,6 +365,10 @@ async def test_last_time_that_sqs_hands_out_a_text_is_logged(world: World, caplo
     world.stub.script = lambda request: RESET if request.operation == "SendMessageBatch" else Answer()
     assert await world.handle((A, text(A, "1"), MAX_RECEIVE_COUNT)) == failed("m0")
     assert caplog.messages[-1] == f"message m0 of group {A}, texts, becomes a dead letter"
+
+
+def test_sqs_hands_a_text_out_more_often_than_it_is_tried() -> None:
+    assert attempts_within(MAX_INBOUND_RETRY_S, MAX_INBOUND_PAUSE_S) + 5 < MAX_RECEIVE_COUNT
 
 
 async def test_anything_else_goes_on_in_the_queue_of_deferred_messages(world: World) -> None:
