@@ -67,6 +67,8 @@ class Consumer(msgspec.Struct, frozen=True):
         groups: dict[str, list[Record]] = {}
         for record in event["Records"]:
             groups.setdefault(record["attributes"]["MessageGroupId"], []).append(record)
+        if not groups:
+            return {"batchItemFailures": []}
         tasks = [asyncio.create_task(self._handle_group(records, deadline)) for records in groups.values()]
         finished, pending = await asyncio.wait(tasks, timeout=RELEASED_AFTER_S)
         while pending:

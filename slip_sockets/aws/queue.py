@@ -66,8 +66,8 @@ class SqsQueue:
 
     def is_source_of(self, event: Mapping[str, Any]) -> bool:
         """Return whether Lambda received a batch from this queue."""
-        arn: str = event["Records"][0]["eventSourceARN"]
-        return arn.rpartition(":")[2] == self._queue_url.rpartition("/")[2]
+        name = self._queue_url.rpartition("/")[2]
+        return any(record["eventSourceARN"].rpartition(":")[2] == name for record in event["Records"])
 
     async def put(self, messages: Sequence[Deferred]) -> None:
         for batch in _batches(messages):

