@@ -18,7 +18,6 @@ from ..docs.markdown import ROOT
 from ..grip.test_libraries import BACKENDS, free_port, until_listening
 from .backends import SECRET
 
-
 # serve-grip 2.0.0 takes any Grip-Sig: it does not wait for the result of its own check.
 PYTHON = {name: command for name, command in BACKENDS.items() if name != "serve-grip"}
 
