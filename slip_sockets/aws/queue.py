@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import math
 import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +76,7 @@ class SqsQueue:
                 await self._send(batch)
 
     async def change_visibility(self, timeouts_s: Mapping[str, float]) -> None:
-        """Set the visibility timeout (seconds, by receipt handle) of received messages.
+        """Set the visibility timeout (seconds, by receipt handle) of received messages, in whole seconds, rounded up.
 
         A failure does no harm and is only logged: they come back after the queue's own visibility timeout.
         """
@@ -85,8 +86,8 @@ class SqsQueue:
                     response = await self._client.change_message_visibility_batch(
                         QueueUrl=self._queue_url,
                         Entries=[
-                            {"Id": str(index), "ReceiptHandle": handle, "VisibilityTimeout": int(timeouts_s[handle])}
-                            for index, handle in enumerate(handles)
+                            {"Id": str(index), "ReceiptHandle": each, "VisibilityTimeout": math.ceil(timeouts_s[each])}
+                            for index, each in enumerate(handles)
                         ],
                     )
             except Unavailable as error:

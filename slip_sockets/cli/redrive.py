@@ -104,7 +104,13 @@ async def _redrive(
                     typer.echo(_line(letter))
 
 
-_KINDS = {"close_notice": "close notice", "fan_out": "fan-out", "fan_out_chunk": "chunk", "held": "held publish"}
+_KINDS = {
+    "close_notice": "close notice",
+    "fan_out": "fan-out",
+    "fan_out_chunk": "chunk",
+    "held": "held publish",
+    "timer_due": "timer",
+}
 
 
 def _line(letter: DeadLetter) -> str:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..gateway.deferred import MAX_TEXTS, Deferred, merged
+from ..gateway.deferred import MAX_TEXTS, Deferred, Timer, merged
 from ..gateway.ports import Clock
 from ..gateway.values import Done
 from ..gateway.worker import DeadLetter, Retry, Worker
@@ -71,11 +71,11 @@ class MemoryQueue:
             await asyncio.wait(self._tasks, timeout=patience_s)
 
     async def aclose(self) -> None:
-        """Stop. Messages that still wait are lost; their number is logged."""
+        """Stop. Messages that still wait are lost; their number is logged, without timers, which end in any case."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        lost = sum(map(len, self._groups.values()))
+        lost = sum(not isinstance(each.message, Timer) for group in self._groups.values() for each in group)
         if lost:
             log.warning("%d deferred messages are lost with this server", lost)
         self._groups.clear()

@@ -266,8 +266,8 @@ class DevServer:
         self._listener.close()
         await self.edge.aclose(STOP_PATIENCE_S)
         await self.inbound.settle(STOP_PATIENCE_S)
+        await self.queue.aclose()  # first: its timers put into the other
         await self.inbound.aclose()
-        await self.queue.aclose()
         await self._runner.cleanup()
         self._door.abort()
         await self._listener.wait_closed()

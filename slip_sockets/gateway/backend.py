@@ -10,10 +10,11 @@ import msgspec
 
 from ..protocol.events import Action, Open, SocketEvent
 from ..protocol.urls import with_query, without_secrets
-from .dialects import BackendProtocol, BackendRequest, FollowUp, Opening, Reply
+from .deferred import Timer
+from .dialects import BackendProtocol, BackendRequest, FollowUp, Opening, Reply, StartTimer
 from .errors import BackendFailed, BackendFault, HttpError, HttpFailure, Unavailable
 from .observer import NO_OBSERVER, Observer
-from .ports import Clock, HttpClient, Secrets
+from .ports import Clock, HttpClient, Queue, Secrets
 from .values import Connect, HttpResponse
 
 log = logging.getLogger("slip_sockets.gateway")
@@ -25,13 +26,14 @@ _MAY_HAVE_ARRIVED = (HttpFailure.TIMEOUT, HttpFailure.TOO_LARGE, HttpFailure.BRO
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """The application at `target_url`, which speaks `protocol`. The first of `secrets` signs."""
+    """The application at `target_url`, which speaks `protocol`. The first of `secrets` signs; `queue` is for timers."""
 
     target_url: str
     protocol: BackendProtocol
     secrets: Secrets
     client: HttpClient
     clock: Clock
+    queue: Queue
     observer: Observer = NO_OBSERVER
 
     async def open(self, connect: Connect, metadata: bytes) -> Opening:
@@ -46,6 +48,8 @@ class Backend(msgspec.Struct, frozen=True):
             log.warning("connection %s: skipped in the reply: %s", connection_id, skipped)
         if reply.follow_up is not None:
             await self._follow_up(connection_id, reply.follow_up)
+        if reply.timers:
+            await self._start(connection_id, reply.timers)
         return reply.actions
 
     async def _follow_up(self, connection_id: str, follow_up: FollowUp) -> None:
@@ -54,6 +58,14 @@ class Backend(msgspec.Struct, frozen=True):
         except BackendFailed as error:
             self.observer.failed(error)
             log.warning("connection %s: %s", connection_id, error)
+
+    async def _start(self, connection_id: str, timers: Sequence[StartTimer]) -> None:
+        now = self.clock.now()
+        try:
+            await self.queue.put([Timer(connection_id, timer.id, due_at=now + timer.after_s) for timer in timers])
+        except Unavailable as error:
+            self.observer.failed(error)
+            log.warning("connection %s: its timers are lost: %s", connection_id, error)
 
     async def _call(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> Reply:
         began = time.perf_counter()

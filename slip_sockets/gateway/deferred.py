@@ -208,6 +208,40 @@ class Disconnected(_OfConnection, frozen=True, tag="disconnected"):
         return f"the end of {self.connection_id}"
 
 
+class _OfTimer(_OfConnection, frozen=True, omit_defaults=True):
+    """`number` is that of the tick: 1 for the first."""
+
+    timer_id: str
+    number: int = 1
+
+    @property
+    def deduplication_id(self) -> str:
+        """Of a tick that is handled again after a crash the next one is there already."""
+        return f"{self.timer_id}:{self.number}"
+
+
+class Timer(_OfTimer, frozen=True, tag="timer", kw_only=True):
+    """Waits until `due_at` (Unix seconds). Each timer is a group of its own, so that it waits for no other."""
+
+    due_at: float
+
+    @property
+    def group(self) -> str:
+        return f"timer:{self.timer_id}"
+
+    @property
+    def title(self) -> str:
+        return f"a timer of {self.connection_id}"
+
+
+class TimerDue(_OfTimer, frozen=True, tag="timer_due", omit_defaults=True):
+    """A timer ticks. It is in the group of the connection's texts, one after another with these."""
+
+    @property
+    def title(self) -> str:
+        return f"a tick of a timer of {self.connection_id}"
+
+
 class FanOut(_OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
     """A broadcast to all subscribers of its channel, still to be split into chunks.
 
@@ -300,7 +334,7 @@ class Held(_OfChannel, frozen=True, tag="held"):
         return self.publish_id if link is None or link.id is None else link.id
 
 
-Deferred = Continuation | CloseNotice | Texts | Disconnected | FanOut | FanOutChunk | Held
+Deferred = Continuation | CloseNotice | Texts | Disconnected | Timer | TimerDue | FanOut | FanOutChunk | Held
 
 
 def merged(messages: Sequence[Deferred]) -> tuple[Deferred, int]:

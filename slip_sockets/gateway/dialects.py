@@ -31,12 +31,28 @@ class FollowUp(msgspec.Struct, frozen=True):
     events: Sequence[SocketEvent]
 
 
+class StartTimer(msgspec.Struct, frozen=True):
+    """A timer of the connection that ticks after `after_s` seconds."""
+
+    id: str
+    after_s: float
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """What a timer asks for: `actions`, or a call of the backend without events; and whether it ticks once more."""
+
+    actions: Sequence[Action] = ()
+    calls_backend: bool = False
+    again_after_s: float | None = None
+
+
 class Reply(msgspec.Struct, frozen=True):
     """What a response asks for. `skipped` are the parts of it that cannot be done, each in a few words for the log."""
 
     actions: Sequence[Action]
     skipped: Sequence[str] = ()
     follow_up: FollowUp | None = None
+    timers: Sequence[StartTimer] = ()
 
 
 class Opening(msgspec.Struct, frozen=True):
@@ -71,6 +87,9 @@ class BackendProtocol(Protocol):
 
         Raises BackendFailed where it is not valid, and may raise NotAccepted where it is one to OPEN.
         """
+
+    def tick(self, connection_id: str, metadata: bytes | None, timer_id: str) -> Tick | None:
+        """Return what a timer asks for, None where the connection has it no more."""
 
     def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
         """Return a reply to OPEN that lets the client in. Raises NotAccepted where it does not."""

@@ -8,7 +8,7 @@ import msgspec
 
 from .backend import Backend
 from .control import Control
-from .deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Held, Texts
+from .deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Held, Texts, Timer, TimerDue
 from .delivery import Deliverer
 from .delivery_rate import UNLIMITED
 from .dialects import BackendProtocol, PublishProtocol
@@ -82,7 +82,7 @@ def build_gateway(
     performer = Performer(
         ports.connections, ports.subscriptions, ports.sender, deliverer, broadcaster, once, clock, observer
     )
-    backend = Backend(target_url, backend_protocol, secrets, ports.http, clock, observer)
+    backend = Backend(target_url, backend_protocol, secrets, ports.http, clock, ports.queue, observer)
     inbound = ports.queue if ports.inbound is None else ports.inbound
     sockets = Sockets(backend, ports.connections, ports.queue, inbound, performer, clock, observer)
     handlers: dict[type[Any], Handler] = {
@@ -90,6 +90,8 @@ def build_gateway(
         CloseNotice: sockets.on_close_notice,
         Texts: sockets.on_texts,
         Disconnected: sockets.on_disconnected,
+        Timer: sockets.on_timer,
+        TimerDue: sockets.on_timer_due,
         FanOut: broadcaster.split,
         FanOutChunk: broadcaster.deliver_chunk,
         Held: broadcaster.broadcast_held,

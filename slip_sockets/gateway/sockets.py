@@ -11,7 +11,7 @@ import msgspec
 from ..protocol.errors import SlipSocketsError
 from ..protocol.events import Action, Close, CloseConnection, Text
 from .backend import Backend
-from .deferred import CloseNotice, Continuation, Disconnected, Texts
+from .deferred import CloseNotice, Continuation, Disconnected, Texts, Timer, TimerDue
 from .errors import ActionFailed, BackendFailed, Incomplete, NotAccepted, Unavailable
 from .numbered import NumberedText, in_order, is_early, number_after, read_number
 from .observer import EventType, HandledEvent, Observer, handling
@@ -202,6 +202,43 @@ class Sockets(msgspec.Struct, frozen=True):
             await self.connections.set_next_number(connection_id, next_number)
         except Unavailable as error:
             log.warning("TEXT of connection %s: later ones are delayed: %s", connection_id, error)
+
+    async def on_timer(self, message: Timer, checkpoint: Checkpoint, *, deadline: float) -> None:
+        """Handler of a Timer. Raises Incomplete."""
+        left_s = message.due_at - self.clock.now()
+        if left_s > 0:
+            raise Incomplete(message, "its time has not come", pause_s=left_s, is_exact=True)
+        try:
+            await self.inbound.put([TimerDue(message.connection_id, message.timer_id, message.number)])
+        except Unavailable as error:
+            raise Incomplete(message, str(error)) from error
+
+    async def on_timer_due(self, message: TimerDue, checkpoint: Checkpoint, *, deadline: float) -> None:
+        """Handler of a TimerDue. Raises Incomplete."""
+        connection_id, timer_id = message.connection_id, message.timer_id
+        try:
+            stored = await self.connections.get(connection_id)
+            if stored is None:
+                return
+            tick = self.backend.protocol.tick(connection_id, stored.metadata, timer_id)
+            if tick is None:
+                return
+            if tick.again_after_s is not None:  # first: a timer survives what goes wrong in one tick
+                due_at = self.clock.now() + tick.again_after_s
+                await self.queue.put([Timer(connection_id, timer_id, message.number + 1, due_at=due_at)])
+        except Unavailable as error:
+            raise Incomplete(message, str(error)) from error
+        actions = tick.actions
+        if tick.calls_backend:
+            try:
+                actions = await self.backend.call(connection_id, stored.metadata, [])
+            except BackendFailed as error:
+                self._failed(error, "a timer of connection %s: %s", connection_id, error)
+                if error.ends_connection:
+                    await self._end(connection_id, deadline)
+                return
+        if not await self._perform_or_queue("A timer", connection_id, actions, deadline):
+            raise Incomplete(message, "what it asked for could be neither done nor queued")
 
     async def on_disconnected(self, message: Disconnected, checkpoint: Checkpoint, *, deadline: float) -> None:
         """Handler of Disconnected. Raises Incomplete.

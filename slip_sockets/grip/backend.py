@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..gateway.dialects import BackendRequest, FollowUp, Opening, Reply
+from ..gateway.dialects import BackendRequest, FollowUp, Opening, Reply, StartTimer, Tick
 from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
 from ..gateway.values import Connect, HttpResponse
 from ..protocol.events import (
@@ -29,6 +29,7 @@ from .filters import subscriptions
 from .framing import CONTENT_TYPE, BrokenFraming, Event, decode, encode
 from .handshake import headers_for_the_client, initial_state, message_prefix, request_headers, set_meta
 from .state import State
+from .timers import DELAYED, set_interval
 from .tokens import grip_sig
 
 MAX_RESPONSE_BYTES = 1_000_000
@@ -63,7 +64,7 @@ class GripBackend:
         state = State.read(metadata)
         if state is None:
             raise AssertionError("the backend is called only for a connection with a state")
-        if isinstance(events[0], Open):
+        if events and isinstance(events[0], Open):
             return _opening_reply(connection_id, state, response)
         try:
             received = _read(response)
@@ -75,6 +76,21 @@ class GripBackend:
             problem = "responded with OPEN to a connection that is open"
             raise BackendFailed(BackendFault.INVALID_BODY, problem, status=response.status, ends_connection=True)
         return _Reading(connection_id, state).reply(received, response)
+
+    def tick(self, connection_id: str, metadata: bytes | None, timer_id: str) -> Tick | None:
+        state = State.read(metadata)
+        if state is None:
+            return None
+        name, timer = next(((name, each) for name, each in state.timers.items() if each.id == timer_id), ("", None))
+        if timer is None:
+            return None
+        if timer.text is None:
+            return None if state.is_detached else Tick(calls_backend=True, again_after_s=timer.after_s)
+        text = SendText(connection_id, timer.text)
+        if name != DELAYED:
+            return Tick([text], again_after_s=timer.after_s)
+        del state.timers[name]
+        return Tick([SetMetadata(connection_id, msgspec.Raw(state.encoded())), text])
 
     def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
         accept, *others = actions
@@ -138,6 +154,7 @@ class _Reading:
         self._state = state
         self._before = state.encoded()
         self._subscriptions_before = subscriptions(state)
+        self._timers_before = set(state.timers.values())
         self._actions: list[Action] = []
         self._skipped: list[str] = []
         self._is_cut = False
@@ -151,8 +168,8 @@ class _Reading:
     def reply(self, received: Sequence[Event], response: HttpResponse, accept: Accept | None = None) -> Reply:
         state, connection_id = self._state, self._connection_id
         set_meta(state, response.headers)
-        if "keep-alive-interval" in response.headers:
-            self.skip("keep-alive-interval", "Keep-Alive-Interval: the gateway has no timers for it")
+        if (interval := response.headers.get("keep-alive-interval")) is not None:
+            set_interval(state, interval, self.skip)
         for event in received:
             self._read(event)
             if event.type in ("CLOSE", "DISCONNECT"):
@@ -168,7 +185,9 @@ class _Reading:
         if state.is_detached and not self._is_cut:
             attached = msgspec.structs.replace(state, is_detached=False)
             follow_up = FollowUp(attached.encoded(), [Close(connection_id)])
-        return Reply([*first, *self._actions], tuple(self._skipped), follow_up)
+        started = [timer for timer in state.timers.values() if timer not in self._timers_before]
+        timers = tuple(StartTimer(timer.id, timer.after_s) for timer in started)
+        return Reply([*first, *self._actions], tuple(self._skipped), follow_up, timers)
 
     def _read(self, event: Event) -> None:
         content = event.content or b""
@@ -188,7 +207,9 @@ class _Reading:
         prefix = self._state.prefix
         if prefix is not None:
             if content.startswith(CONTROL_PREFIX):
-                apply_control(content.removeprefix(CONTROL_PREFIX), self._state, self.skip)
+                due = apply_control(content.removeprefix(CONTROL_PREFIX), self._state, self.skip)
+                if due is not None:
+                    self._actions.append(SendText(self._connection_id, due))
                 return
             encoded_prefix = prefix.encode("latin-1")
             if not content.startswith(encoded_prefix):

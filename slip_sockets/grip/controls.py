@@ -12,6 +12,7 @@ from ..protocol.errors import InvalidEvents
 from ..protocol.events import Subscribe, check
 from .filters import FILTERS, NOT_DONE
 from .state import State
+from .timers import flush_delayed, keep_alive, send_delayed
 
 CONTROL_PREFIX = b"c:"
 MAX_CONTROL_BYTES = 16_384
@@ -23,15 +24,18 @@ Skip = Callable[[str, str], None]
 """Notes what cannot be done: its kind, and a few words for the log. Each kind is logged once for a connection."""
 
 
-def apply_control(content: bytes, state: State, skip: Skip) -> None:
-    """Do what the control message `c:content` says. What is malformed is ignored, as by Pushpin."""
+def apply_control(content: bytes, state: State, skip: Skip) -> str | None:
+    """Do what the control message `c:content` says. What is malformed is ignored, as by Pushpin.
+
+    Return a text that is to be sent now, None for most.
+    """
     if len(content) + len(CONTROL_PREFIX) > MAX_CONTROL_BYTES:
         skip("control-size", f"a control message of more than {MAX_CONTROL_BYTES} bytes")
-        return
+        return None
     try:
         message = msgspec.json.decode(without_mark(content), type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return
+        return None
     match message:
         case {"type": "subscribe", "channel": str(channel)} if channel:
             _subscribe(channel, message.get("filters", []), state, skip)
@@ -43,8 +47,13 @@ def apply_control(content: bytes, state: State, skip: Skip) -> None:
             state.user_meta[name] = value
         case {"type": "set-meta", "name": str(name)} if "value" not in message:
             state.user_meta.pop(name, None)
-        case {"type": "keep-alive" | "send-delayed" as kind}:
-            skip(kind, f"the control message {kind}: the gateway has no timers for it")
+        case {"type": "keep-alive"}:
+            keep_alive(state, message, skip)
+        case {"type": "send-delayed"}:
+            return send_delayed(state, message, skip)
+        case {"type": "flush-delayed"}:
+            return flush_delayed(state)
+    return None
 
 
 def _subscribe(channel: str, filters: object, state: State, skip: Skip) -> None:

@@ -9,13 +9,22 @@ import msgspec
 from ..protocol.events import MAX_METADATA_BYTES
 
 
+class Timer(msgspec.Struct, frozen=True):
+    """After `after_s` seconds `text` is sent to the client, or without one the backend is called."""
+
+    id: str
+    after_s: int
+    text: str | None
+
+
 class State(msgspec.Struct, omit_defaults=True):
     """A connection, as the gateway remembers it between requests.
 
     `headers` and `query` are those of its handshake, repeated with each request. `prefix` begins a message that is for
     the client, None where the backend did not enable GRIP. `meta` comes from Set-Meta headers and goes back to the
-    backend; `user_meta` comes from set-meta. `channels` maps each channel to the filters of its subscription. `logged`
-    are the kinds of things that cannot be done and were logged once.
+    backend; `user_meta` comes from set-meta. `channels` maps each channel to the filters of its subscription. `timers`
+    are those that run, by the names of `timers`. `logged` are the kinds of things that cannot be done and were logged
+    once.
     """
 
     headers: list[tuple[str, str]]
@@ -25,6 +34,7 @@ class State(msgspec.Struct, omit_defaults=True):
     meta: dict[str, str] = {}
     user_meta: dict[str, str] = {}
     channels: dict[str, list[str]] = {}
+    timers: dict[str, Timer] = {}
     logged: list[str] = []
 
     @classmethod

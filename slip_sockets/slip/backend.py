@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
-from ..gateway.dialects import BackendRequest, Opening, Reply
+from ..gateway.dialects import BackendRequest, Opening, Reply, Tick
 from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
 from ..gateway.values import Connect, HttpResponse
 from ..protocol.bodies import open_metadata
@@ -37,6 +37,9 @@ class SlipBackend:
         self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], response: HttpResponse
     ) -> Reply:
         return Reply(read_response(response))
+
+    def tick(self, connection_id: str, metadata: bytes | None, timer_id: str) -> Tick | None:
+        return None
 
     def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
         return read_opening(connect.connection_id, connect.subprotocols, actions)

@@ -26,6 +26,8 @@ from slip_sockets.gateway.deferred import (
     FanOutChunk,
     Held,
     Texts,
+    Timer,
+    TimerDue,
 )
 from slip_sockets.gateway.delivery import Deliverer
 from slip_sockets.gateway.errors import BackendFailed, HttpError, Unavailable
@@ -291,6 +293,11 @@ class World:
                 await self.broadcaster.split(message, self.checkpoint, deadline=deadline)
             case FanOutChunk():
                 await self.broadcaster.deliver_chunk(message, self.checkpoint, deadline=deadline)
+            case Timer():
+                await sockets.on_timer(message, self.checkpoint, deadline=deadline)
+            case TimerDue():
+                with handling(HandledEvent(EventType.DEFERRED, message.connection_id)):
+                    await sockets.on_timer_due(message, self.checkpoint, deadline=deadline)
             case Held():
                 await self.broadcaster.broadcast_held(message, self.checkpoint, deadline=deadline)
             case CloseNotice():

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from slip_sockets.gateway.backend import Backend
-from slip_sockets.gateway.dialects import BackendRequest, FollowUp, Opening, Reply
+from slip_sockets.gateway.dialects import BackendRequest, FollowUp, Opening, Reply, Tick
 from slip_sockets.gateway.errors import BackendFailed, BackendFault, HttpError, HttpFailure
 from slip_sockets.gateway.observer import EventType, HandledEvent, handling
 from slip_sockets.gateway.values import Connect, HttpResponse
 from slip_sockets.protocol.events import Action, Close, SendText, SocketEvent, Text
 
-from .doubles import ME, SECRET, FakeClock, RecordingObserver
+from .doubles import ME, SECRET, FakeClock, RecordingObserver, RecordingQueue
 
 HI = Text(ME, "hi")
 
@@ -44,6 +44,9 @@ class Dialect:
             raise reply
         return reply
 
+    def tick(self, connection_id: str, metadata: bytes | None, timer_id: str) -> Tick | None:
+        raise NotImplementedError
+
     def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
         raise NotImplementedError
 
@@ -67,7 +70,7 @@ async def secrets() -> Sequence[str]:
 
 
 def backend(dialect: Dialect, client: Client, observer: RecordingObserver) -> Backend:
-    return Backend("http://app.example/ws?b=2", dialect, secrets, client, FakeClock(), observer)
+    return Backend("http://app.example/ws?b=2", dialect, secrets, client, FakeClock(), RecordingQueue(), observer)
 
 
 async def test_requests_query_is_added_to_that_of_the_url() -> None:

@@ -38,7 +38,7 @@ OPENED = State([], prefix="m:")
 
 
 def control(**fields: object) -> bytes:
-    content = b"c:" + json.dumps(fields).encode()
+    content = b"c:" + json.dumps({name.replace("_", "-"): value for name, value in fields.items()}).encode()
     return b"TEXT %x\r\n%b\r\n" % (len(content), content)
 
 
@@ -416,9 +416,17 @@ def test_malformed_control_messages_are_ignored(content: bytes) -> None:
         (b"PONG\r\n", {}, "PONG: API Gateway sends texts only"),
         (b"CLOSE 2\r\n\x0f\xa0\r\n", {}, "the code of a CLOSE: the client sees 1000"),
         (text(b"m:" + bytes(128 * 1024 + 1)), {}, "a text of more than 131072 bytes"),
-        (b"", {"keep-alive-interval": "30"}, "Keep-Alive-Interval: the gateway has no timers for it"),
-        (control(type="keep-alive"), {}, "the control message keep-alive: the gateway has no timers for it"),
-        (control(type="send-delayed"), {}, "the control message send-delayed: the gateway has no timers for it"),
+        (b"", {"keep-alive-interval": "601"}, "Keep-Alive-Interval after more than 600 s: it is after 600 s"),
+        (
+            control(type="keep-alive", content="x", timeout=900),
+            {},
+            "keep-alive after more than 600 s: it is after 600 s",
+        ),
+        (
+            control(type="send-delayed", content="x", message_type="ping"),
+            {},
+            "send-delayed of another type: API Gateway sends texts only",
+        ),
         (control(type="x" * 16_384), {}, "a control message of more than 16384 bytes"),
         (
             control(type="subscribe", channel="x" * 1_025),

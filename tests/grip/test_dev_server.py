@@ -304,3 +304,22 @@ async def test_item_waits_for_the_one_that_it_names(server: DevServer, backend: 
         await publish(server, first, third)
         await publish(server, second)
         assert [await client.recv() for _ in range(3)] == ["1", "2", "3"]
+
+
+async def test_timers_run_until_the_client_leaves(
+    server: DevServer, backend: GripScript, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def ask(post: Post) -> web.Response:
+        if post.events[0].type != "OPEN":
+            return await echo(post)
+        delayed = text('c:{"type":"send-delayed","content":"later"}')
+        keep_alive = text('c:{"type":"keep-alive","content":"still there","timeout":1}')
+        return reply(Event("OPEN"), delayed, keep_alive, Sec_WebSocket_Extensions="grip", Keep_Alive_Interval="20")
+
+    backend.script = ask
+    async with connect(server) as client:
+        received = [await client.recv() for _ in range(3)]
+    assert sorted(received) == ["later", "still there", "still there"]
+    await backend.next_post("CLOSE")
+    await server.aclose()
+    assert "lost" not in caplog.text

@@ -6,7 +6,17 @@ from typing import Any
 import pytest
 
 from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
-from slip_sockets.gateway.deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Held, Texts
+from slip_sockets.gateway.deferred import (
+    CloseNotice,
+    Continuation,
+    Disconnected,
+    FanOut,
+    FanOutChunk,
+    Held,
+    Texts,
+    Timer,
+    TimerDue,
+)
 from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 
 from ..aws.moto_server import channels_table, client, connections_table, dynamodb, moto_url, queue_url, sqs
@@ -58,7 +68,7 @@ async def queue_engine(
     request: pytest.FixtureRequest, handler: ScriptedHandler, clock: YieldingClock, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[QueueEngine]:
     """The queue of deferred messages. It has a worker with `handler` for all kinds of them."""
-    worker = DeferredWorker(dict.fromkeys((Continuation, CloseNotice, FanOut, FanOutChunk, Held), handler))
+    worker = DeferredWorker(dict.fromkeys((Continuation, CloseNotice, FanOut, FanOutChunk, Held, Timer), handler))
     engine = _queue_engine(request, worker, clock, monkeypatch, gives_up=False)
     yield engine
     await engine.aclose()
@@ -78,7 +88,7 @@ async def inbound_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[QueueEngine]:
     """The queue of what clients send. It has a worker with `handler`; what that gives up goes on in `deferred`."""
-    handlers: dict[type[Any], Handler] = dict.fromkeys((Continuation, Texts, Disconnected), handler)
+    handlers: dict[type[Any], Handler] = dict.fromkeys((Continuation, Texts, Disconnected, TimerDue), handler)
     worker = InboundWorker(handlers, deferred, retry_for_s=DEFAULT_INBOUND_RETRY_S)
     engine = _queue_engine(request, worker, clock, monkeypatch, gives_up=True)
     yield engine

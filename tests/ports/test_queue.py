@@ -9,7 +9,16 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from slip_sockets.gateway.deferred import RETRY_FOR_S, CloseNotice, Continuation, Deferred, FanOut, FanOutChunk, Held
+from slip_sockets.gateway.deferred import (
+    RETRY_FOR_S,
+    CloseNotice,
+    Continuation,
+    Deferred,
+    FanOut,
+    FanOutChunk,
+    Held,
+    Timer,
+)
 from slip_sockets.gateway.errors import Incomplete
 from slip_sockets.gateway.values import ChannelClose, Link, Publication
 from slip_sockets.gateway.worker import attempts_within
@@ -63,6 +72,7 @@ async def test_each_kind_arrives_as_it_was_put(queue_engine: QueueEngine, handle
         FanOut(Publication("lobby", "hi", "1"), "p1", "a cursor", [ME], [YOU], 17.5),
         FanOutChunk(ChannelClose("lobby"), "p2", [ME, YOU], 3),
         Held(Publication("lobby", "hi", link=Link("2", "1")), "p3", 17.5),
+        Timer(ME, "t1", 2, due_at=17.5),
     ]
     await queue_engine.queue.put(messages)
     await queue_engine.settle()
@@ -168,6 +178,33 @@ async def test_a_message_that_names_its_time_comes_then_and_other_groups_do_not_
     await queue_engine.settle()
     assert times == [0, 1, 2, 3, 4, 5]
     assert handler.ended == [texts(ME, "1"), held]
+
+
+async def test_a_timer_comes_twice_and_not_before_its_time(
+    queue_engine: QueueEngine, handler: ScriptedHandler, clock: YieldingClock
+) -> None:
+    """Each is a group of its own: one that is due later does not hold up another."""
+    due_at = clock.now() + 55.4
+    timers = [Timer(ME, "later", due_at=due_at + 60), Timer(ME, "sooner", due_at=due_at)]
+
+    @handler.script
+    async def handle(message: Deferred) -> None:
+        assert isinstance(message, Timer)
+        if clock.now() < message.due_at:
+            raise Incomplete(message, "its time has not come", pause_s=message.due_at - clock.now(), is_exact=True)
+
+    await queue_engine.queue.put(timers)
+    await queue_engine.settle()
+    assert max(handler.handled.count(timer) for timer in timers) == 2
+    assert handler.ended == timers[::-1]
+
+
+async def test_next_tick_of_a_timer_is_put_once(queue_engine: QueueEngine, handler: ScriptedHandler) -> None:
+    timers = [Timer(ME, "t", number, due_at=float(number)) for number in (1, 2)]
+    for timer in (timers[0], timers[1], msgspec.structs.replace(timers[1], due_at=9.0)):
+        await queue_engine.queue.put([timer])
+    await queue_engine.settle()
+    assert handler.handled == timers
 
 
 async def test_an_unforeseen_error_is_tried_again(queue_engine: QueueEngine, handler: ScriptedHandler) -> None:
