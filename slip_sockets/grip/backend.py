@@ -253,7 +253,7 @@ def _close(code: int | None, reason: str | None) -> Event:
 
     API Gateway closes with 1001 and "Going away" itself; a browser that leaves a page gives no reason.
     """
-    if code == _CUT or (code == _GOING_AWAY and (reason is None or reason.lower() == "going away")):
+    if code == _CUT or (code == _GOING_AWAY and (reason or "").lower() == "going away"):
         return Event("DISCONNECT")
     if code is None or code == _NO_STATUS:
         return Event("CLOSE")

@@ -125,6 +125,7 @@ def test_handshakes_headers_and_query_are_repeated_and_the_gateways_own_are_stri
         (Text(ME, 'c:{"type":"detach"}'), b'TEXT 13\r\nc:{"type":"detach"}\r\n'),
         (Close(ME, 1000), b"CLOSE 2\r\n\x03\xe8\r\n"),
         (Close(ME, 4000, "bye"), b"CLOSE 5\r\n\x0f\xa0bye\r\n"),
+        (Close(ME, 1001), b"CLOSE 2\r\n\x03\xe9\r\n"),
         (Close(ME, 1001, ""), b"CLOSE 2\r\n\x03\xe9\r\n"),
         (Close(ME, 1005, ""), b"CLOSE\r\n"),
         (Close(ME), b"CLOSE\r\n"),
