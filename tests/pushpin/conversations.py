@@ -98,6 +98,17 @@ def detaches(*before: bytes, after: bytes = b"") -> Scene:
     return play
 
 
+async def detached_and_closed(stage: Stage) -> None:
+    client = await subscriber(stage, control(type="detach"), subscribe("c"))
+    await stage.backend.next_post("CLOSE")
+    await stage.publish({"items": [{"channel": "c", "ws-message": {"action": "close", "code": 4000}}]})
+    await client.ended()
+
+
+async def publishes_in_chunks(stage: Stage) -> None:
+    await stage.publish({"items": []}, chunked=True)
+
+
 async def a_room(stage: Stage) -> None:
     """Two clients in a room and one elsewhere. One leaves the room, the other is closed by a publish."""
 

@@ -13,9 +13,13 @@ CLOSED: Frame = ("CLOSE", (1000, ""))
 _NOT_TEXT = ("BINARY", "PING", "PONG")
 
 
-def _codes(seen: Seen) -> None:
+def _codes_of_frames(seen: Seen) -> None:
     for frames in seen.frames:
         frames[:] = [CLOSED if kind == "CLOSE" else (kind, content) for kind, content in frames]
+
+
+def _codes(seen: Seen) -> None:
+    _codes_of_frames(seen)
     seen.posts = [
         (target, headers, b"CLOSE 2\r\n\x03\xe8\r\n" if body.startswith(b"CLOSE") else body)
         for target, headers, body in seen.posts
@@ -37,6 +41,10 @@ def _binary_refused(seen: Seen) -> None:
     kinds = [kind.lower() for kind, _ in seen.frames[0] if kind in _NOT_TEXT]
     seen.published = [(400, "text/plain", problem.format(kind)) for kind in kinds]
     _no_binary(seen)
+
+
+def _taken(seen: Seen) -> None:
+    seen.published = [(200, "text/plain", "Published\n") for _ in seen.published]
 
 
 def _no_ping(seen: Seen) -> None:
@@ -97,7 +105,9 @@ def _texts(*contents: str) -> Callable[[Seen], None]:
 
 Row = tuple[str, Callable[[Seen], Any]]
 
+CHUNKED: Row = ("a publish in chunks, without `Content-Length`", _taken)
 CODE: Row = ("code and reason of a `CLOSE`, or of a published `close`", _codes)
+CODE_OF_DETACHED: Row = (CODE[0], _codes_of_frames)
 CUT: Row = ("a connection that is cut without a close frame", _cuts)
 BINARY_TO_CLIENT: Row = ("`BINARY`, `PING` and `PONG` to a client", _no_binary)
 BINARY_PUBLISHED: Row = ("a publish of type `binary`, `ping` or `pong`", _binary_refused)

@@ -75,13 +75,13 @@ def reply(
     return play
 
 
-def publish(*bodies: object, until: str | None = None, **headers: str) -> Scene:
+def publish(*bodies: object, until: str | None = None, headers: Mapping[str, str] | None = None) -> Scene:
     """Publishes while a client is subscribed to `c`, which leaves after the text `until`."""
 
     async def play(stage: Stage) -> None:
         client = await subscriber(stage, subscribe("c"))
         for body in bodies:
-            await stage.publish(body, **headers)
+            await stage.publish(body, headers=headers)
         if until is not None:
             await client.until("TEXT", until)
         await stage.subscribed(client, "at the end")

@@ -198,15 +198,22 @@ class Stage:
         self._clients.append(Client(websocket, frames))
         return self._clients[-1]
 
-    async def publish(self, body: object, path: str = "publish/", method: str = "POST", **headers: str) -> None:
+    async def publish(
+        self,
+        body: object,
+        path: str = "publish/",
+        method: str = "POST",
+        *,
+        chunked: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         """`body` is JSON, unless it is bytes."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self._session.request(
             method,
             self.side.publish_url + path,
-            data=data,
-            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.side.key}", **named},
+            data=body if isinstance(body, bytes) else json.dumps(body).encode(),
+            chunked=chunked or None,
+            headers={"Content-Type": "application/json", "Authorization": f"Bearer {self.side.key}", **(headers or {})},
         ) as response:
             kind = response.headers.get("Content-Type", "")
             self.seen.published.append((response.status, kind, await response.text()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
+
 from slip_sockets.grip.framing import CONTENT_TYPE
 
 from .conversations import (
@@ -9,9 +12,11 @@ from .conversations import (
     client_that,
     closes_with,
     closes_without_code,
+    detached_and_closed,
     detaches,
     headers_twice,
     pings,
+    publishes_in_chunks,
     query,
     requests,
     sends,
@@ -23,8 +28,10 @@ from .differences import (
     BINARY_FROM_CLIENT,
     BINARY_PUBLISHED,
     BINARY_TO_CLIENT,
+    CHUNKED,
     CLOSE_FROM_CLIENT,
     CODE,
+    CODE_OF_DETACHED,
     CONTENT_FILTERS,
     CUT,
     DELAYED,
@@ -95,6 +102,9 @@ FRAMING: Table = {
     "status 403": (reply(A, 403, sent=("x",)), CUT),
     "another type": (reply(A, sent=("x",), Content_Type="text/plain"), CUT),
     "a parameter of the type": (reply(A, sent=("x",), Content_Type=f"{CONTENT_TYPE}; a=b"), CUT),
+    "gzip": (reply(gzip.compress(A), Content_Encoding="gzip"),),
+    "deflate": (reply(zlib.compress(A), Content_Encoding="deflate"),),
+    "broken gzip": (reply(A, sent=("x",), Content_Encoding="gzip"), CUT),
     "meta": (reply(A, Set_Meta_User="ada", Set_Meta_room_="a b"),),
     "empty meta": (
         reply(opening_headers={**GRIP, "Set-Meta-A": "1", "Set-Meta-B": "2"}, Set_Meta_a="", Set_meta_C="3"),
@@ -204,6 +214,7 @@ CONTROLS: Table = {
     "require-sub": (controls(subscribe("c", filters=["require-sub"]), meta={"require_sub": "c"}),),
     "require-sub of nothing": (controls(subscribe("c", filters=["require-sub"]), meta={"require_sub": ""}),),
     "unknown filter": (controls(ADA, subscribe("c", filters=["foo"]), meta={"sender": "ada"}),),
+    "skip-self of a close": (controls(ADA, SELF, meta={"sender": "ada"}, action="close"),),
     "session": (controls(control(type="session", id="1"), subscribe("c")),),
 }
 
@@ -248,13 +259,13 @@ PUBLISHED: list[object] = [
 PUBLISHES: Table = {
     **{f"{body!r:.60}": (publish(body),) for body in PUBLISHED},
     **{
-        f"Accept: {accept}": (publish(items(message("x")), b"{", Accept=accept),)
+        f"Accept: {accept}": (publish(items(message("x")), b"{", headers={"Accept": accept}),)
         for accept in (
             *("application/json", "text/html", "text/*", "*/*", "application/*", "text/html, application/json;q=0.1"),
             *("text/plain, application/json", "application/json, text/plain", "", "TEXT/PLAIN"),
         )
     },
-    "another Content-Type": (publish(items(message("x")), Content_Type="text/plain"),),
+    "another Content-Type": (publish(items(message("x")), headers={"Content-Type": "text/plain"}),),
     "binary": (publish(ws(content_bin="aGk=")), BINARY_PUBLISHED),
     "binary by its type": (publish(ws(content="x", type="binary")), BINARY_PUBLISHED),
     "pong": (publish(ws(content="x", type="pong")), BINARY_PUBLISHED),
@@ -282,6 +293,8 @@ CONVERSATIONS: Table = {
     "detach, a text before": (detaches(A, subscribe("c")),),
     "detach, subscribe and text after": (detaches(after=subscribe("c") + A),),
     "detach twice": (detaches(subscribe("c"), after=control(type="detach")),),
+    "detach, closed by a publish": (detached_and_closed, CODE_OF_DETACHED),
+    "chunked publish": (publishes_in_chunks, CHUNKED),
     "a room": (a_room, CODE),
     "texts that wait": (texts_that_wait,),
     "methods": (requests(("GET", "publish/"), ("PUT", "publish"), ("OPTIONS", "publish/"), ("POST", "publish")),),

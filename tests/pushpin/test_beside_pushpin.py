@@ -25,8 +25,10 @@ in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 async def seen(side: Side, scene: Scene, backend: GripScript, session: aiohttp.ClientSession) -> Seen:
     stage = Stage(side, backend, session)
-    await scene(stage)
-    await stage.finish()
+    try:
+        await scene(stage)
+    finally:
+        await stage.finish()
     return stage.seen
 
 
