@@ -34,7 +34,6 @@ from .differences import (
     CODE_OF_DETACHED,
     CONTENT_FILTERS,
     CUT,
-    DELAYED,
     HEADERS,
     PING_FROM_CLIENT,
     QUERY,
@@ -299,10 +298,7 @@ CONVERSATIONS: Table = {
     "texts that wait": (texts_that_wait,),
     "methods": (requests(("GET", "publish/"), ("PUT", "publish"), ("OPTIONS", "publish/"), ("POST", "publish")),),
     "paths": (requests(("GET", "other"), ("GET", "publish//"), ("GET", "publish/x")),),
-    "delayed": (
-        controls(control(type="send-delayed", content="later", timeout=60), control(type="flush-delayed")),
-        DELAYED,
-    ),
+    "delayed": (controls(control(type="send-delayed", content="later", timeout=60), control(type="flush-delayed")),),
     "var-subst": (controls(ADA, subscribe("c", filters=["var-subst"]), x="%(user)s %%"), SUBSTITUTED),
     "content-filters": (
         controls(ADA, subscribe("c", filters=["var-subst"]), content_filters=["var-subst"]),
