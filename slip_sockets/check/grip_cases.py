@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from ..apigateway.connection_ids import new_connection_id
 from ..gateway.values import Connect
 from ..grip.backend import GripBackend
-from ..grip.state import State
 from ..protocol.events import Close, Open, SocketEvent, Text
 from . import grip_judge
 from .cases import CLOSING, HINTS, ODD_HEADERS, ODD_QUERY, ODD_TEXTS, OPENING, TEXTS, TOKENS, Case
@@ -81,6 +80,10 @@ class GripSuite:
             if name != "text-largest-escaped":  # it is large in JSON alone
                 events = [Text(self._id, data) for data in texts]
                 yield self._event(name, TEXTS, title, events, grip_judge.reply_to_texts)
+
+        if any(timer.text is None for timer in grip_judge.read_state(self._state).timers.values()):
+            title = "no event, as after Keep-Alive-Interval"
+            yield self._event("text-none", TEXTS, title, [], grip_judge.reply_to_texts)
 
     def _closings(self) -> Iterator[Case]:
         closes = {
@@ -153,7 +156,7 @@ class GripSuite:
             name,
             group,
             title,
-            type(events[0]).__name__.upper(),
+            type(events[0]).__name__.upper() if events else "",
             request.headers,
             request.body,
             lambda attempt: verdict(sent, attempt),
@@ -164,11 +167,10 @@ class GripSuite:
 
     def _remember(self, sent: Sent, attempt: Attempt) -> None:
         """Keep what the gateway would store, so that Meta headers come back; but stay attached."""
-        state = State.read(grip_judge.state_after(sent, attempt))
-        if state is not None:
-            state.is_detached = False
-            state.channels.pop(INJECTED, None)
-            self._state = state.encoded()
+        state = grip_judge.read_state(grip_judge.state_after(sent, attempt))
+        state.is_detached = False
+        state.channels.pop(INJECTED, None)
+        self._state = state.encoded()
 
     def _new_connection(
         self, headers: Mapping[str, str] | None = None, query: Mapping[str, Sequence[str]] | None = None

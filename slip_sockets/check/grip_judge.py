@@ -43,7 +43,7 @@ _PREFIX = "Begin each text for a client with the prefix, as send() of the librar
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent: events of a connection, whose state was `state`."""
+    """What was sent: events of a connection, whose state was `state`. After Keep-Alive-Interval there may be none."""
 
     connection_id: str
     state: bytes
@@ -51,7 +51,7 @@ class Sent:
 
     @property
     def is_opening(self) -> bool:
-        return isinstance(self.events[0], Open)
+        return any(isinstance(event, Open) for event in self.events)
 
 
 def opening(sent: Sent, attempt: Attempt, offered: Collection[str], *, may_refuse: bool) -> Verdict:
@@ -75,7 +75,7 @@ def opening(sent: Sent, attempt: Attempt, offered: Collection[str], *, may_refus
 def reply_to_texts(sent: Sent, attempt: Attempt) -> Verdict:
     if (fault := _fault(sent, attempt)) is not None:
         return fault
-    state = _state(state_after(sent, attempt))
+    state = read_state(state_after(sent, attempt))
     if INJECTED in state.channels:
         finding = "sends a client's text back without a prefix, so that clients can send it control messages"
         return Verdict(Level.WRONG, finding, _PREFIX)
@@ -106,15 +106,16 @@ def signature_refusal(sent: Sent, attempt: Attempt) -> Verdict:
     """Judge the response to a request with a bad Grip-Sig. GRIP leaves it to the application to refuse that."""
     if attempt.failure is not None or 300 <= attempt.status < 400:
         return _fault(sent, attempt) or Verdict(Level.WRONG, "no response")
-    if attempt.status >= 500:
+    if attempt.status >= 500 and attempt.status != 501:  # 501 is serve-grip's own refusal
         fix = "Respond with 403 where the request is not signed"
         return Verdict(Level.WARNING, f"refused by an error, {attempt.status}{excerpt(attempt)}", fix)
     if not is_valid(sent, attempt):
         return Verdict(Level.RIGHT, f"refused with {attempt.status}")
     finding = "accepted: whoever reaches the backend can pretend to be the gateway"
     fix = (
-        "The libraries leave it to you: respond with 403 unless request.grip.signed (django-grip), req.grip.isSigned "
-        "(serve-grip) or validate_sig() (gripcontrol) is true. A backend that only the gateway can reach needs no check"
+        "The libraries leave it to you: respond with 403 unless request.grip.signed (django-grip) or validate_sig() "
+        "(gripcontrol) is true. With serve-grip 2.0.0, await validateSig() of @fanoutio/grip: isSigned is true for any "
+        "Grip-Sig. A backend that only the gateway can reach needs no check"
     )
     return Verdict(Level.WARNING, finding, fix)
 
@@ -137,7 +138,8 @@ def _read(sent: Sent, attempt: Attempt) -> Reply:
     return GripBackend().reply(sent.connection_id, sent.state, sent.events, response)
 
 
-def _state(encoded: bytes) -> State:
+def read_state(encoded: bytes) -> State:
+    """Return a state that is GRIP's own."""
     state = State.read(encoded)
     if state is None:
         raise AssertionError("the state is GRIP's own")
@@ -167,7 +169,7 @@ def _fault(sent: Sent, attempt: Attempt) -> Verdict | None:
 def _consequence(sent: Sent) -> str:
     if sent.is_opening:
         return "the client is refused"
-    if isinstance(sent.events[0], Close):
+    if any(isinstance(event, Close) for event in sent.events):
         return "the gateway does not repeat it, so your backend may miss that the client has left"
     return "the connection is closed, and your backend is not notified"
 
@@ -192,7 +194,7 @@ def _fix(sent: Sent, attempt: Attempt) -> str:
 def _warning(sent: Sent, attempt: Attempt) -> Verdict | None:
     """Return what of a valid response has no effect, None if all has."""
     received = decode(attempt.body)
-    prefix = _state(state_after(sent, attempt)).prefix
+    prefix = read_state(state_after(sent, attempt)).prefix
     if prefix is None and sent.is_opening:
         finding = "let in, without GRIP: it can subscribe to no channel, and c: and m: go to the client as they are"
         return Verdict(Level.WARNING, finding, "Respond to OPEN with the header Sec-WebSocket-Extensions: grip")

@@ -282,6 +282,21 @@ async def test_texts_that_are_read_one_for_each_request_are_noticed() -> None:
     assert found["text-several"].hint.startswith("Texts that wait come in one request")
 
 
+async def test_backend_that_wants_to_be_called_without_events_must_reply_to_that() -> None:
+    def reply_to_open(post: Post) -> web.Response:
+        return reply(Event("OPEN"), Sec_WebSocket_Extensions="grip", Set_Meta_Count="0", Keep_Alive_Interval="30")
+
+    async def script(post: Post) -> web.Response:
+        if not post.events:
+            return web.Response(status=500)
+        return await but("OPEN", reply_to_open)(post)
+
+    then = "the connection is closed, and your backend is not notified"
+    found = await results(script)
+    assert findings(found, Level.WRONG) == {"text-none": f"responded with 500: {then}"}
+    assert "text-none" not in await results(good)
+
+
 async def test_clients_that_can_send_control_messages_are_noticed() -> None:
     found = await results(but("TEXT", lambda post: reply(*map(text, post.texts))))
     assert findings(found, Level.WRONG) == {
