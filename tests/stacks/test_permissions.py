@@ -220,6 +220,7 @@ async def test_channels_need_what_every_role_allows(stub: HttpStub) -> None:
         channel="news",
         connection_ids=[CONNECTION],
         message_id="1",
+        last_id="1",
         claimant="me",
         lease_s=1,
         for_s=1,
