@@ -154,9 +154,12 @@ async def test_flushed_text_is_sent_now_and_not_again(world: GripWorld) -> None:
 )
 async def test_keep_alive_is_sent_again_and_again(world: GripWorld, fields: Any, after_s: float) -> None:
     await world.reply(keep_alive(**fields))
+    seen = set()
     for number in range(1, 4):
         assert await world.tick() == after_s
         assert world.texts == ["still there"] * number
+        seen.add(world.queue.messages[0].deduplication_id)
+    assert len(seen) == 3, "a queue drops what it has had"
     assert world.grip.bodies == []
 
 
