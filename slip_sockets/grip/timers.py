@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import math
+import re
 import uuid
 from collections.abc import Callable, Mapping
 
@@ -76,13 +76,13 @@ def _start(state: State, name: str, after_s: int, text: str | None, skip: Skip) 
 
 
 def _timeout_s(message: Mapping[str, object], default_s: int) -> int | None:
-    """Return whole seconds, at least 1; None where they are not valid."""
-    match message.get("timeout", default_s):
-        case bool():
-            return None
-        case int() | float() as timeout_s if timeout_s >= 0:
-            return max(1, math.ceil(min(timeout_s, MAX_TIMER_S + 1)))
-    return None
+    """Return whole seconds, at least 1; None where they are not valid. As for Pushpin, any other text is 0."""
+    timeout_s = message.get("timeout", default_s)
+    if isinstance(timeout_s, str):
+        timeout_s = int(timeout_s) if re.fullmatch("[+-]?[0-9]{1,9}", timeout_s) else 0
+    if not isinstance(timeout_s, int | float) or timeout_s < 0:
+        return None
+    return max(1, math.ceil(min(timeout_s, MAX_TIMER_S + 1)))
 
 
 def _content(message: Mapping[str, object], name: str, skip: Skip) -> str | None:
@@ -92,10 +92,15 @@ def _content(message: Mapping[str, object], name: str, skip: Skip) -> str | None
         return None
     match message:
         case {"content-bin": str(encoded)}:
-            try:
-                return base64.b64decode(encoded, validate=True).decode(errors="replace")
-            except (binascii.Error, ValueError):
-                return None
-        case {"content": str(text)}:
+            return _decoded(encoded).decode(errors="replace")
+        case {"content": str(text)} if "content-bin" not in message:
             return text
     return None
+
+
+def _decoded(encoded: str) -> bytes:
+    """Decode base64 as Pushpin: other characters are skipped, and what is cut off at the end."""
+    digits = re.sub(r"[^A-Za-z0-9+/]", "", encoded)
+    if len(digits) % 4 == 1:
+        digits = digits[:-1]
+    return base64.b64decode(digits + "=" * (-len(digits) % 4))

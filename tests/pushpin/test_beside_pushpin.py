@@ -17,7 +17,14 @@ from ..grip.backend import GripScript
 from .differences import Row
 from .scenes import Scene, reply
 from .sides import Seen, Side, Stage
-from .tables import SCENES
+from .tables import SCENES as TABLES
+from .timers import SEQUENCES, TIMERS
+
+SCENES = {
+    **TABLES,
+    **{f"timer: {name}": each for name, each in TIMERS.items()},
+    **{f"sequence: {name}": each for name, each in SEQUENCES.items()},
+}
 
 pytestmark = pytest.mark.pushpin
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
