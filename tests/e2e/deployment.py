@@ -67,7 +67,6 @@ class Deployment:
             "ALARM_EMAIL": "operators@example.com",
             "STAGING_TRACING": "true",
             "STAGING_INBOUND": "ordered",
-            "STAGING_INBOUND_RETRY_S": "10",
             "LAMBDA_ARCHITECTURE": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
             "LAMBDA_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
         }

@@ -6,6 +6,8 @@ import asyncio
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,14 +15,14 @@ from slip_sockets import Close, Open, Text
 
 from .backend import ChatBackend
 from .deployment import STAGING, Deployment
-from .patience import until
+from .patience import PATIENCE_S, until
 from .queues import dead_letters
 from .room import Client, Room
 from .test_privileges import OF_ORDERED, unused
 
 pytestmark = pytest.mark.e2e
 
-CLIENTS, TEXTS = 50, 100
+CLIENTS, TEXTS = 50, 200
 HARD_TEXTS = ("", "\x00\x01\x7f", "\u2028\u2029\ufffe\uffff", "\"'\\${x}#if($y)%41+&=;", "Zoë 😀", "x" * 30_000)
 
 
@@ -46,10 +48,28 @@ def events(room: Room, connection_id: str) -> list[str]:
     return [event.data if isinstance(event, Text) else type(event).__name__ for event in received]
 
 
-def has_failed(deployment: Deployment, connection_id: str) -> bool:
-    """Whether an attempt to send the backend something of a connection has failed."""
+def has_logged(deployment: Deployment, text: str) -> bool:
+    """Whether the function has logged a line that begins so. It does when an attempt has failed."""
     lines = deployment.log_lines(f"{STAGING}-deliver")
-    return any(f"of connection {connection_id}" in str(line.get("message")) for line in lines)
+    return any(str(line.get("message")).startswith(text) for line in lines)
+
+
+@contextmanager
+def retried_for(deployment: Deployment, seconds: int) -> Iterator[None]:
+    """Deploy the function with another INBOUND_RETRY_S for a while."""
+    client, name = deployment.client("lambda"), f"{STAGING}-deliver"
+    variables = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+
+    def update(retry_s: str) -> None:
+        client.update_function_configuration(
+            FunctionName=name, Environment={"Variables": variables | {"INBOUND_RETRY_S": retry_s}}
+        )
+
+    update(str(seconds))
+    try:
+        yield
+    finally:
+        update(variables["INBOUND_RETRY_S"])
 
 
 async def send_large(client: Client, text: str) -> None:
@@ -57,7 +77,10 @@ async def send_large(client: Client, text: str) -> None:
     await client.socket.send([text[start : start + 30_000] for start in range(0, len(text), 30_000)])
 
 
-async def test_every_text_comes_once_in_order_and_no_two_posts_of_a_connection_at_once(silent: Room) -> None:
+async def test_every_text_comes_once_in_order_and_no_two_posts_of_a_connection_at_once(
+    deployment: Deployment, silent: Room, backend: ChatBackend
+) -> None:
+    """The backend responds after 0 to 200 ms; in the middle it is away until a fifth attempt has failed, for 15 s."""
     room = silent
 
     def wait(event: object, metadata: object) -> None:
@@ -66,7 +89,7 @@ async def test_every_text_comes_once_in_order_and_no_two_posts_of_a_connection_a
 
     room.chat.fault = wait
     users = [f"user{number}" for number in range(CLIENTS)]
-    clients = await asyncio.gather(*(room.join(user, stack=STAGING) for user in users))
+    clients = await asyncio.gather(*(room.join(user, stack=STAGING, close_timeout=PATIENCE_S) for user in users))
     ids = [room.connection_id(user) for user in users]
 
     async def talk(client: Client, user: str) -> None:
@@ -74,7 +97,11 @@ async def test_every_text_comes_once_in_order_and_no_two_posts_of_a_connection_a
             await client.send(f"{user}:{number}")
         await client.socket.close()
 
-    await asyncio.gather(*map(talk, clients, users))
+    talking = asyncio.gather(*map(talk, clients, users))
+    await until(lambda: len(room.chat.received) > CLIENTS * TEXTS // 4)
+    with backend.away():
+        await until(lambda: any(has_logged(deployment, f"connection {id_}: deferred, attempt 5: ") for id_ in ids))
+    await talking
     await asyncio.gather(*(room.received(Close, connection_id) for connection_id in ids))
     for user, connection_id in zip(users, ids, strict=True):
         assert events(room, connection_id) == ["Open", *(f"{user}:{number}" for number in range(TEXTS)), "Close"]
@@ -105,7 +132,8 @@ async def test_a_backend_that_is_away_loses_no_text_and_no_close(
         await other.socket.close()
         for number in range(5):
             await client.send(str(number))
-        await until(lambda: has_failed(deployment, ada) and has_failed(deployment, bob))
+        await until(lambda: has_logged(deployment, f"TEXT of connection {ada}"))
+        await until(lambda: has_logged(deployment, f"TEXT of connection {bob}"))
     for number in range(5, 8):
         await client.send(str(number))
     await until(lambda: texts(room, ada) == ["before", *map(str, range(8))])
@@ -122,10 +150,11 @@ async def test_a_text_that_the_backend_never_takes_is_a_dead_letter_and_the_next
     room.chat.fault = lambda event, metadata: "500" if isinstance(event, Text) and event.data == "poison" else None
     client = await room.join("ada", stack=STAGING)
     ada = room.connection_id("ada")
-    await client.send("poison")
-    await until(lambda: room.chat.failed != [])
-    await client.send("next")
-    await until(lambda: texts(room, ada) == ["next"])
+    with retried_for(deployment, 10):
+        await client.send("poison")
+        await until(lambda: room.chat.failed != [])
+        await client.send("next")
+        await until(lambda: texts(room, ada) == ["next"])
     failed = [event.id for event in room.chat.failed if isinstance(event, Text)]
     assert failed == [failed[0]] * 4  # at once and after 1, 2 and 4 s: within 10 s
     assert dead.waiting == 1
