@@ -164,12 +164,27 @@ async def test_a_text_that_the_backend_never_takes_is_a_dead_letter_and_the_next
     await until(lambda: texts(room, ada) == ["next", "poison"])
 
 
-async def test_a_numbered_text_that_comes_before_its_forerunner_waits_for_it(silent: Room) -> None:
+async def test_a_numbered_text_that_comes_before_its_forerunner_waits_for_it(
+    deployment: Deployment, silent: Room
+) -> None:
     room = silent
     client = await room.join("ada", stack=STAGING)
-    for number, text in ((2, "b"), (1, "a"), (3, "c")):
-        await client.send(f"\x01{number}\x01{text}")
+    puts = puts_of(deployment)
+    await client.send("\x012\x01b")
+    await until(lambda: puts_of(deployment) > puts)  # it was put back
+    await client.send("\x011\x01a")
+    await client.send("\x013\x01c")
     await until(lambda: texts(room, room.connection_id("ada")) == ["a", "b", "c"])
+
+
+def puts_of(deployment: Deployment) -> int:
+    """How often the function has put something into the inbound queue."""
+    role = f":assumed-role/{STAGING}-deliver/"
+    decisions = deployment.aws.access_decisions()
+    return sum(
+        role in each.principal and each.action == "sqs:SendMessage" and each.resource.endswith("-inbound.fifo")
+        for each in decisions
+    )
 
 
 async def test_a_slow_connection_delays_no_other(silent: Room) -> None:

@@ -305,12 +305,11 @@ def authorize(authorization: str, *secrets: str) -> None:
     GRIP.authorize(request(authorization=authorization), secrets or (SECRET,))
 
 
-@pytest.mark.parametrize(
-    "authorization",
-    [f"Bearer {token()}", f"bearer {token()}", f"Bearer {SECRET}", f"Bearer {token(OTHER)}", f"Bearer {OTHER}"],
-)
-def test_publisher_with_a_token_or_the_key_itself_is_let_in(authorization: str) -> None:
-    authorize(authorization, SECRET, OTHER)
+def test_publisher_with_a_token_or_the_key_itself_is_let_in() -> None:
+    for secret in (SECRET, OTHER):
+        authorize(f"Bearer {token(secret)}", SECRET, OTHER)
+        authorize(f"bearer {token(secret)}", SECRET, OTHER)
+        authorize(f"Bearer {secret}", SECRET, OTHER)
 
 
 def test_key_may_be_base64() -> None:
