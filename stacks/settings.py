@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 import idna
@@ -14,7 +14,7 @@ import idna
 from slip_sockets.dialects import Dialect
 from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE, MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
-from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S
+from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, Inbound
 from slip_sockets.protocol.errors import InvalidSettings
 from slip_sockets.protocol.quoting import quoted
 from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
@@ -22,14 +22,14 @@ from slip_sockets.protocol.urls import MAX_HOST_LENGTH, is_local, quoted_url, ur
 
 from .regions import DEFAULT_REGION, profile_name, profile_region, region_problem, region_warning
 
+T = TypeVar("T", bound=str)
+
 Stage = Literal["staging", "production"]
 STAGES: tuple[Stage, ...] = ("staging", "production")
 
 Architecture = Literal["arm64", "x86_64"]
-ARCHITECTURES = ("arm64", "x86_64")
+ARCHITECTURES: tuple[Architecture, ...] = ("arm64", "x86_64")
 PYTHONS = ("3.11", "3.12", "3.13")
-Inbound = Literal["direct", "ordered"]
-INBOUNDS = ("direct", "ordered")
 
 DEFAULT_STACK_NAME = "slip-sockets"
 MAX_STACK_NAME_LENGTH = 64 - len("-staging-websocket")
@@ -84,7 +84,7 @@ class StageSettings:
     warm: docs/cost.md. With `deletion_protection` neither AWS nor Terraform deletes the tables and queues.
     Alarms are mailed to `alarm_email`; with None they are not mailed.
 
-    Backend and publishers speak `backend_protocol`. With `inbound` "ordered", as always in GRIP, texts and disconnects
+    Backend and publishers speak `backend_protocol`. With `inbound` ordered, as always in GRIP, texts and disconnects
     go to the backend through a queue, in order; texts that it does not take are sent again for `inbound_retry_s`
     seconds.
     """
@@ -169,8 +169,8 @@ class _Reader:
         secret, previous_secrets = self._secrets()
         region, region_source = self._region()
         domain_name, hosted_zone_name = self._domain()
-        is_grip = self._one_of("BACKEND_PROTOCOL", tuple(Dialect), Dialect.SLIP) == Dialect.GRIP
-        architecture = cast(Architecture, self._one_of("LAMBDA_ARCHITECTURE", ARCHITECTURES, "arm64"))
+        backend_protocol = self._one_of("BACKEND_PROTOCOL", tuple(Dialect), Dialect.SLIP)
+        architecture = self._one_of("LAMBDA_ARCHITECTURE", ARCHITECTURES, "arm64")
         if unknown := region_warning(region, architecture):
             self._warnings.append(unknown)
         return StageSettings(
@@ -193,8 +193,8 @@ class _Reader:
             == "true",
             throttling_rate_limit=2_000 if production else 200,
             throttling_burst_limit=1_000 if production else 100,
-            backend_protocol=Dialect.GRIP if is_grip else Dialect.SLIP,
-            inbound=self._inbound(is_grip=is_grip),
+            backend_protocol=backend_protocol,
+            inbound=self._inbound(backend_protocol),
             inbound_retry_s=self._number(
                 "INBOUND_RETRY_S", DEFAULT_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, "of seconds"
             ),
@@ -317,9 +317,10 @@ class _Reader:
                 )
         return name, zone
 
-    def _inbound(self, *, is_grip: bool) -> Inbound:
-        inbound = cast(Inbound, self._one_of("INBOUND", INBOUNDS, "ordered" if is_grip else "direct"))
-        if is_grip and inbound == "direct":
+    def _inbound(self, backend_protocol: Dialect) -> Inbound:
+        is_grip = backend_protocol is Dialect.GRIP
+        inbound = self._one_of("INBOUND", tuple(Inbound), Inbound.ORDERED if is_grip else Inbound.DIRECT)
+        if is_grip and inbound is Inbound.DIRECT:
             self._problems.append(
                 f"{self._name('INBOUND')} is 'direct', and {self._name('BACKEND_PROTOCOL')} is 'grip', in which "
                 "requests come in order. Set it to ordered, or to nothing"
@@ -354,11 +355,13 @@ class _Reader:
             self._wrong("ALARM_EMAIL", address, "one mail address, e.g. operators@example.com")
         return address or None
 
-    def _one_of(self, name: str, choices: tuple[str, ...], default: str) -> str:
+    def _one_of(self, name: str, choices: Sequence[T], default: T) -> T:
         value = self._value(name, default)
-        if value not in choices:
-            self._wrong(name, value, f"one of {', '.join(choices)}")
-        return value
+        for choice in choices:
+            if choice == value:
+                return choice
+        self._wrong(name, value, f"one of {', '.join(choices)}")
+        return default
 
     def _wrong(self, name: str, value: str, right: str) -> None:
         self._problems.append(f"{self._name(name)} is {quoted(value)}. Set it to {right}")

@@ -8,6 +8,7 @@ from cdktf import AssetType, LocalBackend, S3Backend, TerraformAsset, TerraformO
 from constructs import Construct
 
 from slip_sockets.dialects import Dialect
+from slip_sockets.gateway.worker import Inbound
 from slip_sockets.grip.tokens import grip_url
 
 from .alarms import Alarms
@@ -104,7 +105,7 @@ class SlipSocketsStack(TerraformStack):
         )
         self._code = self._function_code(package)
         websocket = self._websocket_function()
-        self._sockets.route_to(websocket, self._inbound, ordered=settings.inbound == "ordered")
+        self._sockets.route_to(websocket, self._inbound, ordered=settings.inbound is Inbound.ORDERED)
         control_function = self._control_function()
         control = ControlApi(
             self,
@@ -269,7 +270,7 @@ class SlipSocketsStack(TerraformStack):
             dead_letters_name=self._queue.dead_letters_name,
             inbound_name=self._inbound.name,
         )
-        region, ordered = self._settings.region, self._settings.inbound == "ordered"
+        region, ordered = self._settings.region, self._settings.inbound is Inbound.ORDERED
         alarms = Alarms(
             self,
             "alarms",

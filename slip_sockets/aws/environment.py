@@ -15,7 +15,7 @@ from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.gateway import Ports, build_gateway
 from ..gateway.observer import Observer
 from ..gateway.ports import SystemClock
-from ..gateway.worker import DEFAULT_INBOUND_RETRY_S
+from ..gateway.worker import DEFAULT_INBOUND_RETRY_S, Inbound
 from ..http.backend_client import BackendClient
 from ..protocol.errors import InvalidSettings
 from .channels import DynamoDbChannels
@@ -89,7 +89,7 @@ class FunctionSettings(msgspec.Struct, frozen=True):
             jwt_secret_version=environ["JWT_SECRET_VERSION"],
             inline_limit=int(environ.get("INLINE_LIMIT") or INLINE_LIMIT),
             fan_out_rate=int(environ.get("FAN_OUT_RATE") or DEFAULT_FAN_OUT_RATE),
-            is_ordered=environ.get("INBOUND") == "ordered",
+            is_ordered=environ.get("INBOUND") == Inbound.ORDERED,
             inbound_retry_s=int(environ.get("INBOUND_RETRY_S") or DEFAULT_INBOUND_RETRY_S),
             backend_protocol=Dialect(environ.get("BACKEND_PROTOCOL") or Dialect.SLIP),
             stack_name=environ.get("STACK_NAME") or None,

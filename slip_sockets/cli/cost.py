@@ -12,6 +12,7 @@ from ..cost.model import estimate
 from ..cost.prices import PRICES_FILE, read_prices
 from ..cost.workload import Workload
 from ..gateway.fan_out import INLINE_LIMIT
+from ..gateway.worker import Inbound
 from .deployment import JsonOption
 from .printing import print_json
 
@@ -32,11 +33,6 @@ class FreeTierChoice(StrEnum):
     NONE = "none"
     ALWAYS = "always"
     FIRST_YEAR = "first-year"
-
-
-class InboundChoice(StrEnum):
-    DIRECT = "direct"
-    ORDERED = "ordered"
 
 
 class ArchitectureChoice(StrEnum):
@@ -98,7 +94,7 @@ def cost(
             rich_help_panel=_TRAFFIC,
         ),
     ] = _DEFAULT.texts_a_post,
-    inbound: Annotated[InboundChoice, typer.Option(help="INBOUND.", rich_help_panel=_GATEWAY)] = InboundChoice.DIRECT,
+    inbound: Annotated[Inbound, typer.Option(help="INBOUND.", rich_help_panel=_GATEWAY)] = _DEFAULT.inbound,
     memory: Annotated[
         int, typer.Option(help="Megabytes of each function.", rich_help_panel=_GATEWAY)
     ] = _DEFAULT.memory_mb,
@@ -141,7 +137,7 @@ def cost(
         metadata_bytes=metadata_bytes,
         memory_mb=memory,
         architecture=architecture.value,
-        inbound=inbound.value,
+        inbound=inbound,
         texts_a_post=texts_a_post,
         inline_limit=inline_limit,
         provisioned=provisioned,

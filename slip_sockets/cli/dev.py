@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from ..client.outputs import DEV_OUTPUTS
 from ..dev.edge import Limits
 from ..dialects import Dialect
 from ..gateway.delivery_rate import MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
-from ..gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S
+from ..gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, Inbound
 from ..protocol.errors import InvalidSettings
 from ..protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
 from ..protocol.urls import is_loopback, quoted_url, url_problem, without_secrets
@@ -32,11 +31,6 @@ JWT_SECRET=change-me slip-sockets dev --target-url http://127.0.0.1:8000/slip
 slip-sockets dev --port 0 --idle-timeout 10 (with TARGET_URL and JWT_SECRET in the environment)"""
 
 _LIMITS = Limits()
-
-
-class Inbound(enum.StrEnum):
-    DIRECT = "direct"
-    ORDERED = "ordered"
 
 
 def dev(

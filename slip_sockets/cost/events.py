@@ -13,6 +13,7 @@ import math
 from ..aws.connections import PAGE_SIZE
 from ..aws.queue import SHARDS
 from ..gateway.delivery_rate import MIN_RESERVED_CALLS
+from ..gateway.worker import Inbound
 from .metering import connection_row_bytes, gb_seconds, http_requests, subscription_row_bytes
 from .prices import Meter
 from .usage import GIB, Usage
@@ -66,7 +67,7 @@ def connect(w: Workload) -> Usage:
 
 def text(w: Workload) -> Usage:
     """A client sends a text."""
-    if w.inbound == "ordered":
+    if w.inbound is Inbound.ORDERED:
         return _ordered_text(w)
     usage = Usage(w)
     usage.receive(w.text_bytes)
@@ -100,7 +101,7 @@ def disconnect(w: Workload) -> Usage:
     usage = Usage(w)
     calls = math.ceil((1 + w.channels) / 25)
     cpu_ms, waits_ms = DISCONNECT_CPU_MS, (1 + calls) * DATABASE_MS
-    if w.inbound == "ordered":
+    if w.inbound is Inbound.ORDERED:
         usage.queue(INBOUND_BYTES, INBOUND_BYTES, 1)  # sent, received and deleted
         usage.read(connection_row_bytes(w.metadata_bytes), consistent=True)  # the other rows only when they are deleted
         cpu_ms, waits_ms = ORDERED_DISCONNECT_CPU_MS, waits_ms + DATABASE_MS

@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from ..gateway.worker import Inbound
 from . import events
 from .prices import Meter, PriceBook
 from .usage import Usage
@@ -200,7 +201,7 @@ def _advice(top: Meter, w: Workload, bill: _Bill) -> str:
             return "It costs the same without any traffic."
         case Meter.SQS_REQUESTS if bill.units[top] / 2 < events.IDLE_POLLS:
             return "Lambda polls the queues while they are empty."
-        case Meter.SQS_REQUESTS if w.inbound == "ordered":
+        case Meter.SQS_REQUESTS if w.inbound is Inbound.ORDERED:
             return (
                 "A text that comes alone takes three; ten that come together take twelve. With direct there are none."
             )

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..gateway.worker import Inbound
 from .model import Estimate
 
 _NOTICEABLE_USD = 0.005
@@ -28,7 +29,7 @@ def _title(result: Estimate) -> Text:
     title = Text.assemble((f"{_usd(result.usd)} USD a month", "bold"), f" in {result.region}, {result.region_name}\n")
     title.append(
         f"{w.connections:,g} connections of {w.connection_min:g} min, each sending {w.sent_per_min:g} a minute"
-        f"{', in order' if w.inbound == 'ordered' else ''}; "
+        f"{', in order' if w.inbound is Inbound.ORDERED else ''}; "
         f"{w.publishes_per_s:,g} publishes a second to {w.subscribers:,} each; {w.text_bytes:,} bytes; "
         f"backend {w.backend_ms:g} ms",
         "dim",

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from ..gateway.fan_out import INLINE_LIMIT
+from ..gateway.worker import Inbound
 from ..protocol.errors import InvalidSettings
 from ..protocol.events import MAX_METADATA_BYTES, MAX_TEXT_BYTES
 
@@ -26,7 +27,6 @@ MAX_TEXTS_A_POST = 10
 """A FIFO queue's largest batch. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
 
 Architecture = Literal["arm64", "x86_64"]
-Inbound = Literal["direct", "ordered"]
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -54,7 +54,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     metadata_bytes: int = 1_000
     memory_mb: int = 512
     architecture: Architecture = "arm64"
-    inbound: Inbound = "direct"
+    inbound: Inbound = Inbound.DIRECT
     texts_a_post: float = 1
     inline_limit: int = INLINE_LIMIT
     provisioned: int = 0

@@ -5,6 +5,7 @@ A transport (the queue's consumer) brings messages, in order within a group, and
 
 from __future__ import annotations
 
+import enum
 import functools
 import logging
 from collections.abc import Mapping
@@ -19,6 +20,14 @@ from .ports import Checkpoint, Queue
 from .values import Done
 
 log = logging.getLogger("slip_sockets.gateway")
+
+
+class Inbound(enum.StrEnum):
+    """How what clients send comes to the backend: at once, or by a queue, in order. The setting INBOUND."""
+
+    DIRECT = "direct"
+    ORDERED = "ordered"
+
 
 MAX_RETRY_PAUSE_S = 900.0
 MAX_INBOUND_PAUSE_S = 10.0

@@ -10,6 +10,7 @@ from slip_sockets.cost import events
 from slip_sockets.cost.model import Estimate, FreeTier, estimate
 from slip_sockets.cost.prices import Meter, read_prices
 from slip_sockets.cost.workload import Workload
+from slip_sockets.gateway.worker import Inbound
 from slip_sockets.protocol.errors import InvalidSettings
 
 QUIET: dict[str, Any] = {"connections": 0, "publishes_per_s": 0}
@@ -28,7 +29,7 @@ def test_no_traffic_costs_the_secret_and_the_polls_of_both_queues() -> None:
     assert [line.meter for line in result.lines] == ["sqsRequests", "secrets"]
     assert result.usd == pytest.approx(0.4 + 2 * 648_000 * 0.5e-6)
     assert month("always", **QUIET).usd == pytest.approx(0.4 + 296_000 * 0.5e-6)
-    assert month(**QUIET, inbound="ordered").lines == result.lines
+    assert month(**QUIET, inbound=Inbound.ORDERED).lines == result.lines
 
 
 def test_silent_sockets_cost_their_minutes_connects_and_disconnects() -> None:
@@ -55,18 +56,18 @@ def test_a_text_is_a_message_a_read_and_an_invocation() -> None:
 
 
 def test_a_text_in_order_is_sent_received_and_deleted_too() -> None:
-    w = Workload(inbound="ordered", replied=1)
+    w = Workload(inbound=Inbound.ORDERED, replied=1)
     direct, usage = events.text(Workload(replied=1)), events.text(w)
     assert usage.units[Meter.SQS_REQUESTS] == 3
     for meter in (Meter.WEBSOCKET_MESSAGES, Meter.LAMBDA_REQUESTS, Meter.READ_UNITS, Meter.DATA_OUT, Meter.LOGS):
         assert usage.units[meter] == direct.units[meter]
     assert usage.aws_calls == direct.aws_calls + 3
     # Its base64 beside a few ids, 87,492 bytes, is more than 64 KB; the deletion is not.
-    assert events.text(Workload(inbound="ordered", text_bytes=64 * 1024)).units[Meter.SQS_REQUESTS] == 2 + 2 + 1
+    assert events.text(Workload(inbound=Inbound.ORDERED, text_bytes=64 * 1024)).units[Meter.SQS_REQUESTS] == 2 + 2 + 1
 
 
 def test_texts_of_one_post_share_all_but_what_each_takes_of_its_own() -> None:
-    usage = events.text(Workload(inbound="ordered", texts_a_post=10, replied=1))
+    usage = events.text(Workload(inbound=Inbound.ORDERED, texts_a_post=10, replied=1))
     assert usage.units[Meter.WEBSOCKET_MESSAGES] == 1 + 1
     assert usage.units[Meter.SQS_REQUESTS] == pytest.approx((10 + 1 + 1) / 10)
     assert usage.units[Meter.LAMBDA_REQUESTS] == pytest.approx(1 / 10)
@@ -77,7 +78,7 @@ def test_texts_of_one_post_share_all_but_what_each_takes_of_its_own() -> None:
 
 
 def test_a_disconnect_in_order_is_three_requests_and_a_read_more() -> None:
-    direct, ordered = events.disconnect(Workload()), events.disconnect(Workload(inbound="ordered"))
+    direct, ordered = events.disconnect(Workload()), events.disconnect(Workload(inbound=Inbound.ORDERED))
     assert direct.units[Meter.SQS_REQUESTS] == 0
     assert ordered.units[Meter.SQS_REQUESTS] == 3
     assert ordered.units[Meter.READ_UNITS] == direct.units[Meter.READ_UNITS] + 1
@@ -172,7 +173,7 @@ def test_findings_name_what_dominates_and_which_quotas_are_too_small() -> None:
         "97% of it is for Lambda time, arm64. 100% of that time functions wait for your backend"
     )
     assert month(connections=1, publishes_per_s=0).findings[0].endswith("Lambda polls the queues while they are empty.")
-    ordered = month(connections=100, sent_per_min=1, publishes_per_s=0, inbound="ordered")
+    ordered = month(connections=100, sent_per_min=1, publishes_per_s=0, inbound=Inbound.ORDERED)
     assert ordered.findings[0].endswith("ten that come together take twelve. With direct there are none.")
 
 

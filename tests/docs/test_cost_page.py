@@ -8,13 +8,14 @@ from slip_sockets.cost import events
 from slip_sockets.cost.prices import Meter, read_prices
 from slip_sockets.cost.usage import Usage
 from slip_sockets.cost.workload import Workload
+from slip_sockets.gateway.worker import Inbound
 
 from .markdown import Page
 
 PAGE = Page("docs/cost.md")
 PRICES = read_prices().region("us-east-1")
 MILLION = 1_000_000
-WAYS = [Workload(), *(Workload(inbound="ordered", texts_a_post=count) for count in (1, 5, 10))]
+WAYS = [Workload(), *(Workload(inbound=Inbound.ORDERED, texts_a_post=count) for count in (1, 5, 10))]
 
 
 def usd(usage: Usage) -> float:

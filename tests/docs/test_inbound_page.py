@@ -8,7 +8,13 @@ from typing import Any
 from slip_sockets import PublishText, Text
 from slip_sockets.cost import events
 from slip_sockets.cost.workload import Workload
-from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_PAUSE_S, attempts_within, retry_pause_s
+from slip_sockets.gateway.worker import (
+    DEFAULT_INBOUND_RETRY_S,
+    MAX_INBOUND_PAUSE_S,
+    Inbound,
+    attempts_within,
+    retry_pause_s,
+)
 from slip_sockets.protocol.events import decode_request, encode_metadata, encode_request
 from slip_sockets.testing import flask_client, read_reply, signed_request
 
@@ -51,5 +57,5 @@ def test_pauses_and_attempts_are_as_the_page_says() -> None:
 def test_a_million_texts_cost_what_the_page_on_cost_says() -> None:
     (row,) = (row for row in PAGE.rows("Which") if row[0].text == "cost of a million texts")
     found = [re.findall(r"[\d.]+ USD", cell.text) for cell in row[1:]]
-    ways = (Workload(), Workload(inbound="ordered"))
+    ways = (Workload(), Workload(inbound=Inbound.ORDERED))
     assert found == [[f"{usd(events.text(workload)):.2f} USD"] for workload in ways]

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from slip_sockets.dialects import Dialect
+from slip_sockets.gateway.worker import Inbound
 from slip_sockets.protocol.errors import InvalidSettings
 from slip_sockets.protocol.tokens import secret_problem
 from stacks.settings import StageSettings, read_settings
@@ -53,7 +54,7 @@ def test_target_and_secret_are_enough() -> None:
         deletion_protection=True,
         throttling_rate_limit=2_000,
         throttling_burst_limit=1_000,
-        inbound="direct",
+        inbound=Inbound.DIRECT,
         inbound_retry_s=60,
         backend_protocol=Dialect.SLIP,
         inline_limit=1_000,

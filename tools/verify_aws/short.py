@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import replace
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -56,7 +55,7 @@ async def connect_text_disconnect(context: Context) -> Finding:
 
 async def inbound_order(context: Context) -> Finding:
     """The stage is changed in place. Texts come back in the order in which the backend has them."""
-    context.stage.settings = replace(context.stage.settings, inbound="ordered")
+    context.stage.change(INBOUND="ordered")
     await asyncio.to_thread(context.stage.deploy)
     watcher = await opened(context.url)
     client = await opened(context.url, {"watcher": await welcomed(watcher)})

@@ -44,11 +44,15 @@ class Stage:
         self._owner = folder / "owner.json"
         self._secret = self._kept().get("secret") or secrets.token_hex(32)
         passed_on = {name: value for name, value in environ.items() if name.startswith(_PASSED_ON)}
-        settings, _ = read_settings(
-            {**passed_on, "STACK_NAME": stack, "TARGET_URL": "https://replaced.invalid/", "JWT_SECRET": self._secret}
-        )
-        self.settings: StageSettings = settings[0]  # staging
+        own = {"STACK_NAME": stack, "TARGET_URL": "https://replaced.invalid/", "JWT_SECRET": self._secret}
+        self._variables = passed_on | own
+        self.settings: StageSettings
+        self.change()
         self.region = self.settings.region
+
+    def change(self, **variables: str) -> None:
+        """Read the settings with these variables too: the next deploy has them. Raises InvalidSettings."""
+        (self.settings, _), _ = read_settings(self._variables | variables)  # staging's
 
     @property
     def name(self) -> str:
