@@ -16,6 +16,8 @@ import msgspec
 
 from .decoding import decode
 from .errors import InvalidEvents
+from .frames import MessageFrame
+from .positions import Position
 
 MAX_TEXT_BYTES = 128 * 1024
 """Largest message that API Gateway sends to a client.
@@ -29,9 +31,15 @@ MAX_METADATA_DEPTH = 100
 any reader can decode what another accepted."""
 MAX_MESSAGE_ID_BYTES = 128
 MAX_EVENTS = 10_000
+MAX_KEPT, MAX_KEPT_S = 1_000, 7 * 24 * 60 * 60
+"""How many messages of a channel are kept at most, and for how many seconds."""
 MAX_POLL_TIMEOUT_MS = 25_000
 RESERVED_CHANNEL_PREFIX = "$connection:"
 """Prefix of the table's internal sort keys; channel names must not start with it."""
+
+EPOCH_LENGTH = 8
+"""Of the gateway's own epochs."""
+_LONGEST_POSITION = str(Position("0" * EPOCH_LENGTH, 10**15 - 1))
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 _BRACKET = re.compile(rb"[\[\]{}]")
@@ -101,8 +109,16 @@ class CloseConnection(_Event, tag="CLOSE", frozen=True):
 
 
 class Subscribe(_Event, tag="SUBSCRIBE", frozen=True):
+    """Subscribes a connection to a channel.
+
+    With `recover` a client of the subprotocol `slip.v1` learns the channel's newest position, and is sent before that
+    what was kept after the position `since`. Any other client is sent the texts that were kept after `since`.
+    """
+
     connection_id: str
     channel: str
+    recover: bool = False
+    since: str | None = None
 
 
 class Unsubscribe(_Event, tag="UNSUBSCRIBE", frozen=True):
@@ -117,15 +133,24 @@ class SetMetadata(_Event, tag="SET_METADATA", frozen=True):
     metadata: Any
 
 
+class Keep(msgspec.Struct, frozen=True):
+    """Keeps a message until `count` newer ones of its channel are kept, or `seconds` have passed."""
+
+    count: int
+    seconds: int
+
+
 class PublishText(_Event, tag="PUBLISH_TEXT", frozen=True, rename={"channel": "channelId", "message_id": "id"}):
     """Sends a text message to each subscriber of a channel.
 
-    The same `message_id` on a channel is delivered once within five minutes.
+    The same `message_id` on a channel is delivered once within five minutes. With `keep` the message has a position,
+    and those who come later may ask for it.
     """
 
     channel: str
     data: str
     message_id: str | None = None
+    keep: Keep | None = None
 
 
 class CloseChannel(_Event, tag="CLOSE_CHANNEL", frozen=True, rename={"channel": "channelId"}):
@@ -141,8 +166,24 @@ class PollForConnection(_Event, tag="POLL_FOR_CONNECTION", frozen=True):
     timeout: float
 
 
+class History(_Event, tag="HISTORY", frozen=True, rename={"channel": "channelId"}):
+    """Asks for what is kept of a channel: the first `limit` messages after `since`, or the newest `limit`."""
+
+    channel: str
+    since: str | None = None
+    limit: int = 100
+
+
 ControlEvent = (
-    SendText | CloseConnection | Subscribe | Unsubscribe | SetMetadata | PublishText | CloseChannel | PollForConnection
+    SendText
+    | CloseConnection
+    | Subscribe
+    | Unsubscribe
+    | SetMetadata
+    | PublishText
+    | CloseChannel
+    | PollForConnection
+    | History
 )
 """The events of a request to the control API."""
 
@@ -162,7 +203,7 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults
 
     `gone` connections had left unnoticed, and are forgotten now; to `queued` ones the gateway's queue sends shortly.
     `more` means that the channel was too large to be counted in time: all its subscribers are queued, and `matched` is
-    a lower bound.
+    a lower bound. `position` is that of a message that is kept.
 
     `is_reported` is False where the gateway sends no reports, as the original's does not. All numbers are 0 then.
     """
@@ -173,6 +214,28 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults
     queued: int
     more: bool = False
     is_reported: bool = True
+    position: str | None = None
+
+
+class KeptMessage(msgspec.Struct, frozen=True, rename="camel"):
+    """`published_at` is in milliseconds since 1970."""
+
+    position: str
+    data: str
+    published_at: int
+
+
+class HistoryReport(msgspec.Struct, frozen=True):
+    """What is kept of a channel, oldest first. `position` is the newest.
+
+    `more` says that there are more after these; where no `since` was given, that there are older ones. `recovered` is
+    False where something after `since` is kept no more, so that `messages` has none; unset where no `since` was given.
+    """
+
+    position: str
+    messages: list[KeptMessage]
+    more: bool
+    recovered: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 NOT_REPORTED = Report(matched=0, sent=0, gone=0, queued=0, is_reported=False)
@@ -260,7 +323,7 @@ def check(event: Action) -> None:
 
     Raises InvalidEvents, without an index.
     """
-    if not isinstance(event, PublishText | CloseChannel):
+    if not isinstance(event, PublishText | CloseChannel | History):
         _size(event, "connectionId", event.connection_id)
     match event:
         case Accept(subprotocol=str(subprotocol)):
@@ -272,6 +335,12 @@ def check(event: Action) -> None:
             _check_bytes(event, "data", event.data, 0, MAX_TEXT_BYTES)
             if event.message_id is not None:
                 _check_bytes(event, "id", event.message_id, 1, MAX_MESSAGE_ID_BYTES)
+            if event.keep is not None:
+                _check_keep(event, event.keep)
+        case History():
+            _check_channel(event, "channelId", event.channel)
+            if not 1 <= event.limit <= MAX_KEPT:
+                raise _fault(event, "limit", f"needs 1 to {MAX_KEPT}, got {event.limit}")
         case CloseChannel():
             _check_channel(event, "channelId", event.channel)
         case SendText():
@@ -306,6 +375,19 @@ def _check_channel(event: Action, field: str, channel: str) -> None:
     _check_bytes(event, field, channel, 1, MAX_CHANNEL_BYTES)
     if channel.startswith(RESERVED_CHANNEL_PREFIX):
         raise _fault(event, field, f"needs a name that does not begin with {RESERVED_CHANNEL_PREFIX}")
+
+
+def _check_keep(event: PublishText, keep: Keep) -> None:
+    for name, number, most in (("count", keep.count, MAX_KEPT), ("seconds", keep.seconds, MAX_KEPT_S)):
+        if not 1 <= number <= most:
+            raise _fault(event, "keep", f"needs {name} from 1 to {most}, got {number}")
+    if (size := message_size(event.channel, event.data)) > MAX_TEXT_BYTES:
+        raise _fault(event, "data", f"with keep needs at most {MAX_TEXT_BYTES} bytes in its frame, got {size}")
+
+
+def message_size(channel: str, data: str) -> int:
+    """Return the bytes of the largest frame that a kept message has for a client of `slip.v1`."""
+    return len(_encoder.encode(MessageFrame(channel, data, _LONGEST_POSITION)))
 
 
 def _check_bytes(event: Action, field: str, text: str, least: int, most: int) -> None:
