@@ -51,7 +51,15 @@ _CONNECTIONS_ACTIONS = (
     "dynamodb:Query",
     "dynamodb:UpdateItem",
 )
-_CHANNELS_ACTIONS = ("dynamodb:DeleteItem", "dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem")
+_CHANNELS_ACTIONS = (
+    "dynamodb:BatchGetItem",
+    "dynamodb:BatchWriteItem",
+    "dynamodb:DeleteItem",
+    "dynamodb:GetItem",
+    "dynamodb:PutItem",
+    "dynamodb:Query",
+    "dynamodb:UpdateItem",
+)
 
 
 class SlipSocketsStack(TerraformStack):

@@ -63,7 +63,7 @@ class ChannelsTable(Table):
                 finished(self._memory.set_last_id(item["channel"]["S"], item["lastId"]["S"], for_s=for_s))
             case None:
                 self._checkpoints[item["channel"]["S"]] = item
-            case channels.IS_CLAIMABLE:
+            case channels.IS_UNCLAIMED:
                 self._claim(item, request["ExpressionAttributeValues"])
             case channels.IS_MARKED_SHORTER:
                 self._mark(item)
@@ -107,12 +107,12 @@ class ChannelsTable(Table):
         return {"Attributes": changed}
 
     def _claim(self, item: Item, values: Item) -> None:
-        lease_s = (int(item["leaseUntil"]["N"]) - int(values[":nowMs"]["N"])) / 1000
+        lease_s = int(item["leaseUntil"]["N"]) / 1000 - self._clock.now()
         digest, claimant = item["channel"]["S"], values[":claimant"]["S"]
-        claim = finished(self._memory.claim(digest, "", claimant, lease_s=lease_s))
+        claim = finished(self._memory.claim(digest, "", claimant, lease_s=lease_s)).claim
         if claim is not Claim.GRANTED:
             lease = {"leaseUntil": item["leaseUntil"]} if claim is Claim.PENDING else {}
-            raise condition_failed({"channel": item["channel"], "key": item["key"], **lease})
+            raise condition_failed({"channel": item["channel"], "key": item["key"], "claimant": {"S": ""}, **lease})
 
     def _mark(self, item: Item) -> None:
         channel, mark = item["channel"]["S"], item["key"]["S"]

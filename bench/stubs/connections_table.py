@@ -8,7 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from slip_sockets.apigateway.limits import ROW_LIFETIME_S
-from slip_sockets.aws.connections import INDEX_NAME, IS_CONNECTED, NOT_EXPIRED, OF_CHANNEL, own_channel
+from slip_sockets.aws.connections import (
+    INDEX_NAME,
+    IS_CONNECTED,
+    IS_CONNECTED_RAW,
+    NOT_EXPIRED,
+    OF_CHANNEL,
+    own_channel,
+)
 from slip_sockets.dev.connections import MemoryConnections
 from slip_sockets.gateway.ports import SystemClock
 from slip_sockets.gateway.values import Page
@@ -110,7 +117,7 @@ class ConnectionsTable(Table):
     def _transact_write_items(self, request: Any) -> Response:
         """A subscription: the check of one row, the put of another."""
         check, put = request["TransactItems"][0]["ConditionCheck"], request["TransactItems"][1]["Put"]
-        expect(check["ConditionExpression"], IS_CONNECTED)
+        expect(check["ConditionExpression"], IS_CONNECTED, IS_CONNECTED_RAW)
         self._meter.call("TransactWriteItems")
         self._meter.write("TransactWriteItems", check["Key"], index=False, is_transaction=True)
         if not finished(self._memory.subscribe(*_key(put["Item"]))):

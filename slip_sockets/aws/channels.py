@@ -2,16 +2,17 @@
 
 | row | channel (partition key) | key (sort key) | attributes |
 |---|---|---|---|
-| claim | `<digest>` of channel and message id | `claim` | claimant, leaseUntil (Unix milliseconds), ttl |
+| claim | `<digest>` of channel and message id | `claim` | claimant, firstClaimant, leaseUntil (Unix milliseconds), \
+position, ttl |
 | queued | channel | `mark:queued` | ttl |
 | slow | channel | `mark:slow:<connection id>` | ttl |
 | last id | channel | `mark:last` | lastId, ttl |
 | checkpoint | `<message id>` of SQS | `checkpoint` | remaining (text), ttl |
 | rate | `fan-out` | `rate` | reservedUntil (Unix microseconds), ttl |
 
-A claim without `leaseUntil` is confirmed. Each is in a partition of its own, so that a channel takes as many publishes
-a second as the table does. `checkpoints` and `delivery_rate` have the last two. The sort key says what a row is:
-channels may have any name.
+A claim without `leaseUntil` is confirmed; `position` is that of a message that is kept. Each is in a partition of its
+own, so that a channel takes as many publishes a second as the table does. `checkpoints` and `delivery_rate` have the
+last two, `history` has rows of its own. The sort key says what a row is: channels may have any name.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..gateway.ports import CLAIM_LIFETIME_S, Claim, Clock
+from ..gateway.ports import CLAIM_LIFETIME_S, Claim, Claimed, Clock
 from ..gateway.values import ChannelState
 from .errors import calling
 from .table import TTL, Table
@@ -40,14 +41,15 @@ MARK = "mark:"
 QUEUED = f"{MARK}queued"
 SLOW = f"{MARK}slow:"
 LAST = f"{MARK}last"
+HEAD = f"{MARK}head"
 CLAIM = "claim"
 
-IS_CLAIMABLE = (
-    "attribute_not_exists(channel) OR #ttl <= :now OR leaseUntil <= :nowMs"
-    " OR (claimant = :claimant AND attribute_exists(leaseUntil))"
+IS_UNCLAIMED = (
+    "attribute_not_exists(channel) OR #ttl <= :now"
+    " OR (claimant = :claimant AND firstClaimant = :claimant AND attribute_exists(leaseUntil))"
 )
-"""The same claimant may claim again, which shows that it is a repetition of the call: a client sends a call again when
-its response is lost."""
+"""The same claimant may claim again: it is a repetition of the call, which a client makes when its response is lost."""
+HAS_LAPSED = "#ttl > :now AND (leaseUntil <= :nowMs OR (claimant = :claimant AND attribute_exists(leaseUntil)))"
 IS_CLAIMED_BY = "claimant = :claimant AND #ttl > :now"
 IS_LEASED_BY = "claimant = :claimant AND attribute_exists(leaseUntil)"
 IS_MARKED_SHORTER = "attribute_not_exists(channel) OR #ttl < :until"
@@ -63,11 +65,13 @@ class DynamoDbChannels:
 
     # Claims
 
-    async def claim(self, channel: str, message_id: str, claimant: str, *, lease_s: float) -> Claim:
+    async def claim(self, channel: str, message_id: str, claimant: str, *, lease_s: float) -> Claimed:
         now_s = self._clock.now()
+        now_ms: AttributeValueTypeDef = {"N": str(math.floor(now_s * 1000))}
         item: Item = {
             **self._claim_key(channel, message_id),
             "claimant": {"S": claimant},
+            "firstClaimant": {"S": claimant},
             "leaseUntil": {"N": str(math.ceil((now_s + lease_s) * 1000))},
             "ttl": self._table.expiry(max(lease_s, CLAIM_LIFETIME_S)),
         }
@@ -75,44 +79,72 @@ class DynamoDbChannels:
             lambda: self._client.put_item(
                 TableName=self._table.name,
                 Item=item,
-                ConditionExpression=IS_CLAIMABLE,
+                ConditionExpression=IS_UNCLAIMED,
                 ExpressionAttributeNames=TTL,
-                ExpressionAttributeValues={
-                    ":now": self._table.now(),
-                    ":nowMs": {"N": str(math.floor(now_s * 1000))},
-                    ":claimant": item["claimant"],
-                },
+                ExpressionAttributeValues={":now": self._table.now(), ":claimant": item["claimant"]},
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         )
         if other is None:
-            return Claim.GRANTED
-        return Claim.PUBLISHED if other and "leaseUntil" not in other else Claim.PENDING
+            return Claimed(Claim.GRANTED, claimant)
+        if other and "leaseUntil" not in other:
+            return Claimed(Claim.PUBLISHED, position=other["position"]["S"] if "position" in other else None)
+        if not other:
+            return Claimed(Claim.PENDING)
+        if int(other["leaseUntil"]["N"]) > now_s * 1000 and other["claimant"] != item["claimant"]:
+            return Claimed(Claim.PENDING)
+        taken = await self._table.write_if(
+            lambda: self._client.update_item(
+                TableName=self._table.name,
+                Key=self._claim_key(channel, message_id),
+                UpdateExpression="SET claimant = :claimant, leaseUntil = :lease, #ttl = :ttl",
+                ConditionExpression=HAS_LAPSED,
+                ExpressionAttributeNames=TTL,
+                ExpressionAttributeValues={
+                    ":claimant": item["claimant"],
+                    ":lease": item["leaseUntil"],
+                    ":ttl": item["ttl"],
+                    ":now": self._table.now(),
+                    ":nowMs": now_ms,
+                },
+            )
+        )
+        return Claimed(Claim.GRANTED, other["firstClaimant"]["S"]) if taken else Claimed(Claim.PENDING)
 
-    async def confirm(self, channel: str, message_id: str, claimant: str) -> None:
+    async def confirm(self, channel: str, message_id: str, claimant: str, *, position: str | None = None) -> None:
         """After the lease too, as long as no other publisher has claimed it."""
+        values: Item = {
+            ":claimant": {"S": claimant},
+            ":now": self._table.now(),
+            ":ttl": self._table.expiry(CLAIM_LIFETIME_S),
+        }
+        if position is not None:
+            values[":position"] = {"S": position}
+        names = TTL if position is None else {**TTL, "#position": "position"}
         await self._table.write_if(
             lambda: self._client.update_item(
                 TableName=self._table.name,
                 Key=self._claim_key(channel, message_id),
-                UpdateExpression="SET #ttl = :ttl REMOVE leaseUntil",
+                UpdateExpression=f"SET #ttl = :ttl{'' if position is None else ', #position = :position'}"
+                " REMOVE leaseUntil",
                 ConditionExpression=IS_CLAIMED_BY,
-                ExpressionAttributeNames=TTL,
-                ExpressionAttributeValues={
-                    ":claimant": {"S": claimant},
-                    ":now": self._table.now(),
-                    ":ttl": self._table.expiry(CLAIM_LIFETIME_S),
-                },
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
             )
         )
 
     async def release(self, channel: str, message_id: str, claimant: str) -> None:
+        """The row stays: it has the name of what may be kept already."""
         await self._table.write_if(
-            lambda: self._client.delete_item(
+            lambda: self._client.update_item(
                 TableName=self._table.name,
                 Key=self._claim_key(channel, message_id),
+                UpdateExpression="SET leaseUntil = :now",
                 ConditionExpression=IS_LEASED_BY,
-                ExpressionAttributeValues={":claimant": {"S": claimant}},
+                ExpressionAttributeValues={
+                    ":claimant": {"S": claimant},
+                    ":now": {"N": str(math.floor(self._clock.now() * 1000))},
+                },
             )
         )
 
@@ -130,6 +162,7 @@ class DynamoDbChannels:
             is_queued=QUEUED in marks,
             slow=frozenset(mark.removeprefix(SLOW) for mark in marks if mark.startswith(SLOW)),
             last_id=marks[LAST]["lastId"]["S"] if LAST in marks else None,
+            kept=marks.get(HEAD),
         )
 
     async def mark_queued(self, channel: str, *, for_s: float) -> None:

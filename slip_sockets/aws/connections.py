@@ -2,13 +2,14 @@
 
 | row | connectionId (partition key) | channel (sort key) | attributes |
 |---|---|---|---|
-| connection | id | `$connection:<id>` | metadata (JSON text), connectedAt (Unix milliseconds), nextNumber, ttl |
-| subscription | id | channel | ttl |
+| connection | id | `$connection:<id>` | metadata (JSON text), connectedAt (Unix milliseconds), nextNumber, form, ttl |
+| subscription | id | channel | form, ttl |
 
 `connectedAt` is the moment of acceptance: the socket opens a little later. `nextNumber` is there only of clients that
-number their texts. The index (partition key `channel`) projects
-`ttl`, so that expired rows are filtered where they are read. All rows are in the index; the sort key of a connection
-names it, so that these rows do not gather in one busy partition of the index.
+number their texts, `form` only of those of the subprotocol slip.v1. The index (partition key `channel`) projects
+`form`, so that a delivery reads nothing else, and `ttl`, so that expired rows are filtered where they are read. All
+rows are in the index; the sort key of a connection names it, so that these rows do not gather in one busy partition of
+the index.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..apigateway.limits import ROW_LIFETIME_S
 from ..gateway.ports import Clock
-from ..gateway.values import Count, Page, StoredConnection
+from ..gateway.values import Count, Form, Page, StoredConnection
 from ..protocol.events import RESERVED_CHANNEL_PREFIX
 from .errors import calling
 from .table import MAX_BATCH_READS, TTL, Table, slices
@@ -41,7 +42,8 @@ PRUNED_AT_ONCE = 8
 """Queries side by side when several connections are pruned."""
 
 IS_CONNECTED = "#ttl > :now"
-"""Condition on a connection's own row."""
+IS_CONNECTED_RAW = f"{IS_CONNECTED} AND attribute_not_exists(form)"
+"""Conditions on a connection's own row."""
 OF_CHANNEL = "channel = :channel"
 NOT_EXPIRED = "#ttl > :now"
 
@@ -59,14 +61,15 @@ class DynamoDbConnections:
 
     # Connections
 
-    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str]) -> None:
+    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str], form: Form = Form.RAW) -> None:
         connection: Item = {
             **self._own_key(connection_id),
+            **_form_attribute(form),
             "metadata": {"S": metadata.decode()},
             "connectedAt": {"N": str(round(self._clock.now() * 1000))},
             "ttl": self._table.expiry(ROW_LIFETIME_S),
         }
-        subscriptions = (self._subscription(connection_id, channel) for channel in dict.fromkeys(channels))
+        subscriptions = (self._subscription(connection_id, channel, form) for channel in dict.fromkeys(channels))
         await self._table.write([{"PutRequest": {"Item": item}} for item in (connection, *subscriptions)])
 
     async def get(self, connection_id: str) -> StoredConnection | None:
@@ -101,24 +104,44 @@ class DynamoDbConnections:
 
     # Subscriptions
 
-    async def subscribe(self, connection_id: str, channel: str) -> bool:
-        """One transaction: a connection that has just left must not gain a row that nobody would delete."""
-        return await self._table.write_if(
+    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
+        """One transaction: a connection that has just left must not gain a row that nobody would delete.
+
+        A form that is not known is taken to be raw; the transaction fails if it is not.
+        """
+        if form is not None:
+            other = await self._subscribe(connection_id, channel, form, IS_CONNECTED)
+            return form if other is None else None
+        other = await self._subscribe(connection_id, channel, Form.RAW, IS_CONNECTED_RAW)
+        if other is None:
+            return Form.RAW
+        stored = self._stored(other or None)
+        if stored is None or stored.form is Form.RAW:
+            return None
+        return await self.subscribe(connection_id, channel, stored.form)
+
+    async def _subscribe(self, connection_id: str, channel: str, form: Form, condition: str) -> Item | None:
+        """Return the connection's row where it does not fulfil the condition, {} where there is none."""
+        return await self._table.failed_condition(
             lambda: self._client.transact_write_items(
                 TransactItems=[
                     {
                         "ConditionCheck": {
                             "TableName": self._table.name,
                             "Key": self._own_key(connection_id),
-                            "ConditionExpression": IS_CONNECTED,
+                            "ConditionExpression": condition,
                             "ExpressionAttributeNames": TTL,
                             "ExpressionAttributeValues": {":now": self._table.now()},
+                            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
                         }
                     },
-                    {"Put": {"TableName": self._table.name, "Item": self._subscription(connection_id, channel)}},
+                    {"Put": {"TableName": self._table.name, "Item": self._subscription(connection_id, channel, form)}},
                 ]
             )
         )
+
+    async def is_subscribed(self, connection_id: str, channel: str) -> bool:
+        return await self._table.get(self._table.key(connection_id, channel)) is not None
 
     async def unsubscribe(self, connection_id: str, channel: str) -> None:
         await self._table.write_if(
@@ -131,9 +154,13 @@ class DynamoDbConnections:
     async def subscribers(self, channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
         """A page is what DynamoDB reads at once: `page_size` rows, expired ones included, or 1 MB."""
         while True:
-            response = await self._query_index(channel, after, ProjectionExpression="connectionId", Limit=page_size)
+            response = await self._query_index(
+                channel, after, ProjectionExpression="connectionId, form", Limit=page_size
+            )
             after = _cursor(response)
-            yield Page([item["connectionId"]["S"] for item in response["Items"]], after)
+            items = response["Items"]
+            framed = frozenset(item["connectionId"]["S"] for item in items if "form" in item)
+            yield Page([item["connectionId"]["S"] for item in items], after, framed)
             if after is None:
                 return
 
@@ -162,14 +189,16 @@ class DynamoDbConnections:
     def _own_key(self, connection_id: str) -> Item:
         return self._table.key(connection_id, own_channel(connection_id))
 
-    def _subscription(self, connection_id: str, channel: str) -> Item:
-        return {**self._table.key(connection_id, channel), "ttl": self._table.expiry(ROW_LIFETIME_S)}
+    def _subscription(self, connection_id: str, channel: str, form: Form) -> Item:
+        key = self._table.key(connection_id, channel)
+        return {**key, **_form_attribute(form), "ttl": self._table.expiry(ROW_LIFETIME_S)}
 
     def _stored(self, item: Item | None) -> StoredConnection | None:
         if item is None or not self._table.is_live(item):
             return None
         number = int(item["nextNumber"]["N"]) if "nextNumber" in item else 1
-        return StoredConnection(item["metadata"]["S"].encode(), _accepted_at(item), number)
+        form = Form(item["form"]["S"]) if "form" in item else Form.RAW
+        return StoredConnection(item["metadata"]["S"].encode(), _accepted_at(item), number, form)
 
     # Calls
 
@@ -199,6 +228,10 @@ class DynamoDbConnections:
 def own_channel(connection_id: str) -> str:
     """The sort key of a connection's own row: no channel has that name."""
     return f"{RESERVED_CHANNEL_PREFIX}{connection_id}"
+
+
+def _form_attribute(form: Form) -> Item:
+    return {} if form is Form.RAW else {"form": {"S": form.value}}
 
 
 def _accepted_at(item: Item) -> float:

@@ -24,6 +24,7 @@ from .client import Client, aws_http, endpoint_url
 from .connections import DynamoDbConnections
 from .credentials import FunctionCredentials
 from .delivery_rate import DynamoDbDeliveryRate
+from .history import DynamoDbHistory
 from .jwt_secrets import SecretsManagerClient, StoredSecrets
 from .management import ApiGatewaySender
 from .queue import SqsQueue
@@ -124,6 +125,7 @@ class Runtime:
                 subscriptions=connections,
                 claims=channels,
                 marks=channels,
+                history=DynamoDbHistory(dynamodb, settings.channels_table, clock),
                 sender=self._sender,
                 queue=self.queue,
                 http=self._backend,

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..gateway.deferred import RETRY_FOR_S, Deferred
+from ..gateway.deferred import Deferred
+from ..gateway.deferred_base import RETRY_FOR_S
 from ..gateway.errors import Unavailable
 from ..gateway.ports import Clock
 from ..gateway.worker import attempts_within

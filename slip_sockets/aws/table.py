@@ -132,6 +132,25 @@ class Table:
                     return found
                 how["ExclusiveStartKey"] = last
 
+    async def between(self, name: str, first: str, last: str) -> list[Item]:
+        """Read those rows of a partition consistently whose sort key is from `first` to `last`."""
+        found: list[Item] = []
+        how: dict[str, Any] = {}
+        with calling("DynamoDB"):
+            while True:
+                page = await self._client.query(
+                    TableName=self.name,
+                    ConsistentRead=True,
+                    KeyConditionExpression="#partition = :partition AND #sort BETWEEN :first AND :last",
+                    ExpressionAttributeNames={"#partition": self._partition_key, "#sort": self._sort_key},
+                    ExpressionAttributeValues={":partition": {"S": name}, ":first": {"S": first}, ":last": {"S": last}},
+                    **how,
+                )
+                found += page["Items"]
+                if not (end := page.get("LastEvaluatedKey")):
+                    return [item for item in found if self.is_live(item)]
+                how["ExclusiveStartKey"] = end
+
     async def delete(self, items: Iterable[Item]) -> None:
         keys = [{name: item[name] for name in (self._partition_key, self._sort_key)} for item in items]
         await self.write([{"DeleteRequest": {"Key": key}} for key in keys])
@@ -156,7 +175,7 @@ class Table:
             except AwsError as error:
                 if not _condition_failed(error):
                     raise
-                return cast("Item", error.response.get("Item", {}))
+                return cast("Item", error.response.get("Item") or _item_of_reasons(error))
         return None
 
     async def _process(self, pending: Sequence[T], call: Callable[[Sequence[T]], Awaitable[Sequence[T]]]) -> None:
@@ -184,6 +203,12 @@ class Table:
 def _reasons(error: AwsError) -> set[str]:
     reasons = error.response.get("CancellationReasons", [])
     return {reason.get("Code", "None") for reason in reasons}
+
+
+def _item_of_reasons(error: AwsError) -> Any:
+    """Return the row for which a transaction was cancelled, if it was asked for."""
+    reasons = error.response.get("CancellationReasons", [])
+    return next((reason["Item"] for reason in reasons if reason.get("Item")), {})
 
 
 def _condition_failed(error: AwsError) -> bool:

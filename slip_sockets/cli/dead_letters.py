@@ -17,7 +17,8 @@ from ..aws.checkpoints import Checkpoints, DynamoDbCheckpoints
 from ..aws.errors import AwsError, calling, error_code
 from ..aws.queue import MAX_BATCH_MESSAGES, decode
 from ..aws.table import slices
-from ..gateway.deferred import Deferred, Summary
+from ..gateway.deferred import Deferred
+from ..gateway.deferred_base import Summary
 from ..gateway.errors import Unavailable
 from ..gateway.ports import SystemClock
 from ..protocol.errors import InvalidSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..gateway.ports import CLAIM_LIFETIME_S, Claim, Clock
+from ..gateway.ports import CLAIM_LIFETIME_S, Claim, Claimed, Clock
 from ..gateway.values import ChannelState
 
 SWEEP_PAUSE_S = 60.0
@@ -15,9 +15,11 @@ SWEEP_PAUSE_S = 60.0
 @dataclass(slots=True)
 class _Claimed:
     claimant: str
+    first_claimant: str
     lease_until: float | None
     """None where it is confirmed."""
     expires_at: float
+    position: str | None = None
 
 
 class MemoryChannels:
@@ -32,29 +34,32 @@ class MemoryChannels:
 
     # Claims
 
-    async def claim(self, channel: str, message_id: str, claimant: str, *, lease_s: float) -> Claim:
+    async def claim(self, channel: str, message_id: str, claimant: str, *, lease_s: float) -> Claimed:
         now = self._clock.now()
         self._drop_old_claims(now)
         claimed = self._claims.get((channel, message_id))
+        first_claimant = claimant
         if claimed is not None and claimed.expires_at > now:
             if claimed.lease_until is None:
-                return Claim.PUBLISHED
+                return Claimed(Claim.PUBLISHED, position=claimed.position)
             if claimed.lease_until > now and claimed.claimant != claimant:
-                return Claim.PENDING
+                return Claimed(Claim.PENDING)
+            first_claimant = claimed.first_claimant
         expires_at = now + max(lease_s, CLAIM_LIFETIME_S)
-        self._put_claim(channel, message_id, _Claimed(claimant, now + lease_s, expires_at))
-        return Claim.GRANTED
+        self._put_claim(channel, message_id, _Claimed(claimant, first_claimant, now + lease_s, expires_at))
+        return Claimed(Claim.GRANTED, first_claimant)
 
-    async def confirm(self, channel: str, message_id: str, claimant: str) -> None:
+    async def confirm(self, channel: str, message_id: str, claimant: str, *, position: str | None = None) -> None:
         now = self._clock.now()
         claimed = self._claims.get((channel, message_id))
         if claimed is not None and claimed.claimant == claimant and claimed.expires_at > now:
-            self._put_claim(channel, message_id, _Claimed(claimant, None, now + CLAIM_LIFETIME_S))
+            confirmed = _Claimed(claimant, claimed.first_claimant, None, now + CLAIM_LIFETIME_S, position)
+            self._put_claim(channel, message_id, confirmed)
 
     async def release(self, channel: str, message_id: str, claimant: str) -> None:
         claimed = self._claims.get((channel, message_id))
         if claimed is not None and claimed.claimant == claimant and claimed.lease_until is not None:
-            del self._claims[channel, message_id]
+            claimed.lease_until = self._clock.now()
 
     def _put_claim(self, channel: str, message_id: str, claimed: _Claimed) -> None:
         """Put it last: the dict stays in the order of expiry."""

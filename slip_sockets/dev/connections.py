@@ -11,7 +11,7 @@ import msgspec
 
 from ..apigateway.limits import ROW_LIFETIME_S
 from ..gateway.ports import Clock
-from ..gateway.values import Count, Page, StoredConnection
+from ..gateway.values import Count, Form, Page, StoredConnection
 
 PAGE_SIZE = 8_000
 
@@ -81,9 +81,9 @@ class MemoryConnections:
 
     # Connections
 
-    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str]) -> None:
+    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str], form: Form = Form.RAW) -> None:
         now = self._clock.now()
-        self._connections[connection_id] = _Row(StoredConnection(metadata, now), now + ROW_LIFETIME_S)
+        self._connections[connection_id] = _Row(StoredConnection(metadata, now, form=form), now + ROW_LIFETIME_S)
         for channel in channels:
             self._add(connection_id, channel)
 
@@ -113,11 +113,17 @@ class MemoryConnections:
 
     # Subscriptions
 
-    async def subscribe(self, connection_id: str, channel: str) -> bool:
-        if await self.get(connection_id) is None:
-            return False
+    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
+        stored = await self.get(connection_id)
+        if stored is None:
+            return None
         self._add(connection_id, channel)
-        return True
+        return stored.form
+
+    async def is_subscribed(self, connection_id: str, channel: str) -> bool:
+        listeners = self._channels.get(channel)
+        subscription = listeners.subscriptions.get(connection_id) if listeners else None
+        return subscription is not None and subscription.expires_at > self._clock.now()
 
     async def unsubscribe(self, connection_id: str, channel: str) -> None:
         self._subscriptions.get(connection_id, set()).discard(channel)
@@ -180,4 +186,12 @@ class MemoryConnections:
 
     def _page(self, channel: str, after: str | None, size: int) -> Page:
         listeners = self._channels.get(channel)
-        return Page([], None) if listeners is None else listeners.page(after, size, self._clock.now())
+        if listeners is None:
+            return Page([], None)
+        page = listeners.page(after, size, self._clock.now())
+        framed = frozenset(id_ for id_ in page.connection_ids if self._is_framed(id_))
+        return msgspec.structs.replace(page, framed=framed) if framed else page
+
+    def _is_framed(self, connection_id: str) -> bool:
+        row = self._connections.get(connection_id)
+        return row is not None and row.stored.form is Form.SLIP_V1

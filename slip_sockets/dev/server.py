@@ -35,6 +35,7 @@ from .connections import MemoryConnections
 from .delivery_rate import MemoryDeliveryRate
 from .edge import Edge, Function, Limits
 from .front_door import FrontDoor
+from .history import MemoryHistory
 from .http_server import http_log, read_body
 from .inbound import with_inbound_queue
 from .inspector.inspector import Inspector
@@ -98,6 +99,7 @@ class DevServer:
         self._clock = SystemClock()
         self.connections = MemoryConnections(self._clock)
         self._channels = MemoryChannels(self._clock)
+        self._history = MemoryHistory(self._clock)
         self.metrics = Metrics()
         self.queue = MemoryQueue(self._clock)
         self.inbound = MemoryQueue(self._clock)
@@ -215,6 +217,7 @@ class DevServer:
             subscriptions=self.connections,
             claims=self._channels,
             marks=self._channels,
+            history=self._history,
             sender=EdgeSender(self.edge, self._clock),
             queue=self.queue,
             http=adviser.client(self._client),

@@ -41,6 +41,7 @@ class Control(msgspec.Struct, frozen=True):
             batch = self.protocol.decode(request)
             for skipped in batch.skipped:
                 log.warning("control API: skipped: %s", skipped)
+            await self.performer.check(batch.events)
             return Performed(await self.performer.run(batch.events, deadline=deadline))
         except (Unavailable, InvalidToken, InvalidEvents, ActionFailed) as error:
             return error

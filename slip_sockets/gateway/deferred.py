@@ -6,120 +6,33 @@ A new kind is a class here, in the union at the end, and a handler in `gateway.b
 from __future__ import annotations
 
 import hashlib
-import uuid
 import zlib
-from collections.abc import Iterable, Sequence
-from typing import Annotated, ClassVar, Self
+from collections.abc import Container, Iterable, Sequence
+from typing import Annotated, Self
 
 import msgspec
 
 from ..protocol.events import Action, Subscribe, Unsubscribe
+from .deferred_base import OfChannel, OfConnection, Summary
 from .observer import EventType
-from .values import Broadcast, Publication
+from .values import Broadcast, Form, Publication, Recover
 
-RETRY_FOR_S = 6 * 60 * 60.0
 MAX_TEXTS = 100
 MAX_TEXTS_BYTES = 200_000
 """What one POST to the backend has of a connection's texts. A single one may be larger."""
 
 
-class Summary(msgspec.Struct, frozen=True):
-    """The data about a message that an operator may see: its subject and its size, nothing of its content."""
-
-    connection_id: str | None = None
-    channel: str | None = None
-    events: int | None = None
-    connections: int | None = None
-
-
-class _Deferred(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A message of a queue."""
-
-    event_type: ClassVar[EventType] = EventType.DEFERRED
-    """What the message is counted as."""
-    retry_for_s: ClassVar[float] = RETRY_FOR_S
-    """How long it is worth trying again; then it is a dead letter."""
-
-    @property
-    def kind(self) -> str:
-        return str(self.__struct_config__.tag)
-
-    @property
-    def group(self) -> str:
-        """Messages of one group are handled one after another, in order."""
-        raise NotImplementedError
-
-    @property
-    def deduplication_id(self) -> str:
-        """Of two messages with the same one within five minutes the queue drops the second."""
-        return uuid.uuid4().hex
-
-    @property
-    def subject(self) -> str:
-        """What the message is about, for a line of the log."""
-        raise NotImplementedError
-
-    @property
-    def title(self) -> str:
-        """What the message does, in a few words."""
-        raise NotImplementedError
-
-    @property
-    def summary(self) -> Summary:
-        raise NotImplementedError
-
-    def halves(self, *, is_over_limit: bool) -> tuple[Self, Self] | None:
-        """Return two messages that do the same one after the other; None where it cannot be divided.
-
-        A queue asks when a message is large, and with `is_over_limit` when it cannot take it whole.
-        """
-        return None
-
-
-class _OfConnection(_Deferred, frozen=True, omit_defaults=True):
-    connection_id: str
-
-    @property
-    def group(self) -> str:
-        return self.connection_id
-
-    @property
-    def subject(self) -> str:
-        return f"connection {self.connection_id}"
-
-    @property
-    def summary(self) -> Summary:
-        return Summary(connection_id=self.connection_id)
-
-
-class _OfChannel(_Deferred, frozen=True, omit_defaults=True):
-    """A broadcast. `publish_id` is its own alone."""
-
-    broadcast: Broadcast
-    publish_id: str
-
-    @property
-    def group(self) -> str:
-        return f"fan-out:{hashlib.sha256(self.broadcast.channel.encode()).hexdigest()[:32]}"
-
-    @property
-    def subject(self) -> str:
-        return f"channel {self.broadcast.channel!r:.60}"
-
-    @property
-    def summary(self) -> Summary:
-        return Summary(channel=self.broadcast.channel)
-
-
-class Continuation(_OfConnection, frozen=True, tag="continuation", omit_defaults=True):
+class Continuation(OfConnection, frozen=True, tag="continuation", omit_defaults=True):
     """Actions that had to wait: for the socket to open, or for a client that takes no more at the moment.
 
-    `recent` was written just before them: until `recent_until` (Unix seconds) the index may not show it.
+    `recent` was written just before them: until `recent_until` (Unix seconds) the index may not show it. `form` is that
+    of the connection.
     """
 
-    actions: list[Action]
-    recent: list[Subscribe | Unsubscribe] = []
+    actions: Sequence[Action | Recover]
+    recent: list[Subscribe | Unsubscribe] = msgspec.field(default_factory=list)
     recent_until: float = 0
+    form: Form = Form.RAW
 
     @property
     def title(self) -> str:
@@ -139,7 +52,7 @@ class Continuation(_OfConnection, frozen=True, tag="continuation", omit_defaults
         return first, msgspec.structs.replace(self, actions=self.actions[half:], recent=[])
 
 
-class CloseNotice(_OfConnection, frozen=True, tag="close_notice", omit_defaults=True):
+class CloseNotice(OfConnection, frozen=True, tag="close_notice", omit_defaults=True):
     """A CLOSE that the backend has not had yet. `metadata` is JSON, None while the rows are still to be read."""
 
     code: int | None
@@ -158,7 +71,7 @@ class ReceivedText(msgspec.Struct, frozen=True):
     data: bytes
 
 
-class Texts(_OfConnection, frozen=True, tag="texts", omit_defaults=True):
+class Texts(OfConnection, frozen=True, tag="texts", omit_defaults=True):
     """Texts that a client sent, in order: for one POST to the backend.
 
     `waits` is how often it was put behind what came later, because it had come before its forerunner.
@@ -192,7 +105,7 @@ class Texts(_OfConnection, frozen=True, tag="texts", omit_defaults=True):
         )
 
 
-class Disconnected(_OfConnection, frozen=True, tag="disconnected"):
+class Disconnected(OfConnection, frozen=True, tag="disconnected"):
     """A client has left. `code` and `reason` (UTF-8) are those of the close frame, None where they are not known."""
 
     event_type = EventType.CLOSE
@@ -208,7 +121,7 @@ class Disconnected(_OfConnection, frozen=True, tag="disconnected"):
         return f"the end of {self.connection_id}"
 
 
-class _OfTimer(_OfConnection, frozen=True, omit_defaults=True):
+class _OfTimer(OfConnection, frozen=True, omit_defaults=True):
     """`number` is that of the tick: 1 for the first."""
 
     timer_id: str
@@ -242,16 +155,57 @@ class TimerDue(_OfTimer, frozen=True, tag="timer_due", omit_defaults=True):
         return f"a tick of a timer of {self.connection_id}"
 
 
-class FanOut(_OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
+class CatchUp(OfConnection, frozen=True, tag="catch_up", omit_defaults=True):
+    """A subscriber is sent the rest of what it missed of a channel after the position `since`."""
+
+    channel: str
+    since: str | None = None
+
+    @property
+    def title(self) -> str:
+        return f"what {self.connection_id} missed of {self.channel!r}"
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(connection_id=self.connection_id, channel=self.channel)
+
+
+class LateLook(OfConnection, frozen=True, tag="late_look"):
+    """Looks at `due_at` (Unix seconds) whether something was kept after `since` that a new subscriber was not sent.
+
+    Each is a group of its own, so that it waits for no other.
+    """
+
+    channel: str
+    since: str
+    due_at: float
+
+    @property
+    def group(self) -> str:
+        digest = hashlib.sha256(msgspec.json.encode([self.connection_id, self.channel])).hexdigest()
+        return f"late:{digest[:32]}"
+
+    @property
+    def title(self) -> str:
+        return f"a late look for {self.connection_id} at {self.channel!r}"
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(connection_id=self.connection_id, channel=self.channel)
+
+
+class FanOut(OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
     """A broadcast to all subscribers of its channel, still to be split into chunks.
 
     `after` is the cursor behind the subscribers that have been split already. `joined` and `left` are connections that
-    have subscribed and left just before: until `recent_until` (Unix seconds) the index may not show it.
+    have subscribed and left just before: until `recent_until` (Unix seconds) the index may not show it. `framed` are
+    those of the joined that take frames of slip.v1.
     """
 
     after: str | None = None
-    joined: list[str] = []
-    left: list[str] = []
+    joined: list[str] = msgspec.field(default_factory=list)
+    framed: list[str] = msgspec.field(default_factory=list)
+    left: list[str] = msgspec.field(default_factory=list)
     recent_until: float = 0
 
     @property
@@ -265,11 +219,15 @@ class FanOut(_OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
         return f"a publish to all of {self.broadcast.channel!r}"
 
 
-class FanOutChunk(_OfChannel, frozen=True, tag="fan_out_chunk", omit_defaults=True):
-    """A broadcast to some subscribers of its channel: all of one shard or, without `shard`, a single slow one."""
+class FanOutChunk(OfChannel, frozen=True, tag="fan_out_chunk", omit_defaults=True):
+    """A broadcast to some subscribers of its channel: all of one shard or, without `shard`, a single slow one.
+
+    All of them have the same `form`.
+    """
 
     connection_ids: list[str]
     shard: int | None = None
+    form: Form = Form.RAW
 
     @property
     def group(self) -> str:
@@ -307,7 +265,7 @@ class FanOutChunk(_OfChannel, frozen=True, tag="fan_out_chunk", omit_defaults=Tr
         )
 
 
-class Held(_OfChannel, frozen=True, tag="held"):
+class Held(OfChannel, frozen=True, tag="held"):
     """A broadcast that waits for the one before it, until `until` (Unix seconds) at most.
 
     Each is a group of its own: those of a channel may come in any order.
@@ -334,7 +292,19 @@ class Held(_OfChannel, frozen=True, tag="held"):
         return self.publish_id if link is None or link.id is None else link.id
 
 
-Deferred = Continuation | CloseNotice | Texts | Disconnected | Timer | TimerDue | FanOut | FanOutChunk | Held
+Deferred = (
+    Continuation
+    | CloseNotice
+    | Texts
+    | Disconnected
+    | Timer
+    | TimerDue
+    | CatchUp
+    | LateLook
+    | FanOut
+    | FanOutChunk
+    | Held
+)
 
 
 def merged(messages: Sequence[Deferred]) -> tuple[Deferred, int]:
@@ -359,10 +329,15 @@ def merged(messages: Sequence[Deferred]) -> tuple[Deferred, int]:
 
 
 def plan_chunks(
-    broadcast: Broadcast, publish_id: str, connection_ids: Iterable[str], *, shards: int
+    broadcast: Broadcast, publish_id: str, connection_ids: Iterable[str], framed: Container[str] = (), *, shards: int
 ) -> list[FanOutChunk]:
-    """Divide some of the subscribers by shard. A connection is always in the same one: its texts stay in order."""
-    by_shard: dict[int, list[str]] = {}
+    """Divide some of the subscribers by shard and form.
+
+    A connection is always in the same shard: its texts stay in order.
+    """
+    divided: dict[tuple[int, Form], list[str]] = {}
     for connection_id in connection_ids:
-        by_shard.setdefault(zlib.crc32(connection_id.encode()) % shards, []).append(connection_id)
-    return [FanOutChunk(broadcast, publish_id, by_shard[shard], shard) for shard in sorted(by_shard)]
+        shard = zlib.crc32(connection_id.encode()) % shards
+        form = Form.SLIP_V1 if connection_id in framed else Form.RAW
+        divided.setdefault((shard, form), []).append(connection_id)
+    return [FanOutChunk(broadcast, publish_id, divided[key], *key) for key in sorted(divided)]

@@ -41,6 +41,18 @@ class Delivery(msgspec.Struct):
     unsent: list[str] = []
 
 
+def merged(deliveries: Sequence[Delivery]) -> Delivery:
+    """Return several deliveries, each of other connections, as one."""
+    whole = Delivery()
+    for delivery in deliveries:
+        whole.sent += delivery.sent
+        whole.gone += delivery.gone
+        whole.refused |= delivery.refused
+        whole.failed |= delivery.failed
+        whole.unsent += delivery.unsent
+    return whole
+
+
 class Deliverer(msgspec.Struct, frozen=True):
     """Delivers to connections. Those that are gone lose their subscriptions."""
 

@@ -13,26 +13,28 @@ The chunks of all functions together keep to a rate, so that the sender has room
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 
 import msgspec
 
 from ..protocol.errors import SlipSocketsError
-from ..protocol.events import Report
+from ..protocol.events import MAX_TEXT_BYTES, Report
+from ..protocol.frames import MessageFrame, encode_frame
 from .deadlines import RESERVE_S
 from .deferred import FanOut, FanOutChunk, Held, plan_chunks
-from .delivery import Close, Deliverer, Delivery, Send
+from .delivery import Close, Deliverer, Delivery, Send, merged
 from .delivery_rate import MIN_RESERVED_CALLS, UNLIMITED
 from .errors import Incomplete, Unavailable
 from .observer import NO_OBSERVER, Observer
 from .pages import read_ahead
 from .plan_publish import QueueAll, SendNow, must_wait, plan_not_reached, plan_publish, plan_shard
-from .ports import ChannelMarks, Checkpoint, Clock, DeliveryRate, Queue, Subscriptions
+from .ports import ChannelMarks, Checkpoint, Clock, DeliveryRate, History, Queue, Subscriptions
 from .recent import Recent
-from .values import Broadcast, ChannelClose, ChannelState, Count
+from .values import Broadcast, ChannelClose, ChannelState, Count, Form, Origin, Publication
 from .worker import MAX_RETRY_PAUSE_S
 
 log = logging.getLogger("slip_sockets.gateway")
@@ -62,6 +64,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
 
     subscriptions: Subscriptions
     marks: ChannelMarks
+    history: History
     deliverer: Deliverer
     queue: Queue
     clock: Clock
@@ -69,9 +72,17 @@ class Broadcaster(msgspec.Struct, frozen=True):
     observer: Observer = NO_OBSERVER
     rate: DeliveryRate = UNLIMITED
 
-    async def broadcast(self, broadcast: Broadcast, recent: Recent, *, deadline: float) -> Report:
-        """Send at once, or hand over to the queue; hold what comes before its forerunner. Raises Unavailable."""
+    async def broadcast(
+        self, broadcast: Broadcast, recent: Recent, *, deadline: float, origin: Origin | None = None
+    ) -> Report:
+        """Send at once, or hand over to the queue; hold what comes before its forerunner. Raises Unavailable.
+
+        What is to be kept has an `origin`, and is kept first: who subscribes from then on finds it.
+        """
         state = await self.marks.channel_state(broadcast.channel)
+        if isinstance(broadcast, Publication) and broadcast.keep is not None and origin is not None:
+            position = await self.history.keep(broadcast, origin, state)
+            broadcast = msgspec.structs.replace(broadcast, keep=None, position=str(position))
         if must_wait(broadcast.link, state.last_id):
             await self.queue.put([Held(broadcast, uuid.uuid4().hex, self.clock.now() + HELD_FOR_S)])
             return Report(0, 0, 0, 0)
@@ -91,9 +102,11 @@ class Broadcaster(msgspec.Struct, frozen=True):
     async def _broadcast(self, broadcast: Broadcast, state: ChannelState, recent: Recent, deadline: float) -> Report:
         channel = broadcast.channel
         found: list[str] = []
+        framed = set(recent.framed)
         cursor = None
         async for page in self.subscriptions.subscribers(channel, page_size=self.inline_limit + 1):
             found += page.connection_ids
+            framed |= page.framed
             cursor = page.cursor
             if len(found) > self.inline_limit:
                 break
@@ -104,11 +117,12 @@ class Broadcaster(msgspec.Struct, frozen=True):
         if isinstance(plan, QueueAll):
             await self._queue_all(broadcast, recent)
             count = await self._count(channel, len(connection_ids), cursor, deadline)
-            report = Report(count.subscribers, 0, 0, count.subscribers, count.more)
+            report = Report(count.subscribers, 0, 0, count.subscribers, count.more, position=_position(broadcast))
         else:
-            delivery = await self._send_now(broadcast, plan, deadline)
-            queued = len(connection_ids) - delivery.sent - delivery.gone - len(delivery.refused)
-            report = Report(len(connection_ids), delivery.sent, delivery.gone, queued)
+            delivery = await self._send_now(broadcast, plan, framed, deadline)
+            matched = len(connection_ids)
+            queued = matched - delivery.sent - delivery.gone - len(delivery.refused)
+            report = Report(matched, delivery.sent, delivery.gone, queued, position=_position(broadcast))
         self.observer.published(report)
         if broadcast.link is not None and broadcast.link.id != state.last_id:
             # Only now: a later one that names this id must not overtake it.
@@ -120,7 +134,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
         """Handler of a FanOut: put its chunks into the queue, page by page. Raises Incomplete."""
         channel = fan_out.broadcast.channel
         if fan_out.after is None and self.clock.now() > fan_out.recent_until:  # by now the index shows them
-            fan_out = msgspec.structs.replace(fan_out, joined=[], left=[])
+            fan_out = msgspec.structs.replace(fan_out, joined=[], left=[], framed=[])
         joined, known = fan_out.joined, {*fan_out.joined, *fan_out.left}
         try:
             await self.marks.mark_queued(channel, for_s=MARKED_FOR_S)
@@ -134,7 +148,8 @@ class Broadcaster(msgspec.Struct, frozen=True):
                     if fan_out.after is None:
                         connection_ids += joined
                     connection_ids = [id_ for id_ in connection_ids if id_ not in excluded]
-                    await self._queue_together(fan_out.broadcast, fan_out.publish_id, connection_ids)
+                    framed = page.framed.union(fan_out.framed)
+                    await self._queue_together(fan_out.broadcast, fan_out.publish_id, connection_ids, framed)
                     if page.cursor is None:
                         return
                     fan_out = msgspec.structs.replace(fan_out, after=page.cursor)
@@ -154,7 +169,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
 
     async def _deliver_single(self, chunk: FanOutChunk, until: float) -> None:
         channel = chunk.broadcast.channel
-        delivery = await self._deliver(chunk.broadcast, chunk.connection_ids, until)
+        delivery = await self._deliver(chunk.broadcast, chunk.connection_ids, chunk.form, until)
         remaining = [*delivery.failed, *delivery.unsent]
         if remaining:
             with _logging_only(channel):
@@ -171,11 +186,12 @@ class Broadcaster(msgspec.Struct, frozen=True):
             wait_s = await self._wait_for_turn(len(plan.connection_ids), until)
             if wait_s is not None:
                 raise await self._incomplete(chunk, remaining, "other fan-outs come first", pause_s=wait_s)
-            delivery = await self._deliver(chunk.broadcast, plan.connection_ids, until)
+            delivery = await self._deliver(chunk.broadcast, plan.connection_ids, chunk.form, until)
             remaining = [*plan.slow, *delivery.failed, *delivery.unsent]
             not_reached = plan_not_reached(delivery)
             await self._mark_slow(channel, not_reached.singly)
-            await self._queue_singly(chunk.broadcast, chunk.publish_id, [*plan.slow, *not_reached.singly])
+            framed = chunk.connection_ids if chunk.form is Form.SLIP_V1 else ()
+            await self._queue_singly(chunk.broadcast, chunk.publish_id, [*plan.slow, *not_reached.singly], framed)
         except Unavailable as error:
             raise await self._incomplete(chunk, remaining, str(error)) from error
         together = not_reached.together
@@ -213,25 +229,43 @@ class Broadcaster(msgspec.Struct, frozen=True):
         problem = f"{len(connection_ids)} connections were not reached: {reason}"
         return Incomplete(remaining, problem, made_progress=made_progress, pause_s=pause_s)
 
-    async def _send_now(self, broadcast: Broadcast, plan: SendNow, deadline: float) -> Delivery:
+    async def _send_now(self, broadcast: Broadcast, plan: SendNow, framed: Container[str], deadline: float) -> Delivery:
         """Send; queue the slow subscribers, and those not reached in time. Raises Unavailable."""
         channel, publish_id = broadcast.channel, uuid.uuid4().hex
         until = min(deadline - RESERVE_S, self.clock.now() + INLINE_FOR_S)
-        delivery = await self._deliver(broadcast, plan.connection_ids, until)
+        delivery = await self._deliver_in_forms(broadcast, plan.connection_ids, framed, until)
         not_reached = plan_not_reached(delivery)
         if not_reached.together:
             total = len(plan.connection_ids) + len(plan.slow)
             log.info("channel %.60r: %d of %d subscribers are queued", channel, len(not_reached.together), total)
             with _logging_only(channel):  # others have it already: to fail now would have it sent to them again
                 await self.marks.mark_queued(channel, for_s=MARKED_FOR_S)
-            await self._queue_together(broadcast, publish_id, not_reached.together)
+            await self._queue_together(broadcast, publish_id, not_reached.together, framed)
         with _logging_only(channel):
             await self._mark_slow(channel, not_reached.singly)
-        await self._queue_singly(broadcast, publish_id, [*plan.slow, *not_reached.singly])
+        await self._queue_singly(broadcast, publish_id, [*plan.slow, *not_reached.singly], framed)
         return delivery
 
-    async def _deliver(self, broadcast: Broadcast, connection_ids: Sequence[str], until: float) -> Delivery:
-        what = Close() if isinstance(broadcast, ChannelClose) else Send(broadcast.data)
+    async def _deliver_in_forms(
+        self, broadcast: Broadcast, connection_ids: Sequence[str], framed: Container[str], until: float
+    ) -> Delivery:
+        """Send to each connection in its form, to those of one form beside those of the other."""
+        raw = [id_ for id_ in connection_ids if id_ not in framed]
+        if len(raw) == len(connection_ids):
+            return await self._deliver(broadcast, raw, Form.RAW, until)
+        in_frames = [id_ for id_ in connection_ids if id_ in framed]
+        of_frames = self._deliver(broadcast, in_frames, Form.SLIP_V1, until)
+        if not raw:
+            return await of_frames
+        return merged(await asyncio.gather(self._deliver(broadcast, raw, Form.RAW, until), of_frames))
+
+    async def _deliver(self, broadcast: Broadcast, connection_ids: Sequence[str], form: Form, until: float) -> Delivery:
+        what = _what(broadcast, form)
+        if what is None:
+            reason = "the text does not fit into its frame"
+            log.warning("channel %.60r: %s; skipped for %d connections", broadcast.channel, reason, len(connection_ids))
+            self.observer.failed(SlipSocketsError(reason))
+            return Delivery(refused=dict.fromkeys(connection_ids, reason))
         delivery = await self.deliverer.deliver(what, connection_ids, until=until)
         self.observer.delivered(sent=delivery.sent, gone=delivery.gone)
         if delivery.refused:
@@ -252,14 +286,27 @@ class Broadcaster(msgspec.Struct, frozen=True):
         await self.marks.mark_queued(broadcast.channel, for_s=MARKED_FOR_S)
         now = self.clock.now()
         joined, left = recent.joined(broadcast.channel, now), recent.left(broadcast.channel, now)
+        framed = [id_ for id_ in joined if id_ in recent.framed]
         recent_until = now + recent.lag_s if joined or left else 0
-        await self.queue.put([FanOut(broadcast, uuid.uuid4().hex, joined=joined, left=left, recent_until=recent_until)])
+        publish_id = uuid.uuid4().hex
+        await self.queue.put(
+            [FanOut(broadcast, publish_id, joined=joined, left=left, framed=framed, recent_until=recent_until)]
+        )
 
-    async def _queue_together(self, broadcast: Broadcast, publish_id: str, connection_ids: Sequence[str]) -> None:
-        await self.queue.put(plan_chunks(broadcast, publish_id, connection_ids, shards=self.queue.shards))
+    async def _queue_together(
+        self, broadcast: Broadcast, publish_id: str, connection_ids: Sequence[str], framed: Container[str]
+    ) -> None:
+        await self.queue.put(plan_chunks(broadcast, publish_id, connection_ids, framed, shards=self.queue.shards))
 
-    async def _queue_singly(self, broadcast: Broadcast, publish_id: str, connection_ids: Sequence[str]) -> None:
-        await self.queue.put([FanOutChunk(broadcast, publish_id, [id_]) for id_ in connection_ids])
+    async def _queue_singly(
+        self, broadcast: Broadcast, publish_id: str, connection_ids: Sequence[str], framed: Container[str]
+    ) -> None:
+        await self.queue.put(
+            [
+                FanOutChunk(broadcast, publish_id, [id_], form=Form.SLIP_V1 if id_ in framed else Form.RAW)
+                for id_ in connection_ids
+            ]
+        )
 
     async def _count(self, channel: str, found: int, cursor: str | None, deadline: float) -> Count:
         """Count the subscribers that were not read yet. A failure makes only the report less exact, since the broadcast
@@ -282,6 +329,22 @@ class Broadcaster(msgspec.Struct, frozen=True):
     async def _mark_failing(self, channel: str) -> None:
         with _logging_only(channel):
             await self.marks.mark_queued(channel, for_s=FAILING_FOR_S)
+
+
+def _what(broadcast: Broadcast, form: Form) -> Send | Close | None:
+    """Return what is sent to connections of a form, None where it is too large for them."""
+    match broadcast:
+        case ChannelClose():
+            return Close()
+        case Publication(channel, data) if form is Form.SLIP_V1:
+            frame = encode_frame(MessageFrame(channel, data, broadcast.position))
+            return Send(frame) if len(frame.encode()) <= MAX_TEXT_BYTES else None
+        case Publication(data=data):
+            return Send(data)
+
+
+def _position(broadcast: Broadcast) -> str | None:
+    return broadcast.position if isinstance(broadcast, Publication) else None
 
 
 @contextmanager

@@ -8,11 +8,24 @@ import msgspec
 
 from .backend import Backend
 from .control import Control
-from .deferred import CloseNotice, Continuation, Disconnected, FanOut, FanOutChunk, Held, Texts, Timer, TimerDue
+from .deferred import (
+    CatchUp,
+    CloseNotice,
+    Continuation,
+    Disconnected,
+    FanOut,
+    FanOutChunk,
+    Held,
+    LateLook,
+    Texts,
+    Timer,
+    TimerDue,
+)
 from .delivery import Deliverer
 from .delivery_rate import UNLIMITED
 from .dialects import BackendProtocol, PublishProtocol
 from .fan_out import INLINE_LIMIT, Broadcaster
+from .framed import FrameAnswers
 from .idempotency import Once
 from .observer import NO_OBSERVER, Observer
 from .perform import Performer
@@ -22,12 +35,14 @@ from .ports import (
     Clock,
     Connections,
     DeliveryRate,
+    History,
     HttpClient,
     Queue,
     Secrets,
     Sender,
     Subscriptions,
 )
+from .recovery import Recoverer
 from .sockets import Sockets
 from .worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 
@@ -42,6 +57,7 @@ class Ports(msgspec.Struct, frozen=True):
     subscriptions: Subscriptions
     claims: Claims
     marks: ChannelMarks
+    history: History
     sender: Sender
     queue: Queue
     http: HttpClient
@@ -76,15 +92,33 @@ def build_gateway(
     clock = ports.clock
     deliverer = Deliverer(ports.subscriptions, ports.sender, clock)
     broadcaster = Broadcaster(
-        ports.subscriptions, ports.marks, deliverer, ports.queue, clock, inline_limit, observer, ports.rate
+        ports.subscriptions,
+        ports.marks,
+        ports.history,
+        deliverer,
+        ports.queue,
+        clock,
+        inline_limit,
+        observer,
+        ports.rate,
     )
+    recoverer = Recoverer(ports.connections, ports.subscriptions, ports.history, deliverer, ports.queue, clock)
     once = Once(ports.claims, clock)
     performer = Performer(
-        ports.connections, ports.subscriptions, ports.sender, deliverer, broadcaster, once, clock, observer
+        ports.connections,
+        ports.subscriptions,
+        ports.sender,
+        deliverer,
+        broadcaster,
+        recoverer,
+        once,
+        clock,
+        observer,
     )
     backend = Backend(target_url, backend_protocol, secrets, ports.http, clock, ports.queue, observer)
     inbound = ports.queue if ports.inbound is None else ports.inbound
-    sockets = Sockets(backend, ports.connections, ports.queue, inbound, performer, clock, observer)
+    frames = FrameAnswers(ports.subscriptions, recoverer, deliverer)
+    sockets = Sockets(backend, ports.connections, ports.queue, inbound, performer, frames, clock, observer)
     handlers: dict[type[Any], Handler] = {
         Continuation: sockets.on_continuation,
         CloseNotice: sockets.on_close_notice,
@@ -92,6 +126,8 @@ def build_gateway(
         Disconnected: sockets.on_disconnected,
         Timer: sockets.on_timer,
         TimerDue: sockets.on_timer_due,
+        CatchUp: recoverer.on_catch_up,
+        LateLook: recoverer.on_late_look,
         FanOut: broadcaster.split,
         FanOutChunk: broadcaster.deliver_chunk,
         Held: broadcaster.broadcast_held,

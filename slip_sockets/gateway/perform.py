@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from ..protocol.errors import SlipSocketsError
+from ..protocol.errors import InvalidEvents, SlipSocketsError
 from ..protocol.events import (
+    MAX_TEXT_BYTES,
     Accept,
     Action,
     CloseChannel,
     CloseConnection,
+    History,
+    HistoryReport,
     PollForConnection,
     PublishText,
     Report,
@@ -23,6 +26,8 @@ from ..protocol.events import (
     Unsubscribe,
     encode_metadata,
 )
+from ..protocol.frames import TextFrame, encode_frame
+from ..protocol.positions import read_position
 from .deadlines import RESERVE_S
 from .delivery import Close, Deliverer, Send
 from .errors import ActionFailed, NoTimeLeft, Unavailable
@@ -30,15 +35,18 @@ from .fan_out import Broadcaster
 from .idempotency import Once
 from .observer import Observer
 from .ports import Clock, Connections, Sender, Subscriptions
-from .recent import Recent
-from .values import Broadcast, ChannelClose, Publication
+from .recent import Recent, Written
+from .recovery import Recoverer
+from .values import NO_FORMS, Broadcast, ChannelClose, Form, Origin, Past, Publication, Recover
 
 log = logging.getLogger("slip_sockets.gateway")
 
 POLL_PAUSE_S = 0.05
+LONGEST_ESCAPE = 7
+"""Bytes that a character may have in a frame, and a little for the frame itself."""
 
 
-Performable = Action | Broadcast
+Performable = Action | Broadcast | Recover
 
 
 class Performer(msgspec.Struct, frozen=True):
@@ -49,21 +57,42 @@ class Performer(msgspec.Struct, frozen=True):
     sender: Sender
     deliverer: Deliverer
     broadcaster: Broadcaster
+    recoverer: Recoverer
     once: Once
     clock: Clock
     observer: Observer
 
+    async def check(self, actions: Sequence[Performable], forms: Mapping[str, Form] = NO_FORMS) -> None:
+        """Check what depends on the form of the connection that an action is for; few actions do.
+
+        `forms` are those that are known. Raises InvalidEvents or Unavailable.
+        """
+        for index, action in enumerate(actions):
+            if not isinstance(action, SendText | Subscribe) or (fault := fault_in_frames(action)) is None:
+                continue
+            form = forms.get(action.connection_id) or await self._stored_form(action.connection_id)
+            if form is Form.SLIP_V1:
+                field, problem = fault
+                where = f"events[{index}].{field}: {action.__struct_config__.tag}"
+                raise InvalidEvents(f"{where} {problem}", index=index, field=field)
+
     async def run(
-        self, actions: Sequence[Performable], *, deadline: float = math.inf, recent: Sequence[Action] = ()
-    ) -> list[Report | None]:
+        self,
+        actions: Sequence[Performable],
+        *,
+        deadline: float = math.inf,
+        recent: Sequence[Written] = (),
+        forms: Mapping[str, Form] = NO_FORMS,
+    ) -> list[Report | HistoryReport | None]:
         """Perform `actions` in order and return a report for each that has one. Raises ActionFailed and stops there.
 
-        It stops in time before `deadline` (Unix seconds). The effects of `recent` were written just before.
+        It stops in time before `deadline` (Unix seconds). The effects of `recent` were written just before. `forms` are
+        those that are known.
         """
-        written = Recent(self.subscriptions.index_lag_s)
+        written = Recent(self.subscriptions.index_lag_s, forms)
         for earlier in recent:
             written.note(earlier, self.clock.now())
-        reports: list[Report | None] = []
+        reports: list[Report | HistoryReport | None] = []
         for index, action in enumerate(actions):
             try:
                 if self.clock.now() > deadline - RESERVE_S:
@@ -73,16 +102,18 @@ class Performer(msgspec.Struct, frozen=True):
                 raise ActionFailed(index, action, error) from error
         return reports
 
-    async def _perform(self, action: Performable, written: Recent, deadline: float) -> Report | None:
+    async def _perform(self, action: Performable, written: Recent, deadline: float) -> Report | HistoryReport | None:
         match action:
-            case PublishText(channel, data, message_id):
-                return await self._publish(Publication(channel, data, message_id), written, deadline)
+            case PublishText(channel, data, message_id, keep):
+                return await self._publish(Publication(channel, data, message_id, keep=keep), written, deadline)
             case Publication():
                 return await self._publish(action, written, deadline)
             case CloseChannel(channel):
                 return await self.broadcaster.broadcast(ChannelClose(channel), written, deadline=deadline)
             case ChannelClose():
                 return await self.broadcaster.broadcast(action, written, deadline=deadline)
+            case History():
+                return await self._history(action)
             case Accept():  # has a meaning only in the reply to OPEN
                 return None
         if not self.sender.is_connection_id(action.connection_id):
@@ -91,17 +122,19 @@ class Performer(msgspec.Struct, frozen=True):
             self.observer.failed(SlipSocketsError("not a connection id"))
             return None
         match action:
-            case SendText():
-                await self._deliver(action, Send(action.data), deadline)
+            case SendText(connection_id, data):
+                is_framed = await self._form(connection_id, written) is Form.SLIP_V1
+                text = encode_frame(TextFrame(data)) if is_framed else data
+                await self._deliver(action, Send(text), deadline)
             case CloseConnection():
                 await self.subscriptions.unsubscribe_all(action.connection_id)
                 written.note(action, self.clock.now())
                 await self._deliver(action, Close(), deadline)
             case Subscribe():
-                if await self.subscriptions.subscribe(action.connection_id, action.channel):
-                    written.note(action, self.clock.now())
-                else:
-                    _log_skipped(action, "is not connected")
+                await self._subscribe(action, written, deadline)
+            case Recover():
+                form = await self._form(action.connection_id, written)
+                await self.recoverer.on_subscribed(action, form, deadline=deadline)
             case Unsubscribe():
                 await self.subscriptions.unsubscribe(action.connection_id, action.channel)
                 written.note(action, self.clock.now())
@@ -113,10 +146,44 @@ class Performer(msgspec.Struct, frozen=True):
         return None
 
     async def _publish(self, publication: Publication, written: Recent, deadline: float) -> Report:
-        async def publish() -> Report:
-            return await self.broadcaster.broadcast(publication, written, deadline=deadline)
+        async def publish(origin: Origin) -> Report:
+            return await self.broadcaster.broadcast(publication, written, deadline=deadline, origin=origin)
 
         return await self.once.publish(publication, publish, deadline=deadline)
+
+    async def _history(self, history: History) -> HistoryReport:
+        channel, since = history.channel, None
+        if history.since is None:
+            past = await self.recoverer.history.past(channel, None, limit=history.limit)
+            return _report(past)
+        since = read_position(history.since)
+        if since is None:
+            newest = await self.recoverer.history.newest(channel)
+            return HistoryReport(str(newest), [], more=False, recovered=False)
+        past = await self.recoverer.history.past(channel, since, limit=history.limit)
+        return msgspec.structs.replace(_report(past), recovered=past.is_whole)
+
+    async def _subscribe(self, subscribe: Subscribe, written: Recent, deadline: float) -> None:
+        connection_id, channel = subscribe.connection_id, subscribe.channel
+        form = await self.subscriptions.subscribe(connection_id, channel, written.forms.get(connection_id))
+        if form is None:
+            _log_skipped(subscribe, "is not connected")
+            return
+        written.forms[connection_id] = form
+        written.note(subscribe, self.clock.now())
+        if subscribe.recover or subscribe.since is not None:
+            recover = Recover(connection_id, channel, subscribe.since)
+            await self.recoverer.on_subscribed(recover, form, deadline=deadline)
+
+    async def _form(self, connection_id: str, known: Recent) -> Form:
+        if connection_id not in known.forms:
+            known.forms[connection_id] = await self._stored_form(connection_id)
+        return known.forms[connection_id]
+
+    async def _stored_form(self, connection_id: str) -> Form:
+        """Return how a connection that is not known is sent to: raw, as ever; it has left, or is about to."""
+        stored = await self.connections.get(connection_id)
+        return Form.RAW if stored is None else stored.form
 
     async def _deliver(self, action: SendText | CloseConnection, what: Send | Close, deadline: float) -> None:
         delivery = await self.deliverer.deliver(what, [action.connection_id], until=deadline - RESERVE_S)
@@ -139,6 +206,22 @@ class Performer(msgspec.Struct, frozen=True):
             await self.clock.sleep(min(POLL_PAUSE_S, left_s))
 
 
-def _log_skipped(action: Action, why: str) -> None:
+def fault_in_frames(action: SendText | Subscribe) -> tuple[str, str] | None:
+    """Return the field of an action that is wrong for a client of slip.v1, and what it needs."""
+    match action:
+        case SendText(_, data) if len(data) > MAX_TEXT_BYTES // LONGEST_ESCAPE:
+            size = len(encode_frame(TextFrame(data)).encode())
+            if size > MAX_TEXT_BYTES:
+                return "data", f"needs at most {MAX_TEXT_BYTES} bytes in its frame, got {size}"
+        case Subscribe(recover=False, since=str()):
+            return "since", "of a client of slip.v1 needs recover"
+    return None
+
+
+def _report(past: Past) -> HistoryReport:
+    return HistoryReport(str(past.newest), list(past.messages), past.more)
+
+
+def _log_skipped(action: Action | Recover, why: str) -> None:
     connection_id = getattr(action, "connection_id", "")
     log.warning("%s skipped: connection %.40r %s", action.__struct_config__.tag, connection_id, why)

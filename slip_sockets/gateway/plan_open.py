@@ -17,6 +17,7 @@ from ..protocol.events import (
     encode_metadata,
 )
 from .deferred import Continuation
+from .values import Form, Recover
 
 
 class OpenPlan(msgspec.Struct, frozen=True):
@@ -29,7 +30,7 @@ class OpenPlan(msgspec.Struct, frozen=True):
     metadata: bytes
     channels: tuple[str, ...]
     others: tuple[Subscribe | Unsubscribe, ...]
-    deferred: tuple[Action, ...]
+    deferred: tuple[Action | Recover, ...]
 
 
 def plan_open(connection_id: str, actions: Sequence[Action], initial_metadata: bytes) -> OpenPlan:
@@ -37,12 +38,13 @@ def plan_open(connection_id: str, actions: Sequence[Action], initial_metadata: b
 
     The socket opens only after the handshake was answered, and nothing can be sent to it before. So the leading run of
     actions that only write to the store happens now; from the first other action on, all of them wait. The last of the
-    connection's own SET_METADATA is stored now, wherever it stands.
+    connection's own SET_METADATA is stored now, wherever it stands. What a subscriber missed is sent first of all.
     """
     metadata = initial_metadata
     channels: dict[str, None] = {}
+    recovered: dict[str, Recover] = {}
     others: list[Subscribe | Unsubscribe] = []
-    deferred: list[Action] = []
+    deferred: list[Action | Recover] = []
     for action in actions:
         match action:
             case Accept():
@@ -53,16 +55,19 @@ def plan_open(connection_id: str, actions: Sequence[Action], initial_metadata: b
                 deferred.append(action)
             case Subscribe(connection_id=id_) if id_ == connection_id:
                 channels[action.channel] = None
+                if action.recover or action.since is not None:
+                    recovered[action.channel] = Recover(connection_id, action.channel, action.since)
             case Unsubscribe(connection_id=id_) if id_ == connection_id:
                 channels.pop(action.channel, None)
+                recovered.pop(action.channel, None)
             case Subscribe() | Unsubscribe():
                 others.append(action)
             case _:
                 deferred.append(action)
-    return OpenPlan(metadata, tuple(channels), tuple(others), tuple(deferred))
+    return OpenPlan(metadata, tuple(channels), tuple(others), (*recovered.values(), *deferred))
 
 
-def continuation_of(connection_id: str, plan: OpenPlan, *, now: float, lag_s: float) -> Continuation:
+def continuation_of(connection_id: str, plan: OpenPlan, form: Form, *, now: float, lag_s: float) -> Continuation:
     """Return the deferred actions, with what a publish among them must know of the writes before them.
 
     `lag_s` is how long the index may not show these.
@@ -70,4 +75,4 @@ def continuation_of(connection_id: str, plan: OpenPlan, *, now: float, lag_s: fl
     published = {action.channel for action in plan.deferred if isinstance(action, PublishText | CloseChannel)}
     written = [*(Subscribe(connection_id, channel) for channel in plan.channels), *plan.others]
     recent = [action for action in written if action.channel in published]
-    return Continuation(connection_id, list(plan.deferred), recent, now + lag_s if recent else 0)
+    return Continuation(connection_id, list(plan.deferred), recent, now + lag_s if recent else 0, form)

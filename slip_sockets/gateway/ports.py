@@ -11,7 +11,21 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from .values import ChannelState, Count, HttpResponse, Outcome, Page, StoredConnection
+import msgspec
+
+from ..protocol.positions import Position
+from .values import (
+    ChannelState,
+    Count,
+    Form,
+    HttpResponse,
+    Origin,
+    Outcome,
+    Page,
+    Past,
+    Publication,
+    StoredConnection,
+)
 
 if TYPE_CHECKING:
     from .deferred import Deferred
@@ -23,7 +37,7 @@ Secrets = Callable[[], Awaitable[Sequence[str]]]
 class Connections(Protocol):
     """Who is connected. A row expires some time after a connection of its age must have ended; expired is absent."""
 
-    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str]) -> None:
+    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str], form: Form = Form.RAW) -> None:
         """Write a connection that is being accepted, and its subscriptions. `metadata` is JSON."""
 
     async def get(self, connection_id: str) -> StoredConnection | None:
@@ -50,8 +64,14 @@ class Subscriptions(Protocol):
     def page_size(self) -> int:
         """How many subscribers are read at once."""
 
-    async def subscribe(self, connection_id: str, channel: str) -> bool:
-        """Return False where there is no such connection; then nothing was written. Idempotent."""
+    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
+        """Return the connection's form, None where there is no such connection; then nothing was written. Idempotent.
+
+        `form` spares the engine to find it out.
+        """
+
+    async def is_subscribed(self, connection_id: str, channel: str) -> bool:
+        """Read consistently."""
 
     async def unsubscribe(self, connection_id: str, channel: str) -> None:
         """Idempotent."""
@@ -82,6 +102,17 @@ class Claim(enum.Enum):
     PUBLISHED = enum.auto()
 
 
+class Claimed(msgspec.Struct, frozen=True):
+    """`first_claimant` claimed a granted id first, and was broken off or failed unless it is the claimant.
+
+    `position` is that of a message that was published and kept.
+    """
+
+    claim: Claim
+    first_claimant: str | None = None
+    position: str | None = None
+
+
 CLAIM_LIFETIME_S = 5 * 60
 """How long the id of a published message is remembered."""
 
@@ -89,17 +120,37 @@ CLAIM_LIFETIME_S = 5 * 60
 class Claims(Protocol):
     """Ids of messages, so that a message that is published twice is delivered once."""
 
-    async def claim(self, channel: str, message_id: str, claimant: str, *, lease_s: float) -> Claim:
+    async def claim(self, channel: str, message_id: str, claimant: str, *, lease_s: float) -> Claimed:
         """Claim a message id for `lease_s` seconds: the claim lapses after that unless it is confirmed.
 
         Once confirmed, the id is remembered for CLAIM_LIFETIME_S. The same claimant may claim again.
         """
 
-    async def confirm(self, channel: str, message_id: str, claimant: str) -> None:
+    async def confirm(self, channel: str, message_id: str, claimant: str, *, position: str | None = None) -> None:
         """Make a claim final: the message was sent, or is in the queue."""
 
     async def release(self, channel: str, message_id: str, claimant: str) -> None:
-        """Give a claim back: the message was not sent. A confirmed claim stays."""
+        """Let a claim lapse: the message was not sent, or not to all. A confirmed claim stays."""
+
+
+class History(Protocol):
+    """What is kept of channels, and where each message has its place."""
+
+    async def keep(self, publication: Publication, origin: Origin, state: ChannelState) -> Position:
+        """Keep a message at the next position of its channel, whose state was just read.
+
+        A message that an earlier attempt has kept keeps its position.
+        """
+
+    async def newest(self, channel: str) -> Position:
+        """Read consistently. Of a channel of which nothing is kept it is offset 0 of the epoch that its next message
+        will have, which stays for as long as a connection may last."""
+
+    async def past(self, channel: str, since: Position | None, *, limit: int) -> Past:
+        """Return the first `limit` messages after `since`, without it the newest: at most MAX_PAST_BYTES of text."""
+
+
+MAX_PAST_BYTES = 1024 * 1024
 
 
 class ChannelMarks(Protocol):

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ..protocol.events import Action, CloseConnection, Subscribe, Unsubscribe
+from ..protocol.events import CloseConnection, Subscribe, Unsubscribe
+from .values import NO_FORMS, Form
+
+Written = Subscribe | Unsubscribe | CloseConnection
 
 
 class Recent:
-    """The subscriptions and closes of the last `lag_s` seconds."""
+    """The subscriptions and closes of the last `lag_s` seconds, and the forms of connections that are known."""
 
-    def __init__(self, lag_s: float) -> None:
+    def __init__(self, lag_s: float, forms: Mapping[str, Form] = NO_FORMS) -> None:
         self.lag_s = lag_s
+        self.forms = dict(forms)
         self._written: dict[str, dict[str, tuple[bool, float]]] = {}  # by channel, then by connection id
         self._closed: dict[str, float] = {}
 
-    def note(self, action: Action, now: float) -> None:
+    def note(self, action: Written, now: float) -> None:
         """Remember an action that took effect at `now` (Unix seconds)."""
         match action:
             case Subscribe() | Unsubscribe():
@@ -23,8 +27,11 @@ class Recent:
                 self._written.setdefault(action.channel, {})[action.connection_id] = (is_subscribed, now)
             case CloseConnection():
                 self._closed[action.connection_id] = now
-            case _:
-                pass
+
+    @property
+    def framed(self) -> frozenset[str]:
+        """Those of the connections that take frames of slip.v1."""
+        return frozenset(id_ for id_, form in self.forms.items() if form is Form.SLIP_V1)
 
     def joined(self, channel: str, now: float) -> list[str]:
         """Return the connections that have just subscribed."""

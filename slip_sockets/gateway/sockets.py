@@ -8,17 +8,20 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..protocol.errors import SlipSocketsError
-from ..protocol.events import Action, Close, CloseConnection, Text
+from ..protocol.errors import InvalidEvents, SlipSocketsError
+from ..protocol.events import Action, Close, CloseConnection, SocketEvent, Text
+from ..protocol.frames import SUBPROTOCOL
 from .backend import Backend
 from .deferred import CloseNotice, Continuation, Disconnected, Texts, Timer, TimerDue
-from .errors import ActionFailed, BackendFailed, Incomplete, NotAccepted, Unavailable
+from .errors import ActionFailed, BackendFailed, BackendFault, Incomplete, NotAccepted, Unavailable
+from .framed import FrameAnswers, unframed
 from .numbered import NumberedText, in_order, is_early, number_after, read_number
 from .observer import EventType, HandledEvent, Observer, handling
 from .perform import Performer
 from .plan_open import OpenPlan, continuation_of, plan_open
 from .ports import Checkpoint, Clock, Connections, Queue
-from .values import Accepted, Connect, Disconnect, Done, Failed, Message, Refused, StoredConnection
+from .recent import Written
+from .values import Accepted, Connect, Disconnect, Done, Failed, Form, Message, Refused, StoredConnection
 
 log = logging.getLogger("slip_sockets.gateway")
 
@@ -38,6 +41,7 @@ class Sockets(msgspec.Struct, frozen=True):
     queue: Queue
     inbound: Queue
     performer: Performer
+    frames: FrameAnswers
     clock: Clock
     observer: Observer
 
@@ -60,13 +64,15 @@ class Sockets(msgspec.Struct, frozen=True):
         metadata = self.backend.protocol.initial_metadata(connect)
         try:
             opening = await self.backend.open(connect, metadata)
+            form = Form.SLIP_V1 if opening.subprotocol == SUBPROTOCOL else Form.RAW
+            await self._check(connection_id, opening.actions, form)
             plan = plan_open(connection_id, opening.actions, metadata)
         except BackendFailed as error:
             return self._refuse(connection_id, error, error.client_status)
         except NotAccepted as error:
             return self._refuse(connection_id, error, error.client_status)
         try:
-            await self._let_in(connection_id, plan, deadline)
+            await self._let_in(connection_id, plan, form, deadline)
         except (Unavailable, ActionFailed) as error:
             refused = self._refuse(connection_id, error, 500)
             await self._forget(connection_id)
@@ -77,12 +83,12 @@ class Sockets(msgspec.Struct, frozen=True):
         self._failed(error, "OPEN of connection %s: %s; refused with %d", connection_id, error, status)
         return Refused(status)
 
-    async def _let_in(self, connection_id: str, plan: OpenPlan, deadline: float) -> None:
-        await self.connections.open(connection_id, plan.metadata, plan.channels)
+    async def _let_in(self, connection_id: str, plan: OpenPlan, form: Form, deadline: float) -> None:
+        await self.connections.open(connection_id, plan.metadata, plan.channels, form)
         await self.performer.run(plan.others, deadline=deadline)
         if plan.deferred:
             lag_s = self.performer.subscriptions.index_lag_s
-            await self.inbound.put([continuation_of(connection_id, plan, now=self.clock.now(), lag_s=lag_s)])
+            await self.inbound.put([continuation_of(connection_id, plan, form, now=self.clock.now(), lag_s=lag_s)])
 
     async def _forget(self, connection_id: str) -> None:
         try:
@@ -96,8 +102,13 @@ class Sockets(msgspec.Struct, frozen=True):
         connection_id = message.connection_id
         try:
             stored = await self.connections.get(connection_id)
-            metadata = stored.metadata if stored else None
-            actions = await self.backend.call(connection_id, metadata, [Text(connection_id, message.text)])
+            form = _form(stored)
+            content = unframed(message.text, form)
+            if not isinstance(content, str):
+                if content is not None:
+                    await self.frames.answer(connection_id, content, deadline=deadline)
+                return Done()
+            actions = await self._call(connection_id, stored, [Text(connection_id, content)])
         except Unavailable as error:
             self._failed(error, "TEXT of connection %s: %s; the backend was not called", connection_id, error)
             return _LOST
@@ -106,7 +117,25 @@ class Sockets(msgspec.Struct, frozen=True):
             if error.ends_connection:
                 return await self._end(connection_id, deadline)
             return Failed(error.client_status)
-        return _result(await self._perform_or_queue("TEXT", connection_id, actions, deadline))
+        return _result(await self._perform_or_queue("TEXT", connection_id, actions, deadline, form=form))
+
+    async def _call(
+        self, connection_id: str, stored: StoredConnection | None, events: Sequence[SocketEvent]
+    ) -> Sequence[Action]:
+        """Raises BackendFailed."""
+        actions = await self.backend.call(connection_id, stored.metadata if stored else None, events)
+        await self._check(connection_id, actions, _form(stored))
+        return actions
+
+    async def _check(self, connection_id: str, actions: Sequence[Action], form: Form) -> None:
+        """Raises BackendFailed where a reply asks for what its connection cannot be sent."""
+        try:
+            await self.performer.check(actions, {connection_id: form})
+        except InvalidEvents as error:
+            problem = f"responded with a body that is not valid: {error}"
+            raise BackendFailed(BackendFault.INVALID_BODY, problem) from error
+        except Unavailable as error:  # who performs them meets it too
+            log.info("connection %s: the reply could not be checked: %s", connection_id, error)
 
     async def _end(self, connection_id: str, deadline: float) -> Done | Failed:
         """Close a connection of which the backend hears nothing more."""
@@ -155,7 +184,8 @@ class Sockets(msgspec.Struct, frozen=True):
         """Handler of a Continuation. Raises Incomplete."""
         try:
             recent = message.recent if self.clock.now() < message.recent_until else []
-            await self.performer.run(message.actions, deadline=deadline, recent=recent)
+            forms = {message.connection_id: message.form}
+            await self.performer.run(message.actions, deadline=deadline, recent=recent, forms=forms)
         except ActionFailed as error:
             remaining = msgspec.structs.replace(message, actions=message.actions[error.index :])
             raise Incomplete(remaining, str(error)) from error
@@ -166,14 +196,28 @@ class Sockets(msgspec.Struct, frozen=True):
         try:
             stored = await self.connections.get(connection_id)
             next_number = stored.next_number if stored else 1
-            received = [read_number(text.data.decode(errors="replace"), text.id) for text in message.texts]
-            texts = in_order(received)
+            form = _form(stored)
+            contents = [unframed(text.data.decode(errors="replace"), form) for text in message.texts]
+            texts = in_order(
+                [
+                    read_number(content, text.id)
+                    for text, content in zip(message.texts, contents, strict=True)
+                    if isinstance(content, str)
+                ]
+            )
             if is_early(texts, next_number=next_number) and message.waits < MAX_WAITS:
                 await self.clock.sleep(WAIT_S)
                 await self.inbound.put([msgspec.structs.replace(message, waits=message.waits + 1)])
                 return
+            for asked in contents:
+                if asked is not None and not isinstance(asked, str):
+                    await self.frames.answer(connection_id, asked, deadline=deadline)
         except Unavailable as error:
             raise Incomplete(message, f"{error}; the backend was not called") from error
+        if not texts:
+            return
+        for_backend = [text for text, content in zip(message.texts, contents, strict=True) if isinstance(content, str)]
+        message = msgspec.structs.replace(message, texts=for_backend)  # what is answered is not answered again
         await self._tell(message, stored, texts, deadline)
         await self._count(connection_id, number_after(texts, next_number=next_number), next_number)
 
@@ -183,7 +227,7 @@ class Sockets(msgspec.Struct, frozen=True):
         connection_id = message.connection_id
         events = [Text(connection_id, text.data, text.id) for text in texts]
         try:
-            actions = await self.backend.call(connection_id, stored.metadata if stored else None, events)
+            actions = await self._call(connection_id, stored, events)
         except BackendFailed as error:
             self._failed(error, "TEXT of connection %s, %d in all: %s", connection_id, len(events), error)
             if error.is_retryable:
@@ -191,7 +235,7 @@ class Sockets(msgspec.Struct, frozen=True):
             if error.ends_connection:
                 await self._end(connection_id, deadline)
             return
-        if not await self._perform_or_queue("TEXT", connection_id, actions, deadline):
+        if not await self._perform_or_queue("TEXT", connection_id, actions, deadline, form=_form(stored)):
             raise Incomplete(message, "what the backend asked for could be neither done nor queued")
 
     async def _count(self, connection_id: str, next_number: int, before: int) -> None:
@@ -231,13 +275,13 @@ class Sockets(msgspec.Struct, frozen=True):
         actions = tick.actions
         if tick.calls_backend:
             try:
-                actions = await self.backend.call(connection_id, stored.metadata, [])
+                actions = await self._call(connection_id, stored, [])
             except BackendFailed as error:
                 self._failed(error, "a timer of connection %s: %s", connection_id, error)
                 if error.ends_connection:
                     await self._end(connection_id, deadline)
                 return
-        if not await self._perform_or_queue("A timer", connection_id, actions, deadline):
+        if not await self._perform_or_queue("A timer", connection_id, actions, deadline, form=stored.form):
             raise Incomplete(message, "what it asked for could be neither done nor queued")
 
     async def on_disconnected(self, message: Disconnected, checkpoint: Checkpoint, *, deadline: float) -> None:
@@ -296,24 +340,31 @@ class Sockets(msgspec.Struct, frozen=True):
     # Replies
 
     async def _perform_or_queue(
-        self, kind: str, connection_id: str, actions: Sequence[Action], deadline: float, recent: Sequence[Action] = ()
+        self,
+        kind: str,
+        connection_id: str,
+        actions: Sequence[Action],
+        deadline: float,
+        recent: Sequence[Written] = (),
+        form: Form = Form.RAW,
     ) -> bool:
         """Perform actions; queue those that cannot be done now, since the backend will not ask for them again.
 
         Return False where they could not be queued either. The effects of `recent` hold already, or are taken to.
+        `form` is that of the connection.
         """
         try:
-            await self.performer.run(actions, deadline=deadline, recent=recent)
+            await self.performer.run(actions, deadline=deadline, recent=recent, forms={connection_id: form})
         except ActionFailed as error:
-            return await self._queue_remaining(kind, connection_id, actions[error.index :], error)
+            return await self._queue_remaining(kind, connection_id, actions[error.index :], form, error)
         return True
 
     async def _queue_remaining(
-        self, kind: str, connection_id: str, actions: Sequence[Action], cause: ActionFailed
+        self, kind: str, connection_id: str, actions: Sequence[Action], form: Form, cause: ActionFailed
     ) -> bool:
         count = len(actions)
         try:
-            await self.queue.put([Continuation(connection_id, list(actions))])
+            await self.queue.put([Continuation(connection_id, list(actions), form=form)])
         except Unavailable as error:
             message = "%s of connection %s: in the reply, %s; it and what follows, %d in all, cannot be queued: %s"
             self._failed(error, message, kind, connection_id, cause, count, error)
@@ -328,6 +379,10 @@ class Sockets(msgspec.Struct, frozen=True):
     def _failed(self, error: SlipSocketsError, message: str, *args: object) -> None:
         self.observer.failed(error)
         log.warning(message, *args)
+
+
+def _form(stored: StoredConnection | None) -> Form:
+    return Form.RAW if stored is None else stored.form
 
 
 def _result(is_done: bool) -> Done | Failed:

@@ -6,9 +6,13 @@ start, that of a struct 0.01.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
+
+from ..protocol.events import Keep, KeptMessage
+from ..protocol.positions import Position
 
 # What happens on a connection
 
@@ -99,7 +103,8 @@ class Link(msgspec.Struct, frozen=True, omit_defaults=True):
 class Publication(msgspec.Struct, frozen=True, tag="publication", omit_defaults=True):
     """A text for all subscribers of a channel but those of one of `except_for`, which are channels too.
 
-    The same `id` within five minutes is delivered once. Without a `link` it is part of no sequence.
+    The same `id` within five minutes is delivered once. Without a `link` it is part of no sequence. What is to be kept
+    has `keep`, and once it is kept a `position`.
     """
 
     channel: str
@@ -107,6 +112,31 @@ class Publication(msgspec.Struct, frozen=True, tag="publication", omit_defaults=
     id: str | None = None
     except_for: tuple[str, ...] = ()
     link: Link | None = None
+    keep: Keep | None = None
+    position: str | None = None
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The name of a message to be kept: the same one at each attempt to publish it.
+
+    `is_repeated`: an earlier attempt may have kept it.
+    """
+
+    name: str
+    is_repeated: bool = False
+
+
+class Past(msgspec.Struct, frozen=True):
+    """Some of what is kept of a channel, oldest first. `newest` is the newest position of the channel.
+
+    `is_whole` is False where something is kept no more of what was asked for; then there are no messages. `more` says
+    that there is more of it.
+    """
+
+    newest: Position
+    messages: Sequence[KeptMessage] = ()
+    is_whole: bool = True
+    more: bool = False
 
 
 class ChannelClose(msgspec.Struct, frozen=True, tag="channel_close", omit_defaults=True):
@@ -121,6 +151,25 @@ Broadcast = Publication | ChannelClose
 """What reaches all subscribers of a channel."""
 
 
+class Form(enum.StrEnum):
+    """How a connection sends and receives texts."""
+
+    RAW = "raw"
+    SLIP_V1 = "slip.v1"
+    """In the frames of the subprotocol of that name."""
+
+
+NO_FORMS: Mapping[str, Form] = {}
+
+
+class Recover(msgspec.Struct, frozen=True, tag="recover", omit_defaults=True):
+    """A subscriber is to be sent what was kept of a channel after the position `since`, if there is one."""
+
+    connection_id: str
+    channel: str
+    since: str | None = None
+
+
 class StoredConnection(msgspec.Struct, frozen=True):
     """A connection as it is stored. `metadata` is JSON, `accepted_at` Unix seconds.
 
@@ -130,13 +179,18 @@ class StoredConnection(msgspec.Struct, frozen=True):
     metadata: bytes
     accepted_at: float
     next_number: int = 1
+    form: Form = Form.RAW
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Some of a channel's subscribers. `cursor` is where the next page begins, None after the last."""
+    """Some of a channel's subscribers. `cursor` is where the next page begins, None after the last.
+
+    `framed` are those of them that take frames of slip.v1.
+    """
 
     connection_ids: Sequence[str]
     cursor: str | None
+    framed: frozenset[str] = frozenset()
 
 
 class Count(msgspec.Struct, frozen=True):
@@ -150,12 +204,13 @@ class ChannelState(msgspec.Struct, frozen=True):
     """What a publish must know so as not to overtake earlier ones of its channel.
 
     With `is_queued` some of them may still be in the queue; for the connections in `slow`, too. `last_id` is that of
-    the last broadcast with a link.
+    the last broadcast with a link. `kept` is the engine's own, for History.keep.
     """
 
     is_queued: bool = False
     slow: frozenset[str] = frozenset()
     last_id: str | None = None
+    kept: object = None
 
 
 class Outcome(msgspec.Struct):

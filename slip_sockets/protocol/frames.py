@@ -85,7 +85,8 @@ def decode_client_frame(text: str) -> ClientFrame | None:
     try:
         if _kind_decoder.decode(text).slip not in _CLIENT_KINDS:
             return None
-        return _client_decoder.decode(text)
+        frame: ClientFrame = _client_decoder.decode(text)
+        return frame
     except UNREADABLE as error:
         raise InvalidFrame(str(error)) from error
 

@@ -49,11 +49,12 @@ async def test_row_of_a_claim_is_as_documented(
         "channel": {"S": hashlib.sha256(b'["lobby","1"]').hexdigest()},
         "key": {"S": "claim"},
         "claimant": {"S": "me"},
+        "firstClaimant": {"S": "me"},
         "ttl": {"N": str(int(START) + CLAIM_LIFETIME_S + 1)},
     }
     assert rows(dynamodb, channels_table) == [{**claim, "leaseUntil": {"N": str(int(START) * 1000 + 2250)}}]
-    await channels.confirm("lobby", "1", "me")
-    assert rows(dynamodb, channels_table) == [claim]
+    await channels.confirm("lobby", "1", "me", position="abc:1")
+    assert rows(dynamodb, channels_table) == [{**claim, "position": {"S": "abc:1"}}]
 
 
 async def test_rows_of_marks_are_as_documented(
@@ -83,7 +84,7 @@ async def test_channel_with_the_name_of_a_claims_partition_has_no_part_in_it(cha
     assert await channels.channel_state(partition) == ChannelState()
     await channels.mark_queued(partition, for_s=60)
     assert await channels.channel_state(partition) == ChannelState(is_queued=True)
-    assert await channels.claim("lobby", "1", "another", lease_s=30) is Claim.PENDING
+    assert (await channels.claim("lobby", "1", "another", lease_s=30)).claim is Claim.PENDING
 
 
 async def test_each_method_is_one_call_and_a_call_for_each_slow_connection(
@@ -98,7 +99,7 @@ async def test_each_method_is_one_call_and_a_call_for_each_slow_connection(
     await proxied.set_last_id("lobby", "1", for_s=60)
     await proxied.set_last_id("lobby", None, for_s=60)
     await proxied.channel_state("lobby")
-    assert stub.operations == ["PutItem", "UpdateItem", "DeleteItem"] * 2 + ["PutItem"] * 4 + ["DeleteItem", "Query"]
+    assert stub.operations == ["PutItem", "UpdateItem", "UpdateItem"] * 2 + ["PutItem"] * 4 + ["DeleteItem", "Query"]
     assert stub.requests[-1].json["ConsistentRead"] is True
 
 
@@ -119,16 +120,16 @@ async def test_claim_with_a_lost_response_is_granted_to_its_repetition(
     stub.script = lose_the_first_response
 
     repeating = DynamoDbChannels(client("dynamodb", stub.url, attempts=2), channels_table, clock)
-    assert await repeating.claim("lobby", "1", "me", lease_s=30) is Claim.GRANTED
+    assert (await repeating.claim("lobby", "1", "me", lease_s=30)).claim is Claim.GRANTED
     assert puts == 2
-    assert await proxied.claim("lobby", "1", "another", lease_s=30) is Claim.PENDING
+    assert (await proxied.claim("lobby", "1", "another", lease_s=30)).claim is Claim.PENDING
 
 
 async def test_claim_that_is_refused_without_a_row_is_not_taken_for_published(
     proxied: DynamoDbChannels, stub: HttpStub
 ) -> None:
     stub.script = lambda _: Answer.error("ConditionalCheckFailedException")
-    assert await proxied.claim("lobby", "1", "me", lease_s=30) is Claim.PENDING
+    assert (await proxied.claim("lobby", "1", "me", lease_s=30)).claim is Claim.PENDING
 
 
 METHODS: dict[str, Callable[[DynamoDbChannels], Awaitable[object]]] = {

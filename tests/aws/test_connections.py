@@ -17,7 +17,7 @@ from slip_sockets.apigateway.limits import ROW_LIFETIME_S
 from slip_sockets.aws.connections import PAGE_SIZE, PRUNED_AT_ONCE, DynamoDbConnections
 from slip_sockets.aws.table import RETRY_PAUSES_S
 from slip_sockets.gateway.errors import Unavailable
-from slip_sockets.gateway.values import Count, Page, StoredConnection
+from slip_sockets.gateway.values import Count, Form, Page, StoredConnection
 
 from ..gateway.doubles import START, FakeClock
 from .http_stub import RESET, Answer, HttpStub, Request, Script, forward_to
@@ -361,7 +361,7 @@ async def test_subscribe_waits_for_another_transaction(
 ) -> None:
     await proxied.open(ME, b"null", [])
     stub.script = first(2, conflict("TransactionConflict", "None"), to="TransactWriteItems", then=stub.script)
-    assert await proxied.subscribe(ME, "lobby") is True
+    assert await proxied.subscribe(ME, "lobby") is Form.RAW
     assert clock.sleeps == list(RETRY_PAUSES_S[:2])
     assert [page async for page in proxied.subscribers("lobby", page_size=PAGE_SIZE)] == [Page([ME], None)]
 
@@ -370,7 +370,7 @@ async def test_subscribe_with_a_failed_condition_beside_a_conflict_is_not_repeat
     proxied: DynamoDbConnections, stub: HttpStub, clock: FakeClock
 ) -> None:
     stub.script = lambda _: conflict("ConditionalCheckFailed", "TransactionConflict")
-    assert await proxied.subscribe(ME, "lobby") is False
+    assert await proxied.subscribe(ME, "lobby") is None
     assert clock.sleeps == []
 
 

@@ -18,7 +18,8 @@ from slip_sockets.aws.queue import (
     decode,
     encode,
 )
-from slip_sockets.gateway.deferred import RETRY_FOR_S, CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.deferred_base import RETRY_FOR_S
 from slip_sockets.gateway.errors import Unavailable
 from slip_sockets.gateway.values import ChannelClose, Publication
 from slip_sockets.gateway.worker import retry_pause_s

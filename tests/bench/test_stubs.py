@@ -100,12 +100,12 @@ class TestConnectionsTable:
 
 class TestChannelsTable:
     async def test_an_id_is_claimed_once(self, channels: DynamoDbChannels) -> None:
-        assert await channels.claim("room", "1", "one", lease_s=60) is Claim.GRANTED
-        assert await channels.claim("room", "1", "other", lease_s=60) is Claim.PENDING
-        assert await channels.claim("room", "1", "one", lease_s=60) is Claim.GRANTED
+        assert (await channels.claim("room", "1", "one", lease_s=60)).claim is Claim.GRANTED
+        assert (await channels.claim("room", "1", "other", lease_s=60)).claim is Claim.PENDING
+        assert (await channels.claim("room", "1", "one", lease_s=60)).claim is Claim.GRANTED
         await channels.confirm("room", "1", "one")
-        assert await channels.claim("room", "1", "other", lease_s=60) is Claim.PUBLISHED
-        assert await channels.claim("room", "2", "other", lease_s=60) is Claim.GRANTED
+        assert (await channels.claim("room", "1", "other", lease_s=60)).claim is Claim.PUBLISHED
+        assert (await channels.claim("room", "2", "other", lease_s=60)).claim is Claim.GRANTED
 
     async def test_marks_are_of_their_channel(self, channels: DynamoDbChannels) -> None:
         await channels.mark_queued("room", for_s=60)

@@ -12,6 +12,7 @@ from slip_sockets.dev.connections import MemoryConnections
 from slip_sockets.dev.server import DevServer, DevSettings
 from slip_sockets.gateway.errors import Unavailable
 from slip_sockets.gateway.ports import SystemClock
+from slip_sockets.gateway.values import Form
 
 from ..conftest import SECRET
 from ..scripted_backend import ScriptedBackend
@@ -174,10 +175,10 @@ class FailingStore(MemoryConnections):
     def __init__(self) -> None:
         super().__init__(SystemClock())
 
-    async def subscribe(self, connection_id: str, channel: str) -> bool:
+    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
         if channel == "away":
             raise Unavailable("the table is away")
-        return await super().subscribe(connection_id, channel)
+        return await super().subscribe(connection_id, channel, form)
 
 
 async def test_port_that_fails_stops_the_batch_with_503_and_the_index(

@@ -9,7 +9,8 @@ import msgspec
 import pytest
 
 from slip_sockets.dev.queue import DEDUPLICATION_S, MemoryQueue
-from slip_sockets.gateway.deferred import RETRY_FOR_S, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.deferred import Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.deferred_base import RETRY_FOR_S
 from slip_sockets.gateway.errors import Incomplete
 from slip_sockets.gateway.ports import Checkpoint
 from slip_sockets.gateway.values import Publication

@@ -17,7 +17,8 @@ from slip_sockets.cost.model import CALLS_PER_S, CONNECTS_PER_S
 from slip_sockets.dev import edge, front_door, http_server, server, websocket
 from slip_sockets.dev.inspector import recorder, records
 from slip_sockets.gateway import backend, delivery_rate, fan_out, plan_publish
-from slip_sockets.gateway.deferred import MAX_TEXTS, MAX_TEXTS_BYTES, RETRY_FOR_S
+from slip_sockets.gateway.deferred import MAX_TEXTS, MAX_TEXTS_BYTES
+from slip_sockets.gateway.deferred_base import RETRY_FOR_S
 from slip_sockets.gateway.ports import CLAIM_LIFETIME_S
 from slip_sockets.gateway.worker import (
     DEFAULT_INBOUND_RETRY_S,

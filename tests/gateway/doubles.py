@@ -17,7 +17,9 @@ from slip_sockets.apigateway.limits import OPENING_WINDOW_S
 from slip_sockets.apigateway.requests import ProxyEvent, ProxyResponse
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.dev.connections import MemoryConnections
+from slip_sockets.dev.history import MemoryHistory
 from slip_sockets.gateway.deferred import (
+    CatchUp,
     CloseNotice,
     Continuation,
     Deferred,
@@ -25,6 +27,7 @@ from slip_sockets.gateway.deferred import (
     FanOut,
     FanOutChunk,
     Held,
+    LateLook,
     Texts,
     Timer,
     TimerDue,
@@ -34,7 +37,7 @@ from slip_sockets.gateway.errors import BackendFailed, HttpError, Unavailable
 from slip_sockets.gateway.fan_out import Broadcaster
 from slip_sockets.gateway.gateway import Ports, build_gateway
 from slip_sockets.gateway.observer import EventType, HandledEvent, current_event, handling
-from slip_sockets.gateway.values import HttpResponse, Outcome, Page
+from slip_sockets.gateway.values import Form, HttpResponse, Outcome, Page
 from slip_sockets.protocol.errors import SlipSocketsError
 from slip_sockets.protocol.events import Report
 from slip_sockets.protocol.tokens import mint
@@ -195,8 +198,21 @@ class FaultyStore(MemoryConnections, MemoryChannels):
         shown_first = self.ghosts if after is None else []
         async for page in super().subscribers(channel, after=after, page_size=page_size):
             shown = [id_ for id_ in page.connection_ids if id_ not in self.unseen]
-            yield Page([*shown_first, *shown], page.cursor)
+            yield Page([*shown_first, *shown], page.cursor, page.framed)
             shown_first = []
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "away" and name in self.away:
+            raise Unavailable(f"the table is away for {name}")
+        return super().__getattribute__(name)
+
+
+class FaultyHistory(MemoryHistory):
+    """The port History. It raises Unavailable from the methods that a test names."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.away: set[str] = set()
 
     def __getattribute__(self, name: str) -> Any:
         if not name.startswith("_") and name != "away" and name in self.away:
@@ -246,6 +262,7 @@ class World:
     def __init__(self, *, is_ordered: bool = False) -> None:
         self.clock = FakeClock()
         self.store = FaultyStore(self.clock)
+        self.history = FaultyHistory(self.clock)
         self.sender = RecordingSender()
         self.queue = RecordingQueue()
         self.inbound = RecordingQueue()
@@ -257,7 +274,19 @@ class World:
         store = self.store
         inbound = self.inbound if is_ordered else None
         self.gateway = build_gateway(
-            Ports(store, store, store, store, self.sender, self.queue, self.client, self.clock, self.rate, inbound),
+            Ports(
+                store,
+                store,
+                store,
+                store,
+                self.history,
+                self.sender,
+                self.queue,
+                self.client,
+                self.clock,
+                self.rate,
+                inbound,
+            ),
             target_url="https://ada:pw@app.example/slip?key=k",
             secrets=self.secrets,
             backend_protocol=SlipBackend(),
@@ -271,7 +300,15 @@ class World:
     def broadcaster_with(self, inline_limit: int) -> Broadcaster:
         deliverer = Deliverer(self.store, self.sender, self.clock)
         return Broadcaster(
-            self.store, self.store, deliverer, self.queue, self.clock, inline_limit, self.observer, self.rate
+            self.store,
+            self.store,
+            self.history,
+            deliverer,
+            self.queue,
+            self.clock,
+            inline_limit,
+            self.observer,
+            self.rate,
         )
 
     async def secrets(self) -> Sequence[str]:
@@ -298,6 +335,10 @@ class World:
             case TimerDue():
                 with handling(HandledEvent(EventType.DEFERRED, message.connection_id)):
                     await sockets.on_timer_due(message, self.checkpoint, deadline=deadline)
+            case CatchUp():
+                await self.performer.recoverer.on_catch_up(message, self.checkpoint, deadline=deadline)
+            case LateLook():
+                await self.performer.recoverer.on_late_look(message, self.checkpoint, deadline=deadline)
             case Held():
                 await self.broadcaster.broadcast_held(message, self.checkpoint, deadline=deadline)
             case CloseNotice():
@@ -313,10 +354,16 @@ class World:
                 with handling(HandledEvent(EventType.CLOSE, message.connection_id)):
                     await sockets.on_disconnected(message, self.checkpoint, deadline=deadline)
 
-    async def connected(self, *connection_ids: str, channels: Sequence[str] = (), metadata: bytes = b"null") -> None:
+    async def connected(
+        self,
+        *connection_ids: str,
+        channels: Sequence[str] = (),
+        metadata: bytes = b"null",
+        form: Form = Form.RAW,
+    ) -> None:
         """Have these connected for a while already."""
         for connection_id in connection_ids:
-            await self.store.open(connection_id, metadata, channels)
+            await self.store.open(connection_id, metadata, channels, form)
         self.clock.time += OPENING_WINDOW_S + 1
 
 

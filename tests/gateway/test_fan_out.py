@@ -47,7 +47,7 @@ async def test_those_that_have_just_left_do_not_make_a_large_channel_small(
 
     monkeypatch.setattr(world.store, "subscribers", as_before)
     report = (await world.performer.run([leaving(many[0], "room"), PublishText("room", "hi")]))[1]
-    assert report is not None
+    assert isinstance(report, Report)
     assert (report.sent, report.queued) == (0, report.matched)
     await drain(world, random.Random(1))
     assert sorted(id_ for id_, _ in world.sender.sent) == many[1:]

@@ -164,7 +164,7 @@ async def test_a_publish_that_failed_may_be_repeated_with_its_id(world: World, p
 
 async def test_a_publish_waits_for_one_with_its_id_that_may_yet_fail(world: World, performer: Performer) -> None:
     await world.connected(ME, channels=["room"])
-    assert await world.store.claim("room", "m1", "somebody", lease_s=CLAIM_WAIT_S / 2) is Claim.GRANTED
+    assert (await world.store.claim("room", "m1", "somebody", lease_s=CLAIM_WAIT_S / 2)).claim is Claim.GRANTED
     assert await performer.run([PublishText("room", "hi", "m1")]) == [Report(1, 1, 0, 0)]
     assert CLAIM_WAIT_S / 2 <= sum(world.clock.sleeps) < CLAIM_WAIT_S
 

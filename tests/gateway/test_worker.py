@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from slip_sockets.gateway.deferred import RETRY_FOR_S, CloseNotice, Continuation, Deferred
+from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred
+from slip_sockets.gateway.deferred_base import RETRY_FOR_S
 from slip_sockets.gateway.errors import Incomplete, Unavailable
 from slip_sockets.gateway.observer import EventType, HandledEvent, current_event
 from slip_sockets.gateway.ports import Checkpoint

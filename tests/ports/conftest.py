@@ -7,16 +7,19 @@ import pytest
 
 from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
 from slip_sockets.gateway.deferred import (
+    CatchUp,
     CloseNotice,
     Continuation,
     Disconnected,
     FanOut,
     FanOutChunk,
     Held,
+    LateLook,
     Texts,
     Timer,
     TimerDue,
 )
+from slip_sockets.gateway.ports import History
 from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 
 from ..aws.moto_server import channels_table, client, connections_table, dynamodb, moto_url, queue_url, sqs
@@ -55,6 +58,11 @@ def channels(engine: Engine, clock: FakeClock) -> Channels:
     return engine.channels(clock)
 
 
+@pytest.fixture
+def history(engine: Engine, clock: FakeClock) -> History:
+    return engine.history(clock)
+
+
 # The queue
 
 
@@ -68,7 +76,8 @@ async def queue_engine(
     request: pytest.FixtureRequest, handler: ScriptedHandler, clock: YieldingClock, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[QueueEngine]:
     """The queue of deferred messages. It has a worker with `handler` for all kinds of them."""
-    worker = DeferredWorker(dict.fromkeys((Continuation, CloseNotice, FanOut, FanOutChunk, Held, Timer), handler))
+    kinds = (Continuation, CloseNotice, CatchUp, LateLook, FanOut, FanOutChunk, Held, Timer)
+    worker = DeferredWorker(dict.fromkeys(kinds, handler))
     engine = _queue_engine(request, worker, clock, monkeypatch, gives_up=False)
     yield engine
     await engine.aclose()

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Protocol
 from slip_sockets.aws.channels import DynamoDbChannels
 from slip_sockets.aws.connections import DynamoDbConnections
 from slip_sockets.aws.delivery_rate import DynamoDbDeliveryRate
+from slip_sockets.aws.history import DynamoDbHistory
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.dev.connections import MemoryConnections
 from slip_sockets.dev.delivery_rate import MemoryDeliveryRate
-from slip_sockets.gateway.ports import ChannelMarks, Claims, Clock, Connections, DeliveryRate, Subscriptions
+from slip_sockets.dev.history import MemoryHistory
+from slip_sockets.gateway.ports import ChannelMarks, Claims, Clock, Connections, DeliveryRate, History, Subscriptions
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
@@ -32,6 +34,8 @@ class Engine(Protocol):
 
     def channels(self, clock: Clock) -> Channels: ...
 
+    def history(self, clock: Clock) -> History: ...
+
     def rates(self, count: int, per_s: float, clock: Clock) -> list[DeliveryRate]:
         """Return the port of `count` functions that share a rate."""
 
@@ -42,6 +46,9 @@ class Memory:
 
     def channels(self, clock: Clock) -> Channels:
         return MemoryChannels(clock)
+
+    def history(self, clock: Clock) -> History:
+        return MemoryHistory(clock)
 
     def rates(self, count: int, per_s: float, clock: Clock) -> list[DeliveryRate]:
         return [MemoryDeliveryRate(per_s, clock)] * count
@@ -58,6 +65,9 @@ class DynamoDb:
 
     def channels(self, clock: Clock) -> Channels:
         return DynamoDbChannels(self._client, self._channels_table, clock)
+
+    def history(self, clock: Clock) -> History:
+        return DynamoDbHistory(self._client, self._channels_table, clock)
 
     def rates(self, count: int, per_s: float, clock: Clock) -> list[DeliveryRate]:
         return [DynamoDbDeliveryRate(self._client, self._channels_table, per_s, clock) for _ in range(count)]

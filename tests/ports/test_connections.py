@@ -68,7 +68,7 @@ async def test_connection_is_absent_at_its_expiry(store: Store, clock: FakeClock
     clock.time = START + ROW_LIFETIME_S
     assert await store.get(ME) is None
     assert await store.set_metadata(ME, b"2") is False
-    assert await store.subscribe(ME, "lobby") is False
+    assert await store.subscribe(ME, "lobby") is None
     assert await subscribers(store, "lobby") == []
     assert await store.remove(ME) is None
 
@@ -115,7 +115,7 @@ async def test_remove_returns_what_was_and_only_once(store: Store) -> None:
     assert await store.remove(ME) == StoredConnection(b"3", START)
     assert await store.remove(ME) is None
     assert await store.get(ME) is None
-    assert await store.subscribe(ME, "lobby") is False
+    assert await store.subscribe(ME, "lobby") is None
     assert await subscribers(store, "lobby") == [YOU]
     assert await store.get(YOU) == StoredConnection(b"2", START)
 

@@ -10,17 +10,19 @@ import msgspec
 import pytest
 
 from slip_sockets.gateway.deferred import (
-    RETRY_FOR_S,
+    CatchUp,
     CloseNotice,
     Continuation,
     Deferred,
     FanOut,
     FanOutChunk,
     Held,
+    LateLook,
     Timer,
 )
+from slip_sockets.gateway.deferred_base import RETRY_FOR_S
 from slip_sockets.gateway.errors import Incomplete
-from slip_sockets.gateway.values import ChannelClose, Link, Publication
+from slip_sockets.gateway.values import ChannelClose, Form, Link, Publication
 from slip_sockets.gateway.worker import attempts_within
 from slip_sockets.protocol.events import SendText
 
@@ -69,8 +71,11 @@ async def test_each_kind_arrives_as_it_was_put(queue_engine: QueueEngine, handle
     messages: list[Deferred] = [
         texts(ME, "Zoë \x00\uffff 😀"),
         CloseNotice(YOU, 1005, None, b'{ "a": 1e400 }'),
-        FanOut(Publication("lobby", "hi", "1"), "p1", "a cursor", [ME], [YOU], 17.5),
+        FanOut(Publication("lobby", "hi", "1"), "p1", "a cursor", [ME], [ME], [YOU], 17.5),
         FanOutChunk(ChannelClose("lobby"), "p2", [ME, YOU], 3),
+        FanOutChunk(Publication("lobby", "hi", position="abc:1"), "p2", [ME, YOU], 4, Form.SLIP_V1),
+        CatchUp(YOU, "lobby", "abc:1"),
+        LateLook(YOU, "lobby", "abc:1", 17.5),
         Held(Publication("lobby", "hi", link=Link("2", "1")), "p3", 17.5),
         Timer(ME, "t1", 2, due_at=17.5),
     ]

@@ -6,7 +6,7 @@ import pytest
 
 from slip_sockets.apigateway.limits import ROW_LIFETIME_S
 from slip_sockets.gateway.ports import Claim
-from slip_sockets.gateway.values import ChannelState, Count, StoredConnection
+from slip_sockets.gateway.values import ChannelState, Count, Form, StoredConnection
 
 from ..gateway.doubles import START, FakeClock
 from .engines import ME, YOU, Channels, Store, subscribers
@@ -39,14 +39,14 @@ async def test_open_and_remove_take_any_number_of_channels(store: Store) -> None
 
 async def test_subscribe_is_seen_once_however_often(store: Store) -> None:
     await store.open(ME, b"null", [])
-    assert await store.subscribe(ME, "lobby") is True
-    assert await store.subscribe(ME, "lobby") is True
+    assert await store.subscribe(ME, "lobby") is Form.RAW
+    assert await store.subscribe(ME, "lobby") is Form.RAW
     assert await subscribers(store, "lobby") == [ME]
 
 
 async def test_subscribe_of_an_unknown_connection_writes_nothing(store: Store) -> None:
     await store.open(YOU, b"null", ["lobby"])
-    assert await store.subscribe(ME, "lobby") is False
+    assert await store.subscribe(ME, "lobby") is None
     assert await subscribers(store, "lobby") == [YOU]
     await store.open(ME, b"null", [])
     assert await subscribers(store, "lobby") == [YOU]
@@ -69,9 +69,9 @@ async def test_subscription_expires_and_a_repetition_prolongs_it(store: Store, c
 async def test_any_channel_name_works(store: Store, channels: Channels, channel: str) -> None:
     await store.open(ME, b"null", [channel])
     await store.open(YOU, b"null", [])
-    assert await store.subscribe(YOU, channel) is True
+    assert await store.subscribe(YOU, channel) is Form.RAW
     assert await subscribers(store, channel) == [ME, YOU]
-    assert await channels.claim(channel, "é" * 64, "me", lease_s=30) is Claim.GRANTED
+    assert (await channels.claim(channel, "é" * 64, "me", lease_s=30)).claim is Claim.GRANTED
     await channels.mark_queued(channel, for_s=60)
     await channels.mark_slow(channel, [ME], for_s=60)
     assert await channels.channel_state(channel) == ChannelState(is_queued=True, slow=frozenset({ME}))
@@ -110,7 +110,7 @@ async def test_unsubscribe_all_leaves_the_connection(store: Store) -> None:
     assert await subscribers(store, "room-0") == [YOU]
     assert await subscribers(store, "room-29") == []
     assert await store.get(ME) == StoredConnection(b"1", START)
-    assert await store.subscribe(ME, "room-0") is True
+    assert await store.subscribe(ME, "room-0") is Form.RAW
 
 
 async def test_unsubscribe_all_of_an_unknown_connection_does_nothing(store: Store) -> None:
@@ -239,7 +239,7 @@ async def test_prune_is_for_those_accepted_before_or_unknown(store: Store, clock
     assert await subscribers(store, "lobby") == sorted([young, ME])
     assert await subscribers(store, "games") == []
     assert await store.get(old) == StoredConnection(b"1", START)
-    assert await store.subscribe(old, "lobby") is True
+    assert await store.subscribe(old, "lobby") is Form.RAW
 
 
 async def test_prune_takes_any_number_and_each_once(store: Store, clock: FakeClock) -> None:

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from slip_sockets.dev.channels import MemoryChannels
+from slip_sockets.dev.history import MemoryHistory
 from slip_sockets.gateway.delivery import Deliverer
 from slip_sockets.gateway.fan_out import Broadcaster
 from slip_sockets.gateway.recent import Recent
-from slip_sockets.gateway.values import Count, Page, Publication
+from slip_sockets.gateway.values import Count, Form, Page, Publication
 from slip_sockets.protocol.events import Report
 
 from ..gateway.doubles import ME, START, YOU, FakeClock, RecordingQueue, RecordingSender
@@ -38,11 +39,15 @@ class SqliteSubscriptions:
     def connect(self, connection_id: str) -> None:
         self._rows.execute("INSERT INTO connections VALUES (?, ?)", (connection_id, self._clock.now()))
 
-    async def subscribe(self, connection_id: str, channel: str) -> bool:
+    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
         row = (channel, connection_id, self._clock.now() + LIFETIME_S)
         known = "SELECT ?, ?, ? WHERE EXISTS (SELECT 1 FROM connections WHERE id = ?)"
         statement = f"INSERT OR REPLACE INTO subscriptions {known}"
-        return self._rows.execute(statement, (*row, connection_id)).rowcount > 0
+        return Form.RAW if self._rows.execute(statement, (*row, connection_id)).rowcount else None
+
+    async def is_subscribed(self, connection_id: str, channel: str) -> bool:
+        select = "SELECT 1 FROM subscriptions WHERE channel = ? AND id = ? AND until > ?"
+        return self._rows.execute(select, (channel, connection_id, self._clock.now())).fetchone() is not None
 
     async def unsubscribe(self, connection_id: str, channel: str) -> None:
         self._rows.execute("DELETE FROM subscriptions WHERE id = ? AND channel = ?", (connection_id, channel))
@@ -82,7 +87,8 @@ async def test_a_third_engine_needs_no_change_of_the_gateway(request: pytest.Fix
     subscriptions = SqliteSubscriptions(clock)
     request.addfinalizer(subscriptions.close)
     deliverer = Deliverer(subscriptions, sender, clock)
-    broadcaster = Broadcaster(subscriptions, MemoryChannels(clock), deliverer, queue, clock, inline_limit=2)
+    marks, history = MemoryChannels(clock), MemoryHistory(clock)
+    broadcaster = Broadcaster(subscriptions, marks, history, deliverer, queue, clock, inline_limit=2)
     recent = Recent(subscriptions.index_lag_s)
 
     async def publish(data: str) -> Report:

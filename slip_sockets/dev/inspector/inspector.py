@@ -17,7 +17,14 @@ from ...gateway.ports import Checkpoint
 from ...gateway.values import Connect, Disconnect, Done, Message
 from ...gateway.worker import DeadLetter, Retry, Worker
 from ..edge import Function
-from .ports import RecordingClient, RecordingConnections, RecordingQueue, RecordingSender, RecordingSubscriptions
+from .ports import (
+    RecordingClient,
+    RecordingConnections,
+    RecordingHistory,
+    RecordingQueue,
+    RecordingSender,
+    RecordingSubscriptions,
+)
 from .recorder import Recorder
 from .records import Body
 from .routes import Serving, inspector_routes
@@ -51,6 +58,7 @@ class Inspector:
             ports,
             connections=RecordingConnections(ports.connections, self.recorder),
             subscriptions=RecordingSubscriptions(ports.subscriptions, self.recorder),
+            history=RecordingHistory(ports.history, self.recorder),
             sender=RecordingSender(ports.sender, self.recorder),
             queue=RecordingQueue(ports.queue, self.recorder),
             inbound=None if ports.inbound is None else RecordingQueue(ports.inbound, self.recorder),

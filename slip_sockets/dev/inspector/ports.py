@@ -8,8 +8,20 @@ from typing import TypeVar
 
 from ...gateway.deferred import Deferred
 from ...gateway.errors import HttpError
-from ...gateway.ports import Connections, HttpClient, Queue, Sender, Subscriptions
-from ...gateway.values import Count, HttpResponse, Outcome, Page, StoredConnection
+from ...gateway.ports import Connections, History, HttpClient, Queue, Sender, Subscriptions
+from ...gateway.values import (
+    ChannelState,
+    Count,
+    Form,
+    HttpResponse,
+    Origin,
+    Outcome,
+    Page,
+    Past,
+    Publication,
+    StoredConnection,
+)
+from ...protocol.positions import Position
 from .recorder import Recorder
 from .records import Body, Exchange, Step
 
@@ -75,10 +87,10 @@ class RecordingConnections:
         self._connections = connections
         self._recorder = recorder
 
-    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str]) -> None:
+    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str], form: Form = Form.RAW) -> None:
         listed = ", ".join(map(repr, channels[:10])) + (", ..." if len(channels) > 10 else "")
         text = f"Let {connection_id} in" + (f", subscribed to {listed}" if channels else "")
-        call = self._connections.open(connection_id, metadata, channels)
+        call = self._connections.open(connection_id, metadata, channels, form)
         await _step(self._recorder, call, lambda _: text, connection_ids=[connection_id])
 
     async def get(self, connection_id: str) -> StoredConnection | None:
@@ -116,13 +128,16 @@ class RecordingSubscriptions:
     def page_size(self) -> int:
         return self._subscriptions.page_size
 
-    async def subscribe(self, connection_id: str, channel: str) -> bool:
+    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
         return await _step(
             self._recorder,
-            self._subscriptions.subscribe(connection_id, channel),
-            lambda is_found: _unless_missing(is_found, f"Subscribed {connection_id} to {channel!r}"),
+            self._subscriptions.subscribe(connection_id, channel, form),
+            lambda found: _unless_missing(found is not None, f"Subscribed {connection_id} to {channel!r}"),
             connection_ids=[connection_id],
         )
+
+    async def is_subscribed(self, connection_id: str, channel: str) -> bool:
+        return await self._subscriptions.is_subscribed(connection_id, channel)
 
     async def unsubscribe(self, connection_id: str, channel: str) -> None:
         call = self._subscriptions.unsubscribe(connection_id, channel)
@@ -142,6 +157,29 @@ class RecordingSubscriptions:
 
     async def prune(self, connection_ids: Sequence[str], *, accepted_before: float) -> Sequence[str]:
         return await self._subscriptions.prune(connection_ids, accepted_before=accepted_before)
+
+
+class RecordingHistory:
+    """The port History."""
+
+    def __init__(self, history: History, recorder: Recorder) -> None:
+        self._history = history
+        self._recorder = recorder
+
+    async def keep(self, publication: Publication, origin: Origin, state: ChannelState) -> Position:
+        call = self._history.keep(publication, origin, state)
+        return await _step(
+            self._recorder, call, lambda position: f"Kept a text of {publication.channel!r} at {position}"
+        )
+
+    async def newest(self, channel: str) -> Position:
+        call = self._history.newest(channel)
+        return await _step(self._recorder, call, lambda position: f"The newest position of {channel!r} is {position}")
+
+    async def past(self, channel: str, since: Position | None, *, limit: int) -> Past:
+        call = self._history.past(channel, since, limit=limit)
+        after = f" after {since}" if since is not None else ""
+        return await _step(self._recorder, call, lambda past: f"Read {channel!r}{after}: {_found(past)}")
 
 
 class RecordingSender:
@@ -202,6 +240,15 @@ class RecordingQueue:
 
 def _unless_missing(is_found: bool | None, text: str) -> str:
     return f"{text}: there is no such connection" if is_found is False else text
+
+
+def _found(past: Past | None) -> str:
+    if past is None:
+        return "failed"
+    if not past.is_whole:
+        return f"not all of it is kept any more; the newest position is {past.newest}"
+    count = len(past.messages)
+    return f"{count} text{'' if count == 1 else 's'}; the newest position is {past.newest}"
 
 
 def _reached(outcome: Outcome | None, action: str, connection_ids: Sequence[str]) -> str:

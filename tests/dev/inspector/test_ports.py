@@ -12,6 +12,7 @@ import pytest
 
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.dev.connections import MemoryConnections
+from slip_sockets.dev.history import MemoryHistory
 from slip_sockets.dev.inspector.inspector import Inspector, RecordingWorker
 from slip_sockets.dev.inspector.ports import (
     RecordingClient,
@@ -27,7 +28,7 @@ from slip_sockets.gateway.errors import HttpError, Unavailable
 from slip_sockets.gateway.gateway import Ports
 from slip_sockets.gateway.observer import EventType, Observer
 from slip_sockets.gateway.ports import Checkpoint, Connections, HttpClient, Queue, Sender, Subscriptions
-from slip_sockets.gateway.values import ChannelClose, Count, Done, HttpResponse, Outcome, Page, Publication
+from slip_sockets.gateway.values import ChannelClose, Count, Done, Form, HttpResponse, Outcome, Page, Publication
 from slip_sockets.gateway.worker import DeadLetter, Retry, Worker
 from slip_sockets.protocol.events import SendText
 
@@ -80,6 +81,7 @@ class World:
             subscriptions=self.store,
             claims=channels,
             marks=channels,
+            history=MemoryHistory(self.clock),
             sender=self.sender,
             queue=self.queue,
             http=self.client,
@@ -140,9 +142,9 @@ async def test_subscriptions_are_recorded() -> None:
     subscriptions = world.ports.subscriptions
     assert (subscriptions.index_lag_s, subscriptions.page_size) == (0, world.store.page_size)
     await world.store.open(ME, b"1", [])
-    assert await world.step(lambda: subscriptions.subscribe(ME, "lobby")) == (True, f"Subscribed {ME} to 'lobby'")
+    assert await world.step(lambda: subscriptions.subscribe(ME, "lobby")) == (Form.RAW, f"Subscribed {ME} to 'lobby'")
     assert await world.step(lambda: subscriptions.subscribe(YOU, "lobby")) == (
-        False,
+        None,
         f"Subscribed {YOU} to 'lobby': there is no such connection",
     )
 

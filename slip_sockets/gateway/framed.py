@@ -1,0 +1,77 @@
+"""What clients of slip.v1 send: texts for the backend, and frames that the gateway answers itself."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..protocol.errors import InvalidEvents
+from ..protocol.events import Subscribe, check
+from ..protocol.frames import (
+    ErrorFrame,
+    FrameError,
+    InvalidFrame,
+    PingFrame,
+    PongFrame,
+    RecoverFrame,
+    ServerFrame,
+    TextFrame,
+    decode_client_frame,
+    encode_frame,
+)
+from .deadlines import RESERVE_S
+from .delivery import Deliverer, Send
+from .errors import Unavailable
+from .ports import Subscriptions
+from .recovery import Recoverer
+from .values import Form, Recover
+
+Asked = RecoverFrame | PingFrame | ErrorFrame
+"""What the gateway answers: a client's frame, or the error that one deserves."""
+
+
+def unframed(text: str, form: Form) -> str | Asked | None:
+    """Return the text for the backend, or what else a client of that form sent; None where it is nothing."""
+    if form is Form.RAW:
+        return text
+    try:
+        frame = decode_client_frame(text)
+    except InvalidFrame:
+        return ErrorFrame(FrameError.INVALID)
+    match frame:
+        case TextFrame(data):
+            return data
+        case RecoverFrame(channel):
+            try:
+                check(Subscribe("", channel))
+            except InvalidEvents:
+                return ErrorFrame(FrameError.INVALID)
+    return frame
+
+
+class FrameAnswers(msgspec.Struct, frozen=True):
+    """Answers a client's frames."""
+
+    subscriptions: Subscriptions
+    recoverer: Recoverer
+    deliverer: Deliverer
+
+    async def answer(self, connection_id: str, asked: Asked, *, deadline: float) -> None:
+        """Raises Unavailable."""
+        match asked:
+            case RecoverFrame(channel, since):
+                if await self.subscriptions.is_subscribed(connection_id, channel):
+                    await self.recoverer.recover(
+                        Recover(connection_id, channel, since), Form.SLIP_V1, deadline=deadline
+                    )
+                else:
+                    await self._send(connection_id, ErrorFrame(FrameError.NOT_SUBSCRIBED, channel), deadline)
+            case PingFrame():  # only where no edge has answered it
+                await self._send(connection_id, PongFrame(), deadline)
+            case ErrorFrame():
+                await self._send(connection_id, asked, deadline)
+
+    async def _send(self, connection_id: str, frame: ServerFrame, deadline: float) -> None:
+        what = Send(encode_frame(frame))
+        delivery = await self.deliverer.deliver(what, [connection_id], until=deadline - RESERVE_S)
+        if delivery.failed or delivery.unsent:
+            raise Unavailable(delivery.failed.get(connection_id, "no time was left to send a frame"))
