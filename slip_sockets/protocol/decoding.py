@@ -21,7 +21,14 @@ _VALIDATION_ERROR = re.compile(r"(?P<problem>.*?)(?: - at `\$\.?(?P<path>[^`]*)`
 _EVENT_PATH = re.compile(r"events\[(?P<index>\d+)\](?:\.(?P<field>\w+))?.*")
 _EXPECTED = re.compile(r"Expected `(?P<expected>[^`]*)`(?:, got `(?P<got>[^`]*)`)?")
 _MISSING = re.compile(r"Object missing required field `(?P<field>\w+)`")
-_WORDS = {"str": "a string", "array": "an array", "object": "an object", "float": "a number", "int": "an integer"}
+_WORDS = {
+    "str": "a string",
+    "array": "an array",
+    "object": "an object",
+    "float": "a number",
+    "int": "an integer",
+    "bool": "true or false",
+}
 
 
 def without_mark(body: bytes) -> bytes:

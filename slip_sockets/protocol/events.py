@@ -3,7 +3,7 @@
 A body is `{"events": [event, ...]}`, an event an object with a `type`. Decoding is all or nothing: one bad event makes
 the body invalid, and InvalidEvents names the event, the field and the reason, as in
 `events[2].data: TEXT needs a string, got int`.
-Unknown fields are ignored, unknown types are not.
+Unknown fields are ignored, unknown types are not. Longer than 400 lines, so that it stays the only place.
 """
 
 from __future__ import annotations
@@ -328,7 +328,12 @@ def check(event: Action) -> None:
     match event:
         case Accept(subprotocol=str(subprotocol)):
             _size(event, "subprotocol", subprotocol)
-        case Subscribe() | Unsubscribe():
+        case Subscribe():
+            _check_channel(event, "channel", event.channel)
+            if not isinstance(event.recover, bool):
+                raise _fault(event, "recover", f"needs true or false, got {type(event.recover).__name__}")
+            _check_since(event, event.since)
+        case Unsubscribe():
             _check_channel(event, "channel", event.channel)
         case PublishText():
             _check_channel(event, "channelId", event.channel)
@@ -339,8 +344,8 @@ def check(event: Action) -> None:
                 _check_keep(event, event.keep)
         case History():
             _check_channel(event, "channelId", event.channel)
-            if not 1 <= event.limit <= MAX_KEPT:
-                raise _fault(event, "limit", f"needs 1 to {MAX_KEPT}, got {event.limit}")
+            _check_since(event, event.since)
+            _check_number(event, "limit", event.limit, MAX_KEPT)
         case CloseChannel():
             _check_channel(event, "channelId", event.channel)
         case SendText():
@@ -378,9 +383,10 @@ def _check_channel(event: Action, field: str, channel: str) -> None:
 
 
 def _check_keep(event: PublishText, keep: Keep) -> None:
-    for name, number, most in (("count", keep.count, MAX_KEPT), ("seconds", keep.seconds, MAX_KEPT_S)):
-        if not 1 <= number <= most:
-            raise _fault(event, "keep", f"needs {name} from 1 to {most}, got {number}")
+    if not isinstance(keep, Keep):
+        raise _fault(event, "keep", f"needs a Keep, got {type(keep).__name__}")
+    _check_number(event, "keep.count", keep.count, MAX_KEPT)
+    _check_number(event, "keep.seconds", keep.seconds, MAX_KEPT_S)
     if (size := message_size(event.channel, event.data)) > MAX_TEXT_BYTES:
         raise _fault(event, "data", f"with keep needs at most {MAX_TEXT_BYTES} bytes in its frame, got {size}")
 
@@ -388,6 +394,21 @@ def _check_keep(event: PublishText, keep: Keep) -> None:
 def message_size(channel: str, data: str) -> int:
     """Return the bytes of the largest frame that a kept message has for a client of `slip.v1`."""
     return len(_encoder.encode(MessageFrame(channel, data, _LONGEST_POSITION)))
+
+
+def _check_since(event: Action, since: str | None) -> None:
+    """Any string is valid. One that is not a position is not one that can be recovered from."""
+    if since is not None:
+        _size(event, "since", since)
+
+
+def _check_number(event: Action, path: str, number: object, most: int) -> None:
+    """Only Python callers can pass something else than an integer; the decoder rejects it."""
+    if type(number) is not int:
+        raise _fault(event, path, f"needs an integer, got {type(number).__name__}")
+    if not 1 <= number <= most:
+        shown = number if abs(number) < 2**63 else "a number of more than 64 bits"
+        raise _fault(event, path, f"needs 1 to {most}, got {shown}")
 
 
 def _check_bytes(event: Action, field: str, text: str, least: int, most: int) -> None:
@@ -407,5 +428,5 @@ def _size(event: Action, field: str, text: object) -> int:
         raise _fault(event, field, "needs text, got an unpaired surrogate, which UTF-8 cannot say") from error
 
 
-def _fault(event: Action, field: str, detail: str) -> InvalidEvents:
-    return InvalidEvents(f"{field}: {event.__struct_config__.tag} {detail}", field=field)
+def _fault(event: Action, path: str, detail: str) -> InvalidEvents:
+    return InvalidEvents(f"{path}: {event.__struct_config__.tag} {detail}", field=path.partition(".")[0])

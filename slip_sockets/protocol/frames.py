@@ -87,7 +87,7 @@ def decode_client_frame(text: str) -> ClientFrame | None:
             return None
         frame: ClientFrame = _client_decoder.decode(text)
         return frame
-    except UNREADABLE as error:
+    except (*UNREADABLE, UnicodeEncodeError) as error:
         raise InvalidFrame(str(error)) from error
 
 

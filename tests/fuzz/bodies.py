@@ -9,13 +9,15 @@ from .mutator import Mutator
 
 ABSENT = "CCCCCCCCCCCCCCC="
 IDS = (ME, YOU, ME, YOU, ABSENT, "not-an-id")
+POSITIONS = (None, "k3J9:12", "k3J9:0", "", "no position")
+"""None of them is one of the gateway's."""
 CHANNELS = ("hall", "room", "r\u00e4ume/\U0001f600", "connection:", "mark:queued", "a" * 1024)
 
 
 def an_event(mutator: Mutator, kinds: tuple[str, ...]) -> dict[str, Any]:
     kind = mutator.one_of(kinds)
     event: dict[str, Any] = {"type": kind}
-    if kind in ("PUBLISH_TEXT", "CLOSE_CHANNEL"):
+    if kind in ("PUBLISH_TEXT", "CLOSE_CHANNEL", "HISTORY"):
         event["channelId"] = mutator.one_of(CHANNELS)
     else:
         event["connectionId"] = mutator.one_of(IDS)
@@ -25,6 +27,14 @@ def an_event(mutator: Mutator, kinds: tuple[str, ...]) -> dict[str, Any]:
         event["data"] = mutator.text()
     if kind == "PUBLISH_TEXT" and mutator.chance() < 0.4:
         event["id"] = mutator.one_of((None, "1", "\U0001f600" * 32, f"m{mutator.random.getrandbits(6)}"))
+    if kind == "PUBLISH_TEXT" and mutator.chance() < 0.3:
+        event["keep"] = mutator.one_of((None, {"count": 1, "seconds": 604_800}, {"count": 1_000, "seconds": 1}))
+    if kind == "SUBSCRIBE" and mutator.chance() < 0.3:
+        event["recover"] = mutator.chance() < 0.5
+    if kind in ("SUBSCRIBE", "HISTORY") and mutator.chance() < 0.3:
+        event["since"] = mutator.one_of(POSITIONS)
+    if kind == "HISTORY" and mutator.chance() < 0.5:
+        event["limit"] = mutator.one_of((1, 2, 1_000))
     if kind == "SET_METADATA":
         event["metadata"] = mutator.json()
     if kind == "POLL_FOR_CONNECTION":

@@ -23,13 +23,13 @@ WORDS = (
     "claim", "mark:queued", "checkpoint", "$connection:AAAAAAAAAAAAAAA=", "$connect", "$default", "headers", "ip",
     "query", "Authorization", "requestContext", "eventType", "constructor", "__proto__", "__class__", "toString",
     "continuation", "fan_out", "zlib:", "zlib:eJwDAAAAAAE=", "null", "NaN", "OPEN", "ACCEPT", "TEXT", "CLOSE",
-    "PUBLISH_TEXT",
+    "PUBLISH_TEXT", "keep", "count", "seconds", "recover", "since", "limit", "position",
 )  # fmt: skip
 """Names that are ours, DynamoDB's, API Gateway's or a language's own."""
 
 NUMBERS = (
-    0, -0.0, -1, 1, 0.5, 24_999.5, 25_000, 25_000.1, 65_535, 2**31, 2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**30,
-    1e22, 1.7e308, 5e-324, math.nan, math.inf, -math.inf,
+    0, -0.0, -1, 1, 0.5, 1.0, 1_000, 1_001, 604_801, 24_999.5, 25_000, 25_000.1, 65_535, 2**31, 2**53 + 1, 2**63, 2**64,
+    -(2**63) - 1, 10**30, 1e22, 1.7e308, 5e-324, math.nan, math.inf, -math.inf,
 )  # fmt: skip
 SIZES = (1, 16, 127, 128, 129, 1_023, 1_024, 1_025)
 DEPTHS = (2, 30, 99, 100, 101, 200, 960, 1_000, 5_000)

@@ -7,7 +7,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from slip_sockets.protocol.events import MAX_CHANNEL_BYTES, MAX_METADATA_BYTES, MAX_METADATA_DEPTH, MAX_TEXT_BYTES
+from slip_sockets.protocol.events import (
+    MAX_CHANNEL_BYTES,
+    MAX_KEPT,
+    MAX_KEPT_S,
+    MAX_METADATA_BYTES,
+    MAX_METADATA_DEPTH,
+    MAX_TEXT_BYTES,
+)
 
 Event = dict[str, Any]
 
@@ -20,8 +27,10 @@ COMMON = {
     "PUBLISH_TEXT": ("channelId", "data"),
     "CLOSE_CHANNEL": ("channelId",),
 }
-CONTROL = COMMON | {"POLL_FOR_CONNECTION": ("connectionId", "timeout")}
+CONTROL = COMMON | {"POLL_FOR_CONNECTION": ("connectionId", "timeout"), "HISTORY": ("channelId",)}
 REPLY = COMMON | {"ACCEPT": ("connectionId",)}
+OPTIONAL_TEXTS = {"PUBLISH_TEXT": ("id",), "ACCEPT": ("subprotocol",), "SUBSCRIBE": ("since",), "HISTORY": ("since",)}
+"""Fields that may be missing or null."""
 
 
 class Unsure(Exception):
@@ -100,10 +109,35 @@ def _check(event: Any, kinds: dict[str, tuple[str, ...]]) -> None:
                 raise _Refused
     if "data" in kinds[kind] and len(event["data"].encode()) > MAX_TEXT_BYTES:
         raise _Refused
-    value = event.get("id") if kind == "PUBLISH_TEXT" else event.get("subprotocol") if kind == "ACCEPT" else None
-    if value is not None and not isinstance(value, str):
+    for name in OPTIONAL_TEXTS.get(kind, ()):
+        if not isinstance(event.get(name), str | None):
+            raise _Refused
+    if kind == "PUBLISH_TEXT":
+        _check_publish(event)
+    elif kind == "SUBSCRIBE" and not isinstance(event.get("recover", False), bool):
         raise _Refused
-    if value is not None and kind == "PUBLISH_TEXT" and not 1 <= len(value.encode()) <= 128:
+    elif kind == "HISTORY":
+        _check_number(event.get("limit", 100), MAX_KEPT)
+
+
+def _check_publish(event: Event) -> None:
+    name, keep = event.get("id"), event.get("keep")
+    if name is not None and not 1 <= len(name.encode()) <= 128:
+        raise _Refused
+    if keep is None:
+        return
+    if not isinstance(keep, dict):
+        raise _Refused
+    _check_number(keep.get("count"), MAX_KEPT)
+    _check_number(keep.get("seconds"), MAX_KEPT_S)
+    position = "A" * 8 + ":" + "9" * 15
+    frame = {"slip": "message", "channel": event["channelId"], "data": event["data"], "position": position}
+    if len(json.dumps(frame, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_TEXT_BYTES:
+        raise _Refused
+
+
+def _check_number(number: Any, most: int) -> None:
+    if type(number) is not int or not 1 <= number <= most:
         raise _Refused
 
 

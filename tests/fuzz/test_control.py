@@ -20,7 +20,7 @@ from .small_world import SmallWorld
 
 pytestmark = pytest.mark.fuzz
 
-KINDS = (*CONTROL, "TEXT", "PUBLISH_TEXT", "SUBSCRIBE", "SET_METADATA")
+KINDS = (*(kind for kind in CONTROL if kind != "HISTORY"), "TEXT", "PUBLISH_TEXT", "SUBSCRIBE", "SET_METADATA")
 TOKEN = mint("ControlEvent", SECRET, lifetime_s=86_400)
 FORGED = mint("ControlEvent", "another secret of at least thirty-two bytes", lifetime_s=86_400)
 NAMES = ("authorization", "Authorization", "AUTHORIZATION")

@@ -7,8 +7,11 @@ import pytest
 
 from slip_sockets.protocol.errors import InvalidEvents
 from slip_sockets.protocol.events import (
+    EPOCH_LENGTH,
     MAX_CHANNEL_BYTES,
     MAX_EVENTS,
+    MAX_KEPT,
+    MAX_KEPT_S,
     MAX_METADATA_BYTES,
     MAX_METADATA_DEPTH,
     MAX_POLL_TIMEOUT_MS,
@@ -18,6 +21,8 @@ from slip_sockets.protocol.events import (
     Close,
     CloseChannel,
     CloseConnection,
+    History,
+    Keep,
     Open,
     PollForConnection,
     PublishText,
@@ -34,7 +39,10 @@ from slip_sockets.protocol.events import (
     encode_events,
     encode_metadata,
     encode_request,
+    message_size,
 )
+from slip_sockets.protocol.frames import MessageFrame, encode_frame
+from slip_sockets.protocol.positions import Position
 
 WIRE: list[tuple[Action, dict[str, Any]]] = [
     (SendText("c", "hi"), {"type": "TEXT", "connectionId": "c", "data": "hi"}),
@@ -45,6 +53,22 @@ WIRE: list[tuple[Action, dict[str, Any]]] = [
     (SetMetadata("c", None), {"type": "SET_METADATA", "connectionId": "c", "metadata": None}),
     (PublishText("room", "hi"), {"type": "PUBLISH_TEXT", "channelId": "room", "data": "hi"}),
     (PublishText("room", "hi", "m1"), {"type": "PUBLISH_TEXT", "channelId": "room", "data": "hi", "id": "m1"}),
+    (
+        PublishText("room", "hi", keep=Keep(count=100, seconds=3600)),
+        {"type": "PUBLISH_TEXT", "channelId": "room", "data": "hi", "keep": {"count": 100, "seconds": 3600}},
+    ),
+    (
+        Subscribe("c", "room", recover=True),
+        {"type": "SUBSCRIBE", "connectionId": "c", "channel": "room", "recover": True},
+    ),
+    (
+        Subscribe("c", "room", recover=True, since="k3J9:12"),
+        {"type": "SUBSCRIBE", "connectionId": "c", "channel": "room", "recover": True, "since": "k3J9:12"},
+    ),
+    (
+        Subscribe("c", "room", since="no position"),
+        {"type": "SUBSCRIBE", "connectionId": "c", "channel": "room", "since": "no position"},
+    ),
     (CloseChannel("room"), {"type": "CLOSE_CHANNEL", "channelId": "room"}),
 ]
 
@@ -54,6 +78,24 @@ def test_an_event_is_its_wire_form_and_back(event: Any, wire: dict[str, Any]) ->
     assert json.loads(encode_events([event])) == {"events": [wire]}
     assert decode_control(json.dumps({"events": [wire]}).encode()) == [event]
     assert decode_reply(json.dumps({"events": [wire]}).encode()) == [event]
+
+
+HISTORIES: list[tuple[History, dict[str, Any]]] = [
+    (History("room"), {"type": "HISTORY", "channelId": "room"}),
+    (
+        History("room", since="k3J9:12", limit=1000),
+        {"type": "HISTORY", "channelId": "room", "since": "k3J9:12", "limit": 1000},
+    ),
+]
+
+
+@pytest.mark.parametrize(("event", "wire"), HISTORIES)
+def test_history_belongs_to_the_control_api(event: History, wire: dict[str, Any]) -> None:
+    assert json.loads(encode_events([event])) == {"events": [wire]}
+    assert decode_control(encode_events([event])) == [event]
+    with pytest.raises(InvalidEvents) as refusal:
+        decode_reply(encode_events([event]))
+    assert str(refusal.value) == "events[0].type: unknown event type 'HISTORY'"
 
 
 def test_accept_belongs_to_replies_and_poll_to_the_control_api() -> None:
@@ -88,6 +130,9 @@ def test_a_request_to_the_backend_is_its_wire_form_and_back() -> None:
 
 
 TEXT = {"type": "TEXT", "connectionId": "c", "data": "hi"}
+PUBLISH = {"type": "PUBLISH_TEXT", "channelId": "room", "data": "hi"}
+JOIN = {"type": "SUBSCRIBE", "connectionId": "c", "channel": "room"}
+HISTORY = {"type": "HISTORY", "channelId": "room"}
 
 FAULTS: list[tuple[object, str, int | None, str | None]] = [
     ([TEXT, TEXT, TEXT | {"data": 3}], "events[2].data: TEXT needs a string, got int", 2, "data"),
@@ -136,6 +181,47 @@ FAULTS: list[tuple[object, str, int | None, str | None]] = [
     (
         [{"type": "CLOSE_CHANNEL", "channelId": "$connection:x"}],
         "events[0].channelId: CLOSE_CHANNEL needs a name that does not begin with $connection:",
+        0,
+        "channelId",
+    ),
+    ([PUBLISH | {"keep": True}], "events[0].keep: PUBLISH_TEXT needs an object or null, got bool", 0, "keep"),
+    (
+        [PUBLISH | {"keep": {"count": 1}}],
+        "events[0].keep.seconds: PUBLISH_TEXT needs this field, and it is missing",
+        0,
+        "keep",
+    ),
+    (
+        [TEXT, PUBLISH | {"keep": {"count": 1.0, "seconds": 1}}],
+        "events[1].keep.count: PUBLISH_TEXT needs an integer, got float",
+        1,
+        "keep",
+    ),
+    (
+        [PUBLISH | {"keep": {"count": 0, "seconds": 1}}],
+        "events[0].keep.count: PUBLISH_TEXT needs 1 to 1000, got 0",
+        0,
+        "keep",
+    ),
+    (
+        [PUBLISH | {"keep": {"count": 1, "seconds": 604_801}}],
+        "events[0].keep.seconds: PUBLISH_TEXT needs 1 to 604800, got 604801",
+        0,
+        "keep",
+    ),
+    ([JOIN | {"recover": None}], "events[0].recover: SUBSCRIBE needs true or false, got null", 0, "recover"),
+    ([JOIN | {"since": 12}], "events[0].since: SUBSCRIBE needs a string or null, got int", 0, "since"),
+    ([HISTORY | {"since": 12}], "events[0].since: HISTORY needs a string or null, got int", 0, "since"),
+    ([HISTORY | {"limit": 1001}], "events[0].limit: HISTORY needs 1 to 1000, got 1001", 0, "limit"),
+    (
+        [HISTORY | {"limit": 10**400}],
+        "events[0].limit: HISTORY needs 1 to 1000, got a number of more than 64 bits",
+        0,
+        "limit",
+    ),
+    (
+        [HISTORY | {"channelId": ""}],
+        "events[0].channelId: HISTORY needs 1 to 1024 bytes of UTF-8, got 0",
         0,
         "channelId",
     ),
@@ -212,6 +298,62 @@ def test_a_message_id_is_limited_in_bytes() -> None:
     for wrong in ("", "é" * 64 + "x"):
         with pytest.raises(InvalidEvents):
             check(PublishText("room", "", wrong))
+
+
+@pytest.mark.parametrize("field", ["keep", "since"])
+def test_a_field_that_is_null_is_left_out(field: str) -> None:
+    for event in (PUBLISH, JOIN, HISTORY):
+        assert decode_control(json.dumps({"events": [event | {field: None}]}).encode()) == decode_control(
+            json.dumps({"events": [event]}).encode()
+        )
+
+
+def test_what_is_kept_is_limited() -> None:
+    check(PublishText("room", "", keep=Keep(1, 1)))
+    check(PublishText("room", "", keep=Keep(MAX_KEPT, MAX_KEPT_S)))
+    check(History("room", limit=MAX_KEPT))
+    for wrong in (Keep(MAX_KEPT + 1, 1), Keep(1, MAX_KEPT_S + 1), Keep(0, 1), Keep(1, -1)):
+        with pytest.raises(InvalidEvents):
+            check(PublishText("room", "", keep=wrong))
+
+
+@pytest.mark.parametrize("letter", ["x", "\0", '"', "é", "😀"])
+@pytest.mark.parametrize("channel", ["r", "räume"])
+def test_a_kept_message_is_limited_in_bytes_of_its_frame(channel: str, letter: str) -> None:
+    """Beside the text it has the channel's name and a position; and some characters are longer in JSON."""
+    position = str(Position("A" * EPOCH_LENGTH, 10**15 - 1))
+    of_letter = len(json.dumps(letter, ensure_ascii=False).encode()) - 2
+    spare = MAX_TEXT_BYTES - message_size(channel, "")
+    longest = letter * (spare // of_letter) + "x" * (spare % of_letter)
+    assert len(encode_frame(MessageFrame(channel, longest, position)).encode()) == MAX_TEXT_BYTES
+    check(PublishText(channel, longest, keep=Keep(1, 1)))
+    check(PublishText(channel, f"{longest}x"))
+    with pytest.raises(InvalidEvents) as refusal:
+        check(PublishText(channel, f"{longest}x", keep=Keep(1, 1)))
+    assert str(refusal.value) == "data: PUBLISH_TEXT with keep needs at most 131072 bytes in its frame, got 131073"
+
+
+STRANGE: Any = object()
+
+
+@pytest.mark.parametrize(
+    ("event", "problem"),
+    [
+        (PublishText("r", "", keep=STRANGE), "keep: PUBLISH_TEXT needs a Keep, got object"),
+        (PublishText("r", "", keep=Keep(STRANGE, 1)), "keep.count: PUBLISH_TEXT needs an integer, got object"),
+        (PublishText("r", "", keep=Keep(1, True)), "keep.seconds: PUBLISH_TEXT needs an integer, got bool"),
+        (PublishText("r", "", keep=Keep(1, 2**70)), "keep.seconds: PUBLISH_TEXT needs 1 to 604800, got a number of "),
+        (Subscribe("c", "r", recover=STRANGE), "recover: SUBSCRIBE needs true or false, got object"),
+        (Subscribe("c", "r", since=STRANGE), "since: SUBSCRIBE needs a string, got object"),
+        (Subscribe("c", "r", since="\ud800"), "since: SUBSCRIBE needs text, got an unpaired surrogate"),
+        (History("r", since="\ud800"), "since: HISTORY needs text, got an unpaired surrogate"),
+        (History("r", limit=STRANGE), "limit: HISTORY needs an integer, got object"),
+    ],
+)
+def test_what_python_callers_alone_can_pass_is_refused(event: Action, problem: str) -> None:
+    with pytest.raises(InvalidEvents) as refusal:
+        check(event)
+    assert str(refusal.value).startswith(problem)
 
 
 def test_text_that_utf_8_cannot_encode_is_refused() -> None:

@@ -1,0 +1,48 @@
+"""The reports of the control API."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from slip_sockets.protocol.bodies import DONE, decode_done, encode_done
+from slip_sockets.protocol.events import HistoryReport, KeptMessage, Report
+
+KEPT = KeptMessage("k3J9:17", "hi", 1_796_000_000_123)
+
+
+def test_reports_are_their_wire_form_and_back() -> None:
+    reports = [
+        None,
+        Report(2, 1, 1, 0),
+        Report(1, 1, 0, 0, position="k3J9:17"),
+        HistoryReport("k3J9:17", [KEPT], more=True),
+        HistoryReport("k3J9:17", [], more=False, recovered=False),
+    ]
+    body = encode_done(reports)
+    message = {"position": "k3J9:17", "data": "hi", "publishedAt": 1_796_000_000_123}
+    assert json.loads(body) == {
+        "message": DONE,
+        "events": [
+            {},
+            {"matched": 2, "sent": 1, "gone": 1, "queued": 0},
+            {"matched": 1, "sent": 1, "gone": 0, "queued": 0, "position": "k3J9:17"},
+            {"position": "k3J9:17", "messages": [message], "more": True},
+            {"position": "k3J9:17", "messages": [], "more": False, "recovered": False},
+        ],
+    }
+    assert decode_done(body, len(reports)) == reports
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        {"messages": []},
+        {"position": "k3J9:17", "messages": [{"position": "k3J9:17"}], "more": False},
+        {"position": "k3J9:17", "messages": None, "more": False},
+        {"position": 17, "messages": [], "more": False},
+    ],
+)
+def test_a_history_that_is_none_is_no_report(report: object) -> None:
+    assert decode_done(json.dumps({"message": DONE, "events": [report]}).encode(), 1) == [None]
