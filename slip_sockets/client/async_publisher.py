@@ -13,10 +13,12 @@ from typing import Any, Self
 
 from ..protocol.errors import ControlApiUnavailable, InvalidSettings
 from ..protocol.events import (
-    NOT_REPORTED,
     CloseChannel,
     CloseConnection,
     ControlEvent,
+    History,
+    HistoryReport,
+    Keep,
     PollForConnection,
     PublishText,
     Report,
@@ -31,6 +33,7 @@ from .control_client import (
     ControlApiClient,
     ControlCall,
     control_call,
+    publish_report,
     retry_delay,
 )
 from .environment import bundle_of_environment, proxy_of_environment
@@ -83,16 +86,30 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
         if kept is not None:
             await kept[1].close()
 
-    async def publish_text(self, channel: str, data: str, *, message_id: str | None = None) -> Report:
+    async def publish_text(
+        self, channel: str, data: str, *, message_id: str | None = None, keep: Keep | None = None
+    ) -> Report:
         """Send a text message of at most 131,072 bytes of UTF-8 to each subscriber of `channel`.
 
-        The same `message_id` on the same channel within five minutes is delivered once.
+        The same `message_id` on the same channel within five minutes is delivered once. With `keep` the gateway keeps
+        the message, and the report has its position; the position is None where the gateway does not keep messages.
         """
-        return (await self.send([PublishText(channel, data, message_id)]))[0] or NOT_REPORTED
+        (report,) = await self.send([PublishText(channel, data, message_id, keep)])
+        return publish_report(report)
+
+    async def history(self, channel: str, *, since: str | None = None, limit: int = 100) -> HistoryReport:
+        """Return what is kept of `channel`, oldest first: the first `limit` (1 to 1,000) messages after the position
+        `since`, or the newest `limit`.
+
+        If something after `since` is kept no more, there are no messages, and `recovered` is False.
+        """
+        (report,) = await self.send([History(channel, since, limit)])
+        return self._history(report)
 
     async def close_channel(self, channel: str) -> Report:
         """Close the connections of all subscribers of `channel`."""
-        return (await self.send([CloseChannel(channel)]))[0] or NOT_REPORTED
+        (report,) = await self.send([CloseChannel(channel)])
+        return publish_report(report)
 
     async def send_text(self, connection_id: str, data: str) -> None:
         """Send a text message to one connection."""
@@ -102,8 +119,14 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
         """Close one connection; the client sees code 1000."""
         await self.send([CloseConnection(connection_id)])
 
-    async def subscribe(self, connection_id: str, channel: str) -> None:
-        await self.send([Subscribe(connection_id, channel)])
+    async def subscribe(
+        self, connection_id: str, channel: str, *, recover: bool = False, since: str | None = None
+    ) -> None:
+        """Subscribe a connection to a channel, and send it what was kept after the position `since`.
+
+        With `recover` a client of `slip.v1` also receives the channel's newest position.
+        """
+        await self.send([Subscribe(connection_id, channel, recover, since)])
 
     async def unsubscribe(self, connection_id: str, channel: str) -> None:
         await self.send([Unsubscribe(connection_id, channel)])
@@ -116,7 +139,7 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
         """Wait until the connection is open, at most `timeout_ms` (0 to 25,000) milliseconds."""
         await self.send([PollForConnection(connection_id, timeout_ms)])
 
-    async def send(self, events: Sequence[ControlEvent]) -> list[Report | None]:
+    async def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
         """Send up to 10,000 events, which take effect in order.
 
         Returns a report for each event, None for an event of which the gateway reports nothing.
@@ -134,7 +157,7 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
                 await self._sleep(delay_s)
                 attempt += 1
 
-    async def _post(self, session: aiohttp.ClientSession, call: ControlCall) -> list[Report | None]:
+    async def _post(self, session: aiohttp.ClientSession, call: ControlCall) -> list[Report | HistoryReport | None]:
         proxy = proxy_of_environment(self._url)
         if proxy is not None and proxy.is_socks:
             what = "Set it to an http proxy, or set no_proxy to the control API's host"

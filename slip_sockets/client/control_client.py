@@ -14,10 +14,20 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
-from ..protocol.errors import ControlApiUnavailable, InvalidSettings
-from ..protocol.events import ControlEvent, PublishText, SendText, check_all, encode_events
+from ..protocol.errors import ControlApiRefused, ControlApiUnavailable, InvalidSettings
+from ..protocol.events import (
+    NOT_REPORTED,
+    ControlEvent,
+    HistoryReport,
+    PublishText,
+    Report,
+    SendText,
+    Subscribe,
+    check_all,
+    encode_events,
+)
 from ..protocol.tokens import mint
-from ..protocol.urls import ascii_name, quoted_url, url_problem
+from ..protocol.urls import ascii_name, quoted_url, url_problem, without_secrets
 from .connection import Connection, Headers, parse_request, secrets_problems
 from .outputs import read_control_api
 
@@ -35,7 +45,8 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 class ControlCall:
     """A batch of `count` events as the body of a POST.
 
-    A second POST of an idempotent batch has no effect: the gateway knows a PUBLISH_TEXT again by its id. TEXT has none.
+    A second POST of an idempotent batch has no effect: the gateway knows a PUBLISH_TEXT again by its id. TEXT has none,
+    and what a SUBSCRIBE sends of the messages after `since` has none either.
     """
 
     body: bytes
@@ -47,7 +58,11 @@ def control_call(events: Sequence[ControlEvent]) -> ControlCall:
     """Raises InvalidEvents."""
     check_all(events)
     body = encode_events([_with_message_id(event) for event in events])
-    return ControlCall(body, len(events), not any(isinstance(event, SendText) for event in events))
+    return ControlCall(body, len(events), not any(map(_sends_texts_again, events)))
+
+
+def publish_report(report: Report | HistoryReport | None) -> Report:
+    return report if isinstance(report, Report) else NOT_REPORTED
 
 
 def retry_delay(call: ControlCall, attempt: int, error: ControlApiUnavailable) -> float | None:
@@ -94,6 +109,16 @@ class ControlApiClient:
         """
         return parse_request(headers, body, secrets=self._secrets)
 
+    def _history(self, report: Report | HistoryReport | None) -> HistoryReport:
+        """Raises ControlApiRefused where the gateway has reported nothing of a HISTORY."""
+        if isinstance(report, HistoryReport):
+            return report
+        what = "It is the original's or an older one. Deploy this version of SLIP Sockets"
+        place = without_secrets(self._url)
+        raise ControlApiRefused(
+            f"the gateway of {place} does not report what it keeps of a channel. {what}", status=200
+        )
+
     def _token(self) -> str:
         return mint("ControlEvent", self._secrets[0])
 
@@ -108,6 +133,10 @@ def _problems(control_api: object, jwt_secret: object, previous_secrets: object,
     if not (isinstance(timeout_s, int | float) and 0 < timeout_s <= threading.TIMEOUT_MAX):
         problems.append(f"timeout_s needs a number of seconds above 0, got {timeout_s!r}")
     return problems
+
+
+def _sends_texts_again(event: ControlEvent) -> bool:
+    return isinstance(event, SendText) or (isinstance(event, Subscribe) and event.since is not None)
 
 
 def _with_message_id(event: ControlEvent) -> ControlEvent:

@@ -17,10 +17,12 @@ import urllib3
 
 from ..protocol.errors import ControlApiUnavailable, InvalidSettings, SlipSocketsError
 from ..protocol.events import (
-    NOT_REPORTED,
     CloseChannel,
     CloseConnection,
     ControlEvent,
+    History,
+    HistoryReport,
+    Keep,
     PollForConnection,
     PublishText,
     Report,
@@ -35,6 +37,7 @@ from .control_client import (
     ControlApiClient,
     ControlCall,
     control_call,
+    publish_report,
     retry_delay,
 )
 from .environment import Proxy, bundle_of_environment, proxy_of_environment
@@ -54,7 +57,8 @@ class SlipSocketsPublisher(ControlApiClient):
     certificates that cannot be used), ControlApiRefused (the request or the URL was wrong, and had no effect) or
     ControlApiUnavailable, and nothing else. A call that certainly had no effect (no connection, 429) is tried three
     times in all. One that may have had an effect (a timeout, 5xx) is tried again only if a second time does no harm:
-    PUBLISH_TEXT has an id by which the gateway knows it again; TEXT has none and is never repeated.
+    PUBLISH_TEXT has an id by which the gateway knows it again; TEXT has none and is never repeated, and neither is a
+    SUBSCRIBE with `since`.
 
     Threads may share an instance as far as they may share a `requests.Session`.
     """
@@ -88,16 +92,30 @@ class SlipSocketsPublisher(ControlApiClient):
         """
         self._session.close()
 
-    def publish_text(self, channel: str, data: str, *, message_id: str | None = None) -> Report:
+    def publish_text(
+        self, channel: str, data: str, *, message_id: str | None = None, keep: Keep | None = None
+    ) -> Report:
         """Send a text message of at most 131,072 bytes of UTF-8 to each subscriber of `channel`.
 
-        The same `message_id` on the same channel within five minutes is delivered once.
+        The same `message_id` on the same channel within five minutes is delivered once. With `keep` the gateway keeps
+        the message, and the report has its position; the position is None where the gateway does not keep messages.
         """
-        return self.send([PublishText(channel, data, message_id)])[0] or NOT_REPORTED
+        (report,) = self.send([PublishText(channel, data, message_id, keep)])
+        return publish_report(report)
+
+    def history(self, channel: str, *, since: str | None = None, limit: int = 100) -> HistoryReport:
+        """Return what is kept of `channel`, oldest first: the first `limit` (1 to 1,000) messages after the position
+        `since`, or the newest `limit`.
+
+        If something after `since` is kept no more, there are no messages, and `recovered` is False.
+        """
+        (report,) = self.send([History(channel, since, limit)])
+        return self._history(report)
 
     def close_channel(self, channel: str) -> Report:
         """Close the connections of all subscribers of `channel`."""
-        return self.send([CloseChannel(channel)])[0] or NOT_REPORTED
+        (report,) = self.send([CloseChannel(channel)])
+        return publish_report(report)
 
     def send_text(self, connection_id: str, data: str) -> None:
         """Send a text message to one connection."""
@@ -107,8 +125,12 @@ class SlipSocketsPublisher(ControlApiClient):
         """Close one connection; the client sees code 1000."""
         self.send([CloseConnection(connection_id)])
 
-    def subscribe(self, connection_id: str, channel: str) -> None:
-        self.send([Subscribe(connection_id, channel)])
+    def subscribe(self, connection_id: str, channel: str, *, recover: bool = False, since: str | None = None) -> None:
+        """Subscribe a connection to a channel, and send it what was kept after the position `since`.
+
+        With `recover` a client of `slip.v1` also receives the channel's newest position.
+        """
+        self.send([Subscribe(connection_id, channel, recover, since)])
 
     def unsubscribe(self, connection_id: str, channel: str) -> None:
         self.send([Unsubscribe(connection_id, channel)])
@@ -121,7 +143,7 @@ class SlipSocketsPublisher(ControlApiClient):
         """Wait until the connection is open, at most `timeout_ms` (0 to 25,000) milliseconds."""
         self.send([PollForConnection(connection_id, timeout_ms)])
 
-    def send(self, events: Sequence[ControlEvent]) -> list[Report | None]:
+    def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
         """Send up to 10,000 events, which take effect in order.
 
         Returns a report for each event, None for an event of which the gateway reports nothing.
@@ -138,7 +160,7 @@ class SlipSocketsPublisher(ControlApiClient):
             self._sleep(delay_s)
             attempt += 1
 
-    def _post(self, call: ControlCall) -> list[Report | None]:
+    def _post(self, call: ControlCall) -> list[Report | HistoryReport | None]:
         proxy = self._proxy()
         takes_bundle = self._session.trust_env and self._session.verify is True
         bundle = bundle_of_environment(self._url, proxy) if takes_bundle else None

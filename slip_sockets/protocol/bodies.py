@@ -79,9 +79,7 @@ def decode_done(body: bytes, count: int) -> list[Report | HistoryReport | None] 
 
 
 def _report(event: dict[str, Any]) -> Report | HistoryReport:
-    if "messages" in event:
-        return msgspec.convert(event, HistoryReport)
-    return msgspec.convert(event, Report)
+    return msgspec.convert(event, HistoryReport) if "messages" in event else msgspec.convert(event, Report)
 
 
 def decode_fault(body: bytes) -> ControlFault:

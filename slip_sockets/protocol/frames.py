@@ -97,5 +97,5 @@ class _Kind(msgspec.Struct):
 
 _encoder = msgspec.json.Encoder()
 _kind_decoder = msgspec.json.Decoder(_Kind)
-_client_decoder = msgspec.json.Decoder(ClientFrame)
+_client_decoder: msgspec.json.Decoder[ClientFrame] = msgspec.json.Decoder(ClientFrame)
 _CLIENT_KINDS = frozenset({"text", "recover", "ping"})

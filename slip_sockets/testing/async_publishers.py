@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..client.async_publisher import AsyncSlipSocketsPublisher
-from ..protocol.events import ControlEvent, Report
+from ..protocol.events import ControlEvent, HistoryReport, Report
 from .publishers import NO_SUBSCRIBERS, SETTINGS, record_events
 
 
@@ -18,5 +18,5 @@ class AsyncRecordingPublisher(AsyncSlipSocketsPublisher):
         self.sent: list[ControlEvent] = []
         self.report = NO_SUBSCRIBERS
 
-    async def send(self, events: Sequence[ControlEvent]) -> list[Report | None]:
+    async def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
         return record_events(events, self.sent, self.report)

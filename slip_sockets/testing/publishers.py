@@ -9,7 +9,7 @@ from typing import Any
 
 from ..client.control_client import ControlApiClient
 from ..client.publisher import SlipSocketsPublisher
-from ..protocol.events import CloseChannel, ControlEvent, PublishText, Report, check_all
+from ..protocol.events import CloseChannel, ControlEvent, HistoryReport, PublishText, Report, check_all
 
 NO_SUBSCRIBERS = Report(matched=0, sent=0, gone=0, queued=0)
 SETTINGS: dict[str, Any] = {"control_api": "http://control.invalid/", "jwt_secret": "a-secret-for-tests-alone"}
@@ -27,7 +27,7 @@ class RecordingPublisher(SlipSocketsPublisher):
         self.sent: list[ControlEvent] = []
         self.report = NO_SUBSCRIBERS
 
-    def send(self, events: Sequence[ControlEvent]) -> list[Report | None]:
+    def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
         return record_events(events, self.sent, self.report)
 
 
@@ -36,10 +36,10 @@ def record(publisher: ControlApiClient, *, report: Report = NO_SUBSCRIBERS) -> I
     """Let `publisher`, of either kind, record events instead of sending them; yield the list of recorded events."""
     sent: list[ControlEvent] = []
 
-    def send(events: Sequence[ControlEvent]) -> list[Report | None]:
+    def send(events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
         return record_events(events, sent, report)
 
-    async def send_async(events: Sequence[ControlEvent]) -> list[Report | None]:
+    async def send_async(events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
         return record_events(events, sent, report)
 
     is_async = inspect.iscoroutinefunction(getattr(publisher, "send", None))
@@ -50,7 +50,9 @@ def record(publisher: ControlApiClient, *, report: Report = NO_SUBSCRIBERS) -> I
         del vars(publisher)["send"]
 
 
-def record_events(events: Sequence[ControlEvent], sent: list[ControlEvent], report: Report) -> list[Report | None]:
+def record_events(
+    events: Sequence[ControlEvent], sent: list[ControlEvent], report: Report
+) -> list[Report | HistoryReport | None]:
     """Check `events`, append them to `sent`, and return what the control API would report. Raises InvalidEvents."""
     check_all(events)
     sent.extend(events)

@@ -19,6 +19,7 @@ from slip_sockets import (
     AsyncSlipSocketsPublisher,
     ControlApiRefused,
     ControlApiUnavailable,
+    HistoryReport,
     InvalidSettings,
     PublishText,
     Report,
@@ -36,7 +37,7 @@ REPORTS = [None, Report(2, 2, 0, 0)]
 TOKEN = b"{TOKEN}"
 """The server puts the token of the request in its place."""
 
-Outcome = list[Report | None] | SlipSocketsError
+Outcome = list[Report | HistoryReport | None] | SlipSocketsError
 
 
 def response(status: str | int, body: bytes = b"", *headers: str) -> bytes:
@@ -142,13 +143,13 @@ def call(kind: str, url: str, *, timeout_s: float = 5, **settings: Any) -> Outco
     try:
         if kind == "sync":
             with _noting(SlipSocketsPublisher(control_api=url, sleep=lambda _: None, **settings), tokens) as publisher:
-                reports: list[Report | None] = publisher.send(batch)
+                reports: list[Report | HistoryReport | None] = publisher.send(batch)
                 return reports
 
-        async def send() -> list[Report | None]:
+        async def send() -> list[Report | HistoryReport | None]:
             made = AsyncSlipSocketsPublisher(control_api=url, sleep=_no_sleep, **settings)
             async with _noting(made, tokens) as publisher:
-                reports: list[Report | None] = await publisher.send(batch)
+                reports: list[Report | HistoryReport | None] = await publisher.send(batch)
                 return reports
 
         return asyncio.run(send())

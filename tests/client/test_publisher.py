@@ -22,8 +22,11 @@ from slip_sockets import (
     AsyncSlipSocketsPublisher,
     ControlApiRefused,
     ControlApiUnavailable,
+    HistoryReport,
     InvalidEvents,
     InvalidSettings,
+    Keep,
+    KeptMessage,
     PublishText,
     Report,
     SendText,
@@ -162,6 +165,20 @@ CALLS: list[tuple[Do, dict[str, Any]]] = [
         lambda p: p.publish_text("room", "é", message_id="m1"),
         {"type": "PUBLISH_TEXT", "channelId": "room", "data": "é", "id": "m1"},
     ),
+    (
+        lambda p: p.publish_text("room", "hi", message_id="m1", keep=Keep(count=100, seconds=3600)),
+        {
+            "type": "PUBLISH_TEXT",
+            "channelId": "room",
+            "data": "hi",
+            "id": "m1",
+            "keep": {"count": 100, "seconds": 3600},
+        },
+    ),
+    (
+        lambda p: p.subscribe(ME, "room", recover=True, since="k3J9:12"),
+        {"type": "SUBSCRIBE", "connectionId": ME, "channel": "room", "recover": True, "since": "k3J9:12"},
+    ),
 ]
 
 
@@ -247,14 +264,61 @@ def test_a_repeated_failure_is_raised(publisher: SlipSocketsPublisher, control_a
     assert len(control_api.bodies) == 3
 
 
+HISTORY = {
+    "position": "k3J9:17",
+    "messages": [{"position": "k3J9:17", "data": "é", "publishedAt": 1_796_000_000_123}],
+    "recovered": True,
+    "more": False,
+}
+
+
+def test_a_kept_message_has_a_position_and_is_in_the_history(
+    publisher: SlipSocketsPublisher, control_api: ControlApi
+) -> None:
+    counts = {"matched": 1, "sent": 1, "gone": 0, "queued": 0, "position": "k3J9:17"}
+    control_api.responses = [(200, DONE | {"events": [counts]}), (503, b""), (200, DONE | {"events": [HISTORY]})]
+    report = publisher.publish_text("room", "é", keep=Keep(count=100, seconds=3600))
+    assert report.position == "k3J9:17"
+    assert publisher.history("room", since="k3J9:16", limit=5) == HistoryReport(
+        "k3J9:17", [KeptMessage("k3J9:17", "é", 1_796_000_000_123)], more=False, recovered=True
+    )
+    _, failed, repeated = control_api.bodies
+    assert failed == repeated
+    assert repeated["events"] == [{"type": "HISTORY", "channelId": "room", "since": "k3J9:16", "limit": 5}]
+
+
+@pytest.mark.parametrize("body", [DONE, DONE | {"events": [{}]}, DONE | {"events": [{"messages": 3}]}])
+def test_a_gateway_without_history_is_an_error(
+    publisher: SlipSocketsPublisher, control_api: ControlApi, body: object
+) -> None:
+    control_api.responses = [(200, body)]
+    with pytest.raises(ControlApiRefused) as refusal:
+        publisher.history("room")
+    assert str(refusal.value) == (
+        f"the gateway of {control_api.url} does not report what it keeps of a channel. "
+        "It is the original's or an older one. Deploy this version of SLIP Sockets"
+    )
+    assert publisher.publish_text("room", "hi", keep=Keep(1, 1)) == NO_REPORT
+
+
 @pytest.mark.parametrize("failure", [(500, b""), (503, b""), None])
+@pytest.mark.parametrize("event", [SendText(ME, "hi"), Subscribe(ME, "room", recover=True, since="k3J9:12")])
 def test_a_text_that_may_have_been_sent_is_not_repeated(
-    publisher: SlipSocketsPublisher, control_api: ControlApi, failure: tuple[int, object] | None
+    publisher: SlipSocketsPublisher,
+    control_api: ControlApi,
+    event: SendText | Subscribe,
+    failure: tuple[int, object] | None,
 ) -> None:
     control_api.responses = [failure, (200, DONE)]
     with pytest.raises(ControlApiUnavailable):
-        publisher.send([PublishText("room", "hi"), SendText(ME, "hi")])
+        publisher.send([PublishText("room", "hi"), event])
     assert len(control_api.bodies) == 1
+
+
+def test_a_subscribe_without_since_is_repeated(publisher: SlipSocketsPublisher, control_api: ControlApi) -> None:
+    control_api.responses = [(503, b""), (200, DONE)]
+    publisher.subscribe(ME, "room", recover=True)
+    assert len(control_api.bodies) == 2
 
 
 def test_a_text_that_was_certainly_not_sent_is_repeated(
