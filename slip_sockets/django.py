@@ -78,7 +78,8 @@ def _settings() -> AdapterSettings:
 
 
 def _receive(request: HttpRequest) -> Connection | Refused:
-    return receive(request.headers, request.body, secrets=_settings().secrets)
+    settings = _settings()
+    return receive(request.headers, request.body, secrets=settings.secrets, subprotocol=settings.subprotocol)
 
 
 def _response(connection: Connection | Refused) -> HttpResponse:

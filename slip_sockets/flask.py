@@ -57,7 +57,9 @@ class SlipSockets:
         @functools.wraps(function)
         def view(**parameters: Any) -> Response:
             settings, _ = _extension()
-            connection = receive(request.headers, request.get_data(), secrets=settings.secrets)
+            connection = receive(
+                request.headers, request.get_data(), secrets=settings.secrets, subprotocol=settings.subprotocol
+            )
             if isinstance(connection, Connection):
                 current_app.ensure_sync(function)(connection, **parameters)
             return connection.response()

@@ -23,7 +23,7 @@ from starlette.responses import Response
 
 from .client.adapter import receive
 from .client.async_publisher import AsyncSlipSocketsPublisher
-from .client.connection import Connection, secrets_problems
+from .client.connection import Connection, secrets_problems, subprotocol_problem
 from .client.outputs import read_control_api
 from .protocol.errors import InvalidSettings
 
@@ -32,15 +32,25 @@ class SlipSockets:
     """One deployment of SLIP Sockets. Handlers need only `jwt_secret`; `publisher` also needs `control_api`.
 
     `control_api` is the control API's URL, `jwt_secret` the deployment's `JWT_SECRET`. Handlers also accept
-    `previous_secrets`, while a secret is being changed. Raises InvalidSettings.
+    `previous_secrets`, while a secret is being changed. `subprotocol` is the one that `connection.accept()` chooses
+    where the client offers it: `slip.v1`, for instance. Raises InvalidSettings.
     """
 
     def __init__(
-        self, *, jwt_secret: str, control_api: str | None = None, previous_secrets: Sequence[str] = ()
+        self,
+        *,
+        jwt_secret: str,
+        control_api: str | None = None,
+        previous_secrets: Sequence[str] = (),
+        subprotocol: str | None = None,
     ) -> None:
-        if problems := secrets_problems(jwt_secret, previous_secrets):
+        problems = secrets_problems(jwt_secret, previous_secrets)
+        if subprotocol is not None and (problem := subprotocol_problem(subprotocol)):
+            problems.append(f"subprotocol {problem}")
+        if problems:
             raise InvalidSettings(problems)
         self._secrets = (jwt_secret, *previous_secrets)
+        self._subprotocol = subprotocol
         self._publisher = (
             None
             if control_api is None
@@ -51,11 +61,22 @@ class SlipSockets:
 
     @classmethod
     def from_outputs(
-        cls, path: str | os.PathLike[str], *, stack: str, jwt_secret: str, previous_secrets: Sequence[str] = ()
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        stack: str,
+        jwt_secret: str,
+        previous_secrets: Sequence[str] = (),
+        subprotocol: str | None = None,
     ) -> Self:
         """Find the control API of the deployment `stack` in `cdk-outputs.json`, at `path`. Raises InvalidSettings."""
         control_api = read_control_api(path, stack)
-        return cls(control_api=control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets)
+        return cls(
+            control_api=control_api,
+            jwt_secret=jwt_secret,
+            previous_secrets=previous_secrets,
+            subprotocol=subprotocol,
+        )
 
     @property
     def publisher(self) -> AsyncSlipSocketsPublisher:
@@ -84,7 +105,8 @@ class SlipSockets:
         is_async = inspect.iscoroutinefunction(function)
 
         async def endpoint(request: Request, **parameters: Any) -> Response:
-            connection = receive(request.headers, await request.body(), secrets=self._secrets)
+            body = await request.body()
+            connection = receive(request.headers, body, secrets=self._secrets, subprotocol=self._subprotocol)
             if isinstance(connection, Connection):
                 if is_async:
                     await function(connection, **parameters)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from ..protocol.errors import InvalidEvents, InvalidSettings, InvalidToken
 from ..protocol.tokens import secret_problem
 from ..protocol.urls import quoted_url, url_problem
-from .connection import Connection, Headers, Response, error_response, parse_request
+from .connection import Connection, Headers, Response, error_response, parse_request, subprotocol_problem
 from .control_client import ControlApiClient
 
 PREFIX = "SLIP_SOCKETS_"
@@ -31,10 +31,10 @@ class Refused:
         return self._response
 
 
-def receive(headers: Headers, body: bytes, *, secrets: Sequence[str]) -> Connection | Refused:
+def receive(headers: Headers, body: bytes, *, secrets: Sequence[str], subprotocol: str | None) -> Connection | Refused:
     """Return the connection that a POST is about. A POST that is not the gateway's is logged and refused."""
     try:
-        return parse_request(headers, body, secrets=secrets)
+        return parse_request(headers, body, secrets=secrets, subprotocol=subprotocol)
     except (InvalidToken, InvalidEvents) as error:
         response = error_response(error)
         log.warning("a POST to the backend was refused with %d: %s", response.status, error)
@@ -45,14 +45,15 @@ def receive(headers: Headers, body: bytes, *, secrets: Sequence[str]) -> Connect
 class AdapterSettings:
     """The settings of a deployment. Handlers need only `secrets`, of which the first signs.
 
-    A publisher needs `control_api` or, without it, the file `outputs` with its entry `stack`. `place` is where the
-    settings are set, for errors.
+    A publisher needs `control_api` or, without it, the file `outputs` with its entry `stack`. `subprotocol` is the one
+    that `connection.accept()` chooses where the client offers it. `place` is where the settings are set, for errors.
     """
 
     secrets: Sequence[str]
     control_api: str
     outputs: str | os.PathLike[str]
     stack: str
+    subprotocol: str | None
     place: str
 
     @classmethod
@@ -60,6 +61,7 @@ class AdapterSettings:
         """Read the settings by name; `get` returns None for a setting that is not set. Raises InvalidSettings."""
         texts = {name: get(PREFIX + name) or "" for name in ("CONTROL_API", "JWT_SECRET", "OUTPUTS", "STACK")}
         previous = get(PREFIX + "PREVIOUS_SECRETS") or ()
+        subprotocol = get(PREFIX + "SUBPROTOCOL") or None
         problems = [
             f"{PREFIX}{name} needs a string, got {type(value).__name__}. Set it in {place}"
             for name, value in texts.items()
@@ -77,6 +79,8 @@ class AdapterSettings:
             problems += [f"{PREFIX}PREVIOUS_SECRETS has a secret that {problem}" for problem in found]
         if isinstance(control_api, str) and control_api and (problem := url_problem(control_api)):
             problems.append(f"{PREFIX}CONTROL_API {quoted_url(control_api)} is {problem}. Set it in {place}")
+        if subprotocol is not None and (problem := subprotocol_problem(subprotocol)):
+            problems.append(f"{PREFIX}SUBPROTOCOL {problem}. Set it in {place}")
         if problems:
             raise InvalidSettings(problems)
         return cls(
@@ -84,6 +88,7 @@ class AdapterSettings:
             control_api=str(control_api),
             outputs=str(texts["OUTPUTS"]),
             stack=str(texts["STACK"]) or "slip-sockets",
+            subprotocol=None if subprotocol is None else str(subprotocol),
             place=place,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -11,6 +12,7 @@ from ..protocol.events import (
     BackendRequest,
     CloseChannel,
     CloseConnection,
+    Keep,
     Open,
     PublishText,
     ReplyEvent,
@@ -25,6 +27,9 @@ from ..protocol.events import (
     encode_events,
 )
 from ..protocol.tokens import bearer_token, secret_problem, verify
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""The name of a subprotocol: https://www.rfc-editor.org/rfc/rfc6455#section-4.1"""
 
 
 class SupportsItems(Protocol):
@@ -57,12 +62,15 @@ class Connection:
 
     The methods only record. The gateway acts once `response()` has been returned to it. A method raises InvalidEvents
     at once if the gateway would refuse the event. Give `connection_id` for another connection than this one.
+
+    `subprotocol` is the one that `accept()` chooses where the client offers it.
     """
 
-    def __init__(self, request: BackendRequest) -> None:
+    def __init__(self, request: BackendRequest, *, subprotocol: str | None = None) -> None:
         self.connection_id: str = request.connection_id
         self.metadata: Any = request.metadata
         self.events: Sequence[SocketEvent] = tuple(request.events)
+        self._subprotocol = subprotocol
         self._accept: Accept | None = None
         self._recorded: list[ReplyEvent] = []
         self._set_metadata: SetMetadata | None = None
@@ -81,11 +89,23 @@ class Connection:
         """The text messages that the client sent, in order."""
         return [event.data for event in self.events if isinstance(event, Text)]
 
+    @property
+    def offered_subprotocols(self) -> Sequence[str]:
+        """What an opening client offers in `Sec-WebSocket-Protocol`, in its order."""
+        headers = self.metadata.get("headers") if self.is_opening and isinstance(self.metadata, dict) else None
+        if not isinstance(headers, dict):
+            return []
+        values = [str(value) for name, value in headers.items() if name.lower() == "sec-websocket-protocol"]
+        return [name.strip() for value in values for name in value.split(",") if name.strip()]
+
     def accept(self, subprotocol: str | None = None) -> None:
         """Let the client in. Without this, the gateway refuses an opening connection with 400.
 
-        `subprotocol` must be one of those that the client offered in `Sec-WebSocket-Protocol`.
+        `subprotocol` must be one of those that the client offered in `Sec-WebSocket-Protocol`. Without it, the one of
+        the adapter's settings is chosen if the client offered that, and none otherwise.
         """
+        if subprotocol is None and self._subprotocol in self.offered_subprotocols:
+            subprotocol = self._subprotocol
         event = Accept(self.connection_id, subprotocol)
         check(event)
         self._accept = event
@@ -94,8 +114,15 @@ class Connection:
         """Close this connection, after everything else in the reply. The client sees code 1000."""
         self._close = CloseConnection(self.connection_id)
 
-    def subscribe(self, channel: str, *, connection_id: str | None = None) -> None:
-        self._record(Subscribe(self._named(connection_id), channel))
+    def subscribe(
+        self, channel: str, *, recover: bool = False, since: str | None = None, connection_id: str | None = None
+    ) -> None:
+        """Subscribe to a channel, and send what was kept after the position `since`.
+
+        With `recover` a client of `slip.v1` also receives the channel's newest position, from which it recovers after
+        the connection was lost.
+        """
+        self._record(Subscribe(self._named(connection_id), channel, recover, since))
 
     def unsubscribe(self, channel: str, *, connection_id: str | None = None) -> None:
         self._record(Unsubscribe(self._named(connection_id), channel))
@@ -104,12 +131,13 @@ class Connection:
         """Send one text message of at most 131,072 bytes of UTF-8."""
         self._record(SendText(self._named(connection_id), data))
 
-    def publish_text(self, channel: str, data: str, *, message_id: str | None = None) -> None:
+    def publish_text(self, channel: str, data: str, *, message_id: str | None = None, keep: Keep | None = None) -> None:
         """Send a text message to each subscriber of `channel`.
 
-        The same `message_id` on the same channel within five minutes is delivered once.
+        The same `message_id` on the same channel within five minutes is delivered once. With `keep` the gateway keeps
+        the message for those who come later.
         """
-        self._record(PublishText(channel, data, message_id))
+        self._record(PublishText(channel, data, message_id, keep))
 
     def close_channel(self, channel: str) -> None:
         """Close the connections of all subscribers of `channel`."""
@@ -138,11 +166,15 @@ class Connection:
         self._recorded.append(event)
 
 
-def parse_request(headers: Headers, body: bytes | str, *, secrets: Sequence[str]) -> Connection:
+def parse_request(
+    headers: Headers, body: bytes | str, *, secrets: Sequence[str], subprotocol: str | None = None
+) -> Connection:
     """Return the connection that a POST of the gateway is about. The token is checked before the body is read.
 
     `secrets` are those that may have signed the token: the deployment's `JWT_SECRET`, and another one while it is being
-    changed. Raises MissingToken, ExpiredToken, BadToken or InvalidEvents: see `error_response`.
+    changed. `subprotocol` is the one that `connection.accept()` chooses where the client offers it, such as `slip.v1`.
+
+    Raises MissingToken, ExpiredToken, BadToken or InvalidEvents: see `error_response`.
     """
     if isinstance(secrets, str):  # each of its characters would be a secret
         raise ValueError("secrets needs a list of secrets, got a string")
@@ -151,7 +183,7 @@ def parse_request(headers: Headers, body: bytes | str, *, secrets: Sequence[str]
         raw = body.encode() if isinstance(body, str) else bytes(body)
     except UnicodeEncodeError as error:
         raise InvalidEvents("the body is not UTF-8") from error
-    return Connection(decode_request(raw))
+    return Connection(decode_request(raw), subprotocol=subprotocol)
 
 
 def secrets_problems(jwt_secret: object, previous_secrets: object) -> list[str]:
@@ -166,6 +198,13 @@ def secrets_problems(jwt_secret: object, previous_secrets: object) -> list[str]:
         elif problem := secret_problem(secret):
             problems.append(f"{name} {problem}")
     return problems
+
+
+def subprotocol_problem(subprotocol: object) -> str | None:
+    """Return what is wrong with the name of a subprotocol; None for one that a client can offer."""
+    if not isinstance(subprotocol, str):
+        return f"needs a string, got {type(subprotocol).__name__}"
+    return None if _TOKEN.fullmatch(subprotocol) else f"{subprotocol!a} is not the name of one, such as slip.v1"
 
 
 def error_response(error: InvalidToken | InvalidEvents) -> Response:

@@ -102,12 +102,12 @@ class ControlApiClient:
         control_api = read_control_api(path, stack)
         return cls(control_api=control_api, jwt_secret=jwt_secret, previous_secrets=previous_secrets)
 
-    def parse_request(self, headers: Headers, body: bytes | str) -> Connection:
+    def parse_request(self, headers: Headers, body: bytes | str, *, subprotocol: str | None = None) -> Connection:
         """Return the connection that a POST of the gateway to your backend is about.
 
         Like the function `parse_request`, with the secrets of this publisher.
         """
-        return parse_request(headers, body, secrets=self._secrets)
+        return parse_request(headers, body, secrets=self._secrets, subprotocol=subprotocol)
 
     def _history(self, report: Report | HistoryReport | None) -> HistoryReport:
         """Raises ControlApiRefused where the gateway has reported nothing of a HISTORY."""

@@ -14,6 +14,7 @@ from slip_sockets import (
     Connection,
     ExpiredToken,
     InvalidEvents,
+    Keep,
     MissingToken,
     Open,
     SlipSocketsPublisher,
@@ -160,6 +161,53 @@ def test_the_reply_is_in_the_contracts_order() -> None:
     ]
 
 
+def test_a_message_can_be_kept_and_a_subscription_recover() -> None:
+    connection = opening(Text(ME, "hi"))
+    connection.publish_text("room", "hi", keep=Keep(count=100, seconds=3600))
+    connection.subscribe("room", recover=True)
+    connection.subscribe("room", recover=True, since="k3J9:12", connection_id=OTHER)
+    assert replied(connection) == [
+        {"type": "PUBLISH_TEXT", "channelId": "room", "data": "hi", "keep": {"count": 100, "seconds": 3600}},
+        {"type": "SUBSCRIBE", "connectionId": ME, "channel": "room", "recover": True},
+        {"type": "SUBSCRIBE", "connectionId": OTHER, "channel": "room", "recover": True, "since": "k3J9:12"},
+    ]
+
+
+def offering(value: str, name: str = "Sec-WebSocket-Protocol") -> bytes:
+    metadata = {"headers": {"Host": "x", name: value}, "ip": "::1", "query": {}}
+    return encode_request(ME, json.dumps(metadata).encode(), [Open(ME)])
+
+
+@pytest.mark.parametrize(
+    ("body", "offered", "chosen"),
+    [
+        (offering("slip.v1"), ["slip.v1"], "slip.v1"),
+        (offering("slip.v1", "sec-websocket-protocol"), ["slip.v1"], "slip.v1"),
+        (offering("chat.v2,slip.v1 , ,x"), ["chat.v2", "slip.v1", "x"], "slip.v1"),
+        (offering("SLIP.v1"), ["SLIP.v1"], None),
+        (offering("slip.v10"), ["slip.v10"], None),
+        (offering(""), [], None),
+        (offering("slip.v1", "X-Protocol"), [], None),
+        (encode_request(ME, b"null", [Open(ME)]), [], None),
+        (encode_request(ME, b'{"headers":null}', [Open(ME)]), [], None),
+        (encode_request(ME, b'{"headers":{"Sec-WebSocket-Protocol":["slip.v1"]}}', [Text(ME, "")]), [], None),
+    ],
+)
+def test_accept_chooses_the_subprotocol_that_the_application_wants_if_it_is_offered(
+    publisher: SlipSocketsPublisher, body: bytes, offered: list[str], chosen: str | None
+) -> None:
+    def accepted(*arguments: str, subprotocol: str | None) -> Any:
+        connection = publisher.parse_request({"Authorization": bearer()}, body, subprotocol=subprotocol)
+        assert connection.offered_subprotocols == offered
+        connection.accept(*arguments)
+        (event,) = replied(connection)
+        return event.get("subprotocol")
+
+    assert accepted(subprotocol="slip.v1") == chosen
+    assert accepted(subprotocol=None) is None
+    assert accepted("chat.v2", subprotocol="slip.v1") == "chat.v2"
+
+
 def test_another_connection_can_be_named() -> None:
     connection = opening(Text(ME, "hi"))
     connection.send_text("psst", connection_id=OTHER)
@@ -174,6 +222,8 @@ def test_another_connection_can_be_named() -> None:
         lambda connection: connection.subscribe(""),
         lambda connection: connection.unsubscribe("x" * 1025),
         lambda connection: connection.publish_text("$connection:x", "hi"),
+        lambda connection: connection.publish_text("room", "hi", keep=Keep(0, 1)),
+        lambda connection: connection.subscribe("room", since="\ud800"),
         lambda connection: connection.send_text("x" * 131_073),
         lambda connection: connection.set_metadata("x" * 65_535),
         lambda connection: connection.close_channel(""),

@@ -17,6 +17,7 @@ if not settings.configured:
         SLIP_SOCKETS_CONTROL_API="http://127.0.0.1:1/control",
         SLIP_SOCKETS_JWT_SECRET=SECRET,
         SLIP_SOCKETS_PREVIOUS_SECRETS=["previous"],
+        SLIP_SOCKETS_SUBPROTOCOL="slip.v1",
     )
     django.setup()
 

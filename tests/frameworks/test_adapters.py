@@ -20,6 +20,7 @@ from slip_sockets.starlette import SlipSockets
 from slip_sockets.testing import (
     CONNECTION_ID,
     Post,
+    SignedRequest,
     django_client,
     flask_client,
     read_reply,
@@ -37,7 +38,10 @@ NOWHERE = "http://127.0.0.1:1/control"
 def of_flask(control_api: str | None, *, is_async: bool) -> Post:
     app = Flask(__name__)
     app.config.from_mapping(
-        SLIP_SOCKETS_CONTROL_API=control_api, SLIP_SOCKETS_JWT_SECRET=SECRET, SLIP_SOCKETS_PREVIOUS_SECRETS=["previous"]
+        SLIP_SOCKETS_CONTROL_API=control_api,
+        SLIP_SOCKETS_JWT_SECRET=SECRET,
+        SLIP_SOCKETS_PREVIOUS_SECRETS=["previous"],
+        SLIP_SOCKETS_SUBPROTOCOL="slip.v1",
     )
     sockets = FlaskSlipSockets()
     sockets.init_app(app)
@@ -61,7 +65,7 @@ def of_django(control_api: str | None, *, is_async: bool) -> Post:
 
 
 def slip_sockets(control_api: str | None = None) -> SlipSockets:
-    return SlipSockets(control_api=control_api, jwt_secret=SECRET, previous_secrets=["previous"])
+    return SlipSockets(control_api=control_api, jwt_secret=SECRET, previous_secrets=["previous"], subprotocol="slip.v1")
 
 
 def of_fastapi(control_api: str | None, *, is_async: bool) -> Post:
@@ -149,6 +153,17 @@ def test_a_bad_token_gets_403_and_a_line_in_the_log(
 def test_no_token_gets_403(post: Post) -> None:
     problem = b"the request has no header 'Authorization: Bearer <token>'\n"
     assert post({"Content-Type": "application/websocket-events"}, b"") == (403, problem)
+
+
+def offering(subprotocols: str) -> SignedRequest:
+    handshake = {"headers": {"sec-websocket-protocol": subprotocols}, "ip": "::1", "query": {}}
+    return signed_request(Open(CONNECTION_ID), jwt_secret=SECRET, metadata=handshake)
+
+
+def test_accept_chooses_the_subprotocol_of_the_settings_where_a_client_offers_it(post: Post) -> None:
+    for offered, chosen in (("slip.v1", "slip.v1"), ("chat.v1, slip.v1", "slip.v1"), ("chat.v1", None)):
+        accept, _ = read_reply(*post(*offering(offered)))
+        assert accept == Accept(CONNECTION_ID, chosen)
 
 
 def test_a_bad_body_gets_400(post: Post) -> None:

@@ -64,6 +64,14 @@ def outputs(tmp_path: Path) -> Path:
             HERE | {"SLIP_SOCKETS_PREVIOUS_SECRETS": "previous"},
             ["SLIP_SOCKETS_PREVIOUS_SECRETS needs a list of secrets. Set it in app.config"],
         ),
+        (
+            HERE | {"SLIP_SOCKETS_SUBPROTOCOL": True},
+            ["SLIP_SOCKETS_SUBPROTOCOL needs a string, got bool. Set it in app.config"],
+        ),
+        (
+            HERE | {"SLIP_SOCKETS_SUBPROTOCOL": "slip.v1, chat"},
+            ["SLIP_SOCKETS_SUBPROTOCOL 'slip.v1, chat' is not the name of one, such as slip.v1. Set it in app.config"],
+        ),
     ],
 )
 def test_wrong_settings_are_a_line_each(settings: Mapping[str, object], problems: list[str]) -> None:
@@ -82,7 +90,7 @@ def test_the_outputs_file_takes_the_place_of_the_control_api(
     sockets = FlaskSlipSockets(app)
     with app.app_context():
         assert sockets.publisher.control_api == f"https://{control_api}.example/"
-    found = SlipSockets.from_outputs(outputs, stack=control_api, jwt_secret="change-me")
+    found = SlipSockets.from_outputs(outputs, stack=control_api, jwt_secret="change-me", subprotocol="slip.v1")
     assert found.publisher.control_api == f"https://{control_api}.example/"
 
 
@@ -121,10 +129,11 @@ async def test_starlette_without_a_control_api_raises_at_the_first_publish() -> 
 
 
 @pytest.mark.parametrize("control_api", [None, "http://127.0.0.1:8787/control"])
-def test_starlette_refuses_a_secret_that_is_not_a_good_one(control_api: str | None) -> None:
+def test_starlette_refuses_settings_that_are_not_good_ones(control_api: str | None) -> None:
     for parameters, problem in (
         ({"jwt_secret": ""}, "jwt_secret is empty"),
         ({"jwt_secret": "change-me", "previous_secrets": [""]}, "previous_secrets is empty"),
+        ({"jwt_secret": "change-me", "subprotocol": ""}, "subprotocol '' is not the name of one, such as slip.v1"),
     ):
         with pytest.raises(ValueError, match=f"^{problem}$"):
             SlipSockets(control_api=control_api, **parameters)

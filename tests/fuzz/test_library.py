@@ -14,11 +14,15 @@ from slip_sockets.client.control_client import control_call
 from slip_sockets.client.responses import ControlResponse, Target
 from slip_sockets.protocol.errors import ControlApiError, InvalidEvents
 from slip_sockets.protocol.events import (
+    MAX_KEPT,
     Action,
     BackendRequest,
     CloseChannel,
     CloseConnection,
     ControlEvent,
+    History,
+    HistoryReport,
+    Keep,
     Open,
     PublishText,
     Report,
@@ -34,14 +38,21 @@ from slip_sockets.protocol.events import (
 from slip_sockets.protocol.tokens import mint
 
 from ..gateway.doubles import ME, SECRET, YOU
-from .bodies import CHANNELS, IDS
-from .mutator import Mutator
+from .bodies import CHANNELS, IDS, POSITIONS
+from .mutator import NUMBERS, Mutator
 from .play import play
 
 pytestmark = pytest.mark.fuzz
 
 TOKEN = {"Authorization": f"Bearer {mint('WebSocketEvent', SECRET, lifetime_s=86_400)}"}
-REPORTS = {"message": "processed successfully", "events": [{"matched": 2, "sent": 1, "gone": 1, "queued": 0}, {}]}
+KEPT = {"position": "k3J9:1", "data": "hi", "publishedAt": 1_796_000_000_123}
+REPORTS = {
+    "message": "processed successfully",
+    "events": [
+        {"matched": 2, "sent": 1, "gone": 1, "queued": 0, "position": "k3J9:1"},
+        {"position": "k3J9:1", "messages": [KEPT], "more": False, "recovered": True},
+    ],
+}
 
 
 class Point(NamedTuple):
@@ -94,6 +105,10 @@ class Library:
         channel: Any = mutator.one_of(CHANNELS)
         metadata: Any = mutator.json()
         connection_id = mutator.one_of(IDS)
+        since: Any = mutator.one_of(POSITIONS)
+        count: Any = mutator.one_of((1, 100, MAX_KEPT))
+        keep: Any = mutator.one_of((None, Keep(count, 1), Keep(1, count)))
+        recover: Any = mutator.chance() < 0.5
         for _ in range(faults):
             kind = mutator.chance()
             if kind < 0.2:
@@ -106,11 +121,20 @@ class Library:
                 text = mutator.one_of(STRANGE)
             elif kind < 0.8:
                 channel = mutator.one_of(STRANGE)
+            elif kind < 0.85:
+                since = mutator.one_of((mutator.spoilt_text(str(since)), mutator.one_of(STRANGE)))
+            elif kind < 0.95:
+                count = mutator.one_of((*STRANGE, *NUMBERS, True, MAX_KEPT + 1))
+                keep = mutator.one_of((count, Keep(count, 1), Keep(1, count), {"count": 1, "seconds": 1}))
+            else:
+                recover = mutator.one_of((*STRANGE, 0, 1, None))
         events: tuple[ControlEvent, ...] = (
             SendText(connection_id, text),
             PublishText(channel, text),
-            PublishText(channel, text, mutator.one_of((None, "1", channel))),
+            PublishText(channel, text, mutator.one_of((None, "1", channel)), keep),
             Subscribe(connection_id, channel),
+            Subscribe(connection_id, channel, recover, since),
+            History(channel, since, count),
             Unsubscribe(YOU, channel),
             SetMetadata(ME, metadata),
             CloseChannel(channel),
@@ -140,8 +164,10 @@ class Library:
     def _holds_refusal(self, given: Written, error: InvalidEvents) -> None:
         assert error.index is not None
         assert error_response(error).status == 400
-        with pytest.raises(InvalidEvents):
-            _recorded([given.events[error.index]])
+        event = given.events[error.index]
+        if not isinstance(event, History):  # a backend's reply has none
+            with pytest.raises(InvalidEvents):
+                _recorded([event])
 
     def _plays_post(self, given: Received) -> bool:
         try:
@@ -161,7 +187,7 @@ class Library:
         assert body.removesuffix("\n").isprintable()
 
     def _plays_answer(self, given: Received) -> bool:
-        call = control_call([PublishText("hall", "x"), CloseConnection(ME)])
+        call = control_call([PublishText("hall", "x"), History("hall")])
         response = ControlResponse(given.status, given.body)
         reports, error = _reports(response, call.count)
         if error is not None:
@@ -173,7 +199,9 @@ class Library:
         return True
 
 
-def _reports(response: ControlResponse, count: int) -> tuple[list[Report | None], ControlApiError | None]:
+def _reports(
+    response: ControlResponse, count: int
+) -> tuple[list[Report | HistoryReport | None], ControlApiError | None]:
     try:
         return response.reports(Target("https://control.example/", "a.token", None), count), None
     except ControlApiError as error:
@@ -189,9 +217,11 @@ def _recorded(events: Any) -> bytes:
             case SendText():
                 connection.send_text(event.data, connection_id=event.connection_id)
             case PublishText():
-                connection.publish_text(event.channel, event.data, message_id=event.message_id)
+                connection.publish_text(event.channel, event.data, message_id=event.message_id, keep=event.keep)
             case Subscribe():
-                connection.subscribe(event.channel, connection_id=event.connection_id)
+                connection.subscribe(
+                    event.channel, recover=event.recover, since=event.since, connection_id=event.connection_id
+                )
             case Unsubscribe():
                 connection.unsubscribe(event.channel, connection_id=event.connection_id)
             case SetMetadata():
@@ -213,7 +243,7 @@ def _is_same(event: Action, understood: Action) -> None:
             if "Point" not in repr(metadata) and not isinstance(metadata, dict):
                 assert arrived == plain
         case PublishText(message_id=None), PublishText():
-            assert (event.channel, event.data) == (understood.channel, understood.data)
+            assert (event.channel, event.data, event.keep) == (understood.channel, understood.data, understood.keep)
         case _:
             assert event == understood
 
