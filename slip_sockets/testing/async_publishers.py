@@ -7,6 +7,7 @@ from typing import Any
 
 from ..client.async_publisher import AsyncSlipSocketsPublisher
 from ..protocol.events import ControlEvent, HistoryReport, Report
+from .kept_messages import KeptMessages
 from .publishers import NO_SUBSCRIBERS, SETTINGS, record_events
 
 
@@ -17,6 +18,7 @@ class AsyncRecordingPublisher(AsyncSlipSocketsPublisher):
         super().__init__(**(SETTINGS | settings))
         self.sent: list[ControlEvent] = []
         self.report = NO_SUBSCRIBERS
+        self._kept_messages = KeptMessages()
 
     async def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
-        return record_events(events, self.sent, self.report)
+        return record_events(events, self.sent, self.report, self._kept_messages)

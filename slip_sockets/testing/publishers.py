@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
+
 from ..client.control_client import ControlApiClient
 from ..client.publisher import SlipSocketsPublisher
-from ..protocol.events import CloseChannel, ControlEvent, HistoryReport, PublishText, Report, check_all
+from ..protocol.events import CloseChannel, ControlEvent, History, HistoryReport, PublishText, Report, check_all
+from .kept_messages import KeptMessages
 
 NO_SUBSCRIBERS = Report(matched=0, sent=0, gone=0, queued=0)
 SETTINGS: dict[str, Any] = {"control_api": "http://control.invalid/", "jwt_secret": "a-secret-for-tests-alone"}
@@ -19,28 +22,33 @@ class RecordingPublisher(SlipSocketsPublisher):
     """A SlipSocketsPublisher that sends nothing. `sent` has the events that it would have sent, in order.
 
     A batch that the control API would refuse raises InvalidEvents here too. Publishes return `report`, which you may
-    set.
+    set. What is published with `keep` has a position, `test:1` for a channel's first, and `history` returns it.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**(SETTINGS | settings))
         self.sent: list[ControlEvent] = []
         self.report = NO_SUBSCRIBERS
+        self._kept_messages = KeptMessages()
 
     def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
-        return record_events(events, self.sent, self.report)
+        return record_events(events, self.sent, self.report, self._kept_messages)
 
 
 @contextmanager
 def record(publisher: ControlApiClient, *, report: Report = NO_SUBSCRIBERS) -> Iterator[list[ControlEvent]]:
-    """Let `publisher`, of either kind, record events instead of sending them; yield the list of recorded events."""
+    """Let `publisher`, of either kind, record events instead of sending them; yield the list of recorded events.
+
+    Within the block it keeps messages as a RecordingPublisher does.
+    """
     sent: list[ControlEvent] = []
+    kept = KeptMessages()
 
     def send(events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
-        return record_events(events, sent, report)
+        return record_events(events, sent, report, kept)
 
     async def send_async(events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
-        return record_events(events, sent, report)
+        return record_events(events, sent, report, kept)
 
     is_async = inspect.iscoroutinefunction(getattr(publisher, "send", None))
     vars(publisher)["send"] = send_async if is_async else send
@@ -51,9 +59,22 @@ def record(publisher: ControlApiClient, *, report: Report = NO_SUBSCRIBERS) -> I
 
 
 def record_events(
-    events: Sequence[ControlEvent], sent: list[ControlEvent], report: Report
+    events: Sequence[ControlEvent], sent: list[ControlEvent], report: Report, kept: KeptMessages
 ) -> list[Report | HistoryReport | None]:
     """Check `events`, append them to `sent`, and return what the control API would report. Raises InvalidEvents."""
     check_all(events)
     sent.extend(events)
-    return [report if isinstance(event, PublishText | CloseChannel) else None for event in events]
+    return [_reported(event, report, kept) for event in events]
+
+
+def _reported(event: ControlEvent, report: Report, kept: KeptMessages) -> Report | HistoryReport | None:
+    match event:
+        case PublishText():
+            position = kept.keep(event)
+            return report if position is None else msgspec.structs.replace(report, position=position)
+        case CloseChannel():
+            return report
+        case History():
+            return kept.history(event)
+        case _:
+            return None

@@ -41,13 +41,15 @@ class Socket:
     The methods return the events of the application's response, as the gateway reads them. They raise InvalidResponse,
     an AssertionError, if the gateway would not accept the response.
 
-    `metadata` and `channels` are what the gateway stores for the connection.
+    `metadata` and `channels` are what the gateway stores for the connection. `recovering` are the channels that it was
+    subscribed to with `recover`, each with the position `since`, or None.
     """
 
     def __init__(self, post: Post, *, jwt_secret: str, connection_id: str | None = None) -> None:
         self.connection_id = connection_id or f"{secrets.token_urlsafe(12)[:15]}="
         self.metadata: Any = None
         self.channels: set[str] = set()
+        self.recovering: dict[str, str | None] = {}
         self.subprotocol: str | None = None
         self.is_open = False
         self._is_close_due = False
@@ -93,8 +95,8 @@ class Socket:
         """
         if not self._is_close_due:
             raise RuntimeError("the socket was not opened: call open() first")
-        self._is_close_due = self.is_open = False
-        self.channels.clear()
+        self._is_close_due = False
+        self._forget()
         return self._post_events(Close(self.connection_id, code, reason))
 
     def _post_events(self, *events: SocketEvent) -> Sequence[ReplyEvent]:
@@ -114,10 +116,18 @@ class Socket:
                     self.metadata = msgspec.json.decode(encode_metadata(event.metadata))
                 case Subscribe(connection_id=self.connection_id):
                     self.channels.add(event.channel)
+                    self.recovering.pop(event.channel, None)
+                    if event.recover:
+                        self.recovering[event.channel] = event.since
                 case Unsubscribe(connection_id=self.connection_id):
                     self.channels.discard(event.channel)
+                    self.recovering.pop(event.channel, None)
                 case CloseConnection(connection_id=self.connection_id):
-                    self.is_open = False
-                    self.channels.clear()
+                    self._forget()
                 case _:
                     pass
+
+    def _forget(self) -> None:
+        self.is_open = False
+        self.channels.clear()
+        self.recovering.clear()

@@ -75,6 +75,28 @@ def test_a_socket_stores_what_the_gateway_stores() -> None:
     assert [(type(event).__name__, getattr(event, "code", None)) for event, _ in received][2] == ("Close", 1006)
 
 
+def test_a_socket_knows_which_channels_recover() -> None:
+    def do(connection: Connection) -> None:
+        if connection.is_opening:
+            connection.accept("slip.v1")
+            for channel, since in (("tea", None), ("juice", "k3J9:12"), ("milk", None)):
+                connection.subscribe(channel, recover=True, since=since)
+        for data in connection.texts:
+            connection.unsubscribe("tea")
+            connection.subscribe("milk")
+            connection.subscribe("beer", recover=True, connection_id="A" * 15 + "=")
+            if data == "bye":
+                connection.close()
+
+    visitor = socket(do)
+    assert visitor.open(subprotocols=["slip.v1"])[1] == Subscribe(visitor.connection_id, "tea", recover=True)
+    assert (visitor.subprotocol, visitor.recovering) == ("slip.v1", {"tea": None, "juice": "k3J9:12", "milk": None})
+    visitor.text("hi")
+    assert (visitor.channels, visitor.recovering) == ({"juice", "milk"}, {"juice": "k3J9:12"})
+    visitor.text("bye")
+    assert (visitor.is_open, visitor.channels, visitor.recovering) == (False, set(), {})
+
+
 def test_several_texts_go_in_one_post_each_with_an_id() -> None:
     posts: list[Connection] = []
 
