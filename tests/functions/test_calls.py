@@ -348,9 +348,9 @@ def test_chunk_is_a_read_and_a_mark_and_a_large_one_reserves_its_calls(account: 
         assert used == Used({"Query": 1, "PutItem": 1, "UpdateItem": 1}, 1, 2, management=used.management)
 
 
-def test_send_to_one_is_one_post(account: Account) -> None:
+def test_send_to_one_is_one_post_and_a_read_of_its_form(account: Account) -> None:
     payload = control_event(account.of("TEXT", data="hi"))
-    assert account.call("control", payload) == Used(management=1)
+    assert account.call("control", payload) == Used({"GetItem": 1}, 1, management=1)
 
 
 # Cold starts
