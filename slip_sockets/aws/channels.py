@@ -7,6 +7,7 @@ position, ttl |
 | queued | channel | `mark:queued` | ttl |
 | slow | channel | `mark:slow:<connection id>` | ttl |
 | last id | channel | `mark:last` | lastId, ttl |
+| filtered | channel | `mark:filtered` | ttl |
 | checkpoint | `<message id>` of SQS | `checkpoint` | remaining (text), ttl |
 | rate | `fan-out` | `rate` | reservedUntil (Unix microseconds), ttl |
 
@@ -42,6 +43,7 @@ QUEUED = f"{MARK}queued"
 SLOW = f"{MARK}slow:"
 LAST = f"{MARK}last"
 HEAD = f"{MARK}head"
+FILTERED = f"{MARK}filtered"
 CLAIM = "claim"
 
 IS_UNCLAIMED = (
@@ -163,6 +165,7 @@ class DynamoDbChannels:
             slow=frozenset(mark.removeprefix(SLOW) for mark in marks if mark.startswith(SLOW)),
             last_id=marks[LAST]["lastId"]["S"] if LAST in marks else None,
             kept=marks.get(HEAD),
+            has_content_filters=FILTERED in marks,
         )
 
     async def mark_queued(self, channel: str, *, for_s: float) -> None:
@@ -180,6 +183,9 @@ class DynamoDbChannels:
             else:
                 row: Item = {**key, "lastId": {"S": last_id}, "ttl": self._table.expiry(for_s)}
                 await self._client.put_item(TableName=self._table.name, Item=row)
+
+    async def mark_filtered(self, channel: str, *, for_s: float) -> None:
+        await self._mark(self._table.key(channel, FILTERED), for_s)
 
     async def _mark(self, mark: Item, for_s: float) -> None:
         """A mark that lives longer stays as it is."""

@@ -15,7 +15,7 @@ the index.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..apigateway.limits import ROW_LIFETIME_S
@@ -74,6 +74,11 @@ class DynamoDbConnections:
 
     async def get(self, connection_id: str) -> StoredConnection | None:
         return self._stored(await self._table.get(self._own_key(connection_id)))
+
+    async def metadata(self, connection_ids: Sequence[str]) -> Mapping[str, bytes]:
+        keys = [self._own_key(id_) for id_ in dict.fromkeys(connection_ids)]
+        items = await self._table.get_all(keys, "connectionId, metadata")
+        return {item["connectionId"]["S"]: item["metadata"]["S"].encode() for item in items}
 
     async def set_metadata(self, connection_id: str, metadata: bytes) -> bool:
         return await self._set(connection_id, "metadata", {"S": metadata.decode()})

@@ -30,6 +30,7 @@ class MemoryChannels:
         self._claims: dict[tuple[str, str], _Claimed] = {}
         self._marks: dict[str, dict[str | None, float]] = {}
         self._last_ids: dict[str, tuple[str, float]] = {}  # each with its time of expiry
+        self._filtered: dict[str, float] = {}  # until when each channel has content filters
         self._sweep_at = 0.0
 
     # Claims
@@ -80,7 +81,8 @@ class MemoryChannels:
         marks = {id_ for id_, expires_at in self._marks.get(channel, {}).items() if expires_at > now}
         last_id, expires_at = self._last_ids.get(channel, (None, 0.0))
         slow = frozenset(id_ for id_ in marks if id_ is not None)
-        return ChannelState(None in marks, slow, last_id if expires_at > now else None)
+        is_filtered = self._filtered.get(channel, 0.0) > now
+        return ChannelState(None in marks, slow, last_id if expires_at > now else None, is_filtered)
 
     async def mark_queued(self, channel: str, *, for_s: float) -> None:
         self._mark(channel, [None], for_s)
@@ -96,6 +98,11 @@ class MemoryChannels:
         else:
             self._last_ids[channel] = (last_id, now + for_s)
 
+    async def mark_filtered(self, channel: str, *, for_s: float) -> None:
+        now = self._clock.now()
+        self._sweep(now)
+        self._filtered[channel] = max(self._filtered.get(channel, 0.0), now + for_s)
+
     def _mark(self, channel: str, marked: Sequence[str | None], for_s: float) -> None:
         """`None` marks the channel as queued, an id a slow connection."""
         now = self._clock.now()
@@ -109,6 +116,7 @@ class MemoryChannels:
         if now >= self._sweep_at:
             self._drop_old_marks(now)
             self._last_ids = {channel: last for channel, last in self._last_ids.items() if last[1] > now}
+            self._filtered = {channel: until for channel, until in self._filtered.items() if until > now}
             self._sweep_at = now + SWEEP_PAUSE_S
 
     def _drop_old_marks(self, now: float) -> None:

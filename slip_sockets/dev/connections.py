@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -90,6 +90,10 @@ class MemoryConnections:
     async def get(self, connection_id: str) -> StoredConnection | None:
         row = self._connections.get(connection_id)
         return row.stored if row and row.expires_at > self._clock.now() else None
+
+    async def metadata(self, connection_ids: Sequence[str]) -> Mapping[str, bytes]:
+        stored = {id_: await self.get(id_) for id_ in connection_ids}
+        return {id_: connection.metadata for id_, connection in stored.items() if connection is not None}
 
     async def set_metadata(self, connection_id: str, metadata: bytes) -> bool:
         stored = await self.get(connection_id)

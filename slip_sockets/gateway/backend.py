@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..protocol.events import Action, Open, SocketEvent
+from ..protocol.events import Open, SocketEvent
 from ..protocol.urls import with_query, without_secrets
-from .deferred import Timer
-from .dialects import BackendProtocol, BackendRequest, FollowUp, Opening, Reply, StartTimer
+from .dialects import BackendProtocol, BackendRequest, FollowUp, Opening, Reply
+from .effects import Effect
 from .errors import BackendFailed, BackendFault, HttpError, HttpFailure, Unavailable
 from .observer import NO_OBSERVER, Observer
-from .ports import Clock, HttpClient, Queue, Secrets
+from .ports import Clock, HttpClient, Secrets
 from .values import Connect, HttpResponse
 
 log = logging.getLogger("slip_sockets.gateway")
@@ -26,14 +26,13 @@ _MAY_HAVE_ARRIVED = (HttpFailure.TIMEOUT, HttpFailure.TOO_LARGE, HttpFailure.BRO
 
 
 class Backend(msgspec.Struct, frozen=True):
-    """The application at `target_url`, which speaks `protocol`. The first of `secrets` signs; `queue` is for timers."""
+    """The application at `target_url`, which speaks `protocol`. The first of `secrets` signs."""
 
     target_url: str
     protocol: BackendProtocol
     secrets: Secrets
     client: HttpClient
     clock: Clock
-    queue: Queue
     observer: Observer = NO_OBSERVER
 
     async def open(self, connect: Connect, metadata: bytes) -> Opening:
@@ -41,15 +40,13 @@ class Backend(msgspec.Struct, frozen=True):
         actions = await self.call(connect.connection_id, metadata, [Open(connect.connection_id)])
         return self.protocol.opening(connect, actions)
 
-    async def call(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> Sequence[Action]:
+    async def call(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> Sequence[Effect]:
         """Send events and return what the reply asks for. `metadata` is JSON. Raises BackendFailed."""
         reply = await self._call(connection_id, metadata, events)
         for skipped in reply.skipped:
             log.warning("connection %s: skipped in the reply: %s", connection_id, skipped)
         if reply.follow_up is not None:
             await self._follow_up(connection_id, reply.follow_up)
-        if reply.timers:
-            await self._start(connection_id, reply.timers)
         return reply.actions
 
     async def _follow_up(self, connection_id: str, follow_up: FollowUp) -> None:
@@ -58,14 +55,6 @@ class Backend(msgspec.Struct, frozen=True):
         except BackendFailed as error:
             self.observer.failed(error)
             log.warning("connection %s: %s", connection_id, error)
-
-    async def _start(self, connection_id: str, timers: Sequence[StartTimer]) -> None:
-        now = self.clock.now()
-        try:
-            await self.queue.put([Timer(connection_id, timer.id, due_at=now + timer.after_s) for timer in timers])
-        except Unavailable as error:
-            self.observer.failed(error)
-            log.warning("connection %s: its timers are lost: %s", connection_id, error)
 
     async def _call(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> Reply:
         began = time.perf_counter()

@@ -12,10 +12,11 @@ from typing import Annotated, Self
 
 import msgspec
 
-from ..protocol.events import Action, Subscribe, Unsubscribe
+from ..protocol.events import Subscribe, Unsubscribe
 from .deferred_base import OfChannel, OfConnection, Summary
+from .effects import Effect
 from .observer import EventType
-from .values import Broadcast, Form, Publication, Recover
+from .values import Broadcast, Form, Publication
 
 MAX_TEXTS = 100
 MAX_TEXTS_BYTES = 200_000
@@ -29,7 +30,7 @@ class Continuation(OfConnection, frozen=True, tag="continuation", omit_defaults=
     of the connection.
     """
 
-    actions: Sequence[Action | Recover]
+    actions: Sequence[Effect]
     recent: list[Subscribe | Unsubscribe] = msgspec.field(default_factory=list)
     recent_until: float = 0
     form: Form = Form.RAW

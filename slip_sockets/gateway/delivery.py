@@ -32,25 +32,24 @@ class Delivery(msgspec.Struct):
     """What became of it for several connections in the end.
 
     `refused` will never be taken, and `failed` may succeed later, each with its reason; for `unsent` there was no time.
+    `dropped` are left out by a filter.
     """
 
     sent: int = 0
     gone: int = 0
+    dropped: int = 0
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}
     unsent: list[str] = []
 
-
-def merged(deliveries: Sequence[Delivery]) -> Delivery:
-    """Return several deliveries, each of other connections, as one."""
-    whole = Delivery()
-    for delivery in deliveries:
-        whole.sent += delivery.sent
-        whole.gone += delivery.gone
-        whole.refused |= delivery.refused
-        whole.failed |= delivery.failed
-        whole.unsent += delivery.unsent
-    return whole
+    def add(self, other: Delivery) -> None:
+        """Count in what became of other connections."""
+        self.sent += other.sent
+        self.gone += other.gone
+        self.dropped += other.dropped
+        self.refused |= other.refused
+        self.failed |= other.failed
+        self.unsent += other.unsent
 
 
 class Deliverer(msgspec.Struct, frozen=True):

@@ -12,8 +12,9 @@ import msgspec
 
 from ..protocol.errors import InvalidEvents, InvalidToken
 from ..protocol.events import Action, ControlEvent, HistoryReport, Report, SocketEvent
+from .effects import Effect
 from .errors import ActionFailed, Unavailable
-from .values import Broadcast, Connect, HttpRequest, HttpResponse
+from .values import Broadcast, Connect, HttpRequest, HttpResponse, Publication
 
 
 class BackendRequest(msgspec.Struct, frozen=True):
@@ -31,13 +32,6 @@ class FollowUp(msgspec.Struct, frozen=True):
     events: Sequence[SocketEvent]
 
 
-class StartTimer(msgspec.Struct, frozen=True):
-    """A timer of the connection that ticks after `after_s` seconds."""
-
-    id: str
-    after_s: float
-
-
 class Tick(msgspec.Struct, frozen=True):
     """What a timer asks for: `actions`, or a call of the backend without events; and whether it ticks once more."""
 
@@ -49,17 +43,16 @@ class Tick(msgspec.Struct, frozen=True):
 class Reply(msgspec.Struct, frozen=True):
     """What a response asks for. `skipped` are the parts of it that cannot be done, each in a few words for the log."""
 
-    actions: Sequence[Action]
+    actions: Sequence[Effect]
     skipped: Sequence[str] = ()
     follow_up: FollowUp | None = None
-    timers: Sequence[StartTimer] = ()
 
 
 class Opening(msgspec.Struct, frozen=True):
     """A reply to OPEN that lets the client in, with `subprotocol`. `actions` are all that it asks for, in order."""
 
     subprotocol: str | None
-    actions: Sequence[Action]
+    actions: Sequence[Effect]
 
 
 class BackendProtocol(Protocol):
@@ -91,7 +84,10 @@ class BackendProtocol(Protocol):
     def tick(self, connection_id: str, metadata: bytes | None, timer_id: str) -> Tick | None:
         """Return what a timer asks for, None where the connection has it no more."""
 
-    def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
+    def filtered(self, metadata: bytes | None, publication: Publication) -> str | None:
+        """Return the text of a publication for a subscriber with this metadata, None where it gets none."""
+
+    def opening(self, connect: Connect, actions: Sequence[Effect]) -> Opening:
         """Return a reply to OPEN that lets the client in. Raises NotAccepted where it does not."""
 
 

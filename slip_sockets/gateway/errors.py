@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from ..protocol.errors import InvalidEvents, SlipSocketsError
 
 if TYPE_CHECKING:
-    from ..protocol.events import Action
     from .deferred import Deferred
-    from .values import Broadcast, Recover
+    from .effects import Effect
+    from .values import Broadcast
 
 
 class Unavailable(SlipSocketsError):
@@ -148,7 +148,7 @@ class ActionFailed(SlipSocketsError):
     `lacked_time` is true where nothing else was wrong.
     """
 
-    def __init__(self, index: int, action: Action | Broadcast | Recover, cause: Unavailable) -> None:
+    def __init__(self, index: int, action: Effect | Broadcast, cause: Unavailable) -> None:
         super().__init__(f"events[{index}]: {action.__struct_config__.tag} failed: {cause}")
         self.index = index
         self.lacked_time = isinstance(cause, NoTimeLeft)

@@ -22,13 +22,14 @@ from contextlib import aclosing, contextmanager
 import msgspec
 
 from ..protocol.errors import SlipSocketsError
-from ..protocol.events import MAX_TEXT_BYTES, Report
-from ..protocol.frames import MessageFrame, encode_frame
+from ..protocol.events import Report
+from .content_filters import FilteredDeliverer
 from .deadlines import RESERVE_S
 from .deferred import FanOut, FanOutChunk, Held, plan_chunks
-from .delivery import Close, Deliverer, Delivery, Send, merged
+from .delivery import Close, Deliverer, Delivery, Send
 from .delivery_rate import MIN_RESERVED_CALLS, UNLIMITED
 from .errors import Incomplete, Unavailable
+from .forms import text_of
 from .observer import NO_OBSERVER, Observer
 from .pages import read_ahead
 from .plan_publish import QueueAll, SendNow, must_wait, plan_not_reached, plan_publish, plan_shard
@@ -71,6 +72,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
     inline_limit: int = INLINE_LIMIT
     observer: Observer = NO_OBSERVER
     rate: DeliveryRate = UNLIMITED
+    filtered: FilteredDeliverer | None = None
 
     async def broadcast(
         self, broadcast: Broadcast, recent: Recent, *, deadline: float, origin: Origin | None = None
@@ -100,7 +102,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
             raise Incomplete(held, str(error)) from error
 
     async def _broadcast(self, broadcast: Broadcast, state: ChannelState, recent: Recent, deadline: float) -> Report:
-        channel = broadcast.channel
+        channel, broadcast = broadcast.channel, _with_filters(broadcast, state)
         found: list[str] = []
         framed = set(recent.framed)
         cursor = None
@@ -121,7 +123,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
         else:
             delivery = await self._send_now(broadcast, plan, framed, deadline)
             matched = len(connection_ids)
-            queued = matched - delivery.sent - delivery.gone - len(delivery.refused)
+            queued = matched - delivery.sent - delivery.gone - delivery.dropped - len(delivery.refused)
             report = Report(matched, delivery.sent, delivery.gone, queued, position=_position(broadcast))
         self.observer.published(report)
         if broadcast.link is not None and broadcast.link.id != state.last_id:
@@ -169,7 +171,10 @@ class Broadcaster(msgspec.Struct, frozen=True):
 
     async def _deliver_single(self, chunk: FanOutChunk, until: float) -> None:
         channel = chunk.broadcast.channel
-        delivery = await self._deliver(chunk.broadcast, chunk.connection_ids, chunk.form, until)
+        try:
+            delivery = await self._deliver(chunk.broadcast, chunk.connection_ids, chunk.form, until)
+        except Unavailable as error:
+            raise Incomplete(chunk, str(error)) from error
         remaining = [*delivery.failed, *delivery.unsent]
         if remaining:
             with _logging_only(channel):
@@ -186,12 +191,13 @@ class Broadcaster(msgspec.Struct, frozen=True):
             wait_s = await self._wait_for_turn(len(plan.connection_ids), until)
             if wait_s is not None:
                 raise await self._incomplete(chunk, remaining, "other fan-outs come first", pause_s=wait_s)
-            delivery = await self._deliver(chunk.broadcast, plan.connection_ids, chunk.form, until)
+            broadcast = _with_filters(chunk.broadcast, state)
+            delivery = await self._deliver(broadcast, plan.connection_ids, chunk.form, until)
             remaining = [*plan.slow, *delivery.failed, *delivery.unsent]
             not_reached = plan_not_reached(delivery)
             await self._mark_slow(channel, not_reached.singly)
             framed = chunk.connection_ids if chunk.form is Form.SLIP_V1 else ()
-            await self._queue_singly(chunk.broadcast, chunk.publish_id, [*plan.slow, *not_reached.singly], framed)
+            await self._queue_singly(broadcast, chunk.publish_id, [*plan.slow, *not_reached.singly], framed)
         except Unavailable as error:
             raise await self._incomplete(chunk, remaining, str(error)) from error
         together = not_reached.together
@@ -257,16 +263,21 @@ class Broadcaster(msgspec.Struct, frozen=True):
         of_frames = self._deliver(broadcast, in_frames, Form.SLIP_V1, until)
         if not raw:
             return await of_frames
-        return merged(await asyncio.gather(self._deliver(broadcast, raw, Form.RAW, until), of_frames))
+        delivery, other = await asyncio.gather(self._deliver(broadcast, raw, Form.RAW, until), of_frames)
+        delivery.add(other)
+        return delivery
 
     async def _deliver(self, broadcast: Broadcast, connection_ids: Sequence[str], form: Form, until: float) -> Delivery:
-        what = _what(broadcast, form)
-        if what is None:
+        if isinstance(broadcast, ChannelClose):
+            delivery = await self.deliverer.deliver(Close(), connection_ids, until=until)
+        elif self.filtered is not None and broadcast.is_filtered:
+            delivery = await self.filtered.deliver(broadcast, connection_ids, form, until=until)
+        elif (text := text_of(broadcast, form)) is not None:
+            delivery = await self.deliverer.deliver(Send(text), connection_ids, until=until)
+        else:
             reason = "the text does not fit into its frame"
             log.warning("channel %.60r: %s; skipped for %d connections", broadcast.channel, reason, len(connection_ids))
-            self.observer.failed(SlipSocketsError(reason))
-            return Delivery(refused=dict.fromkeys(connection_ids, reason))
-        delivery = await self.deliverer.deliver(what, connection_ids, until=until)
+            delivery = Delivery(refused=dict.fromkeys(connection_ids, reason))
         self.observer.delivered(sent=delivery.sent, gone=delivery.gone)
         if delivery.refused:
             self.observer.failed(SlipSocketsError(f"refused for {len(delivery.refused)} connections"))
@@ -331,16 +342,10 @@ class Broadcaster(msgspec.Struct, frozen=True):
             await self.marks.mark_queued(channel, for_s=FAILING_FOR_S)
 
 
-def _what(broadcast: Broadcast, form: Form) -> Send | Close | None:
-    """Return what is sent to connections of a form, None where it is too large for them."""
-    match broadcast:
-        case ChannelClose():
-            return Close()
-        case Publication(channel, data) if form is Form.SLIP_V1:
-            frame = encode_frame(MessageFrame(channel, data, broadcast.position))
-            return Send(frame) if len(frame.encode()) <= MAX_TEXT_BYTES else None
-        case Publication(data=data):
-            return Send(data)
+def _with_filters(broadcast: Broadcast, state: ChannelState) -> Broadcast:
+    if state.has_content_filters and isinstance(broadcast, Publication):
+        return msgspec.structs.replace(broadcast, is_filtered=True)
+    return broadcast
 
 
 def _position(broadcast: Broadcast) -> str | None:

@@ -20,10 +20,11 @@ from ..protocol.frames import (
 )
 from .deadlines import RESERVE_S
 from .delivery import Deliverer, Send
+from .effects import Recover
 from .errors import Unavailable
 from .ports import Subscriptions
 from .recovery import Recoverer
-from .values import Form, Recover
+from .values import Form
 
 Asked = RecoverFrame | PingFrame | ErrorFrame
 """What the gateway answers: a client's frame, or the error that one deserves."""

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from .backend import Backend
+from .content_filters import FilteredDeliverer
 from .control import Control
 from .deferred import (
     CatchUp,
@@ -91,6 +92,7 @@ def build_gateway(
     queue. Texts that come by a queue are tried again for `inbound_retry_s` seconds."""
     clock = ports.clock
     deliverer = Deliverer(ports.subscriptions, ports.sender, clock)
+    filtered = FilteredDeliverer(ports.connections, backend_protocol, deliverer)
     broadcaster = Broadcaster(
         ports.subscriptions,
         ports.marks,
@@ -101,12 +103,15 @@ def build_gateway(
         inline_limit,
         observer,
         ports.rate,
+        filtered,
     )
     recoverer = Recoverer(ports.connections, ports.subscriptions, ports.history, deliverer, ports.queue, clock)
     once = Once(ports.claims, clock)
     performer = Performer(
         ports.connections,
         ports.subscriptions,
+        ports.marks,
+        ports.queue,
         ports.sender,
         deliverer,
         broadcaster,
@@ -115,7 +120,7 @@ def build_gateway(
         clock,
         observer,
     )
-    backend = Backend(target_url, backend_protocol, secrets, ports.http, clock, ports.queue, observer)
+    backend = Backend(target_url, backend_protocol, secrets, ports.http, clock, observer)
     inbound = ports.queue if ports.inbound is None else ports.inbound
     frames = FrameAnswers(ports.subscriptions, recoverer, deliverer)
     sockets = Sockets(backend, ports.connections, ports.queue, inbound, performer, frames, clock, observer)

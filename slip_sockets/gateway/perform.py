@@ -12,7 +12,6 @@ from ..protocol.errors import InvalidEvents, SlipSocketsError
 from ..protocol.events import (
     MAX_TEXT_BYTES,
     Accept,
-    Action,
     CloseChannel,
     CloseConnection,
     History,
@@ -29,15 +28,17 @@ from ..protocol.events import (
 from ..protocol.frames import TextFrame, encode_frame
 from ..protocol.positions import read_position
 from .deadlines import RESERVE_S
+from .deferred import Timer
 from .delivery import Close, Deliverer, Send
+from .effects import Effect, NoteContentFilters, Recover, StartTimer
 from .errors import ActionFailed, NoTimeLeft, Unavailable
 from .fan_out import Broadcaster
 from .idempotency import Once
 from .observer import Observer
-from .ports import Clock, Connections, Sender, Subscriptions
+from .ports import ChannelMarks, Clock, Connections, Queue, Sender, Subscriptions
 from .recent import Recent, Written
 from .recovery import Recoverer
-from .values import NO_FORMS, Broadcast, ChannelClose, Form, Origin, Past, Publication, Recover
+from .values import NO_FORMS, Broadcast, ChannelClose, Form, Origin, Past, Publication
 
 log = logging.getLogger("slip_sockets.gateway")
 
@@ -46,7 +47,10 @@ LONGEST_ESCAPE = 7
 """Bytes that a character may have in a frame, and a little for the frame itself."""
 
 
-Performable = Action | Broadcast | Recover
+FILTERED_FOR_S = 2 * 60 * 60.0
+"""How long a channel has content filters after a subscription with one: as long as a connection lives."""
+
+Performable = Effect | Broadcast
 
 
 class Performer(msgspec.Struct, frozen=True):
@@ -54,6 +58,8 @@ class Performer(msgspec.Struct, frozen=True):
 
     connections: Connections
     subscriptions: Subscriptions
+    marks: ChannelMarks
+    queue: Queue
     sender: Sender
     deliverer: Deliverer
     broadcaster: Broadcaster
@@ -114,6 +120,9 @@ class Performer(msgspec.Struct, frozen=True):
                 return await self.broadcaster.broadcast(action, written, deadline=deadline)
             case History():
                 return await self._history(action)
+            case NoteContentFilters(channel):
+                await self.marks.mark_filtered(channel, for_s=FILTERED_FOR_S)
+                return None
             case Accept():  # has a meaning only in the reply to OPEN
                 return None
         if not self.sender.is_connection_id(action.connection_id):
@@ -143,6 +152,8 @@ class Performer(msgspec.Struct, frozen=True):
                     _log_skipped(action, "is not connected")
             case PollForConnection():
                 await self._poll(action)
+            case StartTimer(connection_id, timer_id, after_s):
+                await self.queue.put([Timer(connection_id, timer_id, due_at=self.clock.now() + after_s)])
         return None
 
     async def _publish(self, publication: Publication, written: Recent, deadline: float) -> Report:
@@ -222,6 +233,6 @@ def _report(past: Past) -> HistoryReport:
     return HistoryReport(str(past.newest), list(past.messages), past.more)
 
 
-def _log_skipped(action: Action | Recover, why: str) -> None:
+def _log_skipped(action: Effect, why: str) -> None:
     connection_id = getattr(action, "connection_id", "")
     log.warning("%s skipped: connection %.40r %s", action.__struct_config__.tag, connection_id, why)

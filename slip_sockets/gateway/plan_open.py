@@ -8,7 +8,6 @@ import msgspec
 
 from ..protocol.events import (
     Accept,
-    Action,
     CloseChannel,
     PublishText,
     SetMetadata,
@@ -17,23 +16,25 @@ from ..protocol.events import (
     encode_metadata,
 )
 from .deferred import Continuation
-from .values import Form, Recover
+from .effects import Effect, NoteContentFilters, Recover, StartTimer
+from .values import Form
 
 
 class OpenPlan(msgspec.Struct, frozen=True):
     """What it takes to let a client in.
 
-    `metadata` (JSON), `channels` and `others` are written before the handshake is answered. `deferred` happens once the
-    socket is open, in order.
+    `notes`, then `metadata` (JSON) and `channels`, then `others` are written before the handshake is answered.
+    `deferred` happens once the socket is open, in order.
     """
 
     metadata: bytes
     channels: tuple[str, ...]
-    others: tuple[Subscribe | Unsubscribe, ...]
-    deferred: tuple[Action | Recover, ...]
+    others: tuple[Subscribe | Unsubscribe | StartTimer, ...]
+    deferred: tuple[Effect, ...]
+    notes: tuple[NoteContentFilters, ...] = ()
 
 
-def plan_open(connection_id: str, actions: Sequence[Action], initial_metadata: bytes) -> OpenPlan:
+def plan_open(connection_id: str, actions: Sequence[Effect], initial_metadata: bytes) -> OpenPlan:
     """Split the actions of a reply to OPEN.
 
     The socket opens only after the handshake was answered, and nothing can be sent to it before. So the leading run of
@@ -43,8 +44,9 @@ def plan_open(connection_id: str, actions: Sequence[Action], initial_metadata: b
     metadata = initial_metadata
     channels: dict[str, None] = {}
     recovered: dict[str, Recover] = {}
-    others: list[Subscribe | Unsubscribe] = []
-    deferred: list[Action | Recover] = []
+    others: list[Subscribe | Unsubscribe | StartTimer] = []
+    deferred: list[Effect] = []
+    notes: list[NoteContentFilters] = []
     for action in actions:
         match action:
             case Accept():
@@ -60,11 +62,13 @@ def plan_open(connection_id: str, actions: Sequence[Action], initial_metadata: b
             case Unsubscribe(connection_id=id_) if id_ == connection_id:
                 channels.pop(action.channel, None)
                 recovered.pop(action.channel, None)
-            case Subscribe() | Unsubscribe():
+            case Subscribe() | Unsubscribe() | StartTimer():
                 others.append(action)
+            case NoteContentFilters():
+                notes.append(action)
             case _:
                 deferred.append(action)
-    return OpenPlan(metadata, tuple(channels), tuple(others), (*recovered.values(), *deferred))
+    return OpenPlan(metadata, tuple(channels), tuple(others), (*recovered.values(), *deferred), tuple(notes))
 
 
 def continuation_of(connection_id: str, plan: OpenPlan, form: Form, *, now: float, lag_s: float) -> Continuation:
@@ -74,5 +78,7 @@ def continuation_of(connection_id: str, plan: OpenPlan, form: Form, *, now: floa
     """
     published = {action.channel for action in plan.deferred if isinstance(action, PublishText | CloseChannel)}
     written = [*(Subscribe(connection_id, channel) for channel in plan.channels), *plan.others]
-    recent = [action for action in written if action.channel in published]
+    recent = [
+        action for action in written if isinstance(action, Subscribe | Unsubscribe) and action.channel in published
+    ]
     return Continuation(connection_id, list(plan.deferred), recent, now + lag_s if recent else 0, form)

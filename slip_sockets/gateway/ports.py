@@ -43,6 +43,9 @@ class Connections(Protocol):
     async def get(self, connection_id: str) -> StoredConnection | None:
         """Read consistently: earlier writes are seen."""
 
+    async def metadata(self, connection_ids: Sequence[str]) -> Mapping[str, bytes]:
+        """Return the metadata of those that there are, read consistently."""
+
     async def set_metadata(self, connection_id: str, metadata: bytes) -> bool:
         """Return False where there is no such connection."""
 
@@ -154,7 +157,7 @@ MAX_PAST_BYTES = 1024 * 1024
 
 
 class ChannelMarks(Protocol):
-    """Which publishes of a channel may still be in the queue, and which one was the last."""
+    """What a publish must know of its channel: what came before it, and whether its content is filtered."""
 
     async def channel_state(self, channel: str) -> ChannelState:
         """Read consistently."""
@@ -167,6 +170,10 @@ class ChannelMarks(Protocol):
 
     async def set_last_id(self, channel: str, last_id: str | None, *, for_s: float) -> None:
         """Remember for `for_s` seconds the id of the last publish; None forgets it."""
+
+    async def mark_filtered(self, channel: str, *, for_s: float) -> None:
+        """Remember for `for_s` seconds that subscriptions to the channel have filters of content. Never shortens a
+        mark."""
 
 
 class Sender(Protocol):

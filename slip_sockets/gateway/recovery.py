@@ -16,9 +16,10 @@ from ..protocol.positions import read_position
 from .deadlines import RESERVE_S
 from .deferred import CatchUp, LateLook
 from .delivery import Deliverer, Send
+from .effects import Recover
 from .errors import Incomplete, Unavailable
 from .ports import Checkpoint, Clock, Connections, History, Queue, Subscriptions
-from .values import Form, Past, Recover
+from .values import Form, Past
 
 log = logging.getLogger("slip_sockets.gateway")
 

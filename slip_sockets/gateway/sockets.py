@@ -9,10 +9,11 @@ from collections.abc import Sequence
 import msgspec
 
 from ..protocol.errors import InvalidEvents, SlipSocketsError
-from ..protocol.events import Action, Close, CloseConnection, SocketEvent, Text
+from ..protocol.events import Close, CloseConnection, SocketEvent, Text
 from ..protocol.frames import SUBPROTOCOL
 from .backend import Backend
 from .deferred import CloseNotice, Continuation, Disconnected, Texts, Timer, TimerDue
+from .effects import Effect
 from .errors import ActionFailed, BackendFailed, BackendFault, Incomplete, NotAccepted, Unavailable
 from .framed import FrameAnswers, unframed
 from .numbered import NumberedText, in_order, is_early, number_after, read_number
@@ -84,6 +85,7 @@ class Sockets(msgspec.Struct, frozen=True):
         return Refused(status)
 
     async def _let_in(self, connection_id: str, plan: OpenPlan, form: Form, deadline: float) -> None:
+        await self.performer.run(plan.notes, deadline=deadline)
         await self.connections.open(connection_id, plan.metadata, plan.channels, form)
         await self.performer.run(plan.others, deadline=deadline)
         if plan.deferred:
@@ -121,13 +123,13 @@ class Sockets(msgspec.Struct, frozen=True):
 
     async def _call(
         self, connection_id: str, stored: StoredConnection | None, events: Sequence[SocketEvent]
-    ) -> Sequence[Action]:
+    ) -> Sequence[Effect]:
         """Raises BackendFailed."""
         actions = await self.backend.call(connection_id, stored.metadata if stored else None, events)
         await self._check(connection_id, actions, _form(stored))
         return actions
 
-    async def _check(self, connection_id: str, actions: Sequence[Action], form: Form) -> None:
+    async def _check(self, connection_id: str, actions: Sequence[Effect], form: Form) -> None:
         """Raises BackendFailed where a reply asks for what its connection cannot be sent."""
         try:
             await self.performer.check(actions, {connection_id: form})
@@ -174,7 +176,7 @@ class Sockets(msgspec.Struct, frozen=True):
         log.info("CLOSE of connection %s is queued; the backend is called again later", notice.connection_id)
         return Done()
 
-    async def _send_close(self, notice: CloseNotice, metadata: bytes) -> Sequence[Action]:
+    async def _send_close(self, notice: CloseNotice, metadata: bytes) -> Sequence[Effect]:
         event = Close(notice.connection_id, notice.code, notice.reason)
         return await self.backend.call(notice.connection_id, metadata, [event])
 
@@ -272,7 +274,7 @@ class Sockets(msgspec.Struct, frozen=True):
                 await self.queue.put([Timer(connection_id, timer_id, message.number + 1, due_at=due_at)])
         except Unavailable as error:
             raise Incomplete(message, str(error)) from error
-        actions = tick.actions
+        actions: Sequence[Effect] = tick.actions
         if tick.calls_backend:
             try:
                 actions = await self._call(connection_id, stored, [])
@@ -343,7 +345,7 @@ class Sockets(msgspec.Struct, frozen=True):
         self,
         kind: str,
         connection_id: str,
-        actions: Sequence[Action],
+        actions: Sequence[Effect],
         deadline: float,
         recent: Sequence[Written] = (),
         form: Form = Form.RAW,
@@ -360,7 +362,7 @@ class Sockets(msgspec.Struct, frozen=True):
         return True
 
     async def _queue_remaining(
-        self, kind: str, connection_id: str, actions: Sequence[Action], form: Form, cause: ActionFailed
+        self, kind: str, connection_id: str, actions: Sequence[Effect], form: Form, cause: ActionFailed
     ) -> bool:
         count = len(actions)
         try:

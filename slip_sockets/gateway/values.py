@@ -103,8 +103,9 @@ class Link(msgspec.Struct, frozen=True, omit_defaults=True):
 class Publication(msgspec.Struct, frozen=True, tag="publication", omit_defaults=True):
     """A text for all subscribers of a channel but those of one of `except_for`, which are channels too.
 
-    The same `id` within five minutes is delivered once. Without a `link` it is part of no sequence. What is to be kept
-    has `keep`, and once it is kept a `position`.
+    The same `id` within five minutes is delivered once. Without a `link` it is part of no sequence. With
+    `is_filtered` each subscriber gets what the filters of its subscription make of `data`: they must be
+    `content_filters`, unless that is None. What is to be kept has `keep`, and once it is kept a `position`.
     """
 
     channel: str
@@ -112,6 +113,8 @@ class Publication(msgspec.Struct, frozen=True, tag="publication", omit_defaults=
     id: str | None = None
     except_for: tuple[str, ...] = ()
     link: Link | None = None
+    is_filtered: bool = False
+    content_filters: tuple[str, ...] | None = None
     keep: Keep | None = None
     position: str | None = None
 
@@ -162,14 +165,6 @@ class Form(enum.StrEnum):
 NO_FORMS: Mapping[str, Form] = {}
 
 
-class Recover(msgspec.Struct, frozen=True, tag="recover", omit_defaults=True):
-    """A subscriber is to be sent what was kept of a channel after the position `since`, if there is one."""
-
-    connection_id: str
-    channel: str
-    since: str | None = None
-
-
 class StoredConnection(msgspec.Struct, frozen=True):
     """A connection as it is stored. `metadata` is JSON, `accepted_at` Unix seconds.
 
@@ -204,12 +199,14 @@ class ChannelState(msgspec.Struct, frozen=True):
     """What a publish must know so as not to overtake earlier ones of its channel.
 
     With `is_queued` some of them may still be in the queue; for the connections in `slow`, too. `last_id` is that of
-    the last broadcast with a link. `kept` is the engine's own, for History.keep.
+    the last broadcast with a link. With `has_content_filters` a text may be another one for each subscriber. `kept` is
+    the engine's own, for History.keep.
     """
 
     is_queued: bool = False
     slow: frozenset[str] = frozenset()
     last_id: str | None = None
+    has_content_filters: bool = False
     kept: object = None
 
 

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..gateway.dialects import BackendRequest, FollowUp, Opening, Reply, StartTimer, Tick
+from ..gateway.dialects import BackendRequest, FollowUp, Opening, Reply, Tick
+from ..gateway.effects import Effect, NoteContentFilters, StartTimer
 from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
-from ..gateway.values import Connect, HttpResponse
+from ..gateway.values import Connect, HttpResponse, Publication
 from ..protocol.events import (
     MAX_TEXT_BYTES,
     Accept,
-    Action,
     Close,
     CloseConnection,
     Open,
@@ -24,6 +24,7 @@ from ..protocol.events import (
     Text,
     Unsubscribe,
 )
+from .content import filtered, filtered_channels
 from .controls import CONTROL_PREFIX, apply_control
 from .filters import subscriptions
 from .framing import CONTENT_TYPE, BrokenFraming, Event, decode, encode
@@ -92,7 +93,11 @@ class GripBackend:
         del state.timers[name]
         return Tick([SetMetadata(connection_id, msgspec.Raw(state.encoded())), text])
 
-    def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
+    def filtered(self, metadata: bytes | None, publication: Publication) -> str | None:
+        state = State.read(metadata)
+        return None if state is None else filtered(state, publication)
+
+    def opening(self, connect: Connect, actions: Sequence[Effect]) -> Opening:
         accept, *others = actions
         if not isinstance(accept, Accept):
             raise AssertionError("a reply to OPEN begins with Accept, or was an error")
@@ -154,8 +159,9 @@ class _Reading:
         self._state = state
         self._before = state.encoded()
         self._subscriptions_before = subscriptions(state)
+        self._filtered_before = filtered_channels(state)
         self._timers_before = set(state.timers.values())
-        self._actions: list[Action] = []
+        self._actions: list[Effect] = []
         self._skipped: list[str] = []
         self._is_cut = False
 
@@ -174,7 +180,11 @@ class _Reading:
             self._read(event)
             if event.type in ("CLOSE", "DISCONNECT"):
                 break
-        first: list[Action] = [] if accept is None else [accept]
+        first: list[Effect] = [] if accept is None else [accept]
+        # Before the state has them: where they fail, the backend's next reply asks for them again.
+        first += [NoteContentFilters(channel) for channel in sorted(filtered_channels(state) - self._filtered_before)]
+        started = [timer for timer in state.timers.values() if timer not in self._timers_before]
+        first += [StartTimer(connection_id, timer.id, timer.after_s) for timer in started]
         if (metadata := state.encoded()) != self._before:
             self._check_size(response)
             first.append(SetMetadata(connection_id, msgspec.Raw(metadata)))
@@ -185,9 +195,7 @@ class _Reading:
         if state.is_detached and not self._is_cut:
             attached = msgspec.structs.replace(state, is_detached=False)
             follow_up = FollowUp(attached.encoded(), [Close(connection_id)])
-        started = [timer for timer in state.timers.values() if timer not in self._timers_before]
-        timers = tuple(StartTimer(timer.id, timer.after_s) for timer in started)
-        return Reply([*first, *self._actions], tuple(self._skipped), follow_up, timers)
+        return Reply([*first, *self._actions], tuple(self._skipped), follow_up)
 
     def _read(self, event: Event) -> None:
         content = event.content or b""

@@ -1,4 +1,4 @@
-"""Filters of subscriptions, by means of further subscriptions.
+"""Filters that leave a subscriber out, by means of further subscriptions.
 
 A connection that must not get some messages of a channel subscribes to a channel that stands for these. A publish names
 the channels that its message stands for, and leaves out their subscribers.
@@ -11,9 +11,9 @@ from collections.abc import Mapping
 
 from .state import State
 
-FILTERS = ("skip-self", "skip-users", "require-sub")
-NOT_DONE = ("build-id", "var-subst")
-"""They change the content for each connection."""
+CONTENT_FILTERS = ("build-id", "var-subst")
+"""They change the content for each connection: see `content`."""
+FILTERS = ("skip-self", "skip-users", "require-sub", *CONTENT_FILTERS)
 
 
 def subscriptions(state: State) -> set[str]:

@@ -92,6 +92,7 @@ def _read_item(item: object, skip: _Skip) -> Broadcast | None:
         if name in formats and not isinstance(formats[name], dict):
             raise _Invalid(f"'{name}' is not an object")
     event = _read_message(channel, item_id, formats["ws-message"], skip) if "ws-message" in formats else None
+    filters = _content_filters(formats["ws-message"]) if isinstance(event, PublishText) else None
     for name, enough in _ENOUGH.items():
         if name in formats and not any(key in formats[name] for key in enough):
             raise _Invalid(f"'{name}' does not contain {_NEEDED[name]}")
@@ -106,7 +107,7 @@ def _read_item(item: object, skip: _Skip) -> Broadcast | None:
             raise _Invalid(f"{_ITEM}: {error}") from error
     match event:
         case PublishText(channel, data, message_id):
-            return Publication(channel, data, message_id, excluded(channel, meta), link)
+            return Publication(channel, data, message_id, excluded(channel, meta), link, bool(filters), filters)
         case CloseChannel(channel):
             return ChannelClose(channel, excluded(channel, meta), link)
     return None
@@ -118,15 +119,7 @@ def _read_message(
     name = "'ws-message'"
     match _field(message, name, "action", str) or "send":
         case "send":
-            text = _text(message, name)
-            filters = _field(message, name, "content-filters", list) or []
-            if not all(isinstance(each, str) for each in filters):
-                raise _Invalid("content-filters contains element with wrong type")
-            if filters:
-                # No subscription has a filter of content here, and Pushpin sends only where both have the same ones.
-                skip("a ws-message with content-filters: no subscription has them")
-                return None
-            return PublishText(channel, text, _bounded(item_id))
+            return PublishText(channel, _text(message, name), _bounded(item_id))
         case "close":
             code = message.get("code")
             if isinstance(code, int) and code < 0:
@@ -139,6 +132,14 @@ def _read_message(
             return None
         case _:
             raise _Invalid("")
+
+
+def _content_filters(message: _Object) -> tuple[str, ...] | None:
+    """Return the filters that a subscription must have to get a ws-message, None where it may have any."""
+    filters = _field(message, "'ws-message'", "content-filters", list)
+    if filters is not None and not all(isinstance(each, str) for each in filters):
+        raise _Invalid("content-filters contains element with wrong type")
+    return None if filters is None else tuple(filters)
 
 
 def _text(message: _Object, name: str) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Collection, Sequence
 import msgspec
 
 from ..gateway.dialects import BackendRequest, Opening, Reply, Tick
+from ..gateway.effects import Effect
 from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
-from ..gateway.values import Connect, HttpResponse
+from ..gateway.values import Connect, HttpResponse, Publication
 from ..protocol.bodies import open_metadata
 from ..protocol.decoding import without_mark
 from ..protocol.errors import ERROR_HEADER, InvalidEvents, MissingToken
-from ..protocol.events import Accept, Action, ReplyEvent, SetMetadata, SocketEvent, decode_reply, encode_request
+from ..protocol.events import Accept, ReplyEvent, SetMetadata, SocketEvent, decode_reply, encode_request
 from ..protocol.tokens import mint
 
 CONTENT_TYPE = "application/websocket-events"
@@ -41,7 +42,10 @@ class SlipBackend:
     def tick(self, connection_id: str, metadata: bytes | None, timer_id: str) -> Tick | None:
         return None
 
-    def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
+    def filtered(self, metadata: bytes | None, publication: Publication) -> str | None:
+        return publication.data
+
+    def opening(self, connect: Connect, actions: Sequence[Effect]) -> Opening:
         return read_opening(connect.connection_id, connect.subprotocols, actions)
 
 
@@ -67,7 +71,7 @@ def read_reply(status: int, body: bytes) -> Sequence[ReplyEvent]:
         raise BackendFailed(BackendFault.INVALID_BODY, problem, status=status) from error
 
 
-def read_opening(connection_id: str, offered: Collection[str], events: Sequence[Action]) -> Opening:
+def read_opening(connection_id: str, offered: Collection[str], events: Sequence[Effect]) -> Opening:
     """Return the reply to OPEN of a client that offered these subprotocols.
 
     Raises NotAccepted where it does not let the client in.

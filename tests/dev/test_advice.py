@@ -10,7 +10,7 @@ from slip_sockets.grip.backend import GripBackend
 from slip_sockets.protocol.events import Text
 from slip_sockets.slip.backend import SlipBackend, read_opening, read_reply
 
-from ..gateway.doubles import ME, SECRET, FakeClock, RecordingQueue, ScriptedClient
+from ..gateway.doubles import ME, SECRET, FakeClock, ScriptedClient
 
 
 def accept(connection_id: str = ME, **fields: str) -> bytes:
@@ -25,7 +25,7 @@ async def one_secret() -> list[str]:
 async def failure(response: HttpResponse | HttpError) -> BackendFailed:
     """Return the error of the gateway where the backend responds so."""
     client = ScriptedClient(response=response)
-    backend = Backend("http://127.0.0.1:1/slip", SlipBackend(), one_secret, client, FakeClock(), RecordingQueue())
+    backend = Backend("http://127.0.0.1:1/slip", SlipBackend(), one_secret, client, FakeClock())
     with pytest.raises(BackendFailed) as failed:
         await backend.call(ME, b"null", [Text(ME, "hi")])
     return failed.value
@@ -100,7 +100,7 @@ async def test_a_secret_that_cannot_be_read_is_not_the_backends_fault() -> None:
     async def away() -> list[str]:
         raise Unavailable("Secrets Manager is away")
 
-    backend = Backend("http://127.0.0.1:1/slip", SlipBackend(), away, ScriptedClient(), FakeClock(), RecordingQueue())
+    backend = Backend("http://127.0.0.1:1/slip", SlipBackend(), away, ScriptedClient(), FakeClock())
     with pytest.raises(BackendFailed) as failed:
         await backend.call(ME, b"null", [Text(ME, "hi")])
     assert advise(failed.value, None, is_broken_off=False) is None

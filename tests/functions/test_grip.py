@@ -19,7 +19,7 @@ from .conftest import SECRET, Deployment, event
 
 ME = "AAAA1234AAAA123="
 POST_TO_ME = f"/live/@connections/{ME.replace('=', '%3D')}"
-SUBSCRIBE = 'c:{"type":"subscribe","channel":"lobby","filters":["skip-self"]}'
+SUBSCRIBE = 'c:{"type":"subscribe","channel":"lobby","filters":["skip-self","var-subst"]}'
 SET_META = 'c:{"type":"set-meta","name":"user","value":"ada"}'
 
 
@@ -76,9 +76,11 @@ def test_connection_from_its_beginning_to_its_end(deployment: Deployment, grip_b
     assert [request.body for request in deployment.management.requests] == [b"a", b""]
 
     item = {"channel": "lobby", "ws-message": {"content": "hi"}}
-    response = publish(deployment, item | {"meta": {"sender": "ada"}}, item | {"ws-message": {"content": "all"}})
+    response = publish(
+        deployment, item | {"meta": {"sender": "ada"}}, item | {"ws-message": {"content": "for %(user)s"}}
+    )
     assert (response["statusCode"], response["body"]) == (200, "Published\n")
-    assert [request.body for request in deployment.management.requests] == [b"a", b"", b"all"]
+    assert [request.body for request in deployment.management.requests] == [b"a", b"", b"for ada"]
     assert {request.path for request in deployment.management.requests} == {POST_TO_ME}
 
     left = inbound_event(deployment, {"type": "disconnected", "code": 1001, "reason": "R29pbmcgYXdheQ=="})

@@ -20,7 +20,7 @@ from slip_sockets.gateway.values import HttpResponse
 from slip_sockets.protocol.events import Close, Open, Text
 from slip_sockets.slip.backend import SlipBackend
 
-from ..gateway.doubles import SECRET, RecordingQueue
+from ..gateway.doubles import SECRET
 from .mutator import Mutator
 from .play import play, run
 from .small_world import SmallWorld
@@ -60,8 +60,7 @@ class SocketEvents:
     def __init__(self) -> None:
         self.world = SmallWorld()
         self.backend = Raw()
-        queue = RecordingQueue()
-        backend = Backend("https://app.example/", SlipBackend(), self.world.secrets, self.backend, SystemClock(), queue)
+        backend = Backend("https://app.example/", SlipBackend(), self.world.secrets, self.backend, SystemClock())
         self.sockets = msgspec.structs.replace(self.world.gateway.sockets, backend=backend)
 
     def draw(self, mutator: Mutator, faults: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

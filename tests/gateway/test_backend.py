@@ -10,12 +10,13 @@ import pytest
 
 from slip_sockets.gateway.backend import Backend
 from slip_sockets.gateway.dialects import BackendRequest, FollowUp, Opening, Reply, Tick
+from slip_sockets.gateway.effects import Effect
 from slip_sockets.gateway.errors import BackendFailed, BackendFault, HttpError, HttpFailure
 from slip_sockets.gateway.observer import EventType, HandledEvent, handling
-from slip_sockets.gateway.values import Connect, HttpResponse
-from slip_sockets.protocol.events import Action, Close, SendText, SocketEvent, Text
+from slip_sockets.gateway.values import Connect, HttpResponse, Publication
+from slip_sockets.protocol.events import Close, SendText, SocketEvent, Text
 
-from .doubles import ME, SECRET, FakeClock, RecordingObserver, RecordingQueue
+from .doubles import ME, SECRET, FakeClock, RecordingObserver
 
 HI = Text(ME, "hi")
 
@@ -47,7 +48,10 @@ class Dialect:
     def tick(self, connection_id: str, metadata: bytes | None, timer_id: str) -> Tick | None:
         raise NotImplementedError
 
-    def opening(self, connect: Connect, actions: Sequence[Action]) -> Opening:
+    def filtered(self, metadata: bytes | None, publication: Publication) -> str | None:
+        raise NotImplementedError
+
+    def opening(self, connect: Connect, actions: Sequence[Effect]) -> Opening:
         raise NotImplementedError
 
 
@@ -70,7 +74,7 @@ async def secrets() -> Sequence[str]:
 
 
 def backend(dialect: Dialect, client: Client, observer: RecordingObserver) -> Backend:
-    return Backend("http://app.example/ws?b=2", dialect, secrets, client, FakeClock(), RecordingQueue(), observer)
+    return Backend("http://app.example/ws?b=2", dialect, secrets, client, FakeClock(), observer)
 
 
 async def test_requests_query_is_added_to_that_of_the_url() -> None:

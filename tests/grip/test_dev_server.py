@@ -253,20 +253,20 @@ async def test_detached_connection_is_published_to_alone(server: DevServer, back
     ]
 
 
-async def test_filtered_messages_are_not_sent(server: DevServer, backend: GripScript) -> None:
+async def test_filtered_messages_are_not_sent_or_are_others(server: DevServer, backend: GripScript) -> None:
     async def join(post: Post) -> web.Response:
         if post.events[0].type != "OPEN":
             return await echo(post)
         user = post.target.partition("=")[2]
-        subscribe = text('c:{"type":"subscribe","channel":"lobby","filters":["skip-self"]}')
+        subscribe = text('c:{"type":"subscribe","channel":"lobby","filters":["skip-self","var-subst"]}')
         set_meta = text(f'c:{{"type":"set-meta","name":"user","value":"{user}"}}')
         return reply(Event("OPEN"), subscribe, set_meta, Sec_WebSocket_Extensions="grip")
 
     backend.script = join
     async with connect(server, "?user=ada") as ada, connect(server, "?user=bob") as bob:
-        await publish(server, item("of ada", meta={"sender": "ada"}), item("of nobody"))
-        assert await ada.recv() == "of nobody"
-        assert [await bob.recv() for _ in range(2)] == ["of ada", "of nobody"]
+        await publish(server, item("of ada", meta={"sender": "ada"}), item("for %(user)s"))
+        assert await ada.recv() == "for ada"
+        assert [await bob.recv() for _ in range(2)] == ["of ada", "for bob"]
 
 
 async def test_what_api_gateway_cannot_do_is_logged_once_for_a_connection(

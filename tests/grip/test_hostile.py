@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slip_sockets.gateway.dialects import Batch, Reply
+from slip_sockets.gateway.effects import NoteContentFilters, Recover, StartTimer
 from slip_sockets.gateway.errors import BackendFailed, NotAccepted
-from slip_sockets.gateway.values import HttpRequest, HttpResponse
+from slip_sockets.gateway.values import HttpRequest, HttpResponse, Publication
 from slip_sockets.grip.backend import GripBackend
+from slip_sockets.grip.filters import FILTERS
 from slip_sockets.grip.framing import CONTENT_TYPE, Event, encode
 from slip_sockets.grip.handshake import message_prefix
 from slip_sockets.grip.publish import GripPublish
@@ -52,8 +54,8 @@ STATES = st.builds(
     State,
     st.just([("Host", "a.example")]),
     prefix=st.none() | st.sampled_from(["m:", "", "c"]),
-    channels=st.dictionaries(st.sampled_from(["a", "lobby"]), st.lists(st.sampled_from(["skip-self", "x"]))),
-    user_meta=st.dictionaries(st.just("user"), st.text(max_size=3)),
+    channels=st.dictionaries(st.sampled_from(["a", "lobby"]), st.lists(st.sampled_from([*FILTERS, "x"]))),
+    user_meta=st.dictionaries(st.sampled_from(["user", "x", "id_format", "id_encoding"]), st.text(max_size=3)),
 )
 SOCKET_EVENTS: st.SearchStrategy[SocketEvent] = st.sampled_from([Open(ME), Text(ME, "hi"), Close(ME, 1000)])
 
@@ -68,12 +70,20 @@ def test_any_response_is_done_or_refused(
         assert 400 <= outcome.client_status < 600
         return
     for action in outcome.actions:
-        check(action)
+        if not isinstance(action, StartTimer | NoteContentFilters | Recover):
+            check(action)
         if isinstance(action, SetMetadata):
             stored = State.read(bytes(action.metadata))
             assert stored is not None
             request = GripBackend().request(ME, stored.encoded(), [event], secret=SECRET, now=START)
             assert (request is None) is stored.is_detached
+
+
+@given(STATES, st.text(alphabet="%()sI\\ax", max_size=12))
+def test_any_text_is_filtered_or_left_out(state: State, data: str) -> None:
+    filtered = GripBackend().filtered(state.encoded(), Publication("a", data))
+    if "build-id" not in state.channels.get("a", ()) and "%" not in data:
+        assert filtered == data
 
 
 def read_reply(state: State, event: SocketEvent, response: HttpResponse) -> Reply | BackendFailed | NotAccepted:

@@ -53,9 +53,7 @@ class GripWorld(World):
     def __init__(self) -> None:
         super().__init__(is_ordered=True)
         self.grip = Client()
-        backend = Backend(
-            "http://app.example/", GripBackend(), self.secrets, self.grip, self.clock, self.queue, self.observer
-        )
+        backend = Backend("http://app.example/", GripBackend(), self.secrets, self.grip, self.clock, self.observer)
         sockets = msgspec.structs.replace(self.gateway.sockets, backend=backend)
         self.gateway = msgspec.structs.replace(self.gateway, sockets=sockets)
         self.began_at = 0.0
@@ -287,11 +285,14 @@ async def test_malformed_ones_are_ignored(world: GripWorld, kind: str, fields: d
     assert (world.texts, world.queue.messages) == ([], [])
 
 
-async def test_timer_that_cannot_be_queued_is_logged(world: GripWorld, caplog: pytest.LogCaptureFixture) -> None:
+async def test_timers_that_cannot_be_queued_are_asked_for_again(world: GripWorld) -> None:
     world.queue.is_away = True
+    with pytest.raises(Incomplete):
+        await world.reply(keep_alive() + text(b"m:a"))
+    world.queue.is_away = False
     await world.reply(keep_alive() + text(b"m:a"))
-    assert world.texts == ["a"]
-    assert f"connection {ME}: its timers are lost: the queue is away" in caplog.messages
+    await world.tick()
+    assert world.texts == ["a", "still there"]
 
 
 @pytest.mark.parametrize("away", ["get", "the queue"])

@@ -15,6 +15,18 @@ async def test_unknown_connection_is_none(store: Store) -> None:
     assert await store.get(ME) is None
 
 
+async def test_metadata_of_many_is_that_of_those_that_there_are(store: Store, clock: FakeClock) -> None:
+    assert await store.metadata([ME]) == {}
+    known = [f"{number:015d}=" for number in range(130)]
+    for id_ in known:
+        await store.open(id_, f'"{id_}"'.encode(), ["lobby"])
+    await store.set_metadata(known[0], b"1")
+    expected = {id_: f'"{id_}"'.encode() for id_ in known} | {known[0]: b"1"}
+    assert await store.metadata([ME, *known, known[0]]) == expected
+    clock.time += ROW_LIFETIME_S
+    assert await store.metadata(known) == {}
+
+
 async def test_opened_connection_is_read_back_with_the_moment_it_was_accepted(store: Store, clock: FakeClock) -> None:
     clock.time = START + 0.25
     await store.open(ME, b'{"name":"Ada"}', [])

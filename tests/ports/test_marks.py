@@ -77,6 +77,17 @@ async def test_last_id_is_forgotten(channels: Channels) -> None:
     assert await channels.channel_state("games") == ChannelState(last_id="1")
 
 
+async def test_channel_has_content_filters_for_a_time_which_is_never_made_shorter(
+    channels: Channels, clock: FakeClock
+) -> None:
+    await channels.mark_filtered("lobby", for_s=60)
+    await channels.mark_filtered("lobby", for_s=10)
+    assert await channels.channel_state("lobby") == ChannelState(has_content_filters=True)
+    assert await channels.channel_state("games") == ChannelState()
+    clock.time = START + 60
+    assert await channels.channel_state("lobby") == ChannelState()
+
+
 async def test_mark_may_be_set_again_after_its_time(channels: Channels, clock: FakeClock) -> None:
     await channels.mark_queued("lobby", for_s=60)
     clock.time = START + 600

@@ -95,14 +95,6 @@ def _without(content: str) -> Callable[[Seen], None]:
     return drop
 
 
-def _texts(*contents: str) -> Callable[[Seen], None]:
-    def replace(seen: Seen) -> None:
-        others = [frame for frame in seen.frames[0] if frame[0] != "TEXT"]
-        seen.frames[0] = [*(("TEXT", content) for content in contents), *others]
-
-    return replace
-
-
 Row = tuple[str, Callable[[Seen], Any]]
 
 CHUNKED: Row = ("a publish in chunks, without `Content-Length`", _taken)
@@ -117,7 +109,5 @@ HEADERS: Row = ("headers of your accepting response", _no_headers)
 REFUSAL: Row = ("body and headers of a refusal", _refused)
 SEVERAL: Row = ("several headers of one name in the handshake", _last_header)
 CLOSE_FROM_CLIENT: Row = ("`CLOSE` from a client", _closed_as_by_the_client)
-SUBSTITUTED: Row = ("the filters `build-id` and `var-subst` of a subscription", _texts("%(user)s %%"))
 QUERY: Row = ("the query of a client", _names_together)
-CONTENT_FILTERS: Row = ("`content-filters` of a `ws-message`", _texts())
 TEXT_SIZE: Row = ("texts above 128 KB", _without("x" * 131_073))

@@ -32,14 +32,12 @@ from .differences import (
     CLOSE_FROM_CLIENT,
     CODE,
     CODE_OF_DETACHED,
-    CONTENT_FILTERS,
     CUT,
     HEADERS,
     PING_FROM_CLIENT,
     QUERY,
     REFUSAL,
     SEVERAL,
-    SUBSTITUTED,
     TEXT_SIZE,
     Row,
 )
@@ -299,12 +297,6 @@ CONVERSATIONS: Table = {
     "methods": (requests(("GET", "publish/"), ("PUT", "publish"), ("OPTIONS", "publish/"), ("POST", "publish")),),
     "paths": (requests(("GET", "other"), ("GET", "publish//"), ("GET", "publish/x")),),
     "delayed": (controls(control(type="send-delayed", content="later", timeout=60), control(type="flush-delayed")),),
-    "var-subst": (controls(ADA, subscribe("c", filters=["var-subst"]), x="%(user)s %%"), SUBSTITUTED),
-    "content-filters": (
-        controls(ADA, subscribe("c", filters=["var-subst"]), content_filters=["var-subst"]),
-        CONTENT_FILTERS,
-    ),
-    "other content-filters": (controls(subscribe("c"), content_filters=["var-subst"]),),
     "prev-id": (
         publish(
             items(message("1", id="p1")),

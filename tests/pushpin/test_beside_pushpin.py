@@ -14,6 +14,7 @@ from slip_sockets.grip.handshake import FEATURES
 
 from ..docs.markdown import ROOT
 from ..grip.backend import GripScript
+from .content import CONTENT
 from .differences import Row
 from .scenes import Scene, reply
 from .sides import Seen, Side, Stage
@@ -22,6 +23,7 @@ from .timers import SEQUENCES, TIMERS
 
 SCENES = {
     **TABLES,
+    **{f"content: {name}": each for name, each in CONTENT.items()},
     **{f"timer: {name}": each for name, each in TIMERS.items()},
     **{f"sequence: {name}": each for name, each in SEQUENCES.items()},
 }
@@ -62,9 +64,12 @@ def differences(found: Seen, expected: Seen) -> list[str]:
 
 
 @in_one_loop
-async def test_features_are_some_of_pushpins(backend: GripScript, session: aiohttp.ClientSession, theirs: Side) -> None:
+async def test_features_are_pushpins_but_for_sessions_and_links(
+    backend: GripScript, session: aiohttp.ClientSession, theirs: Side
+) -> None:
     await seen(theirs, reply(), backend, session)
-    assert set(FEATURES.split(", ")) < set(backend.posts[0].headers["Grip-Feature"].split(", "))
+    theirs_only = set(backend.posts[0].headers["Grip-Feature"].split(", ")) - set(FEATURES.split(", "))
+    assert theirs_only == {"status", "session", "link:next"}
 
 
 def test_rows_are_those_of_the_page() -> None:

@@ -96,6 +96,9 @@ class RecordingConnections:
     async def get(self, connection_id: str) -> StoredConnection | None:
         return await self._connections.get(connection_id)
 
+    async def metadata(self, connection_ids: Sequence[str]) -> Mapping[str, bytes]:
+        return await self._connections.metadata(connection_ids)
+
     async def set_metadata(self, connection_id: str, metadata: bytes) -> bool:
         return await _step(
             self._recorder,
