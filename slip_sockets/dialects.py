@@ -20,14 +20,17 @@ class Dialect(enum.StrEnum):
     GRIP = "grip"
 
 
-def protocols(dialect: Dialect) -> tuple[BackendProtocol, PublishProtocol]:
-    """Return how the backend and how publishers are talked with."""
+def protocols(
+    dialect: Dialect, *, grip_path_from: str = "", grip_host: str = ""
+) -> tuple[BackendProtocol, PublishProtocol]:
+    """Return how the backend and how publishers are talked with. What begins with `grip_` is as in `grip.routing`."""
     if dialect is Dialect.SLIP:
         return SlipBackend(), SlipPublish()
     from .grip.backend import GripBackend
     from .grip.publish import GripPublish
+    from .grip.routing import Routing
 
-    return GripBackend(), _EitherPublish(SlipPublish(), GripPublish())
+    return GripBackend(Routing(grip_path_from, grip_host)), _EitherPublish(SlipPublish(), GripPublish())
 
 
 class _EitherPublish:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from slip_sockets.dialects import Dialect
 from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE, MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
 from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, Inbound
+from slip_sockets.grip.routing import RIGHT_HOST, RIGHT_PATH_FROM, is_host, is_path_from
 from slip_sockets.protocol.errors import InvalidSettings
 from slip_sockets.protocol.quoting import quoted
 from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
@@ -84,9 +85,9 @@ class StageSettings:
     warm: docs/cost.md. With `deletion_protection` neither AWS nor Terraform deletes the tables and queues.
     Alarms are mailed to `alarm_email`; with None they are not mailed.
 
-    Backend and publishers speak `backend_protocol`. With `inbound` ordered, as always in GRIP, texts and disconnects
-    go to the backend through a queue, in order; texts that it does not take are sent again for `inbound_retry_s`
-    seconds.
+    Backend and publishers speak `backend_protocol`; `grip_path_from` and `grip_host`, "" if not set, are GRIP's. With
+    `inbound` ordered, as always in GRIP, texts and disconnects go to the backend through a queue, in order; texts that
+    it does not take are sent again for `inbound_retry_s` seconds.
     """
 
     stage: Stage
@@ -106,6 +107,8 @@ class StageSettings:
     throttling_rate_limit: float
     throttling_burst_limit: int
     backend_protocol: Dialect
+    grip_path_from: str
+    grip_host: str
     inbound: Inbound
     inbound_retry_s: int
     inline_limit: int
@@ -183,7 +186,8 @@ class _Reader:
             region_source=region_source,
             domain_name=domain_name,
             hosted_zone_name=hosted_zone_name,
-            state_bucket=self._state_bucket(),
+            state_bucket=self._text("STATE_BUCKET", _BUCKET_NAME.fullmatch, "the name of an S3 bucket that exists")
+            or None,
             architecture=architecture,
             python=self._one_of("LAMBDA_PYTHON", PYTHONS, "3.13"),
             access_logs=self._one_of("ACCESS_LOGS", ("true", "false"), "false") == "true",
@@ -194,6 +198,8 @@ class _Reader:
             throttling_rate_limit=2_000 if production else 200,
             throttling_burst_limit=1_000 if production else 100,
             backend_protocol=backend_protocol,
+            grip_path_from=self._text("GRIP_PATH_FROM", is_path_from, RIGHT_PATH_FROM),
+            grip_host=self._text("GRIP_HOST", is_host, RIGHT_HOST),
             inbound=self._inbound(backend_protocol),
             inbound_retry_s=self._number(
                 "INBOUND_RETRY_S", DEFAULT_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, "of seconds"
@@ -332,11 +338,12 @@ class _Reader:
         value = self._value(name, default).removesuffix(".")
         return value.lower() if value.isascii() else value  # some other letters have lower ones of ASCII
 
-    def _state_bucket(self) -> str | None:
-        name = self._value("STATE_BUCKET", "")
-        if name and not _BUCKET_NAME.fullmatch(name):
-            self._wrong("STATE_BUCKET", name, "the name of an S3 bucket that exists")
-        return name or None
+    def _text(self, name: str, is_right: Callable[[str], object], right: str) -> str:
+        """Return a text, "" where it is not set."""
+        value = self._value(name, "")
+        if value and not is_right(value):
+            self._wrong(name, value, right)
+        return value
 
     def _number(self, name: str, default: int, least: int, most: int, what: str) -> int:
         value = self._value(name, str(default))

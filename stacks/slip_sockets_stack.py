@@ -247,6 +247,8 @@ class SlipSocketsStack(TerraformStack):
                 "QUEUE_URL": self._queue.url,
                 "DEAD_LETTERS_URL": self._queue.dead_letters_url,
                 "BACKEND_PROTOCOL": self._settings.backend_protocol,
+                "GRIP_PATH_FROM": self._settings.grip_path_from,
+                "GRIP_HOST": self._settings.grip_host,
                 "INBOUND": self._settings.inbound,
                 "INBOUND_QUEUE_URL": self._inbound.url,
                 "INBOUND_RETRY_S": str(self._settings.inbound_retry_s),

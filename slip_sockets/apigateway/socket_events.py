@@ -107,13 +107,19 @@ def read_socket_event(event: ProxyEvent) -> Connect | Message | Disconnect:
         case "CONNECT":
             # Of several spellings of a name the last stays.
             headers = {name.lower(): (name, value) for name, value in (event.get("headers") or {}).items()}
+            all_headers = event.get("multiValueHeaders") or {}
             query = event.get("multiValueQueryStringParameters") or {}
             return Connect(
                 connection_id,
                 {_utf8(name): _header_value(value) for name, value in headers.values()},
                 {_utf8(name): [_utf8(value) for value in values] for name, values in query.items()},
                 context.get("identity", {}).get("sourceIp"),
-                _subprotocols(event.get("multiValueHeaders") or {}),
+                _subprotocols(all_headers),
+                {
+                    _utf8(name): [_header_value(value) for value in values]
+                    for name, values in all_headers.items()
+                    if len(values) > 1
+                },
             )
         case "MESSAGE":
             return Message(connection_id, _utf8(event.get("body") or ""))

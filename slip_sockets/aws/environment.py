@@ -70,6 +70,8 @@ class FunctionSettings(msgspec.Struct, frozen=True):
     is_ordered: bool = False
     inbound_retry_s: int = DEFAULT_INBOUND_RETRY_S
     backend_protocol: Dialect = Dialect.SLIP
+    grip_path_from: str = ""
+    grip_host: str = ""
     stack_name: str | None = None
 
     @classmethod
@@ -93,6 +95,8 @@ class FunctionSettings(msgspec.Struct, frozen=True):
             is_ordered=environ.get("INBOUND") == Inbound.ORDERED,
             inbound_retry_s=int(environ.get("INBOUND_RETRY_S") or DEFAULT_INBOUND_RETRY_S),
             backend_protocol=Dialect(environ.get("BACKEND_PROTOCOL") or Dialect.SLIP),
+            grip_path_from=environ.get("GRIP_PATH_FROM", ""),
+            grip_host=environ.get("GRIP_HOST", ""),
             stack_name=environ.get("STACK_NAME") or None,
         )
 
@@ -118,7 +122,9 @@ class Runtime:
         self._backend = BackendClient(clock, BACKEND_TIMEOUT_S)
         connections = DynamoDbConnections(dynamodb, settings.connections_table, clock)
         channels = DynamoDbChannels(dynamodb, settings.channels_table, clock)
-        backend_protocol, publish_protocol = protocols(settings.backend_protocol)
+        backend_protocol, publish_protocol = protocols(
+            settings.backend_protocol, grip_path_from=settings.grip_path_from, grip_host=settings.grip_host
+        )
         self.gateway = build_gateway(
             Ports(
                 connections=connections,

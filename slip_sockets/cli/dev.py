@@ -17,7 +17,9 @@ from ..dev.edge import Limits
 from ..dialects import Dialect
 from ..gateway.delivery_rate import MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from ..gateway.worker import DEFAULT_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, Inbound
+from ..grip.routing import RIGHT_HOST, RIGHT_PATH_FROM, is_host, is_path_from
 from ..protocol.errors import InvalidSettings
+from ..protocol.quoting import quoted
 from ..protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
 from ..protocol.urls import is_loopback, quoted_url, url_problem, without_secrets
 
@@ -86,6 +88,13 @@ def dev(
     backend_protocol: Annotated[
         Dialect, typer.Option(envvar="BACKEND_PROTOCOL", help="What your backend and publishers speak.")
     ] = Dialect.SLIP,
+    grip_path_from: Annotated[
+        str,
+        typer.Option(envvar="GRIP_PATH_FROM", help="What names a path of your backend in GRIP: host or query:NAME."),
+    ] = "",
+    grip_host: Annotated[
+        str, typer.Option(envvar="GRIP_HOST", help="Host of requests in GRIP.", show_default="the client's")
+    ] = "",
     inspector: Annotated[
         bool | None,
         typer.Option(
@@ -101,6 +110,10 @@ def dev(
     """
     previous = split_secrets(previous_secrets)
     problems = _problems(target_url, jwt_secret, previous)
+    if grip_path_from and not is_path_from(grip_path_from):
+        problems.append(f"GRIP_PATH_FROM is {quoted(grip_path_from)}. Set it to {RIGHT_PATH_FROM}")
+    if grip_host and not is_host(grip_host):
+        problems.append(f"GRIP_HOST is {quoted(grip_host)}. Set it to {RIGHT_HOST}")
     # An empty host would be all of this machine's addresses.
     blank = {"--host": host, "--stack-name": stack_name}
     problems += [
@@ -127,6 +140,8 @@ def dev(
         outputs_path=outputs,
         inspector=is_loopback(host) if inspector is None else inspector,
         backend_protocol=backend_protocol,
+        grip_path_from=grip_path_from,
+        grip_host=grip_host,
     )
     asyncio.run(_serve(settings))
 

@@ -89,6 +89,8 @@ class DevSettings:
     outputs_path: Path | None = None
     inspector: bool = False
     backend_protocol: Dialect = Dialect.SLIP
+    grip_path_from: str = ""
+    grip_host: str = ""
 
 
 class DevServer:
@@ -230,7 +232,9 @@ class DevServer:
         async def secrets() -> Sequence[str]:
             return all_secrets
 
-        backend_protocol, publish_protocol = protocols(settings.backend_protocol)
+        backend_protocol, publish_protocol = protocols(
+            settings.backend_protocol, grip_path_from=settings.grip_path_from, grip_host=settings.grip_host
+        )
         self.gateway = gateway = build_gateway(
             ports if inspector is None else inspector.ports(ports),
             target_url=settings.target_url,

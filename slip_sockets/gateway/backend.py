@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..protocol.events import Open, SocketEvent
-from ..protocol.urls import with_query, without_secrets
+from ..protocol.urls import with_path, with_query, without_secrets
 from .dialects import BackendProtocol, BackendRequest, FollowUp, Opening, Reply
 from .effects import Effect
 from .errors import BackendFailed, BackendFault, HttpError, HttpFailure, Unavailable
@@ -92,7 +92,7 @@ class Backend(msgspec.Struct, frozen=True):
         return self.protocol.request(connection_id, metadata, events, secret=secret, now=self.clock.now())
 
     async def _post(self, request: BackendRequest) -> HttpResponse:
-        url = with_query(self.target_url, request.query)
+        url = with_query(with_path(self.target_url, request.path), request.query)
         try:
             return await self.client.post(url, request.headers, request.body, max_bytes=MAX_RESPONSE_BYTES)
         except HttpError as error:

@@ -18,11 +18,12 @@ from .values import Broadcast, Connect, HttpRequest, HttpResponse, Publication
 
 
 class BackendRequest(msgspec.Struct, frozen=True):
-    """A POST to the backend. `query` is added to that of the backend's URL."""
+    """A POST to the backend. `path` and `query` are added to those of the backend's URL."""
 
     headers: Mapping[str, str]
     body: bytes
     query: str = ""
+    path: str = ""
 
 
 class FollowUp(msgspec.Struct, frozen=True):

@@ -20,8 +20,8 @@ from ..protocol.positions import Position
 class Connect(msgspec.Struct, frozen=True):
     """A client asks to connect.
 
-    `headers` are named as the client wrote them; `query` maps each name to its values; `subprotocols` are those that it
-    offers, in order.
+    `headers` are named as the client wrote them, each with its last value; `repeated_headers` has all values of those
+    with several. `query` maps each name to its values; `subprotocols` are those that it offers, in order.
     """
 
     connection_id: str
@@ -29,6 +29,7 @@ class Connect(msgspec.Struct, frozen=True):
     query: Mapping[str, Sequence[str]]
     ip: str | None
     subprotocols: Sequence[str]
+    repeated_headers: Mapping[str, Sequence[str]] = {}
 
 
 class Message(msgspec.Struct, frozen=True):

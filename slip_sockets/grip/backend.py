@@ -29,6 +29,7 @@ from .controls import CONTROL_PREFIX, apply_control
 from .filters import subscriptions
 from .framing import CONTENT_TYPE, BrokenFraming, Event, decode, encode
 from .handshake import headers_for_the_client, initial_state, message_prefix, request_headers, set_meta
+from .routing import Routing
 from .state import State
 from .timers import DELAYED, set_interval
 from .tokens import grip_sig
@@ -47,8 +48,11 @@ class GripBackend:
 
     may_repeat = False
 
+    def __init__(self, routing: Routing | None = None) -> None:
+        self._routing = routing or Routing()
+
     def initial_metadata(self, connect: Connect) -> bytes:
-        return initial_state(connect).encoded()
+        return initial_state(connect, self._routing).encoded()
 
     def request(
         self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], *, secret: str, now: float
@@ -56,8 +60,8 @@ class GripBackend:
         state = State.read(metadata)
         if state is None or state.is_detached:
             return None
-        headers = request_headers(connection_id, state, grip_sig(secret, now))
-        return BackendRequest(headers, encode(map(_event, events)), state.query)
+        headers = request_headers(connection_id, state, grip_sig(secret, now), self._routing.host)
+        return BackendRequest(headers, encode(map(_event, events)), state.query, state.path)
 
     def reply(
         self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], response: HttpResponse

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import quote, urlencode
 
 from ..gateway.values import Connect
 from .filters import FILTERS
 from .framing import CONTENT_TYPE
+from .routing import Routing
 from .state import State
 
 FEATURES = ", ".join(f"filter:{name}" for name in FILTERS)
@@ -42,20 +43,24 @@ _NOT_FOR_CLIENTS = re.compile(
 _PARAMETER = re.compile(r"""\s*([^\s=;,]*)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^";,][^;,]*)?))?\s*""")
 
 
-def initial_state(connect: Connect) -> State:
+def initial_state(connect: Connect, routing: Routing) -> State:
     """Return the state of a connection that asks to be let in."""
     headers = [
-        (_SPELLED.get(name.lower(), name), value) for name, value in connect.headers.items() if _is_repeated(name)
+        (_SPELLED.get(name.lower(), name), _joined(name, connect.repeated_headers.get(name, (value,))))
+        for name, value in connect.headers.items()
+        if _is_repeated(name)
     ]
-    query = [(name, value) for name, values in connect.query.items() for value in values]
-    return State(headers, urlencode(query, quote_via=quote))
+    path, routed_query = routing.route(dict(headers).get("Host", ""), connect.query)
+    query = [(name, value) for name, values in routed_query.items() for value in values]
+    return State(headers, urlencode(query, quote_via=quote), path)
 
 
-def request_headers(connection_id: str, state: State, signature: str) -> dict[str, str]:
-    """Return the headers of a POST. Those of the handshake come as the client sent them, in UTF-8."""
+def request_headers(connection_id: str, state: State, signature: str, host: str) -> dict[str, str]:
+    """Return the headers of a POST. Those of the handshake come as the client sent them, in UTF-8, but for `host`."""
     repeated = {name: value.encode().decode("latin-1") for name, value in state.headers}
     return {
         **repeated,
+        **({"Host": host} if host else {}),
         "Sec-WebSocket-Extensions": "grip",
         "Grip-Sig": signature,
         "Grip-Feature": FEATURES,
@@ -87,6 +92,11 @@ def message_prefix(extensions: str) -> str | None:
 def headers_for_the_client(headers: Mapping[str, str]) -> list[str]:
     """Return the names of the headers that Pushpin sends to the client in the 101."""
     return sorted(name for name in headers if not _NOT_FOR_CLIENTS.fullmatch(name))
+
+
+def _joined(name: str, values: Sequence[str]) -> str:
+    """Return several headers of a name as one. https://datatracker.ietf.org/doc/html/rfc9110#section-5.3"""
+    return ("; " if name.lower() == "cookie" else ", ").join(values)
 
 
 def _is_repeated(name: str) -> bool:

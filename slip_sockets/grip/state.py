@@ -20,15 +20,16 @@ class Timer(msgspec.Struct, frozen=True):
 class State(msgspec.Struct, omit_defaults=True):
     """A connection, as the gateway remembers it between requests.
 
-    `headers` and `query` are those of its handshake, repeated with each request. `prefix` begins a message that is for
-    the client, None where the backend did not enable GRIP. `meta` comes from Set-Meta headers and goes back to the
-    backend; `user_meta` comes from set-meta. `channels` maps each channel to the filters of its subscription. `timers`
-    are those that run, by the names of `timers`. `logged` are the kinds of things that cannot be done and were logged
-    once.
+    `headers` and `query` are those of its handshake, repeated with each request, to `path` behind that of the backend's
+    URL. `prefix` begins a message that is for the client, None where the backend did not enable GRIP. `meta` comes from
+    Set-Meta headers and goes back to the backend; `user_meta` comes from set-meta. `channels` maps each channel to the
+    filters of its subscription. `timers` are those that run, by the names of `timers`. `logged` are the kinds of things
+    that cannot be done and were logged once.
     """
 
     headers: list[tuple[str, str]]
     query: str = ""
+    path: str = ""
     prefix: str | None = None
     is_detached: bool = False
     meta: dict[str, str] = {}

@@ -64,6 +64,14 @@ def with_query(url: str, query: str) -> str:
     return urlunsplit(parts._replace(query=f"{parts.query}&{query}" if parts.query else query))
 
 
+def with_path(url: str, path: str) -> str:
+    """Return `url` with `path` (encoded, may be empty) behind its own."""
+    if not path:
+        return url
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{path}"))
+
+
 def quoted_url(text: str) -> str:
     """Return in quotation marks what was given for a URL, without what may be a user, a password or a query."""
     return quoted(_SECRET_PARTS.sub(lambda found: "//...@" if found[0].startswith("/") else "?...", text))

@@ -160,6 +160,14 @@ def test_documented_events_are_read() -> None:
     assert read_socket_event(documented("websocket_disconnect")) == Disconnect(id_, 1005, reason)
 
 
+def test_all_values_of_headers_that_came_several_times_are_read() -> None:
+    event = documented("websocket_connect")
+    event["multiValueHeaders"]["X-A"] = ["1", "Zo\u00c3\u00ab"]
+    read = read_socket_event(event)
+    assert isinstance(read, Connect)
+    assert read.repeated_headers == {"X-A": ["1", "Zoë"]}
+
+
 def test_event_of_another_type_is_not_read() -> None:
     with pytest.raises(KeyError, match="eventType 'RESUME'"):
         read_socket_event(socket_event("RESUME"))

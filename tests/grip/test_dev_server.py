@@ -92,6 +92,24 @@ async def test_requests_have_the_handshakes_headers_and_query(server: DevServer,
     assert posts[-1].events == [Event("CLOSE", b"\x03\xe8")]
 
 
+async def test_requests_go_where_the_settings_say(backend: GripScript) -> None:
+    root = backend.url.removesuffix("/ws")
+    settings = {"grip_path_from": "query:path", "grip_host": "app.example"}
+    async with (
+        running(root, backend_protocol=Dialect.GRIP, **settings) as server,
+        connect(server, "?path=ws&a=1") as client,
+    ):
+        await client.send("hi")
+        assert await client.recv() == "hi"
+    assert {(post.target, post.headers["Host"]) for post in backend.posts} == {("/ws?a=1", "app.example")}
+
+
+async def test_several_headers_of_one_name_come_as_one(server: DevServer, backend: GripScript) -> None:
+    async with connect(server, additional_headers=[("X-A", "1"), ("X-A", "2")]):
+        pass
+    assert (await backend.next_post("OPEN")).headers.getall("X-A") == ["1, 2"]
+
+
 async def test_long_query_reaches_the_backend(server: DevServer, backend: GripScript) -> None:
     query = f"?name={'x' * 6_000}"
     async with connect(server, query):

@@ -73,7 +73,9 @@ def sends(*texts: str) -> Scene:
 
 async def headers_twice(stage: Stage) -> None:
     stage.backend.script = echo
-    await stage.connect(headers=CIMultiDict([("X-A", "1"), ("X-B", "2"), ("X-A", "3")]))
+    await stage.connect(
+        headers=CIMultiDict([("X-A", "1"), ("Cookie", "a=1"), ("X-B", "2"), ("X-A", "3"), ("Cookie", "b=2")])
+    )
 
 
 def query(text: str) -> Scene:

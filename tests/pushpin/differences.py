@@ -74,11 +74,11 @@ def _closed_as_by_the_client(seen: Seen) -> None:
     seen.frames[0] = [("TEXT", "first"), close]
 
 
-def _last_header(seen: Seen) -> None:
+def _joined_headers(seen: Seen) -> None:
     for _, headers, _ in seen.posts:
         for name, values in headers.items():
             if isinstance(values, list):
-                headers[name] = values[-1:]  # type: ignore[index]
+                headers[name] = [("; " if name == "cookie" else ", ").join(values)]  # type: ignore[index]
 
 
 def _names_together(seen: Seen) -> None:
@@ -107,7 +107,7 @@ BINARY_FROM_CLIENT: Row = ("`BINARY` from a client", _closed_with_1003)
 PING_FROM_CLIENT: Row = ("`PING` from a client", _no_ping)
 HEADERS: Row = ("headers of your accepting response", _no_headers)
 REFUSAL: Row = ("body and headers of a refusal", _refused)
-SEVERAL: Row = ("several headers of one name in the handshake", _last_header)
+SEVERAL: Row = ("several headers of one name in the handshake", _joined_headers)
 CLOSE_FROM_CLIENT: Row = ("`CLOSE` from a client", _closed_as_by_the_client)
 QUERY: Row = ("the query of a client", _names_together)
 TEXT_SIZE: Row = ("texts above 128 KB", _without("x" * 131_073))

@@ -93,9 +93,10 @@ def test_all_know_that_texts_come_in_order(synth: Callable[..., Synthesis], name
     in_order = synth(INBOUND="ordered", INBOUND_RETRY_S="15").stack(PRODUCTION)
     read = FunctionSettings.from_environ(in_order.environment(name))
     assert (read.is_ordered, read.inbound_retry_s) == (True, 15)
-    in_grip = synth(BACKEND_PROTOCOL="grip").stack(PRODUCTION)
+    in_grip = synth(BACKEND_PROTOCOL="grip", GRIP_PATH_FROM="host", GRIP_HOST="a.example").stack(PRODUCTION)
     read = FunctionSettings.from_environ(in_grip.environment(name))
     assert (read.is_ordered, read.backend_protocol) == (True, Dialect.GRIP)
+    assert (read.grip_path_from, read.grip_host) == ("host", "a.example")
 
 
 def test_all_run_the_same_package(stack: Stack) -> None:

@@ -57,6 +57,8 @@ def test_target_and_secret_are_enough() -> None:
         inbound=Inbound.DIRECT,
         inbound_retry_s=60,
         backend_protocol=Dialect.SLIP,
+        grip_path_from="",
+        grip_host="",
         inline_limit=1_000,
         provisioned_concurrency=0,
         deliver_concurrency=100,
@@ -281,6 +283,21 @@ class TestProblems:
             "Set it to ordered, or to nothing"
         ]
         assert problems(BACKEND_PROTOCOL="GRIP") == ["BACKEND_PROTOCOL is 'GRIP'. Set it to one of slip, grip"]
+
+    def test_where_requests_go_in_grip(self) -> None:
+        staging, production = read(GRIP_PATH_FROM="query:p", STAGING_GRIP_PATH_FROM="host", GRIP_HOST="a.example:8080")
+        assert (staging.grip_path_from, staging.grip_host) == ("host", "a.example:8080")
+        assert (production.grip_path_from, production.grip_host) == ("query:p", "a.example:8080")
+
+    @pytest.mark.parametrize("text", ["query", "query:", "query:${a}", "path", "host:1", "Host"])
+    def test_invalid_grip_path_from(self, text: str) -> None:
+        right = "host, or query: and the name of a parameter, e.g. query:path"
+        assert problems(GRIP_PATH_FROM=text) == [f"GRIP_PATH_FROM is {text!r}. Set it to {right}"]
+
+    @pytest.mark.parametrize("text", ["https://a.example", "a.example/", "a@b", "a..b", "a b", "${a}", "a?", "a:x"])
+    def test_invalid_grip_host(self, text: str) -> None:
+        right = "the host that your backend expects, e.g. app.example.com"
+        assert problems(GRIP_HOST=text) == [f"GRIP_HOST is {text!r}. Set it to {right}"]
 
     @pytest.mark.parametrize("seconds", ["0", "9", "241", "1m", "60.5"])
     def test_invalid_inbound_retry_s(self, seconds: str) -> None:
