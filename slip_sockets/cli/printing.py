@@ -43,6 +43,11 @@ def _decoded(data: bytes) -> str:
         raise InvalidEvents(f"stdin is not UTF-8: {error.reason} at byte {error.start}") from error
 
 
+def in_one_line(text: str) -> str:
+    """Return a text as a terminal may show it: line ends and control characters escaped."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def described(report: Report) -> str:
     """Return a report in words."""
     if not report.is_reported:
@@ -50,4 +55,5 @@ def described(report: Report) -> str:
     matched = f"{'at least ' if report.more else ''}{report.matched:,} subscriber{'' if report.matched == 1 else 's'}"
     parts = {"sent": report.sent, "gone": report.gone, "queued": report.queued}
     counts = [f"{count:,} {name}" for name, count in parts.items() if count]
-    return f"{matched}: {', '.join(counts)}" if counts else matched
+    kept = f"; kept at {report.position}" if report.position else ""
+    return (f"{matched}: {', '.join(counts)}" if counts else matched) + kept

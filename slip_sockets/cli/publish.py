@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from ..protocol.errors import InvalidSettings
-from ..protocol.events import Report
+from ..protocol.events import Keep, Report
 from .deployment import (
     ControlApiOption,
     DevOption,
@@ -26,7 +26,9 @@ slip-sockets publish lobby "hello all"
 
 date | slip-sockets publish clock - --stack slip-sockets-staging
 
-tail -f app.log | slip-sockets publish logs - --lines"""
+tail -f app.log | slip-sockets publish logs - --lines
+
+slip-sockets publish lobby "hello all" --keep-count 100 --keep-seconds 3600"""
 
 
 def publish(
@@ -37,6 +39,13 @@ def publish(
     id_: Annotated[
         str, typer.Option("--id", help="The same id on the same channel within five minutes is delivered once.")
     ] = "",
+    keep_count: Annotated[
+        int | None,
+        typer.Option("--keep-count", help="Keep the text until this number of newer ones are kept, 1 to 1,000."),
+    ] = None,
+    keep_seconds: Annotated[
+        int | None, typer.Option("--keep-seconds", help="At most this long, 1 to 604,800 seconds.")
+    ] = None,
     lines: Annotated[bool, typer.Option("--lines", help="With -: each line is a text, sent when it arrives.")] = False,
     stack: StackOption = "",
     outputs: OutputsOption = None,
@@ -48,17 +57,26 @@ def publish(
     """Send a text to all subscribers of a channel, and print how many there were."""
     if lines and (text != "-" or id_):
         raise InvalidSettings(["--lines reads texts from stdin: give - as the text, and no --id"])
+    keep = _keep(keep_count, keep_seconds)
     with open_publisher(control_api, stack, outputs, jwt_secret, dev=dev) as publisher:
         if not lines:
-            report = publisher.publish_text(channel, text_or_stdin(text), message_id=id_ or None)
+            report = publisher.publish_text(channel, text_or_stdin(text), message_id=id_ or None, keep=keep)
             _show(channel, report, as_json)
             return
         for line in lines_of_stdin():
-            report = publisher.publish_text(channel, line)
+            report = publisher.publish_text(channel, line, keep=keep)
             if as_json:
                 typer.echo(msgspec.json.encode(_document(channel, report)).decode())
             else:
                 typer.echo(f"{channel}: {described(report)}")
+
+
+def _keep(count: int | None, seconds: int | None) -> Keep | None:
+    if count is None and seconds is None:
+        return None
+    if count is None or seconds is None:
+        raise InvalidSettings(["--keep-count and --keep-seconds belong together: give both"])
+    return Keep(count, seconds)
 
 
 def _show(channel: str, report: Report, as_json: bool) -> None:

@@ -65,6 +65,7 @@ REST: dict[str, tuple[str, ...]] = {
     "dev": ("--target-url", NOWHERE, *SECRETS, "--port", "0"),
     "check": (NOWHERE, *SECRETS),
     "publish": ("lobby", "hi", *SECRETS),
+    "history": ("lobby", *SECRETS),
     "send": ("L0SM9cOFvHcCIhw=", "hi", *SECRETS),
     "close": ("L0SM9cOFvHcCIhw=", *SECRETS),
     "doctor": SECRETS,

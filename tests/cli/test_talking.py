@@ -13,7 +13,7 @@ from typer.testing import Result
 
 from slip_sockets.dev.server import DevServer
 
-from ..aws.http_stub import Answer, HttpStub, stub
+from ..aws.http_stub import Answer, HttpStub, Script, stub
 from ..conftest import SECRET
 from ..contract.conftest import backend
 from ..contract.wire import joined, running
@@ -144,6 +144,14 @@ async def test_a_url_that_is_not_a_control_api_is_explained(dev_server: DevServe
     [
         (("publish", "$connection:x", "hi"), "channelId: PUBLISH_TEXT"),
         (("publish", "lobby", "x" * 131_073), "data: PUBLISH_TEXT"),
+        (("publish", "lobby", "hi", "--keep-count", "1"), "--keep-count and --keep-seconds belong together: give both"),
+        (("publish", "lobby", "hi", "--keep-seconds", "1"), "--keep-count and --keep-seconds belong together"),
+        (
+            ("publish", "lobby", "hi", "--keep-count", "0", "--keep-seconds", "1"),
+            "keep.count: PUBLISH_TEXT needs 1 to 1000, got 0",
+        ),
+        (("history", "lobby", "--limit", "1001"), "limit: HISTORY needs 1 to 1000, got 1001"),
+        (("history", "$connection:x"), "channelId: HISTORY"),
         (("publish", "lobby", "hi", "--id", "x" * 129), "id: PUBLISH_TEXT"),
         (("send", "", "hi"), "'' is not a connection id. One looks like L0SM9cOFvHcCIhw="),
         (("close", "no\tid"), "'no\\tid' is not a connection id. One looks like L0SM9cOFvHcCIhw="),
@@ -190,6 +198,65 @@ def test_a_gateway_that_does_not_report_is_understood(cli: Cli, stub: HttpStub) 
     for command in (("publish", "lobby", "hi"), ("close", "--channel", "lobby")):
         result = cli(*command, "--json", "--control-api", stub.url, JWT_SECRET=SECRET)
         assert (result.exit_code, json.loads(result.stdout)) == (0, {"channel": "lobby", "report": None})
+
+
+def reporting(report: object) -> Script:
+    return lambda _: Answer.of({"message": "processed successfully", "events": [report]})
+
+
+@pytest.mark.parametrize("arguments", [("hi",), ("-", "--lines")])
+def test_publish_keeps_the_text_and_prints_its_position(cli: Cli, stub: HttpStub, arguments: tuple[str, ...]) -> None:
+    stub.script = reporting({"matched": 1, "sent": 1, "gone": 0, "queued": 0, "position": "k3J9:17"})
+    options = ("--keep-count", "100", "--keep-seconds", "3600", "--control-api", stub.url)
+    result = cli("publish", "lobby", *arguments, *options, stdin="hi\n", JWT_SECRET=SECRET)
+    assert (result.exit_code, result.stdout) == (0, "lobby: 1 subscriber: 1 sent; kept at k3J9:17\n")
+    (event,) = json.loads(stub.requests[0].body)["events"]
+    assert (event["data"], event["keep"]) == ("hi", {"count": 100, "seconds": 3600})
+    as_json = cli("publish", "lobby", *arguments, *options, "--json", stdin="hi\n", JWT_SECRET=SECRET)
+    assert json.loads(as_json.stdout)["report"]["position"] == "k3J9:17"
+
+
+MESSAGES = [
+    {"position": "k3J9:16", "data": "a\nb \x1b[2J é", "publishedAt": 1_796_000_000_123},
+    {"position": "k3J9:17", "data": "", "publishedAt": 10**30},
+]
+LINES = "k3J9:16  2026-11-30 00:53:20Z  a\\nb \\x1b[2J é\n" + f"k3J9:17  {10**30}  \n"
+
+
+@pytest.mark.parametrize(
+    ("options", "report", "shown"),
+    [
+        ((), {"messages": MESSAGES, "more": False}, f"{LINES}lobby: 2 messages; newest k3J9:17\n"),
+        ((), {"messages": MESSAGES[1:], "more": True}, "lobby: 1 message; newest k3J9:17; older ones are kept too\n"),
+        (("--since", "x"), {"messages": MESSAGES[:1], "more": True}, "; newest k3J9:17; more after k3J9:16\n"),
+        ((), {"messages": [], "more": False}, "lobby: 0 messages; newest k3J9:17\n"),
+        (
+            ("--since", "x"),
+            {"messages": [], "more": False, "recovered": False},
+            "lobby: what came after x is not kept, or not all of it; newest k3J9:17\n",
+        ),
+    ],
+)
+def test_history_prints_what_is_kept(
+    cli: Cli, stub: HttpStub, options: tuple[str, ...], report: dict[str, Any], shown: str
+) -> None:
+    report = {"position": "k3J9:17", **report}
+    stub.script = reporting(report)
+    arguments = ("history", "lobby", *options, "--limit", "7", "--control-api", stub.url)
+    result = cli(*arguments, JWT_SECRET=SECRET)
+    assert result.exit_code == 0
+    assert result.stdout.endswith(shown)
+    (event,) = json.loads(stub.requests[0].body)["events"]
+    assert event == {"type": "HISTORY", "channelId": "lobby", "limit": 7} | ({"since": "x"} if options else {})
+    as_json = cli(*arguments, "--json", JWT_SECRET=SECRET)
+    assert json.loads(as_json.stdout) == {"channel": "lobby", "report": report}
+
+
+def test_a_gateway_without_history_is_one_line(cli: Cli, stub: HttpStub) -> None:
+    stub.script = lambda _: Answer(200, b'{"message": "processed successfully"}')
+    problem = f"the gateway of {stub.url}/ does not report what it keeps of a channel. "
+    what = "It is the original's or an older one. Deploy this version of SLIP Sockets"
+    refused(cli("history", "lobby", "--control-api", stub.url, JWT_SECRET=SECRET), problem + what)
 
 
 @pytest.mark.parametrize("connection_id", ["-3pRHTPSvaITlik=", "-hpRHTPSvaITlik="])

@@ -1,0 +1,68 @@
+"""`slip-sockets history`."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from ..protocol.events import HistoryReport, KeptMessage
+from .deployment import (
+    ControlApiOption,
+    DevOption,
+    JsonOption,
+    OutputsOption,
+    SecretOption,
+    StackOption,
+    open_publisher,
+)
+from .printing import in_one_line, print_json
+
+EXAMPLES = """Examples:
+
+slip-sockets history lobby
+
+slip-sockets history lobby --since k3J9mQ2x:12 --limit 1000 --json"""
+
+
+def history(
+    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Its messages that were published with `keep`.")],
+    since: Annotated[
+        str, typer.Option("--since", help="Those after this position; otherwise the newest.", show_default=False)
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", help="At most this number of messages, 1 to 1,000.")] = 100,
+    stack: StackOption = "",
+    outputs: OutputsOption = None,
+    dev: DevOption = False,
+    control_api: ControlApiOption = "",
+    jwt_secret: SecretOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Print what is kept of a channel, oldest first, and the position of the newest message."""
+    with open_publisher(control_api, stack, outputs, jwt_secret, dev=dev) as publisher:
+        report = publisher.history(channel, since=since or None, limit=limit)
+    if as_json:
+        print_json({"channel": channel, "report": report})
+        return
+    for message in report.messages:
+        typer.echo(f"{message.position}  {_when(message)}  {in_one_line(message.data)}")
+    typer.echo(f"{channel}: {_described(report, since)}")
+
+
+def _described(report: HistoryReport, since: str) -> str:
+    newest = f"newest {report.position}"
+    if report.recovered is False:
+        return f"what came after {since} is not kept, or not all of it; {newest}"
+    count = len(report.messages)
+    parts = [f"{count:,} message{'' if count == 1 else 's'}", newest]
+    if report.more:
+        parts.append(f"more after {report.messages[-1].position}" if since else "older ones are kept too")
+    return "; ".join(parts)
+
+
+def _when(message: KeptMessage) -> str:
+    try:
+        return datetime.fromtimestamp(message.published_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):  # another gateway's
+        return str(message.published_at)
