@@ -30,7 +30,11 @@ from cdktf_cdktf_provider_aws.apigatewayv2_api import Apigatewayv2Api  # noqa: E
 from cdktf_cdktf_provider_aws.apigatewayv2_api_mapping import Apigatewayv2ApiMapping  # noqa: E402
 from cdktf_cdktf_provider_aws.apigatewayv2_domain_name import Apigatewayv2DomainName  # noqa: E402
 from cdktf_cdktf_provider_aws.apigatewayv2_integration import Apigatewayv2Integration  # noqa: E402
+from cdktf_cdktf_provider_aws.apigatewayv2_integration_response import (  # noqa: E402
+    Apigatewayv2IntegrationResponse,
+)
 from cdktf_cdktf_provider_aws.apigatewayv2_route import Apigatewayv2Route  # noqa: E402
+from cdktf_cdktf_provider_aws.apigatewayv2_route_response import Apigatewayv2RouteResponse  # noqa: E402
 from cdktf_cdktf_provider_aws.apigatewayv2_stage import Apigatewayv2Stage  # noqa: E402
 from cdktf_cdktf_provider_aws.cloudwatch_dashboard import CloudwatchDashboard  # noqa: E402
 from cdktf_cdktf_provider_aws.cloudwatch_log_group import CloudwatchLogGroup  # noqa: E402
@@ -71,7 +75,9 @@ __all__ = [
     "Apigatewayv2ApiMapping",
     "Apigatewayv2DomainName",
     "Apigatewayv2Integration",
+    "Apigatewayv2IntegrationResponse",
     "Apigatewayv2Route",
+    "Apigatewayv2RouteResponse",
     "Apigatewayv2Stage",
     "AwsProvider",
     "AwsProviderDefaultTags",

@@ -5,8 +5,17 @@ from __future__ import annotations
 from cdktf import Fn
 from constructs import Construct
 
+from slip_sockets.apigateway.routes import PING, PONG, ROUTE_SELECTION
+
 from .access_logs import access_logs
-from .aws import Apigatewayv2Api, Apigatewayv2Integration, Apigatewayv2Route, Apigatewayv2Stage
+from .aws import (
+    Apigatewayv2Api,
+    Apigatewayv2Integration,
+    Apigatewayv2IntegrationResponse,
+    Apigatewayv2Route,
+    Apigatewayv2RouteResponse,
+    Apigatewayv2Stage,
+)
 from .inbound_queue import InboundQueue, disconnect_template, text_template
 from .naming import named
 from .permissions import Allow
@@ -30,7 +39,8 @@ ACCESS_LOG_FIELDS = (
 
 
 class WebSocketApi(Construct):
-    """The API with its stage `live`. `route_to` connects its three routes to a function, or two of them to a queue.
+    """The API with its stage `live`. It answers pings by itself. `route_to` connects its other three routes to a
+    function, or two of them to a queue.
 
     Clients connect to `url`; functions reach them through `management_url`. Both are Terraform references, as are
     `api_id` and `stage_name`.
@@ -53,8 +63,7 @@ class WebSocketApi(Construct):
                 "api",
                 name=f"{stack_name}-websocket",
                 protocol_type="WEBSOCKET",
-                # Required. No route has a key of its own, so that every text message goes to $default.
-                route_selection_expression="$request.body.action",
+                route_selection_expression=ROUTE_SELECTION,
             ),
             "websocket",
         )
@@ -84,6 +93,7 @@ class WebSocketApi(Construct):
         self.stage_name: str = stage.name
         self.url = f"{self._api.api_endpoint}/{stage.name}"
         self.management_url = f"{Fn.replace(self._api.api_endpoint, '/^ws/', 'http')}/{STAGE}"
+        self._answer_pings()
 
     def route_to(self, function: PythonFunction, queue: InboundQueue, *, ordered: bool) -> None:
         """Send connects to `function`, and text messages and disconnects too, or with `ordered` to `queue`.
@@ -103,6 +113,45 @@ class WebSocketApi(Construct):
                 self, name, api_id=self._api.id, route_key=route_key, target=f"integrations/{targets[name].id}"
             )
             named(route, name)
+
+    def _answer_pings(self) -> None:
+        """Make the route `ping`, with a constant response: no function runs.
+
+        Both template selection expressions are constants: the key of the template.
+        https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-integration-responses.html
+        https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-response.html
+        """
+        api_id = self._api.id
+        integration = Apigatewayv2Integration(
+            self,
+            "ping_integration",
+            api_id=api_id,
+            integration_type="MOCK",
+            template_selection_expression="200",
+            request_templates={"200": '{"statusCode":200}'},
+        )
+        response = Apigatewayv2IntegrationResponse(
+            self,
+            "ping_integration_response",
+            api_id=api_id,
+            integration_id=named(integration, PING).id,
+            integration_response_key="$default",
+            template_selection_expression="200",
+            response_templates={"200": PONG},
+        )
+        route = Apigatewayv2Route(
+            self,
+            PING,
+            api_id=api_id,
+            route_key=PING,
+            target=f"integrations/{integration.id}",
+            route_response_selection_expression="$default",
+            depends_on=[named(response, PING)],
+        )
+        route_response = Apigatewayv2RouteResponse(
+            self, "ping_route_response", api_id=api_id, route_id=named(route, PING).id, route_response_key="$default"
+        )
+        named(route_response, PING)
 
     def _function_integration(self, function: PythonFunction) -> Apigatewayv2Integration:
         permission = function.allow_api(f"{self._api.execution_arn}/{STAGE}/*")

@@ -19,12 +19,14 @@ LIMITS = {
         ("control", "HTTP", {"POST /", "POST /{proxy+}"}),
     ],
 )
-def test_all_routes_of_an_api_lead_to_its_function(stack: Stack, address: str, protocol: str, routes: set[str]) -> None:
+def test_all_routes_of_an_api_but_ping_lead_to_its_function(
+    stack: Stack, address: str, protocol: str, routes: set[str]
+) -> None:
     assert stack.resource("apigatewayv2_api", address)["protocol_type"] == protocol
     own = [
         route
         for route in stack.config["resource"]["aws_apigatewayv2_route"].values()
-        if route["api_id"] == f"${{aws_apigatewayv2_api.{address}.id}}"
+        if route["api_id"] == f"${{aws_apigatewayv2_api.{address}.id}}" and route["route_key"] != "ping"
     ]
     assert {route["route_key"] for route in own} == routes
     assert {route["target"] for route in own} == {f"integrations/${{aws_apigatewayv2_integration.{address}.id}}"}
@@ -33,6 +35,38 @@ def test_all_routes_of_an_api_lead_to_its_function(stack: Stack, address: str, p
     assert integration["integration_type"] == "AWS_PROXY"
     assert integration["integration_method"] == "POST"
     assert integration["integration_uri"] == f"${{aws_lambda_alias.{address}.invoke_arn}}"
+
+
+def test_api_gateway_answers_pings_by_itself(stack: Stack) -> None:
+    assert stack.resource("apigatewayv2_api", "websocket")["route_selection_expression"] == "$request.body.slip"
+    of_ping = {
+        type_: {name: value for name, value in stack.resource(f"apigatewayv2_{type_}", "ping").items() if name != "//"}
+        for type_ in ("route", "integration", "integration_response", "route_response")
+    }
+    api = {"api_id": "${aws_apigatewayv2_api.websocket.id}"}
+    assert of_ping == {
+        "route": api
+        | {
+            "route_key": "ping",
+            "target": "integrations/${aws_apigatewayv2_integration.ping.id}",
+            "route_response_selection_expression": "$default",
+            "depends_on": ["aws_apigatewayv2_integration_response.ping"],
+        },
+        "integration": api
+        | {
+            "integration_type": "MOCK",
+            "template_selection_expression": "200",
+            "request_templates": {"200": '{"statusCode":200}'},
+        },
+        "integration_response": api
+        | {
+            "integration_id": "${aws_apigatewayv2_integration.ping.id}",
+            "integration_response_key": "$default",
+            "template_selection_expression": "200",
+            "response_templates": {"200": '{"slip":"pong"}'},
+        },
+        "route_response": api | {"route_id": "${aws_apigatewayv2_route.ping.id}", "route_response_key": "$default"},
+    }
 
 
 def test_control_api_speaks_the_format_that_its_function_reads(stack: Stack) -> None:
