@@ -55,10 +55,18 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Integration:
-    """Any but a ServiceIntegration. `function_arn` is None where it does not integrate a Lambda function."""
+    """Of any type but AWS and MOCK. `function_arn` is None where it does not integrate a Lambda function."""
 
     function_arn: str | None
     timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """Mapping templates by key, and the expression that selects one."""
+
+    by_key: Mapping[str, str]
+    selection_expression: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +76,39 @@ class ServiceIntegration:
     uri: str
     credentials_arn: str | None
     request_parameters: Mapping[str, str]
-    request_templates: Mapping[str, str]
-    template_selection_expression: str | None
+    request_templates: Templates
     passthrough_behavior: str
     timeout_s: float
 
 
-Routes = Mapping[str, Integration | ServiceIntegration | None]
-"""By route key; a route without an integration has None."""
+@dataclass(frozen=True, slots=True)
+class IntegrationResponse:
+    """`key` is `$default`, or an expression between slashes."""
+
+    key: str
+    templates: Templates
+
+
+@dataclass(frozen=True, slots=True)
+class MockIntegration:
+    """An integration of type MOCK."""
+
+    request_templates: Templates
+    passthrough_behavior: str
+    responses: Sequence[IntegrationResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`integration` is None where it has none."""
+
+    integration: Integration | ServiceIntegration | MockIntegration | None
+    response_selection: str | None
+    has_response: bool
+
+
+Routes = Mapping[str, Route]
+"""By route key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,25 +328,43 @@ class Deployed:
         return None
 
     def _routes_of(self, api: Any) -> Routes:
-        return {route.route_key: self._integration(api, route.target) for route in api.routes.values()}
+        return {
+            route.route_key: Route(
+                self._integration(api, route.target),
+                route.route_response_selection_expression,
+                bool(route.route_responses),
+            )
+            for route in api.routes.values()
+        }
 
-    def _integration(self, api: Any, target: str | None) -> Integration | ServiceIntegration | None:
+    def _integration(self, api: Any, target: str | None) -> Integration | ServiceIntegration | MockIntegration | None:
         integration = api.integrations.get((target or "").removeprefix("integrations/"))
         if integration is None:
             return None
-        if integration.integration_type == "AWS":
-            return ServiceIntegration(
-                uri=integration.integration_uri or "",
-                credentials_arn=integration.credentials_arn,
-                request_parameters=dict(integration.request_parameters or {}),
-                request_templates=dict(integration.request_templates or {}),
-                template_selection_expression=integration.template_selection_expression,
-                passthrough_behavior=integration.passthrough_behavior,
-                timeout_s=integration.timeout_in_millis / 1000,
-            )
+        timeout_s = integration.timeout_in_millis / 1000
+        templates = Templates(dict(integration.request_templates or {}), integration.template_selection_expression)
+        match integration.integration_type:
+            case "AWS":
+                return ServiceIntegration(
+                    uri=integration.integration_uri or "",
+                    credentials_arn=integration.credentials_arn,
+                    request_parameters=dict(integration.request_parameters or {}),
+                    request_templates=templates,
+                    passthrough_behavior=integration.passthrough_behavior,
+                    timeout_s=timeout_s,
+                )
+            case "MOCK":
+                responses = [
+                    IntegrationResponse(
+                        response.integration_response_key,
+                        Templates(dict(response.response_templates or {}), response.template_selection_expression),
+                    )
+                    for response in integration.responses.values()
+                ]
+                return MockIntegration(templates, integration.passthrough_behavior, responses)
         match = _FUNCTION_ARN.search(integration.integration_uri or "")
         is_lambda = match is not None and integration.integration_type == "AWS_PROXY"
-        return Integration(match[0] if match and is_lambda else None, integration.timeout_in_millis / 1000)
+        return Integration(match[0] if match and is_lambda else None, timeout_s)
 
     def _backend(self, service: Any, region: str) -> Any:
         """Return a backend of moto, which has no useful types."""

@@ -20,6 +20,10 @@ from .permissions import matches
 log = logging.getLogger("local_aws.edge")
 
 
+class IntegrationFailed(Exception):
+    """The message says what is wrong with an integration. The client is told nothing of it."""
+
+
 class Integrations:
     """Finds and invokes functions as they are deployed at the time of an event."""
 
@@ -34,7 +38,7 @@ class Integrations:
 
         Raises IntegrationError where the route has no function, or must not invoke it.
         """
-        integration = stage.routes[route_key]
+        integration = stage.routes[route_key].integration
         why_not = "it has no integration"
         if integration is not None:
             why_not = "its integration is not an AWS_PROXY of a Lambda function"

@@ -7,24 +7,20 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/websocket-api-data-
 from __future__ import annotations
 
 import asyncio
-import http
 import json
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
 from slip_sockets.apigateway.requests import ProxyEvent
-from slip_sockets.dev.edge import IntegrationError
 
 from .api_request import ApiRequest
 from .apis import AwsApis
-from .deployed import Deployed, ServiceIntegration, Stage, Statement
+from .deployed import Deployed, ServiceIntegration, Stage, Statement, Templates
+from .integrations import IntegrationFailed
 from .mapping_templates import TemplateFailed, render
 from .permissions import API_GATEWAY_SESSION, AccessControl, AccessKey, matches
-
-log = logging.getLogger("local_aws.edge")
 
 DEFAULT_TEMPLATE = r"\$default"
 FORM = "application/x-www-form-urlencoded"
@@ -32,10 +28,6 @@ FORM = "application/x-www-form-urlencoded"
 _QUEUE_URI = re.compile(r"arn:aws[a-z-]*:apigateway:(?P<region>[^:]+):sqs:path/(?P<account>\d+)/(?P<name>[\w.-]+)")
 _CONTENT_TYPE = "integration.request.header.content-type"
 _FIELDS = {"MessageBody", "MessageGroupId", "MessageDeduplicationId", "DelaySeconds"}
-
-
-class IntegrationFailed(Exception):
-    """The message says what is wrong with an integration. The client is told nothing of it."""
 
 
 class ServiceIntegrations:
@@ -59,17 +51,10 @@ class ServiceIntegrations:
         self._disconnect_codes = disconnect_codes
         self._keys: dict[str, AccessKey] = {}
 
-    async def call(self, stage: Stage, route_key: str, integration: ServiceIntegration, event: ProxyEvent) -> None:
-        """Send an event as the integration of its route has it.
-
-        Raises TimeoutError, or IntegrationError where the service did not take it.
-        """
-        try:
-            async with asyncio.timeout(integration.timeout_s):
-                await self._send(stage, integration, event)
-        except IntegrationFailed as failed:
-            log.error("API %s, route %s: %s", stage.api_id, route_key, failed)
-            raise IntegrationError(http.HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error") from None
+    async def call(self, stage: Stage, integration: ServiceIntegration, event: ProxyEvent) -> None:
+        """Send an event as the integration of its route has it. Raises TimeoutError and IntegrationFailed."""
+        async with asyncio.timeout(integration.timeout_s):
+            await self._send(stage, integration, event)
 
     async def _send(self, stage: Stage, integration: ServiceIntegration, event: ProxyEvent) -> None:
         queue = _QUEUE_URI.fullmatch(integration.uri)
@@ -111,37 +96,60 @@ def message_of(
 
     Raises IntegrationFailed.
     """
-    text = str(event.get("body") or "")
     content_type = _content_type(integration.request_parameters)
-    template = _template(integration)
-    if template is not None:
-        try:
-            text = render(
-                template,
-                body=text,
-                context=event["requestContext"],
-                stage_variables=stage.variables,
-                disconnect_codes=disconnect_codes,
-            )
-        except TemplateFailed as failed:
-            raise IntegrationFailed(f"its template: {failed}") from failed
+    text = request_of(
+        integration.request_templates,
+        integration.passthrough_behavior,
+        stage,
+        event,
+        disconnect_codes=disconnect_codes,
+    )
     if content_type.partition(";")[0] != FORM:
         raise IntegrationFailed(f"its Content-Type is {content_type}, and SQS takes {FORM}")
     return _parameters(text)
 
 
-def _template(integration: ServiceIntegration) -> str | None:
-    """Return the template that is selected; None where the text passes through."""
-    expression = integration.template_selection_expression or DEFAULT_TEMPLATE
+def request_of(
+    templates: Templates, passthrough_behavior: str, stage: Stage, event: ProxyEvent, *, disconnect_codes: bool
+) -> str:
+    """Return what the selected template makes of an event: its text where none is, and it may pass through.
+
+    Raises IntegrationFailed.
+    """
+    text = str(event.get("body") or "")
+    key = template_key(templates)
+    if key in templates.by_key:
+        return rendered(templates.by_key[key], text, stage, event, disconnect_codes=disconnect_codes)
+    if passthrough_behavior == "NEVER" or (passthrough_behavior == "WHEN_NO_TEMPLATES" and templates.by_key):
+        raise IntegrationFailed(
+            f"it has no request template {key}, and its passthrough_behavior is {passthrough_behavior}"
+        )
+    return text
+
+
+def template_key(templates: Templates) -> str:
+    """Return the key that the selection expression has. Raises IntegrationFailed."""
+    expression = templates.selection_expression or DEFAULT_TEMPLATE
     key = expression.removeprefix("\\")
     if key.startswith("$") and key == expression:
         raise IntegrationFailed(
             rf"the local AWS knows static template selection expressions, such as {DEFAULT_TEMPLATE}"
         )
-    templates, behavior = integration.request_templates, integration.passthrough_behavior
-    if key not in templates and (behavior == "NEVER" or (behavior == "WHEN_NO_TEMPLATES" and templates)):
-        raise IntegrationFailed(f"it has no request template {key}, and its passthrough_behavior is {behavior}")
-    return templates.get(key)
+    return key
+
+
+def rendered(template: str, text: str, stage: Stage, event: ProxyEvent, *, disconnect_codes: bool) -> str:
+    """Raises IntegrationFailed."""
+    try:
+        return render(
+            template,
+            body=text,
+            context=event["requestContext"],
+            stage_variables=stage.variables,
+            disconnect_codes=disconnect_codes,
+        )
+    except TemplateFailed as failed:
+        raise IntegrationFailed(f"its template: {failed}") from failed
 
 
 def _content_type(request_parameters: Mapping[str, str]) -> str:

@@ -16,15 +16,17 @@ from typing import Any
 from websockets.http11 import Request
 
 from slip_sockets.apigateway.requests import ApiIdentity, ProxyEvent, ProxyResponse
+from slip_sockets.apigateway.routes import DEFAULT_ROUTE, selected_route
 from slip_sockets.dev.edge import MAX_CONCURRENT_TEXTS, Edge, IntegrationError, Limits
 from slip_sockets.dev.websocket import WebSocket
 
 from .api_request import ApiRequest
 from .apis import AwsApis
-from .deployed import Deployed, ServiceIntegration, Stage
+from .deployed import Deployed, MockIntegration, Route, ServiceIntegration, Stage
 from .edge_quotas import EdgeQuotas
-from .integrations import Integrations
+from .integrations import IntegrationFailed, Integrations
 from .invocation import FunctionFailed
+from .mock_integrations import mock_response
 from .service_integrations import ServiceIntegrations
 
 log = logging.getLogger("local_aws.edge")
@@ -134,22 +136,34 @@ class WebSocketApis:
         context = event["requestContext"]
         if stage.is_throttled or not self._takes(stage, str(context["routeKey"])):
             raise IntegrationError(http.HTTPStatus.TOO_MANY_REQUESTS, "Too Many Requests")
-        route_key = _selected_route(stage, event)
+        route_key = str(context["routeKey"])
+        if route_key == DEFAULT_ROUTE:
+            route_key = selected_route(stage.route_selection, event["body"], stage.routes)
         if route_key not in stage.routes:
             if route_key in ("$connect", "$disconnect"):
                 return {"statusCode": 200}  # both routes are optional
             raise IntegrationError(http.HTTPStatus.FORBIDDEN, "Forbidden")
         context["routeKey"] = route_key
         try:
-            return await self._integrate(stage, route_key, event)
+            is_two_way = _is_two_way(stage.routes[route_key])
+            response = await self._integrate(stage, route_key, event, is_two_way=is_two_way)
+            if is_two_way and context["eventType"] == "MESSAGE":
+                self._edges[api_id, stage_name].respond(context["connectionId"], str(response.get("body") or ""))
         except TimeoutError:
             raise IntegrationError(http.HTTPStatus.GATEWAY_TIMEOUT, "Endpoint request timed out") from None
+        except IntegrationFailed as failed:
+            log.error("API %s, route %s: %s", api_id, route_key, failed)
+            raise IntegrationError(http.HTTPStatus.INTERNAL_SERVER_ERROR, "Internal server error") from None
+        return response
 
-    async def _integrate(self, stage: Stage, route_key: str, event: ProxyEvent) -> ProxyResponse:
-        service = stage.routes[route_key]
-        if isinstance(service, ServiceIntegration):
-            await self._service_integrations.call(stage, route_key, service, event)
-            return {"statusCode": 200}
+    async def _integrate(self, stage: Stage, route_key: str, event: ProxyEvent, *, is_two_way: bool) -> ProxyResponse:
+        """Return the integration's response, as that of a function."""
+        match stage.routes[route_key].integration:
+            case ServiceIntegration() as service:
+                await self._service_integrations.call(stage, service, event)
+                return {"statusCode": 200}
+            case MockIntegration() as mock:
+                return mock_response(mock, stage, event, is_two_way=is_two_way)
         function, integration = await self._integrations.find(stage, route_key, route_key)
         try:
             response = await self._integrations.invoke(function, integration, event)
@@ -175,20 +189,17 @@ class WebSocketApis:
 
 
 def _update(edge: Edge, stage: Stage) -> None:
-    in_order = any(isinstance(integration, ServiceIntegration) for integration in stage.routes.values())
+    in_order = any(isinstance(route.integration, ServiceIntegration) for route in stage.routes.values())
     edge.max_concurrent_texts = 1 if in_order else MAX_CONCURRENT_TEXTS
 
 
-def _selected_route(stage: Stage, event: ProxyEvent) -> str:
-    """Return the key that the route selection expression finds in a message, `$default` where no route has it."""
-    key = str(event["requestContext"]["routeKey"])
-    name = stage.route_selection.removeprefix("$request.body.")
-    if key != "$default" or name == stage.route_selection:
-        return key
-    try:
-        found = json.loads(event["body"])
-        for part in name.split("."):
-            found = found[part]
-    except (ValueError, TypeError, LookupError):
-        return key
-    return found if isinstance(found, str) and found in stage.routes else key
+def _is_two_way(route: Route) -> bool:
+    """Tell whether the response of a route's integration goes to the client.
+
+    https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-websocket-api-route-response.html
+    """
+    if route.has_response != (route.response_selection is not None):
+        raise IntegrationFailed("it has one of a route response and a route_response_selection_expression, not both")
+    if route.has_response and isinstance(route.integration, ServiceIntegration):
+        raise IntegrationFailed("the local AWS knows no route response of an integration of type AWS")
+    return route.has_response

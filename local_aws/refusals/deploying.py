@@ -48,6 +48,7 @@ _FUNCTION = re.compile(r"/2015-03-31/functions(?:/[^/]+/configuration)?/?")
 _INTEGRATION = re.compile(r"/v2/apis/(?P<api>[^/]+)/integrations(?:/[^/]+)?")
 _SERVICE_URI = re.compile(r"arn:aws[a-z-]*:apigateway:[^:]+:(?P<service>[^:]+):(?:path|action)/.*")
 _STAGE = re.compile(r"/v2/apis/[^/]+/stages")
+_RESPONSE = re.compile(r"/v2/apis/[^/]+/(?:routes/[^/]+/route|integrations/[^/]+/integration)responses(?:/[^/]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,22 @@ def _check_integration(request: ApiRequest) -> None:
         raise Refused("BadRequestException", "Role ARN must be specified for AWS integrations")
 
 
+def _check_response(request: ApiRequest) -> None:
+    """AWS documents no messages.
+
+    https://docs.aws.amazon.com/apigatewayv2/latest/api-reference/apis-apiid-routes-routeid-routeresponses.html
+    https://docs.aws.amazon.com/apigatewayv2/latest/api-reference/apis-apiid-integrations-integrationid-integrationresponses.html
+    """
+    route_key = request.parameters.get("routeResponseKey", "$default")
+    if route_key != "$default":
+        raise Refused("BadRequestException", f"Invalid route response key {route_key}: only $default is supported")
+    key = request.parameters.get("integrationResponseKey", "$default")
+    if not re.fullmatch(r"\$default|/.+/", key):
+        raise Refused(
+            "BadRequestException", f"Invalid integration response key {key}: it must be $default or /expression/"
+        )
+
+
 def _check_api_gateway(request: ApiRequest, account_id: str) -> None:
     if request.method == "POST" and _STAGE.fullmatch(request.path):
         # https://docs.aws.amazon.com/apigatewayv2/latest/api-reference/apis-apiid-stages.html
@@ -113,6 +130,9 @@ def _check_api_gateway(request: ApiRequest, account_id: str) -> None:
                 "BadRequestException",
                 "Stage name only allows a-zA-Z0-9-_, and its length must be 1 to 128, or $default",
             )
+    if request.method != "GET" and _RESPONSE.fullmatch(request.path):
+        _check_response(request)
+        return
     match, timeout_ms = _INTEGRATION.fullmatch(request.path), request.parameters.get("timeoutInMillis")
     if match is None:
         return

@@ -142,6 +142,12 @@ class Edge:
         while self._tasks and (left_s := deadline - time.monotonic()) > 0:  # a task may start another
             await asyncio.wait(self._tasks, timeout=left_s)
 
+    def respond(self, connection_id: str, text: str) -> None:
+        """Send a text that API Gateway responds to a message with, if the client is still there."""
+        peer = self._peers.get(connection_id)
+        if peer is not None and peer.socket.is_open:
+            peer.socket.send(text_frame(text))
+
     # The management API
 
     def post(self, connection_id: str, frame: bytes) -> None:
@@ -272,8 +278,7 @@ class Edge:
             )
         except Exception:
             log.exception("connection %s: the function failed on a text", peer.client.connection_id)
-        if peer.socket.is_open:
-            peer.socket.send(text_frame(failure))
+        self.respond(peer.client.connection_id, failure)
 
     async def _disconnect(self, peer: _Peer, code: int, reason: str) -> None:
         try:
@@ -327,8 +332,8 @@ class Edge:
 
 
 _NEAR_IDLE_END = (
-    "it is closed in %.3g s unless a text comes: API Gateway closes a socket without a text for %g s; pings "
-    "do not count. Send one in time, as slip-sockets.js does"
+    "it is closed in %.3g s unless a text comes: API Gateway closes a socket without a text for %g s; ping "
+    "frames do not count. Send one in time, as slip-sockets.js does"
 )
 _NEAR_END = (
     "it is closed in %.3g s: API Gateway closes every socket after %g s. Open another in time, as slip-sockets.js does"

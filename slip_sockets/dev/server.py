@@ -44,6 +44,7 @@ from .inspector.serving import serving_of
 from .management_api import management_routes
 from .metrics import Metrics
 from .outlook import with_outlook
+from .ping import with_pings
 from .queue import MemoryQueue
 from .sender import EdgeSender
 from .websocket import WebSocket
@@ -265,6 +266,7 @@ class DevServer:
         self.inbound.worker = adviser.worker(self.inbound.worker)
         if self._is_ordered:
             self._on_websocket_event = with_inbound_queue(self._on_websocket_event, self.inbound)
+        self._on_websocket_event = with_pings(self._on_websocket_event, self.edge)
 
     async def aclose(self) -> None:
         """Close all sockets (1001), send the backend a CLOSE for each, and stop."""

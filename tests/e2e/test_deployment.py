@@ -130,6 +130,18 @@ async def test_a_socket_lives_from_open_to_close(room: Room, stack: str) -> None
     assert room.rows(stack) == []
 
 
+async def test_a_ping_is_answered_by_api_gateway_itself(room: Room, stack: str) -> None:
+    ada = await room.join("ada", stack=stack)
+    texts = ['{"slip":"$connect"}', '{"slip":"$disconnect"}', '["ping"]']
+    for text in texts:
+        await ada.send('{"slip":"ping"}')
+        await ada.hear('{"slip":"pong"}')
+        await ada.send(text)
+        await ada.hear(f"ada: {text}")
+        ada.received.clear()
+    assert [event.data for event, _ in room.chat.received if isinstance(event, Text)] == texts
+
+
 async def test_a_publish_reaches_all_subscribers_of_one_stage_alone(room: Room) -> None:
     clients = await room.join_many(20)
     stranger = await room.join(stack=STAGING)

@@ -90,6 +90,14 @@ class World:
             TimeoutInMillis=timeout_ms,
         )
 
+    def respond(self, route_response_key: str, integration_response_key: str) -> None:
+        api = {"ApiId": self.websocket_api}
+        client = self.client("apigatewayv2")
+        integration = {"IntegrationId": client.create_integration(**api, IntegrationType="MOCK")["IntegrationId"]}
+        client.create_integration_response(**api, **integration, IntegrationResponseKey=integration_response_key)
+        route_id = client.create_route(**api, RouteKey=uuid.uuid4().hex)["RouteId"]
+        client.create_route_response(**api, RouteId=route_id, RouteResponseKey=route_response_key)
+
     def integrate_service(self, service: str, role_arn: str | None = None) -> None:
         parameters = {} if role_arn is None else {"CredentialsArn": role_arn}
         self.client("apigatewayv2").create_integration(
@@ -255,6 +263,18 @@ FAULTS: dict[str, tuple[Call, str, str, Call]] = {
         "BadRequestException",
         "Timeout should be between 50 ms and 30000 ms",
         lambda w: w.integrate(w.http_api, 30_000),
+    ),
+    "route response key": (
+        lambda w: w.respond("200", "$default"),
+        "BadRequestException",
+        "Invalid route response key 200: only $default is supported",
+        lambda w: w.respond("$default", "$default"),
+    ),
+    "integration response key": (
+        lambda w: w.respond("$default", "200"),
+        "BadRequestException",
+        "Invalid integration response key 200: it must be $default or /expression/",
+        lambda w: w.respond("$default", "/200/"),
     ),
     "integration without a URI": (
         lambda w: w.client("apigatewayv2").create_integration(ApiId=w.websocket_api, IntegrationType="AWS"),

@@ -135,6 +135,29 @@ def test_route_is_selected_by_the_message(cloud: Cloud, posts_back: Deployed) ->
             assert json.loads(socket.recv(TIMEOUT_S)) == {"route": route, "body": text}
 
 
+@pytest.mark.parametrize("route", ["$connect", "$disconnect"])
+def test_no_message_selects_connect_or_disconnect(cloud: Cloud, posts_back: Deployed, route: str) -> None:
+    api = websocket_api(cloud)
+    api.integrate(posts_back, *ROUTES)
+    text = json.dumps({"action": route})
+    with connected(api) as socket:
+        socket.send(text)
+        assert json.loads(socket.recv(TIMEOUT_S)) == {"route": "$default", "body": text}
+
+
+def test_two_way_route_of_a_function_sends_its_body(cloud: Cloud) -> None:
+    api = websocket_api(cloud)
+    api.integrate(cloud.function("def handler(event, _): return {'statusCode': 200, 'body': 'own'}"), *ROUTES, "ask")
+    client = cloud.client("apigatewayv2")
+    routes = {route["RouteKey"]: route["RouteId"] for route in client.get_routes(ApiId=api.api_id)["Items"]}
+    two_way = {"ApiId": api.api_id, "RouteId": routes["ask"]}
+    client.update_route(**two_way, RouteResponseSelectionExpression="$default")
+    client.create_route_response(**two_way, RouteResponseKey="$default")
+    with connected(api) as socket:
+        socket.send('{"action": "ask"}')
+        assert socket.recv(TIMEOUT_S) == "own"
+
+
 def test_unknown_api_and_stage_are_forbidden(cloud: Cloud, ok: Deployed) -> None:
     api = websocket_api(cloud)
     api.integrate(ok, *ROUTES)
