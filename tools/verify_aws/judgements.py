@@ -36,6 +36,17 @@ def inbound_order(back: Sequence[int], closed: str, expected: tuple[int, str]) -
     return Finding(seen)
 
 
+def pings(seen: Mapping[str, str], expected: Mapping[str, str]) -> Finding:
+    """Both have what comes back for each text."""
+    text = ", ".join(f"{sent}: {back}" for sent, back in seen.items())
+    wrong = [sent for sent, back in seen.items() if back != expected[sent]]
+    if wrong:
+        return Finding(
+            text, f"{', '.join(wrong)}: see the route ping of stacks/websocket_api.py, and apigateway/routes.py"
+        )
+    return Finding(text)
+
+
 def connection_ids(ids: Sequence[str]) -> Finding:
     lengths = sorted({len(id_) for id_ in ids})
     others = [id_ for id_ in ids if not _ID.fullmatch(id_)]

@@ -21,6 +21,12 @@ EXPECTED_TEXTS = {"32 KB in a frame": "comes back", "more in a frame": "1009", "
 POSTS = 1_000
 ORDERED_TEXTS = 200
 CLOSED_WITH = (4321, "bye")
+PINGS = {
+    '{"slip":"ping"}': '{"slip":"pong"}',
+    '{"slip":"$connect"}': '{"slip":"$connect"}',
+    '{"slip":"$disconnect"}': '{"slip":"$disconnect"}',
+}
+"""What comes back for each text: API Gateway answers the first, the backend sends the others back."""
 EMF_PATIENCE_S = 300.0
 POLL_S = 10.0
 
@@ -53,10 +59,36 @@ async def connect_text_disconnect(context: Context) -> Finding:
     )
 
 
+async def ping(context: Context) -> Finding:
+    seen = {}
+    for text in PINGS:
+        client = await opened(context.url)
+        await welcomed(client)
+        await client.send(text)
+        try:
+            seen[text] = await received(client)
+        except TimeoutError:
+            seen[text] = "nothing"
+        except ConnectionClosed as error:
+            seen[text] = f"closed with {error.rcvd.code if error.rcvd else 1006}"
+        await client.close()
+    return judgements.pings(seen, PINGS)
+
+
+async def ordered_ping(context: Context) -> Finding:
+    await _change_to_ordered(context)
+    return await ping(context)
+
+
+async def _change_to_ordered(context: Context) -> None:
+    if context.stage.settings.inbound != "ordered":
+        context.stage.change(INBOUND="ordered")
+        await asyncio.to_thread(context.stage.deploy)
+
+
 async def inbound_order(context: Context) -> Finding:
     """The stage is changed in place. Texts come back in the order in which the backend has them."""
-    context.stage.change(INBOUND="ordered")
-    await asyncio.to_thread(context.stage.deploy)
+    await _change_to_ordered(context)
     watcher = await opened(context.url)
     client = await opened(context.url, {"watcher": await welcomed(watcher)})
     connection_id = await welcomed(client)
@@ -188,6 +220,7 @@ SHORT = [
     ),
     Measurement("plan-again", "no changes", plan_again),
     Measurement("connect-text-disconnect", "welcome, the text back, CLOSE at the backend", connect_text_disconnect),
+    Measurement("ping", "pong by API Gateway; no text selects $connect or $disconnect", ping),
     Measurement("R5-connection-ids", "15 of [A-Za-z0-9_-] and =, none twice", connection_ids),
     Measurement("R12-refused-connects", "500, 400 and 504 as docs/protocol.md says", refused_connects),
     Measurement("R6-empty-post", "200", empty_post),
@@ -209,4 +242,5 @@ SHORT = [
         inbound_order,
         "the order of the frames of a socket is AWS's own, and so is what its mapping templates know of a disconnect",
     ),
+    Measurement("ordered-ping", "the same with INBOUND=ordered", ordered_ping),
 ]

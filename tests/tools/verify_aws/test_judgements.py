@@ -15,6 +15,7 @@ GOOD_ID = "Kf2bqd9WywMCEng="
     [
         judgements.plan([]),
         judgements.connection_ids([GOOD_ID, "Gto47d9-DoECGqg="]),
+        judgements.pings({"ping": "pong"}, {"ping": "pong", "other": "other"}),
         judgements.refusals({"404": 500}, {"404": 500}),
         judgements.cold_starts(300, {"429": 20}),
         judgements.throttle(1_000, 1.2, refused=0, failed=0),
@@ -39,6 +40,7 @@ def test_as_expected(finding: Finding) -> None:
     ("finding", "meaning"),
     [
         (judgements.plan(["aws_lambda_alias.websocket"]), "reads back something else"),
+        (judgements.pings({"ping": "nothing", "other": "other"}, {"ping": "pong", "other": "other"}), "ping: see"),
         (judgements.connection_ids(["short="]), "must accept them"),
         (judgements.connection_ids([GOOD_ID, GOOD_ID]), "must accept them"),
         (judgements.refusals({"504": 502}, {"504": 504}), "other statuses"),
