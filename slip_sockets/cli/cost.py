@@ -56,6 +56,9 @@ def cost(
     replied: Annotated[
         float, typer.Option(help="Share of these that get a text back, 0 to 1.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.replied,
+    pings: Annotated[
+        float, typer.Option(help="Pings that a client sends a minute.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.pings_per_min,
     publishes: Annotated[
         float, typer.Option(help="Published texts a second.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.publishes_per_s,
@@ -128,6 +131,7 @@ def cost(
         connection_min=connection_minutes,
         sent_per_min=sent,
         replied=replied,
+        pings_per_min=pings,
         publishes_per_s=publishes,
         subscribers=subscribers,
         in_replies=in_replies,

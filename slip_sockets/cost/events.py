@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 
+from ..apigateway.routes import PONG
 from ..aws.connections import PAGE_SIZE
 from ..aws.queue import SHARDS
 from ..gateway.delivery_rate import MIN_RESERVED_CALLS
@@ -95,6 +96,14 @@ def _ordered_text(w: Workload) -> Usage:
     waits_ms = DATABASE_MS + w.replied * count * MANAGEMENT_MS
     usage.invoke(cpu_ms=cpu_ms, waits_ms=waits_ms, backend_ms=w.backend_ms)
     return usage.shared_by(count)
+
+
+def ping(w: Workload) -> Usage:
+    """API Gateway answers by itself."""
+    usage = Usage(w)
+    usage.receive(len(PONG))
+    usage.respond(len(PONG))
+    return usage
 
 
 def disconnect(w: Workload) -> Usage:

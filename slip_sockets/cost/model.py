@@ -39,7 +39,7 @@ CONNECTS_PER_S = 500
 """An account's quotas in most regions.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html"""
 
-EventKind = Literal["connect", "text", "disconnect", "publish", "open sockets"]
+EventKind = Literal["connect", "text", "ping", "disconnect", "publish", "open sockets"]
 
 
 class Line(msgspec.Struct, frozen=True, rename="camel"):
@@ -89,6 +89,7 @@ class _Bill:
         self.usages: dict[EventKind, Usage] = {
             "connect": events.connect(w),
             "text": events.text(w),
+            "ping": events.ping(w),
             "disconnect": events.disconnect(w),
             "publish": events.publish(w),
             "open sockets": events.open_sockets(w),
@@ -96,6 +97,7 @@ class _Bill:
         self.counts: dict[EventKind, float] = {
             "connect": w.connects,
             "text": w.texts,
+            "ping": w.pings,
             "disconnect": w.connects,
             "publish": w.publishes,
             "open sockets": 1,
@@ -165,7 +167,7 @@ def _findings(w: Workload, bill: _Bill) -> list[str]:
     if bill.total:
         top = max(bill.usd, key=lambda meter: bill.usd[meter])
         found.append(f"{bill.usd[top] / bill.total:.0%} of it is for {_named(top)}. {_advice(top, w, bill)}")
-    per_s = w.publishes_per_s * w.subscribers + w.texts / SECONDS_A_MONTH * (1 + w.replied)
+    per_s = w.publishes_per_s * w.subscribers + (w.texts * (1 + w.replied) + w.pings) / SECONDS_A_MONTH
     if per_s > CALLS_PER_S:
         found.append(
             f"It makes {per_s:,.0f} calls of API Gateway a second; an account has {CALLS_PER_S:,} in most regions. "
@@ -187,7 +189,12 @@ def _named(meter: Meter) -> str:
 def _advice(top: Meter, w: Workload, bill: _Bill) -> str:
     match top:
         case Meter.WEBSOCKET_MESSAGES:
-            published = w.deliveries / (w.deliveries + w.texts * (1 + w.replied))
+            texts, pings = w.deliveries + w.texts * (1 + w.replied), 2 * w.pings
+            if pings > texts:
+                return (
+                    f"{pings / (pings + texts):.0%} of them are pings and pongs. One in 9 minutes keeps a socket open."
+                )
+            published = w.deliveries / texts
             room = "" if w.text_bytes > 16_384 else ": one of 32 KB costs as much as one of a byte"
             return f"{published:.0%} of the texts are publishes. Combine texts where you can{room}."
         case Meter.CONNECTION_MINUTES:

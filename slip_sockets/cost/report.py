@@ -29,7 +29,8 @@ def _title(result: Estimate) -> Text:
     title = Text.assemble((f"{_usd(result.usd)} USD a month", "bold"), f" in {result.region}, {result.region_name}\n")
     title.append(
         f"{w.connections:,g} connections of {w.connection_min:g} min, each sending {w.sent_per_min:g} a minute"
-        f"{', in order' if w.inbound is Inbound.ORDERED else ''}; "
+        f"{', in order' if w.inbound is Inbound.ORDERED else ''}"
+        f"{f', and {w.pings_per_min:g} pings' if w.pings_per_min else ''}; "
         f"{w.publishes_per_s:,g} publishes a second to {w.subscribers:,} each; {w.text_bytes:,} bytes; "
         f"backend {w.backend_ms:g} ms",
         "dim",

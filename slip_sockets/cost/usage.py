@@ -53,9 +53,13 @@ class Usage:
 
     def send(self, texts: float, size: int) -> None:
         """Send texts to clients through the management API."""
-        self.units[Meter.WEBSOCKET_MESSAGES] += texts * websocket_messages(size)
-        self.units[Meter.DATA_OUT] += texts * size / GIB
+        self.respond(size, times=texts)
         self.aws_calls += math.ceil(texts)
+
+    def respond(self, size: int, *, times: float = 1) -> None:
+        """Let API Gateway send a text to a client."""
+        self.units[Meter.WEBSOCKET_MESSAGES] += times * websocket_messages(size)
+        self.units[Meter.DATA_OUT] += times * size / GIB
 
     def receive(self, size: int, *, times: float = 1) -> None:
         """Receive a text from a client."""

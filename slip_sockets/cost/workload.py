@@ -33,9 +33,10 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A month of 30 days of a deployment.
 
     `connections` are open at any time, on average, each for `connection_min` minutes. Each sends `sent_per_min` texts
-    a minute; `replied` is the share of these (0 to 1) that get a text back. Each of `publishes_per_s` goes to
-    `subscribers`, through the control API or, with `in_replies`, in the backend's replies. A text has `text_bytes`; the
-    backend responds after `backend_ms`. With `inbound` ordered, `texts_a_post` of a client come to it in one POST.
+    a minute; `replied` is the share of these (0 to 1) that get a text back. It also sends `pings_per_min`. Each of
+    `publishes_per_s` goes to `subscribers`, through the control API or, with `in_replies`, in the backend's replies. A
+    text has `text_bytes`; the backend responds after `backend_ms`. With `inbound` ordered, `texts_a_post` of a client
+    come to it in one POST.
 
     `metadata_bytes` is the size of a connection's metadata: the browser's headers unless the backend sets its own.
     """
@@ -44,6 +45,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     connection_min: float = 30
     sent_per_min: float = 1
     replied: float = 0
+    pings_per_min: float = 0
     publishes_per_s: float = 1
     subscribers: int = 20
     in_replies: bool = False
@@ -66,6 +68,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             "connection_min": (0, MAX_CONNECTION_MIN),
             "sent_per_min": (0, _MOST),
             "replied": (0, 1),
+            "pings_per_min": (0, _MOST),
             "publishes_per_s": (0, _MOST),
             "subscribers": (0, MAX_SUBSCRIBERS),
             "text_bytes": (0, MAX_TEXT_BYTES),
@@ -98,6 +101,11 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def texts(self) -> float:
         """Texts from clients in a month."""
         return self.connections * MINUTES_A_MONTH * self.sent_per_min
+
+    @property
+    def pings(self) -> float:
+        """Pings from clients in a month; there are as many pongs."""
+        return self.connections * MINUTES_A_MONTH * self.pings_per_min
 
     @property
     def publishes(self) -> float:

@@ -30,6 +30,7 @@ def test_every_option_reaches_the_workload(cli: Cli) -> None:
         "connection-minutes": (11, "connectionMin"),
         "sent": (2, "sentPerMin"),
         "replied": (0.5, "replied"),
+        "pings": (0.125, "pingsPerMin"),
         "publishes": (3, "publishesPerS"),
         "subscribers": (13, "subscribers"),
         "text-bytes": (17, "textBytes"),
@@ -59,6 +60,14 @@ def test_the_table_shows_parts_total_and_what_dominates(cli: Cli) -> None:
     assert any(line.split() == ["Total", f"{total['usd']:,.2f}"] for line in lines)
     assert f"→ {total['findings'][0]}" in " ".join(result.stdout.split())
     assert "~" not in result.stdout
+
+
+def test_pings_are_shown_where_there_are_some(cli: Cli) -> None:
+    shown = cli("cost", "--connections", "1000", "--pings", "0.125").stdout
+    assert "each sending 1 a minute, and 0.125 pings; " in " ".join(shown.split())
+    (line,) = [line for line in shown.splitlines() if line.strip().startswith("pings ")]
+    assert line.split() == ["pings", "5.40", "M", "10.81", "0", "0"]
+    assert "ping" not in cli("cost").stdout
 
 
 @pytest.mark.parametrize("columns", [80, 96])

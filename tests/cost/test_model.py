@@ -77,6 +77,17 @@ def test_texts_of_one_post_share_all_but_what_each_takes_of_its_own() -> None:
     assert usage.billed_ms == pytest.approx(286 / 10)
 
 
+def test_a_ping_is_two_messages_and_nothing_of_ours() -> None:
+    result = month(connections=100, connection_min=120, sent_per_min=0, publishes_per_s=0, pings_per_min=6)
+    pings = 100 * 43_200 * 6
+    assert usd(result, Meter.WEBSOCKET_MESSAGES) == pytest.approx(pings * 2 * 1e-6)
+    (ping,) = [line for line in result.events if line.event == "ping"]
+    assert (ping.count, ping.billed_ms, ping.aws_calls) == (pings, 0, 0)
+    units = events.ping(Workload()).units
+    assert set(units) == {Meter.WEBSOCKET_MESSAGES, Meter.DATA_OUT}
+    assert units[Meter.DATA_OUT] * 1024**3 == pytest.approx(len('{"slip":"pong"}'))
+
+
 def test_a_disconnect_in_order_is_three_requests_and_a_read_more() -> None:
     direct, ordered = events.disconnect(Workload()), events.disconnect(Workload(inbound=Inbound.ORDERED))
     assert direct.units[Meter.SQS_REQUESTS] == 0
@@ -166,6 +177,9 @@ def test_findings_name_what_dominates_and_which_quotas_are_too_small() -> None:
         "Combine texts where you can: one of 32 KB costs as much as one of a byte."
     )
     assert "20,000 calls of API Gateway a second" in result.findings[-1]
+    pinging = month(connections=600_000, sent_per_min=0, publishes_per_s=0, pings_per_min=2)
+    assert "100% of them are pings and pongs." in pinging.findings[0]
+    assert "20,000 calls of API Gateway a second" in pinging.findings[-1]
     crowd = month(connections=60_000, connection_min=1, sent_per_min=0, publishes_per_s=0)
     assert crowd.findings[-1].startswith("1,000 connect a second")
     slow = month(connections=100, sent_per_min=1, publishes_per_s=0, backend_ms=9_950)
