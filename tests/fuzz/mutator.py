@@ -23,7 +23,7 @@ WORDS = (
     "claim", "mark:queued", "checkpoint", "$connection:AAAAAAAAAAAAAAA=", "$connect", "$default", "headers", "ip",
     "query", "Authorization", "requestContext", "eventType", "constructor", "__proto__", "__class__", "toString",
     "continuation", "fan_out", "zlib:", "zlib:eJwDAAAAAAE=", "null", "NaN", "OPEN", "ACCEPT", "TEXT", "CLOSE",
-    "PUBLISH_TEXT", "keep", "count", "seconds", "recover", "since", "limit", "position",
+    "PUBLISH_TEXT", "HISTORY", "keep", "count", "seconds", "recover", "since", "limit", "position",
 )  # fmt: skip
 """Names that are ours, DynamoDB's, API Gateway's or a language's own."""
 

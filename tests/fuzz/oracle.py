@@ -174,6 +174,8 @@ class Model:
     closing: set[str] = field(default_factory=set)
     """Connections that this batch closes: its later publishes do not reach them, whatever they subscribe to."""
     published: set[tuple[str, str]] = field(default_factory=set)
+    kept: dict[str, list[tuple[str, int]]] = field(default_factory=lambda: defaultdict(list))
+    """By channel: each message and its `count`, at offset 1 the first. Time stands still."""
 
     def take(self, event: Event) -> None:
         kind, connection_id = event["type"], event.get("connectionId", "")
@@ -183,11 +185,13 @@ class Model:
                 return
             if name is not None:
                 self.published.add((event["channelId"], name))
+            if event.get("keep") is not None:
+                self.kept[event["channelId"]].append((event["data"], event["keep"]["count"]))
             for listener in self._listeners(event["channelId"]):
                 self.texts[listener].append(event["data"])
         elif kind == "CLOSE_CHANNEL":
             self.closed += self._listeners(event["channelId"])
-        elif kind == "ACCEPT" or not is_connection_id(connection_id):
+        elif kind in ("ACCEPT", "HISTORY") or not is_connection_id(connection_id):
             pass
         elif kind == "TEXT":
             self.texts[connection_id].append(event["data"])
@@ -201,6 +205,15 @@ class Model:
             self.channels[connection_id].discard(event["channel"])
         elif kind == "SET_METADATA" and connection_id in self.metadata:
             self.metadata[connection_id] = event["metadata"]
+
+    def history(self, event: Event) -> tuple[int, list[tuple[int, str]], bool | None]:
+        """Return the newest offset, all that is kept with its offsets, and `recovered`. No `since` is a position of the
+        gateway's, so that nothing can be recovered."""
+        messages = self.kept[event["channelId"]]
+        if event.get("since") is not None:
+            return len(messages), [], False
+        numbered = enumerate(messages, start=1)
+        return len(messages), [(at, data) for at, (data, count) in numbered if len(messages) - at < count], None
 
     def _listeners(self, channel: str) -> list[str]:
         return [id_ for id_, channels in self.channels.items() if channel in channels and id_ not in self.closing]

@@ -30,6 +30,7 @@ class SmallWorld(World):
             {id_: set(channels) for id_, channels in store._subscriptions.items() if channels},
             dict(store._claims),
             {channel: dict(marks) for channel, marks in store._marks.items()},
+            {name: list(channel.messages) for name, channel in self.history._channels.items() if channel.newest},
             len(self.sender.sent),
             len(self.sender.closed),
             len(self.queue.messages),

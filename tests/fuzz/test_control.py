@@ -20,7 +20,7 @@ from .small_world import SmallWorld
 
 pytestmark = pytest.mark.fuzz
 
-KINDS = (*(kind for kind in CONTROL if kind != "HISTORY"), "TEXT", "PUBLISH_TEXT", "SUBSCRIBE", "SET_METADATA")
+KINDS = (*CONTROL, "TEXT", "PUBLISH_TEXT", "SUBSCRIBE", "SET_METADATA")
 TOKEN = mint("ControlEvent", SECRET, lifetime_s=86_400)
 FORGED = mint("ControlEvent", "another secret of at least thirty-two bytes", lifetime_s=86_400)
 NAMES = ("authorization", "Authorization", "AUTHORIZATION")
@@ -90,9 +90,21 @@ class Control:
         events = self._must_be(given, accepted=True)
         if events is None:  # the oracle does not know: take the gateway's reading
             events = json.loads(encode_events(decoded))["events"]
-        for event in events:
+        for event, reported in zip(events, report["events"], strict=True):
             self.model.take(event)
+            if event["type"] == "HISTORY":
+                self._holds_history(event, reported)
         self.world.matches(self.model)
+
+    def _holds_history(self, event: dict[str, Any], reported: dict[str, Any]) -> None:
+        newest, kept, recovered = self.model.history(event)
+        epoch, _, offset = reported["position"].partition(":")
+        assert int(offset) == newest
+        messages = [(message["position"], message["data"]) for message in reported["messages"]]
+        limit = event.get("limit", 100)
+        assert messages == [(f"{epoch}:{offset}", data) for offset, data in kept[-limit:]]
+        assert reported["more"] == (len(kept) > limit)
+        assert reported.get("recovered") == recovered
 
     def _must_be(self, given: dict[str, Any], *, accepted: bool) -> list[dict[str, Any]] | None:
         if not self._is_permitted(given):
