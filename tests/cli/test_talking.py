@@ -200,6 +200,19 @@ def test_a_gateway_that_does_not_report_is_understood(cli: Cli, stub: HttpStub) 
         assert (result.exit_code, json.loads(result.stdout)) == (0, {"channel": "lobby", "report": None})
 
 
+async def test_what_publish_keeps_is_in_the_history(dev_server: DevServer, say: Say) -> None:
+    options = ("--lines", "--keep-count", "100", "--keep-seconds", "3600", "--json")
+    published = (await say("publish", "logs", "-", *options, stdin="one\ntwo\nthree\n")).stdout.splitlines()
+    first, second, third = (json.loads(line)["report"]["position"] for line in published)
+    result = await say("history", "logs", "--since", first)
+    assert (result.exit_code, result.stderr) == (0, "")
+    lines = [line.split("  ") for line in result.stdout.splitlines()]
+    assert [line[::2] for line in lines[:-1]] == [[second, "two"], [third, "three"]]
+    assert lines[-1] == [f"logs: 2 messages; newest {third}"]
+    report = json.loads((await say("history", "logs", "--limit", "1", "--json")).stdout)["report"]
+    assert (report["messages"][0]["data"], report["more"]) == ("three", True)
+
+
 def reporting(report: object) -> Script:
     return lambda _: Answer.of({"message": "processed successfully", "events": [report]})
 
