@@ -65,6 +65,15 @@ def cost(
     subscribers: Annotated[
         int, typer.Option(help="Connections that each publish reaches.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.subscribers,
+    kept: Annotated[
+        float, typer.Option(help="Share of these that are kept, 0 to 1.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.kept,
+    recovered: Annotated[
+        float, typer.Option(help="Share of the connects that recover a channel, 0 to 1.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.recovered,
+    missed: Annotated[
+        int, typer.Option(help="Messages that each of these has missed.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.missed,
     in_replies: Annotated[
         bool,
         typer.Option(
@@ -134,6 +143,9 @@ def cost(
         pings_per_min=pings,
         publishes_per_s=publishes,
         subscribers=subscribers,
+        kept=kept,
+        recovered=recovered,
+        missed=missed,
         in_replies=in_replies,
         text_bytes=text_bytes,
         backend_ms=backend_ms,

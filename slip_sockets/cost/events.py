@@ -12,10 +12,19 @@ import math
 
 from ..apigateway.routes import PONG
 from ..aws.connections import PAGE_SIZE
+from ..aws.history import PAGE as NAMES_IN_PAGE
 from ..aws.queue import SHARDS
+from ..aws.table import MAX_BATCH_READS
 from ..gateway.delivery_rate import MIN_RESERVED_CALLS
 from ..gateway.worker import Inbound
-from .metering import connection_row_bytes, gb_seconds, http_requests, subscription_row_bytes
+from .metering import (
+    connection_row_bytes,
+    gb_seconds,
+    http_requests,
+    kept_message_bytes,
+    read_units,
+    subscription_row_bytes,
+)
 from .prices import Meter
 from .usage import GIB, Usage
 from .workload import MINUTES_A_MONTH, Workload
@@ -27,6 +36,7 @@ DISCONNECT_CPU_MS = 4.9
 ORDERED_DISCONNECT_CPU_MS = 5.7
 CONTROL_CPU_MS = 3.0
 DELIVERY_CPU_MS = 0.23
+KEEP_CPU_MS = 0.5
 PAGE_CPU_MS = 40.0
 """The coordinator's time for a page of 8,000: 126 pages took 5.1 s (docs/fan-out-benchmarks.md)."""
 DATABASE_MS = 5.0
@@ -41,6 +51,8 @@ CONTROL_RESPONSE_BYTES = 300
 """A response of the control API."""
 INBOUND_BYTES = 110
 """Of a queue message with a text, beside the text's base64."""
+FRAME_BYTES = 100
+"""Of a frame of slip.v1, beside its text: channel and position."""
 CHUNK_ID_BYTES = 19
 """Of a queue message, for each connection id."""
 CHUNK_BYTES = 250
@@ -147,6 +159,38 @@ def publish(w: Workload) -> Usage:
         usage.prolong(cpu_ms=cpu_ms, waits_ms=waits_ms)
     else:
         usage.invoke(cpu_ms=cpu_ms, waits_ms=waits_ms)
+    return usage
+
+
+def keep(w: Workload) -> Usage:
+    """What a publish uses more that is kept: its message, the channel's head, and a part of a page of names."""
+    usage = Usage(w)
+    usage.write(kept_message_bytes(w.text_bytes), calls=1)
+    usage.write(1, calls=1)
+    usage.units[Meter.WRITE_UNITS] += 1 / NAMES_IN_PAGE
+    usage.prolong(cpu_ms=KEEP_CPU_MS, waits_ms=2 * DATABASE_MS)
+    return usage
+
+
+def recovery(w: Workload) -> Usage:
+    """What a connect uses more that recovers a channel, the late look ten seconds afterwards included.
+
+    A queue cannot put a message off by itself: a function receives it, and once more when it is due.
+    """
+    usage = Usage(w)
+    row = kept_message_bytes(w.text_bytes)
+    usage.read(consistent=True)
+    if w.missed:
+        usage.units[Meter.READ_UNITS] += w.missed * read_units(row, consistent=True)
+        usage.aws_calls += math.ceil(w.missed / MAX_BATCH_READS)
+        usage.send(w.missed, w.text_bytes + FRAME_BYTES)
+    usage.send(1, FRAME_BYTES)
+    usage.queue(CHUNK_BYTES)  # the rest of the reply, which waits for the open socket
+    usage.queue(CHUNK_BYTES, 1)
+    usage.invoke(cpu_ms=CONTROL_CPU_MS, waits_ms=DATABASE_MS + (w.missed + 1) * MANAGEMENT_MS)
+    usage.queue(CHUNK_BYTES, CHUNK_BYTES, 1, CHUNK_BYTES, 1)  # sent, received, put off, received, deleted
+    usage.read(consistent=True)
+    usage.invoke(cpu_ms=CONTROL_CPU_MS, waits_ms=DATABASE_MS, times=2)
     return usage
 
 

@@ -64,6 +64,12 @@ def connection_row_bytes(metadata_bytes: int) -> int:
     return names + _CONNECTION_ID_BYTES + own_channel + metadata_bytes + _CONNECTED_AT_BYTES + _TTL_BYTES
 
 
+def kept_message_bytes(text_bytes: int) -> int:
+    """The row of a kept message; `slip_sockets.aws.history` lists its attributes."""
+    names = len("channelkeymessageTextpublishedAtkeptCountkeptUntil")
+    return names + 16 + len("message") + text_bytes + 2 * 8 + 3 + _TTL_BYTES
+
+
 def subscription_row_bytes(channel_bytes: int) -> int:
     """A row in the table, or in the index, which has the same attributes."""
     return _KEY_NAMES + _CONNECTION_ID_BYTES + channel_bytes + _TTL_BYTES

@@ -39,7 +39,7 @@ CONNECTS_PER_S = 500
 """An account's quotas in most regions.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html"""
 
-EventKind = Literal["connect", "text", "ping", "disconnect", "publish", "open sockets"]
+EventKind = Literal["connect", "recovery", "text", "ping", "disconnect", "publish", "keep", "open sockets"]
 
 
 class Line(msgspec.Struct, frozen=True, rename="camel"):
@@ -89,7 +89,9 @@ class _Bill:
         self.usages: dict[EventKind, Usage] = {
             "connect": events.connect(w),
             "text": events.text(w),
+            "recovery": events.recovery(w),
             "ping": events.ping(w),
+            "keep": events.keep(w),
             "disconnect": events.disconnect(w),
             "publish": events.publish(w),
             "open sockets": events.open_sockets(w),
@@ -97,7 +99,9 @@ class _Bill:
         self.counts: dict[EventKind, float] = {
             "connect": w.connects,
             "text": w.texts,
+            "recovery": w.recoveries,
             "ping": w.pings,
+            "keep": w.kept_publishes,
             "disconnect": w.connects,
             "publish": w.publishes,
             "open sockets": 1,

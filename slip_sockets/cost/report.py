@@ -14,7 +14,12 @@ from .model import Estimate
 
 _NOTICEABLE_USD = 0.005
 _BAR_WIDTH = 8
-_PLURALS = {"publish": "publishes", "open sockets": "open sockets"}
+_PLURALS = {
+    "publish": "publishes",
+    "keep": "kept publishes",
+    "recovery": "recoveries",
+    "open sockets": "open sockets",
+}
 
 
 def render(result: Estimate) -> Group:

@@ -9,7 +9,7 @@ import msgspec
 from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.worker import Inbound
 from ..protocol.errors import InvalidSettings
-from ..protocol.events import MAX_METADATA_BYTES, MAX_TEXT_BYTES
+from ..protocol.events import MAX_KEPT, MAX_METADATA_BYTES, MAX_TEXT_BYTES
 
 MINUTES_A_MONTH = 30 * 24 * 60
 SECONDS_A_MONTH = MINUTES_A_MONTH * 60
@@ -36,7 +36,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     a minute; `replied` is the share of these (0 to 1) that get a text back. It also sends `pings_per_min`. Each of
     `publishes_per_s` goes to `subscribers`, through the control API or, with `in_replies`, in the backend's replies. A
     text has `text_bytes`; the backend responds after `backend_ms`. With `inbound` ordered, `texts_a_post` of a client
-    come to it in one POST.
+    come to it in one POST. `kept` is the share of the publishes (0 to 1) that are kept, and `recovered` that of the
+    connects that recover a channel, each after it has missed `missed` messages.
 
     `metadata_bytes` is the size of a connection's metadata: the browser's headers unless the backend sets its own.
     """
@@ -46,6 +47,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     sent_per_min: float = 1
     replied: float = 0
     pings_per_min: float = 0
+    kept: float = 0
+    recovered: float = 0
+    missed: int = 0
     publishes_per_s: float = 1
     subscribers: int = 20
     in_replies: bool = False
@@ -69,6 +73,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             "sent_per_min": (0, _MOST),
             "replied": (0, 1),
             "pings_per_min": (0, _MOST),
+            "kept": (0, 1),
+            "recovered": (0, 1),
+            "missed": (0, MAX_KEPT),
             "publishes_per_s": (0, _MOST),
             "subscribers": (0, MAX_SUBSCRIBERS),
             "text_bytes": (0, MAX_TEXT_BYTES),
@@ -110,6 +117,15 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     @property
     def publishes(self) -> float:
         return self.publishes_per_s * SECONDS_A_MONTH
+
+    @property
+    def kept_publishes(self) -> float:
+        return self.publishes * self.kept
+
+    @property
+    def recoveries(self) -> float:
+        """Connects in a month that recover a channel."""
+        return self.connects * self.recovered
 
     @property
     def deliveries(self) -> float:

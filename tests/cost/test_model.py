@@ -207,3 +207,28 @@ def test_impossible_numbers_are_refused_all_at_once() -> None:
         Workload(connections=float("nan"))
     with pytest.raises(InvalidSettings):
         Workload(connections=1, connection_min=0)
+
+
+def test_keeping_and_recovering() -> None:
+    plain = month(connections=100, connection_min=120, sent_per_min=0, publishes_per_s=1, text_bytes=1_024)
+    more = month(
+        connections=100,
+        connection_min=120,
+        sent_per_min=0,
+        publishes_per_s=1,
+        text_bytes=1_024,
+        kept=0.5,
+        recovered=1,
+        missed=5,
+    )
+    by_event = {line.event: line for line in more.events}
+    assert by_event["keep"].count == 2_592_000 / 2
+    assert by_event["keep"].aws_calls == 2
+    assert by_event["recovery"].count == 100 * 43_200 / 120
+    assert {line.event for line in plain.events if line.count} == {"connect", "disconnect", "publish", "open sockets"}
+    kept = events.keep(Workload(text_bytes=1_024)).units
+    assert kept[Meter.WRITE_UNITS] == 3 + 1 / 16
+    missed, nothing = (events.recovery(Workload(text_bytes=1_024, missed=count)).units for count in (5, 0))
+    assert missed[Meter.WEBSOCKET_MESSAGES] - nothing[Meter.WEBSOCKET_MESSAGES] == 5
+    assert missed[Meter.READ_UNITS] - nothing[Meter.READ_UNITS] == 5
+    assert nothing[Meter.WEBSOCKET_MESSAGES] == 1

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from slip_sockets import Close, Connection, InvalidToken, Open, Text, parse_request
 from slip_sockets.protocol.events import SocketEvent
+from slip_sockets.protocol.frames import SUBPROTOCOL
 
 Fault = Callable[[SocketEvent, Any], str | None]
 """Returns for an event and its metadata how the backend fails: a status, or one of `_Handler`'s ways; None for not."""
@@ -58,8 +59,9 @@ class Chat:
             case Open():
                 query = connection.metadata["query"]
                 offered = connection.metadata["headers"].get("Sec-WebSocket-Protocol", "")
-                connection.accept(subprotocol="v1" if offered == "v1" else None)
-                connection.subscribe(self.room)
+                connection.accept(subprotocol=offered if offered in ("v1", SUBPROTOCOL) else None)
+                since = query.get("since", [None])[0]
+                connection.subscribe(self.room, recover=offered == SUBPROTOCOL, since=since)
                 connection.set_metadata(self.metadata(query.get("user", ["somebody"])[0]))
                 connection.send_text("welcome")
                 if "everything" in query:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import pytest
 import websockets
 
-from slip_sockets import Open, Report, SlipSocketsPublisher
+from slip_sockets import Keep, Open, Report, SlipSocketsPublisher
 from slip_sockets.apigateway.limits import ROW_LIFETIME_S
 from slip_sockets.aws.connections import own_channel
 from slip_sockets.protocol.events import SocketEvent
@@ -87,7 +87,15 @@ class Room:
 
     # Clients
 
-    async def join(self, user: str = "somebody", *, stack: str = PRODUCTION, query: str = "", **options: Any) -> Client:
+    async def join(
+        self,
+        user: str = "somebody",
+        *,
+        stack: str = PRODUCTION,
+        query: str = "",
+        greeting: str = "welcome",
+        **options: Any,
+    ) -> Client:
         """Connect, and wait for the greeting: texts for all in the room may come before it.
 
         Raises websockets.InvalidStatus where the client is refused.
@@ -98,8 +106,8 @@ class Room:
         socket = await websockets.connect(url, open_timeout=PATIENCE_S, ping_interval=None, proxy=None, **options)
         client = Client(socket)
         self._clients.append(client)
-        await client.hear("welcome")
-        client.received.remove("welcome")
+        await client.hear(greeting)
+        client.received.remove(greeting)
         return client
 
     async def join_many(self, count: int, *, stack: str = PRODUCTION) -> list[Client]:
@@ -125,13 +133,15 @@ class Room:
             self._publishers[stack] = self._deployment.publisher(stack)
         return self._publishers[stack]
 
-    async def publish(self, text: str, message_id: str | None = None, *, stack: str = PRODUCTION) -> Report:
+    async def publish(
+        self, text: str, message_id: str | None = None, *, stack: str = PRODUCTION, keep: Keep | None = None
+    ) -> Report:
         """Each call has a publisher of its own, so that several may run at once."""
         self._stacks.add(stack)
 
         def publish() -> Report | None:
             with self._deployment.publisher(stack) as publisher:
-                return publisher.publish_text(self.name, text, message_id=message_id)
+                return publisher.publish_text(self.name, text, message_id=message_id, keep=keep)
 
         report = await asyncio.to_thread(publish)
         assert report is not None
