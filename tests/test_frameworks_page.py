@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,10 +15,10 @@ from django.urls import path
 from fastapi.testclient import TestClient
 from werkzeug.test import Client
 
-from slip_sockets import PublishText
+from slip_sockets import Keep, PublishText, parse_request
 from slip_sockets import django as slip_sockets_django
 from slip_sockets.dev.server import DevServer
-from slip_sockets.testing import Post, Socket, django_client, flask_client, record, starlette_client
+from slip_sockets.testing import Post, Posted, Socket, django_client, flask_client, record, starlette_client
 
 from .conftest import SECRET
 from .contract.wire import TIMEOUT_S, subscribe
@@ -51,6 +52,7 @@ def test_each_program_has_a_test_here() -> None:
         "Flask": 1,
         "Django": 1,
         "FastAPI and Starlette": 2,
+        "Nothing missed": 1,
         "The async publisher": 1,
         "Any other framework": 1,
     }
@@ -101,6 +103,21 @@ def test_fastapi() -> None:
 def test_starlette() -> None:
     with TestClient(run("FastAPI and Starlette", 1)["app"]) as client:
         assert is_let_in(starlette_client(client, "/slip")) == set()
+
+
+def test_nothing_missed() -> None:
+    slip = run("Nothing missed")["slip"]
+
+    def post(headers: Mapping[str, str], body: bytes) -> Posted:
+        connection = parse_request(headers, body, secrets=["change-me"], subprotocol="slip.v1")
+        slip(connection)
+        return Posted(200, connection.response().body)
+
+    for offered, chosen in ((["chat.v1", "slip.v1"], "slip.v1"), (["chat.v1"], None)):
+        socket = Socket(post, jwt_secret="change-me")
+        socket.open(subprotocols=offered)
+        assert (socket.subprotocol, socket.recovering) == (chosen, {"lobby": None})
+        assert socket.text("hi") == [PublishText("lobby", "hi", keep=Keep(count=100, seconds=3600))]
 
 
 async def test_the_async_publisher(server: DevServer, backend: ScriptedBackend) -> None:

@@ -19,7 +19,7 @@ from slip_sockets.dev.inspector import recorder, records
 from slip_sockets.gateway import backend, delivery_rate, fan_out, plan_publish
 from slip_sockets.gateway.deferred import MAX_TEXTS, MAX_TEXTS_BYTES
 from slip_sockets.gateway.deferred_base import RETRY_FOR_S
-from slip_sockets.gateway.ports import CLAIM_LIFETIME_S
+from slip_sockets.gateway.ports import CLAIM_LIFETIME_S, MAX_PAST_BYTES
 from slip_sockets.gateway.worker import (
     DEFAULT_INBOUND_RETRY_S,
     MAX_INBOUND_PAUSE_S,
@@ -37,6 +37,8 @@ from slip_sockets.protocol import tokens
 from slip_sockets.protocol.events import (
     MAX_CHANNEL_BYTES,
     MAX_EVENTS,
+    MAX_KEPT,
+    MAX_KEPT_S,
     MAX_MESSAGE_ID_BYTES,
     MAX_METADATA_BYTES,
     MAX_METADATA_DEPTH,
@@ -80,6 +82,10 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "nesting of arrays and objects in it": [MAX_METADATA_DEPTH],
         "the id of a message": [1, MAX_MESSAGE_ID_BYTES],
         "how long an id is remembered": [CLAIM_LIFETIME_S],
+        "count of a message that is kept": [1, MAX_KEPT],
+        "seconds of it": [1, MAX_KEPT_S, MAX_KEPT_S],
+        "its frame": [MAX_TEXT_BYTES],
+        "messages of a HISTORY": [MAX_KEPT, MAX_PAST_BYTES],
         "events in a batch": [MAX_EVENTS],
         "the timeout of POLL_FOR_CONNECTION": [MAX_POLL_TIMEOUT_MS / 1000, server.CONTROL_TIMEOUT_S],
         "channels of a connection": [],

@@ -48,6 +48,7 @@ PROGRAMS: dict[str, dict[str, list[By]]] = {
             "tests/test_frameworks_page.py::test_fastapi",
             "tests/test_frameworks_page.py::test_starlette",
         ],
+        "Nothing missed": ["tests/test_frameworks_page.py::test_nothing_missed"],
         "The async publisher": ["tests/test_frameworks_page.py::test_the_async_publisher"],
         "Any other framework": ["tests/test_frameworks_page.py::test_any_other_framework"],
     },

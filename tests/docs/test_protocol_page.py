@@ -32,16 +32,20 @@ PAGE = Page("docs/protocol.md")
 BLOCKS = [replace(block, text=block.text.removesuffix("\n")) for block in PAGE.blocks if block.language is not None]
 CONVERSATION = [block for block in BLOCKS if block.language in ("http", "text")]
 
-IDS = ("Wocw57a8PaFooIE=", "Jx3fQdLmAbCkYcE=")
+IDS = ("Wocw57a8PaFooIE=", "Jx3fQdLmAbCkYcE=", "Ym4sQeTuVkAaCxQ=")
 ID = r"[A-Za-z0-9_-]{15}="
+EPOCH = "k3J9mQ2x"
+LEARNT = {**{name: (f"id{number}", ID) for number, name in enumerate(IDS)}, EPOCH: ("epoch", r"[A-Za-z0-9]{8}")}
+"""What is the same from its first place on: the name of its group, and its pattern."""
 DIFFERENT_EACH_TIME = {
     "EVENT_TOKEN": r"(?P<token>[\w-]+\.[\w-]+\.[\w-]+)",
     "Root=1-6b06c26c-34048f42ad1faaff60d14e2f": r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}",
     "Python/3.11 aiohttp/3.14.5": r"Python/3\.\d+ aiohttp/[\d.]+",
+    "1795605100123": r"\d{13}",
     "Wed, 25 Nov 2026 11:11:40 GMT": r"\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT",
 }
 ADDRESSES = ("127.0.0.1:8787", "8787", "127.0.0.1:8000")
-VARIABLE = (*ADDRESSES, *IDS, *DIFFERENT_EACH_TIME, "CONTROL_TOKEN")
+VARIABLE = (*ADDRESSES, *LEARNT, *DIFFERENT_EACH_TIME, "CONTROL_TOKEN")
 _SPLIT = re.compile("(" + "|".join(re.escape(name) for name in sorted(VARIABLE, key=len, reverse=True)) + ")")
 _LENGTH = re.compile(r"^Content-Length: (\d+)$", re.MULTILINE)
 
@@ -142,47 +146,58 @@ class Conversation:
         what, _, data = line.partition(": ")
         match what:
             case "the client sends":
-                self._client.send(frame(TEXT, data.encode()))
+                self._client.send(frame(TEXT, self._real(data).encode()))
             case "the client receives":
-                assert await self._client.read_frame() == (TEXT, data.encode())
+                kind, sent = await self._client.read_frame()
+                assert kind == TEXT
+                self._learn(self._match(data, sent.decode()))
             case "the client closes":
                 self._client.send(frame(CLOSE, int(data).to_bytes(2)))
             case _:
                 raise AssertionError(line)
 
     def _to_send(self, shown: str) -> bytes:
+        head, body = parts(self._real(shown))
+        head = _LENGTH.sub(f"Content-Length: {len(body.encode())}", head)
+        return (head.replace("\n", "\r\n") + "\r\n\r\n" + body).encode()
+
+    def _real(self, shown: str) -> str:
         real = {
             **self._known,
             "EVENT_TOKEN": mint("WebSocketEvent", SECRET),
             "CONTROL_TOKEN": mint("ControlEvent", SECRET),
         }
-        head, body = parts("".join(real.get(piece, piece) for piece in _SPLIT.split(shown)))
-        head = _LENGTH.sub(f"Content-Length: {len(body.encode())}", head)
-        return (head.replace("\n", "\r\n") + "\r\n\r\n" + body).encode()
+        return "".join(real.get(piece, piece) for piece in _SPLIT.split(shown))
 
     def _compare(self, shown: str, sent: str) -> None:
         (head, body), (sent_head, _, sent_body) = parts(shown), sent.partition("\r\n\r\n")
         head, sent_head = (
             _LENGTH.sub("Content-Length: its own", one) for one in (head, sent_head.replace("\r\n", "\n"))
         )
-        found = re.fullmatch("".join(self._patterns(head)), sent_head)
-        assert found, f"shown:\n{head}\nsent:\n{sent_head}"
-        match = re.fullmatch("".join(self._patterns(body)), sent_body)
-        assert match, f"shown:\n{body}\nsent:\n{sent_body}"
+        found = self._match(head, sent_head)
         if "EVENT_TOKEN" in head:
             verify(found["token"], "WebSocketEvent", [SECRET])
-        for name, real in match.groupdict().items():
-            self._known[IDS[int(name.removeprefix("id"))]] = real
+        self._learn(self._match(body, sent_body))
+
+    def _match(self, shown: str, sent: str) -> re.Match[str]:
+        found = re.fullmatch("".join(self._patterns(shown)), sent)
+        assert found, f"shown:\n{shown}\nsent:\n{sent}"
+        return found
+
+    def _learn(self, found: re.Match[str]) -> None:
+        for name, real in found.groupdict().items():
+            (shown,) = (shown for shown, (group, _) in LEARNT.items() if group == name)
+            self._known[shown] = real
 
     def _patterns(self, shown: str) -> Iterable[str]:
-        """Yield a regular expression piece by piece. An id is learnt where it stands first."""
+        """Yield a regular expression piece by piece. What is in LEARNT is learnt where it stands first."""
         learnt: set[str] = set()
         for piece in _SPLIT.split(shown):
             if piece in self._known:
                 yield re.escape(self._known[piece])
-            elif piece in IDS:
-                name = f"id{IDS.index(piece)}"
-                yield f"(?P={name})" if piece in learnt else f"(?P<{name}>{ID})"
+            elif piece in LEARNT:
+                name, pattern = LEARNT[piece]
+                yield f"(?P={name})" if piece in learnt else f"(?P<{name}>{pattern})"
                 learnt.add(piece)
             else:
                 yield DIFFERENT_EACH_TIME.get(piece) or re.escape(piece)
@@ -248,6 +263,6 @@ def test_each_event_is_there_with_its_fields(heading: str, kinds: Iterable[type[
         if first.text == ", ".join(first.code) and all(re.fullmatch("[A-Z_]+", name) for name in first.code):
             for name in first.code:
                 shown[name] = {"connectionId"} | {code for code in fields.code if re.fullmatch("[a-zA-Z]+", code)}
-                if name in ("PUBLISH_TEXT", "CLOSE_CHANNEL"):
+                if name in ("PUBLISH_TEXT", "CLOSE_CHANNEL", "HISTORY"):
                     shown[name].remove("connectionId")
     assert shown == {kind.__struct_config__.tag: set(kind.__struct_encode_fields__) for kind in kinds}
