@@ -32,9 +32,9 @@ class ConnectionsTable(Construct):
                     DynamodbTableGlobalSecondaryIndex(
                         name=INDEX_NAME,
                         hash_key=SORT_KEY,
-                        # With `ttl` a read of the index can filter expired rows.
+                        # A delivery reads nothing else: with `ttl` expired rows are left out, `form` says what to send.
                         projection_type="INCLUDE",
-                        non_key_attributes=["ttl"],
+                        non_key_attributes=["ttl", "form"],
                     )
                 ],
                 ttl={"attribute_name": "ttl", "enabled": True},

@@ -37,7 +37,7 @@ def test_index_of_connections_finds_a_channels_subscribers_and_when_they_expire(
             "name": "channel-index",
             "hash_key": "channel",
             "projection_type": "INCLUDE",
-            "non_key_attributes": ["ttl"],
+            "non_key_attributes": ["ttl", "form"],
         }
     ]
 
