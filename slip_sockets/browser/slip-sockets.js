@@ -14,6 +14,25 @@ const AGE_JITTER = 0.05;
 /** Browsers delay timers of a hidden tab by a minute at most. If one fires later than this, the machine was asleep. */
 const ASLEEP_MS = 90_000;
 
+/** The subprotocol of `recover`: each message is a JSON object, whose member `slip` names its kind. */
+const SLIP = "slip.v1";
+
+/** A message that seems to be missing may be on its way, by another publisher or the other socket of an overlap. */
+const GAP_MS = 250;
+
+/** How long to wait for `subscribed` after a socket has opened or after `recover`; twice as long each time it is sent again. */
+const ANSWER_MS = 5_000;
+
+/** After this number of `recover` without a response the messages are taken for lost. */
+const MAX_ASKED = 4;
+
+/** What one channel holds behind a gap. The gateway recovers as much at a time; what is not held is recovered later. */
+const MAX_HELD = 1_000;
+const MAX_HELD_LENGTH = 1024 * 1024;
+
+/** Positions are remembered for this number of channels, those that were heard last. */
+const MAX_CHANNELS = 1_000;
+
 const DEFAULTS = {
   /** Subprotocols to offer, as WebSocket takes them. */
   protocols: [],
@@ -33,7 +52,15 @@ const DEFAULTS = {
   /** Number the texts of each socket, for a gateway with INBOUND=ordered: it puts those in order that came before their
    *  forerunner, and your backend sees the texts alone. Without INBOUND=ordered it would see the numbers. */
   numberTexts: false,
-  /** An attempt that takes longer is abandoned. A backend has 25 s to accept a client. */
+  /** Offer the subprotocol slip.v1, and hand out each kept message once and in order, whatever happens to sockets. */
+  recover: false,
+  /** With `recover`: what the page has already, by channel, as `{"room:tea": "k3J9:12"}`: the positions at which it was
+   *  rendered. */
+  positions: {},
+  /** With `recover`: keep the positions in sessionStorage under this key when the page goes away, for the next time. */
+  sessionKey: "",
+  /** An attempt that takes longer is abandoned, and a socket whose `ping` is not answered for as long. A backend has 25 s
+   *  to accept a client. */
   openTimeoutMs: 30_000,
 };
 
@@ -43,11 +70,19 @@ const DEFAULTS = {
  *
  * - `open`: `send` works from now on. If `event.replaces` is true, the socket before it is still open and no text was
  *   missed. Otherwise, except for the first `open`, texts since the last `waiting` were missed.
- * - `message`: a text, in `event.data`.
+ * - `message`: a text, in `event.data`. With `recover`, `event.channel` and `event.position` are those of a message that was
+ *   published to a channel; `position` is undefined if it was not kept.
  * - `waiting`: the socket is lost, or could not be opened; the next attempt begins `event.pauseMs` from now.
  *   `event.code` and `event.reason` are the WebSocket's; `event.error` is the error that `url` threw.
  * - `connecting`: an attempt begins while no socket is open.
  * - `close`: `close` was called. It is the last event.
+ *
+ * With `recover` alone:
+ *
+ * - `lost`: messages of `event.channel` were missed and cannot be recovered. Load the state of the page again; what comes
+ *   after `event.position` is handed out.
+ * - `error`: the gateway refused a frame. `event.code` is "not_subscribed", "invalid" or "too_large"; `event.channel` is the
+ *   channel, if it is about one.
  */
 export class SlipSocket extends EventTarget {
   #url;
@@ -62,6 +97,7 @@ export class SlipSocket extends EventTarget {
   #openedAt = 0;
   #activeAt = 0;
   #number = 0; // of the current socket's last text
+  #channels = null; // with `recover`
   #timers = {};
 
   /**
@@ -75,6 +111,8 @@ export class SlipSocket extends EventTarget {
     if (typeof url !== "function") checkUrl(url);
     this.#url = typeof url === "function" ? url : () => url;
     this.#options = { ...DEFAULTS, ...options };
+    const { recover, positions, sessionKey } = this.#options;
+    if (recover) this.#channels = new Channels((channel, action) => this.#perform(channel, action), positions, sessionKey);
     globalThis.addEventListener?.("online", this.#whenOnline);
     queueMicrotask(() => this.#connect()); // by then the caller has added listeners
   }
@@ -84,9 +122,24 @@ export class SlipSocket extends EventTarget {
     return this.#state;
   }
 
-  /** The subprotocol that the backend has chosen; "" if it chose none, or no socket is open. */
+  /** The subprotocol that the backend has chosen; "" if it chose none, or no socket is open. Unless it is "slip.v1",
+   *  `recover` has no effect on this socket. */
   get protocol() {
     return this.#current?.protocol ?? "";
+  }
+
+  /** With `recover`: the position up to which the page has seen everything, by channel, as `{"room:tea": "k3J9:12"}`. */
+  get positions() {
+    return this.#channels?.positions ?? {};
+  }
+
+  /**
+   * With `recover`: the page has loaded the state of a channel as it was at `position`. What came after it is handed out,
+   * again if need be. `null` forgets the channel.
+   */
+  setPosition(channel, position) {
+    if (!this.#channels) throw new TypeError("SlipSocket has positions only with the option recover");
+    this.#channels.setPosition(channel, position);
   }
 
   /**
@@ -95,15 +148,14 @@ export class SlipSocket extends EventTarget {
    */
   send(text) {
     if (typeof text !== "string") throw new TypeError(`SlipSocket sends text, got ${typeof text}; JSON.stringify it`);
-    const prefix = this.#options.numberTexts ? `\u0001${this.#number + 1}\u0001` : "";
-    if ((prefix.length + text.length) * 3 > MAX_TEXT_BYTES) {
-      const bytes = prefix.length + new TextEncoder().encode(text).length;
+    const data = this.#options.numberTexts ? `\u0001${this.#number + 1}\u0001${text}` : text;
+    const frame = this.#isEnveloped(this.#current) ? JSON.stringify({ slip: "text", data }) : data;
+    if (frame.length * 3 > MAX_TEXT_BYTES) {
+      const bytes = new TextEncoder().encode(frame).length;
       if (bytes > MAX_TEXT_BYTES) throw new RangeError(`API Gateway takes ${MAX_TEXT_BYTES} bytes of a browser, got ${bytes}`);
     }
-    if (this.#current?.readyState !== WebSocket.OPEN) return false;
-    this.#current.send(prefix + text);
+    if (!this.#transmit(frame)) return false;
     this.#number++;
-    this.#activeAt = Date.now();
     return true;
   }
 
@@ -119,6 +171,7 @@ export class SlipSocket extends EventTarget {
     this.#opening?.close();
     this.#old?.close();
     this.#forget();
+    this.#channels?.close();
     this.#attempt++;
     this.#state = "closed";
     globalThis.removeEventListener?.("online", this.#whenOnline);
@@ -138,7 +191,8 @@ export class SlipSocket extends EventTarget {
     try {
       const url = await this.#url();
       if (attempt !== this.#attempt) return;
-      socket = new WebSocket(checkUrl(url), this.#options.protocols);
+      const { protocols, recover } = this.#options;
+      socket = new WebSocket(checkUrl(url), recover ? [SLIP].concat(protocols) : protocols);
     } catch (error) {
       this.#fail(attempt, { error });
       return;
@@ -161,6 +215,7 @@ export class SlipSocket extends EventTarget {
     this.#current = socket;
     this.#openedAt = this.#activeAt = Date.now();
     this.#number = 0;
+    this.#endPing();
     const { maxAgeMs, overlapMs } = this.#options;
     this.#later("age", maxAgeMs * (1 - AGE_JITTER * Math.random()), () => this.#connect());
     this.#watch();
@@ -169,6 +224,9 @@ export class SlipSocket extends EventTarget {
       this.#timers.overlap = setTimeout(() => this.#leaveOld(), overlapMs);
     }
     this.#change("open", { replaces: Boolean(replaced) });
+    if (socket !== this.#current) return; // closed meanwhile, by a listener
+    if (this.#isEnveloped(socket)) this.#channels.connect(Boolean(replaced));
+    else this.#channels?.lose();
   }
 
   #fail(attempt, why) {
@@ -186,6 +244,8 @@ export class SlipSocket extends EventTarget {
     this.#current = null;
     clearTimeout(this.#timers.age);
     clearTimeout(this.#timers.keepAlive);
+    this.#endPing();
+    this.#channels?.disconnect();
     this.#leaveOld();
     if (this.#opening) this.#change("connecting"); // its successor is under way
     else this.#retry(why);
@@ -203,16 +263,78 @@ export class SlipSocket extends EventTarget {
 
   #receive(socket, text) {
     if (socket !== this.#current && socket !== this.#old) return;
-    if (socket === this.#current) this.#activeAt = Date.now();
-    if (this.#overlap?.isRepeated(socket, text)) return;
-    this.dispatchEvent(new MessageEvent("message", { data: text }));
+    if (socket === this.#current) {
+      this.#activeAt = Date.now();
+      this.#endPing();
+    }
+    if (this.#isEnveloped(socket)) this.#receiveFrame(socket, text);
+    else if (!this.#overlap?.isRepeated(socket, text)) this.#handOut(text);
+  }
+
+  /** Act on a frame of slip.v1. Unknown kinds are ignored. */
+  #receiveFrame(socket, text) {
+    const { slip, channel, data, position, recovered, code } = parseFrame(text);
+    const parsed = parsePosition(position);
+    if (slip === "message" && parsed) this.#channels.message(channel, parsed, data);
+    else if (slip === "message" || slip === "text") {
+      if (!this.#overlap?.isRepeated(socket, text)) this.#handOut(data, slip === "message" ? { channel, position } : {});
+    } else if (socket !== this.#current) return; // it answers what was asked of the socket before
+    else if (slip === "subscribed" && parsed) this.#channels.subscribed(channel, parsed, recovered);
+    else if (slip === "error") {
+      this.#emit("error", { code, channel });
+      this.#channels.refused(channel);
+    }
+  }
+
+  /** Do what a channel asks for. */
+  #perform(channel, { type, position, data, isRepeated }) {
+    if (this.#state === "closed") return;
+    if (type === "message") this.#handOut(data, { channel, position });
+    else if (type === "lost") this.#emit("lost", { channel, position });
+    else {
+      this.#transmit(JSON.stringify({ slip: "recover", channel, since: position }));
+      if (isRepeated) this.#ping(); // was it the gateway or the socket that gave no response?
+    }
+  }
+
+  #handOut(data, details) {
+    this.dispatchEvent(Object.assign(new MessageEvent("message", { data }), details));
+  }
+
+  /** Whether messages of this socket are frames of slip.v1; before one is open, whether it is hoped for. */
+  #isEnveloped(socket) {
+    return this.#channels !== null && (socket === null || socket.protocol === SLIP);
+  }
+
+  #transmit(frame) {
+    if (this.#current?.readyState !== WebSocket.OPEN) return false;
+    this.#current.send(frame);
+    this.#activeAt = Date.now();
+    return true;
   }
 
   /** Send the keep-alive text if it is due, and check again when it may be due next. */
   #watch() {
     const { keepAliveMs, keepAliveText } = this.#options;
-    if (Date.now() - this.#activeAt >= keepAliveMs) this.send(keepAliveText);
-    this.#later("keepAlive", this.#activeAt + keepAliveMs - Date.now(), () => this.#watch());
+    let pauseMs = this.#activeAt + keepAliveMs - Date.now();
+    if (pauseMs <= 0) {
+      pauseMs = keepAliveMs;
+      if (this.#isEnveloped(this.#current)) this.#ping();
+      else this.send(keepAliveText);
+    }
+    this.#later("keepAlive", pauseMs, () => this.#watch());
+  }
+
+  /** API Gateway answers itself. If it does not, the socket is dead, and the browser has not noticed. */
+  #ping() {
+    if (this.#timers.pong) return;
+    this.#transmit(JSON.stringify({ slip: "ping" }));
+    this.#later("pong", this.#options.openTimeoutMs, () => this.#abandon("no answer to ping"));
+  }
+
+  #endPing() {
+    clearTimeout(this.#timers.pong);
+    this.#timers.pong = null;
   }
 
   /** Call `act` after a pause. If the machine slept meanwhile, the socket is dead, and the browser has not noticed. */
@@ -221,13 +343,13 @@ export class SlipSocket extends EventTarget {
     clearTimeout(this.#timers[name]);
     this.#timers[name] = setTimeout(() => {
       if (Date.now() - dueAt < ASLEEP_MS) act();
-      else this.#abandon();
+      else this.#abandon("the machine was asleep");
     }, pauseMs);
   }
 
-  #abandon() {
+  #abandon(reason) {
     const socket = this.#current;
-    this.#lose({ reason: "the machine was asleep" });
+    this.#lose({ reason });
     socket?.close();
     this.hurry();
   }
@@ -259,7 +381,10 @@ export class SlipSocket extends EventTarget {
 
   // Events
 
-  #whenOnline = () => this.hurry();
+  #whenOnline = () => {
+    if (this.#current && this.#isEnveloped(this.#current)) this.#ping(); // is it the network that it was opened in?
+    else this.hurry();
+  };
 
   #change(state, details) {
     this.#state = state;
@@ -286,6 +411,364 @@ class Overlap {
     counts.set(socket, count);
     return count <= passedOn;
   }
+}
+
+/** The channels of a SlipSocket: their timers, and their positions when the page goes away. */
+class Channels {
+  #channels = new Map(); // name -> Channel; the one heard last comes last
+  #timers = new Map(); // name -> timer
+  #isConnected = false;
+  #perform;
+  #sessionKey;
+
+  /** `perform` is called with a channel's name and each of the channel's actions. */
+  constructor(perform, positions, sessionKey) {
+    this.#perform = perform;
+    this.#sessionKey = sessionKey;
+    const given = Object.entries(positions).map(([name, position]) => [name, checkPosition(position)]);
+    for (const [name, position] of [...this.#saved(), ...given]) this.#add(name, new Channel(position));
+    globalThis.addEventListener?.("pagehide", this.#save);
+  }
+
+  get positions() {
+    const begun = [...this.#channels].filter(([, channel]) => channel.position !== null);
+    return Object.fromEntries(begun.map(([name, channel]) => [name, channel.position]));
+  }
+
+  setPosition(name, position) {
+    const parsed = position === null ? null : checkPosition(position);
+    if (parsed === null) this.#forget(name);
+    else if (this.#channels.has(name)) this.#run(name, this.#channels.get(name).moveTo(parsed, now()));
+    else {
+      this.#add(name, new Channel(parsed));
+      if (this.#isConnected) this.#run(name, this.#channels.get(name).connect(false, now()));
+    }
+  }
+
+  message(name, position, data) {
+    this.#run(name, this.#heard(name).message(position, data, now()));
+  }
+
+  subscribed(name, position, recovered) {
+    this.#run(name, this.#heard(name).subscribed(position, recovered, now()));
+  }
+
+  refused(name) {
+    if (this.#channels.has(name)) this.#run(name, this.#channels.get(name).refused(now()));
+  }
+
+  connect(replaces) {
+    this.#isConnected = true;
+    for (const [name, channel] of [...this.#channels]) this.#run(name, channel.connect(replaces, now()));
+  }
+
+  disconnect() {
+    this.#isConnected = false;
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#timers.clear();
+  }
+
+  /** The socket has no positions: what it receives cannot be compared with what the page has. */
+  lose() {
+    for (const name of [...this.#channels.keys()]) {
+      this.#forget(name);
+      this.#perform(name, { type: "lost" });
+    }
+  }
+
+  close() {
+    this.disconnect();
+    this.#save();
+    globalThis.removeEventListener?.("pagehide", this.#save);
+  }
+
+  #heard(name) {
+    const channel = this.#channels.get(name) ?? new Channel();
+    this.#channels.delete(name);
+    this.#add(name, channel);
+    return channel;
+  }
+
+  #add(name, channel) {
+    this.#channels.set(name, channel);
+    if (this.#channels.size > MAX_CHANNELS) this.#forget(this.#channels.keys().next().value);
+  }
+
+  #forget(name) {
+    this.#channels.delete(name);
+    clearTimeout(this.#timers.get(name));
+    this.#timers.delete(name);
+  }
+
+  /** Perform a channel's actions, and let it go on when it is due. */
+  #run(name, actions) {
+    for (const action of actions) this.#perform(name, action);
+    clearTimeout(this.#timers.get(name));
+    this.#timers.delete(name);
+    const channel = this.#channels.get(name);
+    if (!this.#isConnected || !channel || channel.dueAt === Infinity) return;
+    const tick = () => this.#run(name, channel.tick(now()));
+    this.#timers.set(name, setTimeout(tick, channel.dueAt - now()));
+  }
+
+  #saved() {
+    try {
+      const saved = this.#sessionKey ? JSON.parse(sessionStorage.getItem(this.#sessionKey)) : null;
+      return Object.entries(saved ?? {}).map(([name, position]) => [name, checkPosition(position)]);
+    } catch {
+      return []; // the page may not store anything, or something else is stored there
+    }
+  }
+
+  #save = () => {
+    try {
+      if (this.#sessionKey) sessionStorage.setItem(this.#sessionKey, JSON.stringify(this.positions));
+    } catch {
+      // the page may not store anything: the positions go with it
+    }
+  };
+}
+
+/**
+ * What the page has of one channel: hands out kept messages once and in order, and asks for those that are missing. It has
+ * no clock and no socket: a method takes the time in milliseconds, and yields what is to be done, in order:
+ *
+ * - `{ type: "message", position, data }`: hand it to the page.
+ * - `{ type: "lost", position }`: tell the page. It goes on from there.
+ * - `{ type: "recover", position, isRepeated }`: send `recover` since there, by the newest socket. `isRepeated`: the last
+ *   one had no response.
+ *
+ * Exported for its tests.
+ */
+export class Channel {
+  #epoch = null; // of what the page has; null if nothing was heard yet
+  #offset = null; // of the last message that it has; null until it is known where it begins
+  #newest = 0; // the largest offset that is known in this epoch
+  #formerEpoch = null; // its late frames are known as such
+  #held = new Map(); // offset -> data, of messages behind a gap
+  #heldLength = 0;
+  #isGiven = false; // the position is the page's; no frame has shown yet that it is one of the gateway's
+  #isSubscribed = false; // the backend asks for `subscribed`
+  #isJoining = false; // this socket's `subscribed` has not come
+  #patienceMs = GAP_MS; // how long a message that `subscribed` shows to be missing may be on its way
+  #asked = 0; // how often `recover` was sent without a response
+  #askedSince = 0; // the offset in the last one
+  #gapAt = Infinity; // when what is missing is taken to be not on its way
+  #answerAt = Infinity; // when `subscribed` is taken to be not on its way
+
+  /** `position` is one that the page has already. */
+  constructor(position = null) {
+    if (position === null) return;
+    this.#epoch = position.epoch;
+    this.#offset = position.offset;
+    this.#isGiven = this.#isSubscribed = true;
+  }
+
+  /** The position up to which the page has everything, as text, or null. */
+  get position() {
+    return this.#offset === null ? null : `${this.#epoch}:${this.#offset}`;
+  }
+
+  /** When `tick` is to be called, while a socket is open. */
+  get dueAt() {
+    return Math.min(this.#gapAt, this.#answerAt);
+  }
+
+  /** A socket has opened. If it `replaces` one, that one still receives for a while. */
+  *connect(replaces, now) {
+    if (this.#epoch !== null && this.#offset === null) yield* this.#begin(this.#lowestHeld() - 1, now);
+    this.#settle();
+    this.#patienceMs = replaces ? GAP_MS : 0;
+    this.#isJoining = this.#isSubscribed || this.#hasGap;
+    if (this.#isJoining) this.#awaitAnswer(now);
+  }
+
+  /** A message has come, of a publish or of a recovery. */
+  *message({ epoch, offset }, data, now) {
+    this.#epoch ??= epoch;
+    if (epoch !== this.#epoch) {
+      if (epoch === this.#formerEpoch) {
+        this.#suspectGap(now); // a late one, or the former epoch is the present one: the gateway knows
+        return;
+      }
+      yield* this.#lose({ epoch, offset: offset - 1 }, now);
+    }
+    if (this.#offset !== null && offset <= this.#offset) return;
+    this.#newest = Math.max(this.#newest, offset);
+    this.#hold(offset, data);
+    if (this.#offset === null) this.#suspectGap(now);
+    else yield* this.#handOut(now);
+    yield* this.tick(now);
+  }
+
+  /** The gateway has named the newest position, after a SUBSCRIBE or in answer to `recover`. */
+  *subscribed({ epoch, offset }, recovered, now) {
+    this.#isSubscribed = true;
+    this.#epoch ??= epoch;
+    const isRefused = recovered === false && this.#asked > 0;
+    const isSurpassed = epoch === this.#epoch && this.#offset !== this.#askedSince; // what was asked for came by itself
+    if ((isRefused && !isSurpassed) || (recovered === false && this.#offset === null)) {
+      yield* this.#lose({ epoch, offset }, now);
+    } else if (epoch !== this.#epoch) {
+      if (epoch === this.#formerEpoch) this.#suspectGap(now);
+      else yield* this.#lose({ epoch, offset }, now);
+    } else {
+      if (isRefused) this.#asked = this.#patienceMs = 0;
+      this.#isJoining = false;
+      this.#newest = Math.max(this.#newest, offset);
+      if (this.#offset === null) yield* this.#begin(Math.min(offset, this.#lowestHeld() - 1), now);
+      if (this.#asked === 0) this.#answerAt = Infinity;
+      if (this.#isGiven && offset < this.#offset) this.#suspectGap(now, 0);
+      else if (this.#hasGap) this.#suspectGap(now, this.#patienceMs);
+      else this.#settle();
+      this.#isGiven &&= offset < this.#offset;
+    }
+    this.#patienceMs = GAP_MS;
+    yield* this.tick(now);
+  }
+
+  /** The gateway has refused `recover`: the socket is not subscribed, or hears the channel by a pattern. */
+  *refused(now) {
+    if (this.#asked === 0) return;
+    this.#isSubscribed = false;
+    this.#formerEpoch = null;
+    if (this.#hasGap) yield* this.#giveUp(now);
+    else this.#settle();
+  }
+
+  /** The page has loaded a state of this position, in place of all that was handed out. */
+  *moveTo({ epoch, offset }, now) {
+    const isSameEpoch = epoch === this.#epoch;
+    this.#setPosition(epoch, offset);
+    this.#isGiven = true;
+    yield* this.#handOut(now);
+    if (this.#hasGap || !isSameEpoch) this.#gapAt = now;
+    yield* this.tick(now);
+  }
+
+  /** Do what is due. */
+  *tick(now) {
+    if (now < this.dueAt) return;
+    if (this.#offset === null) yield* this.#begin(this.#lowestHeld() - 1, now);
+    else if (this.#asked === MAX_ASKED) yield* this.#giveUp(now);
+    else {
+      this.#asked++;
+      this.#askedSince = this.#offset;
+      this.#gapAt = Infinity;
+      this.#awaitAnswer(now);
+      yield { type: "recover", position: this.position, isRepeated: this.#asked > 1 };
+    }
+  }
+
+  get #hasGap() {
+    return this.#offset !== null && this.#newest > this.#offset;
+  }
+
+  *#begin(offset, now) {
+    this.#setPosition(this.#epoch, offset);
+    yield* this.#handOut(now);
+  }
+
+  *#giveUp(now) {
+    yield* this.#lose({ epoch: this.#epoch, offset: Math.max(this.#offset, this.#newest) }, now);
+  }
+
+  *#lose({ epoch, offset }, now) {
+    this.#setPosition(epoch, offset);
+    this.#newest = Math.max(this.#newest, offset);
+    this.#isGiven = false;
+    this.#settle();
+    yield { type: "lost", position: this.position };
+    yield* this.#handOut(now);
+  }
+
+  /** Hand out held messages up to the next gap. */
+  *#handOut(now) {
+    const before = this.#offset;
+    while (this.#held.has(this.#offset + 1)) {
+      const data = this.#release(++this.#offset);
+      yield { type: "message", position: this.position, data };
+    }
+    if (this.#offset !== before) {
+      this.#isGiven = false;
+      this.#gapAt = Infinity;
+      if (this.#answerAt !== Infinity) this.#awaitAnswer(now); // a long recovery may be under way
+    }
+    if (this.#hasGap) this.#suspectGap(now);
+    else if (!this.#isJoining) this.#settle();
+  }
+
+  #suspectGap(now, patienceMs = GAP_MS) {
+    if (this.#asked === 0) this.#gapAt = Math.min(this.#gapAt, now + patienceMs);
+  }
+
+  #awaitAnswer(now) {
+    this.#answerAt = now + ANSWER_MS * 2 ** Math.max(0, this.#asked - 1);
+  }
+
+  /** Wait for nothing any more. */
+  #settle() {
+    this.#gapAt = this.#answerAt = Infinity;
+    this.#asked = 0;
+    this.#isJoining = false;
+  }
+
+  #setPosition(epoch, offset) {
+    if (epoch !== this.#epoch) {
+      this.#formerEpoch = this.#epoch;
+      this.#epoch = epoch;
+      this.#newest = 0;
+      this.#held.clear();
+      this.#heldLength = 0;
+    }
+    this.#offset = offset;
+    for (const old of this.#held.keys()) if (old <= offset) this.#release(old);
+  }
+
+  #hold(offset, data) {
+    const isNext = this.#offset !== null && offset === this.#offset + 1;
+    const isFull = this.#held.size >= MAX_HELD || this.#heldLength + data.length > MAX_HELD_LENGTH;
+    if (this.#held.has(offset) || (isFull && !isNext)) return;
+    this.#held.set(offset, data);
+    this.#heldLength += data.length;
+  }
+
+  #release(offset) {
+    const data = this.#held.get(offset);
+    this.#held.delete(offset);
+    this.#heldLength -= data.length;
+    return data;
+  }
+
+  #lowestHeld() {
+    return Math.min(...this.#held.keys()); // Infinity if nothing is held
+  }
+}
+
+/** Return a frame's members; none if the text is not a JSON object. */
+function parseFrame(text) {
+  try {
+    return Object(JSON.parse(text));
+  } catch {
+    return {};
+  }
+}
+
+/** Return `{ epoch, offset }`, or null if it is not a position. */
+function parsePosition(position) {
+  const [, epoch, offset] = /^([A-Za-z0-9]{1,32}):(\d{1,15})$/.exec(position) ?? [];
+  return epoch === undefined ? null : { epoch, offset: Number(offset) };
+}
+
+function checkPosition(position) {
+  const parsed = parsePosition(position);
+  if (!parsed) throw new TypeError(`SlipSocket needs positions like k3J9:12, got ${position}`);
+  return parsed;
+}
+
+/** Milliseconds, by a clock that is never set back. */
+function now() {
+  return performance.now();
 }
 
 function checkUrl(url) {

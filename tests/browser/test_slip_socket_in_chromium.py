@@ -103,7 +103,7 @@ async def test_texts_go_both_ways_by_the_chosen_subprotocol(
     )
     assert await page.run("return caught(() => begin('ws://127.0.0.1:1/', { keepalive: 1 }))") == (
         "TypeError: SlipSocket has no option keepalive; it has protocols, keepAliveText, keepAliveMs, maxAgeMs, "
-        "overlapMs, firstPauseMs, longestPauseMs, steadyMs, numberTexts, openTimeoutMs"
+        "overlapMs, firstPauseMs, longestPauseMs, steadyMs, numberTexts, recover, positions, sessionKey, openTimeoutMs"
     )
     await page.begin(server.websocket_url, protocols=["v1", "v2"])
     (opened,) = await page.until_heard(1, "open")
