@@ -113,12 +113,20 @@ class DynamoDbChannels:
         )
         return Claimed(Claim.GRANTED, other["firstClaimant"]["S"]) if taken else Claimed(Claim.PENDING)
 
-    async def confirm(self, channel: str, message_id: str, claimant: str, *, position: str | None = None) -> None:
+    async def confirm(
+        self,
+        channel: str,
+        message_id: str,
+        claimant: str,
+        *,
+        position: str | None = None,
+        for_s: float = CLAIM_LIFETIME_S,
+    ) -> None:
         """After the lease too, as long as no other publisher has claimed it."""
         values: Item = {
             ":claimant": {"S": claimant},
             ":now": self._table.now(),
-            ":ttl": self._table.expiry(CLAIM_LIFETIME_S),
+            ":ttl": self._table.expiry(for_s),
         }
         if position is not None:
             values[":position"] = {"S": position}

@@ -50,11 +50,19 @@ class MemoryChannels:
         self._put_claim(channel, message_id, _Claimed(claimant, first_claimant, now + lease_s, expires_at))
         return Claimed(Claim.GRANTED, first_claimant)
 
-    async def confirm(self, channel: str, message_id: str, claimant: str, *, position: str | None = None) -> None:
+    async def confirm(
+        self,
+        channel: str,
+        message_id: str,
+        claimant: str,
+        *,
+        position: str | None = None,
+        for_s: float = CLAIM_LIFETIME_S,
+    ) -> None:
         now = self._clock.now()
         claimed = self._claims.get((channel, message_id))
         if claimed is not None and claimed.claimant == claimant and claimed.expires_at > now:
-            confirmed = _Claimed(claimant, claimed.first_claimant, None, now + CLAIM_LIFETIME_S, position)
+            confirmed = _Claimed(claimant, claimed.first_claimant, None, now + for_s, position)
             self._put_claim(channel, message_id, confirmed)
 
     async def release(self, channel: str, message_id: str, claimant: str) -> None:
@@ -63,7 +71,7 @@ class MemoryChannels:
             claimed.lease_until = self._clock.now()
 
     def _put_claim(self, channel: str, message_id: str, claimed: _Claimed) -> None:
-        """Put it last: the dict stays in the order of expiry."""
+        """Put it last: the dict stays in the order of expiry, but for claims of different lifetimes."""
         self._claims.pop((channel, message_id), None)
         self._claims[channel, message_id] = claimed
 

@@ -211,9 +211,14 @@ class FanOut(OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
 
     @property
     def deduplication_id(self) -> str:
-        """By the message's id, if it has one: a publisher may crash before it confirms its claim."""
-        message_id = self.broadcast.id if isinstance(self.broadcast, Publication) else None
-        return self.publish_id if message_id is None else hashlib.sha256(message_id.encode()).hexdigest()
+        """By the message's id, if it has one: a publisher may crash before it confirms its claim.
+
+        Not where the same id may come again within the queue's five minutes.
+        """
+        match self.broadcast:
+            case Publication(id=str(message_id), id_for_s=None):
+                return hashlib.sha256(message_id.encode()).hexdigest()
+        return self.publish_id
 
     @property
     def title(self) -> str:
@@ -276,21 +281,15 @@ class Held(OfChannel, frozen=True, tag="held"):
 
     @property
     def group(self) -> str:
-        return f"held:{hashlib.sha256(msgspec.json.encode([self.broadcast.channel, self._id])).hexdigest()[:32]}"
+        return f"held:{self.publish_id}"
 
     @property
     def deduplication_id(self) -> str:
-        return hashlib.sha256(self._id.encode()).hexdigest()
+        return self.publish_id
 
     @property
     def title(self) -> str:
         return f"a publish to {self.broadcast.channel!r} that waits for the one before it"
-
-    @property
-    def _id(self) -> str:
-        """That of the publish, if it has one: a publisher may crash before it confirms its claim."""
-        link = self.broadcast.link
-        return self.publish_id if link is None or link.id is None else link.id
 
 
 Deferred = (

@@ -11,7 +11,7 @@ import msgspec
 from ..protocol.events import Report
 from .deadlines import RESERVE_S
 from .errors import Unavailable
-from .ports import Claim, Claimed, Claims, Clock
+from .ports import CLAIM_LIFETIME_S, Claim, Claimed, Claims, Clock
 from .values import Origin, Publication
 
 log = logging.getLogger("slip_sockets.gateway")
@@ -26,7 +26,7 @@ NAME_BYTES = 12
 
 
 class Once(msgspec.Struct, frozen=True):
-    """Publishes a message unless one with its id has been published within CLAIM_LIFETIME_S."""
+    """Publishes a message unless one with its id has been published lately."""
 
     claims: Claims
     clock: Clock
@@ -49,7 +49,8 @@ class Once(msgspec.Struct, frozen=True):
             await self.claims.release(channel, message_id, claimant)
             raise
         try:
-            await self.claims.confirm(channel, message_id, claimant, position=report.position)
+            for_s = CLAIM_LIFETIME_S if publication.id_for_s is None else publication.id_for_s
+            await self.claims.confirm(channel, message_id, claimant, position=report.position, for_s=for_s)
         except Unavailable as error:  # it is sent: to report a failure would have it sent again for certain
             log.warning("channel %.60r: a repetition within five minutes may be sent again: %s", channel, error)
         return report

@@ -117,7 +117,7 @@ class Claimed(msgspec.Struct, frozen=True):
 
 
 CLAIM_LIFETIME_S = 5 * 60
-"""How long the id of a published message is remembered."""
+"""How long the id of a published message is remembered, unless the dialect says otherwise."""
 
 
 class Claims(Protocol):
@@ -126,11 +126,19 @@ class Claims(Protocol):
     async def claim(self, channel: str, message_id: str, claimant: str, *, lease_s: float) -> Claimed:
         """Claim a message id for `lease_s` seconds: the claim lapses after that unless it is confirmed.
 
-        Once confirmed, the id is remembered for CLAIM_LIFETIME_S. The same claimant may claim again.
+        The same claimant may claim again, until it is confirmed.
         """
 
-    async def confirm(self, channel: str, message_id: str, claimant: str, *, position: str | None = None) -> None:
-        """Make a claim final: the message was sent, or is in the queue."""
+    async def confirm(
+        self,
+        channel: str,
+        message_id: str,
+        claimant: str,
+        *,
+        position: str | None = None,
+        for_s: float = CLAIM_LIFETIME_S,
+    ) -> None:
+        """Make a claim final: the message was sent, or is in the queue. Its id is remembered for `for_s` seconds."""
 
     async def release(self, channel: str, message_id: str, claimant: str) -> None:
         """Let a claim lapse: the message was not sent, or not to all. A confirmed claim stays."""

@@ -104,9 +104,9 @@ class Link(msgspec.Struct, frozen=True, omit_defaults=True):
 class Publication(msgspec.Struct, frozen=True, tag="publication", omit_defaults=True):
     """A text for all subscribers of a channel but those of one of `except_for`, which are channels too.
 
-    The same `id` within five minutes is delivered once. Without a `link` it is part of no sequence. With
-    `is_filtered` each subscriber gets what the filters of its subscription make of `data`: they must be
-    `content_filters`, unless that is None. What is to be kept has `keep`, and once it is kept a `position`.
+    The same `id` is delivered once within five minutes, or within `id_for_s` seconds. Without a `link` it is part of
+    no sequence. With `is_filtered` each subscriber gets what the filters of its subscription make of `data`: they must
+    be `content_filters`, unless that is None. What is to be kept has `keep`, and once it is kept a `position`.
     """
 
     channel: str
@@ -114,6 +114,7 @@ class Publication(msgspec.Struct, frozen=True, tag="publication", omit_defaults=
     id: str | None = None
     except_for: tuple[str, ...] = ()
     link: Link | None = None
+    id_for_s: float | None = None
     is_filtered: bool = False
     content_filters: tuple[str, ...] | None = None
     keep: Keep | None = None

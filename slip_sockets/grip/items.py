@@ -31,6 +31,8 @@ _ENOUGH = {
     "http-stream": ("content", "content-bin", "action"),
     "http-response": ("body", "body-bin", "body-patch", "action"),
 }
+ID_FOR_S = 60.0
+"""How long an item's id is remembered: Pushpin's id_cache_ttl."""
 _NOT_TEXT = ("binary", "ping", "pong")
 
 
@@ -107,7 +109,9 @@ def _read_item(item: object, skip: _Skip) -> Broadcast | None:
             raise _Invalid(f"{_ITEM}: {error}") from error
     match event:
         case PublishText(channel, data, message_id):
-            return Publication(channel, data, message_id, excluded(channel, meta), link, bool(filters), filters)
+            id_for_s = None if message_id is None else ID_FOR_S
+            left_out = excluded(channel, meta)
+            return Publication(channel, data, message_id, left_out, link, id_for_s, bool(filters), filters)
         case CloseChannel(channel):
             return ChannelClose(channel, excluded(channel, meta), link)
     return None

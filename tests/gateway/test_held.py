@@ -147,9 +147,17 @@ async def test_one_that_cannot_be_looked_up_comes_again(world: World, held: Held
     assert (failure.remaining, failure.pause_s) == (held, None)
 
 
-def test_groups_are_an_items_own_and_a_repetition_is_dropped() -> None:
-    held = [Held(item(id_, "0"), publish_id, 1) for id_, publish_id in (("1", "a"), ("1", "b"), ("2", "c"))]
-    assert held[0].group == held[1].group != held[2].group
-    assert held[0].deduplication_id == held[1].deduplication_id
-    without = [Held(item(None, "0"), publish_id, 1) for publish_id in ("a", "b")]
-    assert without[0].group != without[1].group
+def test_groups_are_an_items_own() -> None:
+    one, other = (Held(item("1", "0"), publish_id, 1) for publish_id in ("a", "b"))
+    assert (one.group, one.deduplication_id) != (other.group, other.deduplication_id)
+
+
+async def test_an_id_counts_for_as_long_as_the_dialect_has_it_at_the_queue_too(world: World) -> None:
+    await world.connected(*ids(INLINE_LIMIT + 1), channels=["room"])
+    item = Publication("room", "hi", "1", id_for_s=60)
+    queued = []
+    for _ in range(3):
+        await world.performer.run([item])
+        queued += taken(world)
+        world.clock.time += 30
+    assert len({fan_out.deduplication_id for fan_out in queued}) == len(queued) == 2

@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -95,9 +94,8 @@ async def test_requests_have_the_handshakes_headers_and_query(server: DevServer,
 
 async def test_requests_go_where_the_settings_say(backend: GripScript) -> None:
     root = backend.url.removesuffix("/ws")
-    settings: dict[str, Any] = {"grip_path_from": "query:path", "grip_host": "app.example"}
     async with (
-        running(root, backend_protocol=Dialect.GRIP, **settings) as server,
+        running(root, backend_protocol=Dialect.GRIP, grip_path_from="query:path", grip_host="app.example") as server,
         connect(server, "?path=ws&a=1") as client,
     ):
         await client.send("hi")

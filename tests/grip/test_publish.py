@@ -61,7 +61,7 @@ def refused(call: HttpRequest) -> HttpResponse:
         (items({"channel": "c", **TEXT}), [Publication("c", "hi", link=Link())]),
         (
             items({"channel": "c", "id": "1", "meta": {"a": "b"}, "size": "x", **TEXT}),
-            [Publication("c", "hi", "1", link=Link("1"))],
+            [Publication("c", "hi", "1", link=Link("1"), id_for_s=60)],
         ),
         (items({"channel": "c", "id": "", **TEXT}), [Publication("c", "hi", link=Link())]),
         (message(content=""), [Publication("c", "", link=Link())]),
@@ -104,7 +104,9 @@ def test_items_become_events_in_order(body: object, events: list[object]) -> Non
 def test_items_have_their_place_in_the_sequence(fields: dict[str, object], link: Link | None) -> None:
     close = {"ws-message": {"action": "close"}}
     events = GRIP.decode(request(items(*({"channel": "c", **fields, **each} for each in (TEXT, close))))).events
-    assert events == [Publication("c", "hi", str(fields.get("id", "")) or None, link=link), ChannelClose("c", (), link)]
+    id_ = str(fields.get("id", "")) or None
+    publication = Publication("c", "hi", id_, link=link, id_for_s=60 if id_ else None)
+    assert events == [publication, ChannelClose("c", (), link)]
 
 
 def test_items_leave_out_those_that_their_meta_is_about() -> None:
