@@ -68,6 +68,7 @@ class SlipSocketsStack(TerraformStack):
     def __init__(self, scope: Construct, settings: StageSettings, package: FunctionPackage) -> None:
         super().__init__(scope, settings.stack_name)
         self._settings = settings
+        self._is_grip = settings.backend_protocol is Dialect.GRIP
         self._keep_state()
         # The S3 backend's `use_lockfile`, and write-only arguments such as the secret's.
         self.add_override("terraform.required_version", f">= {MIN_TERRAFORM}")
@@ -144,7 +145,7 @@ class SlipSocketsStack(TerraformStack):
             "websocketUrl": settings.websocket_url or self._sockets.url,
             "region": settings.region,
         }
-        if settings.backend_protocol is Dialect.GRIP:
+        if self._is_grip:
             outputs["gripUrl"] = grip_url(control.url)
         for name, value in outputs.items():
             TerraformOutput(self, name, value=value)
@@ -207,7 +208,7 @@ class SlipSocketsStack(TerraformStack):
             allows=[
                 self._reads_rows_of(self._connections),  # the metadata of a deferred CLOSE
                 self._reads_rows_of(self._channels),  # the checkpoint of a message that is tried again
-                self._sockets.manages("POST", "DELETE"),
+                self._sockets.manages("POST", "DELETE", *(["GET"] if self._is_grip else [])),  # GET: is a client idle?
                 Allow(receives, [self._queue.arn, self._inbound.arn]),
                 Allow(["sqs:SendMessage"], [self._queue.dead_letters_arn]),  # texts that the backend does not take
                 Allow(["sqs:SendMessage"], [self._inbound.arn]),  # a numbered text that came before its forerunner

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
 
 from ..apigateway.connection_ids import is_connection_id
 from ..apigateway.limits import OPENING_WINDOW_S
@@ -14,8 +17,14 @@ from .credentials import CredentialsProvider
 from .sender import BatchSender, Limits
 from .sigv4 import Credentials, Signer
 
-IS_OPEN_TIMEOUT_S = 10.0
-"""How long `is_open` takes at most."""
+GET_TIMEOUT_S = 10.0
+"""How long `is_open` and `last_active_at` take at most."""
+
+
+class _Connection(msgspec.Struct, rename="camel"):
+    """https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-how-to-call-websocket-api-connections.html"""
+
+    last_active_at: str
 
 
 class ApiGatewaySender:
@@ -50,26 +59,47 @@ class ApiGatewaySender:
         return await self._send("DELETE", connection_ids, b"", until)
 
     async def is_open(self, connection_id: str) -> bool:
-        outcome = await self._send("GET", [connection_id], None, self._clock.now() + IS_OPEN_TIMEOUT_S)
-        if outcome.done or outcome.gone:
-            return bool(outcome.done)
-        reasons = {**outcome.refused, **outcome.failed}
-        raise Unavailable(
-            f"management API: {reasons.get(connection_id, f'no response within {IS_OPEN_TIMEOUT_S:g} s')}"
-        )
+        return await self._get(connection_id) is not None
+
+    async def last_active_at(self, connection_id: str) -> float | None:
+        body = await self._get(connection_id)
+        if body is None:
+            return None
+        try:
+            return datetime.fromisoformat(msgspec.json.decode(body, type=_Connection).last_active_at).timestamp()
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise Unavailable(f"management API: its response to GET is not valid: {error}") from error
 
     def end(self) -> None:
         """Close the kept TCP connections."""
         self._sender.close()
 
-    async def _send(self, method: str, connection_ids: Sequence[str], body: bytes | None, until: float) -> Outcome:
+    async def _get(self, connection_id: str) -> bytes | None:
+        """Return what there is about a connection, None where it is not open. Raises Unavailable."""
+        bodies: list[bytes] = []
+        outcome = await self._send("GET", [connection_id], None, self._clock.now() + GET_TIMEOUT_S, bodies.append)
+        if outcome.done:
+            return bodies[0]
+        if outcome.gone:
+            return None
+        reasons = {**outcome.refused, **outcome.failed}
+        raise Unavailable(f"management API: {reasons.get(connection_id, f'no response within {GET_TIMEOUT_S:g} s')}")
+
+    async def _send(
+        self,
+        method: str,
+        connection_ids: Sequence[str],
+        body: bytes | None,
+        until: float,
+        on_done: Callable[[bytes], None] | None = None,
+    ) -> Outcome:
         if not connection_ids:
             return Outcome()
         try:
             signer = await self._current_signer()
         except Unavailable as error:
             return Outcome(failed=dict.fromkeys(connection_ids, str(error)))
-        return await self._sender.send(method, connection_ids, body, signer, until=until)
+        return await self._sender.send(method, connection_ids, body, signer, until=until, on_done=on_done)
 
     async def _current_signer(self) -> Signer:
         """Return the last signer, which keeps the key of the day, as long as the credentials are the same."""

@@ -11,7 +11,7 @@ import hashlib
 import re
 import ssl
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -77,16 +77,23 @@ class BatchSender:
         return self.api.origin.host
 
     async def send(
-        self, method: str, connection_ids: Sequence[str], body: bytes | None, signer: Signer, *, until: float
+        self,
+        method: str,
+        connection_ids: Sequence[str],
+        body: bytes | None,
+        signer: Signer,
+        *,
+        until: float,
+        on_done: Callable[[bytes], None] | None = None,
     ) -> Outcome:
         """Send a request for each connection id and return by `until` (Unix seconds, may be infinite).
 
-        A 2xx is done; 410 is gone; 429, 5xx, no response and missing permissions are tried again; others are refused.
+        `on_done` gets the body of each 2xx, which is done; 410 is gone; 429, 5xx, no response and missing permissions are tried again; others are refused.
         To GET, 400 is gone too: no connection has such an id.
         """
         if not connection_ids:
             return Outcome()
-        return await _Drive(self, method, connection_ids, body, signer, until).run()
+        return await _Drive(self, method, connection_ids, body, signer, until, on_done).run()
 
     def close(self) -> None:
         self._pool.close()
@@ -103,6 +110,7 @@ class _Drive:
         body: bytes | None,
         signer: Signer,
         until: float,
+        on_done: Callable[[bytes], None] | None,
     ) -> None:
         self._limits = limits = sender.limits
         self._api: Host = sender.api
@@ -119,6 +127,7 @@ class _Drive:
         # What is the same for all requests:
         self._signer = signer
         self._method = method
+        self._on_done = on_done
         self._path = sender.path
         self._canonical_path = urllib.parse.quote(sender.path, safe="/~")  # SigV4 encodes each segment once more
         self._body = body or b""
@@ -158,6 +167,8 @@ class _Drive:
         elif status == 400 and self._method == "GET":  # there is nothing but the id that may be wrong
             self._batch.on_response(attempt, now, 410)
         else:
+            if self._on_done is not None and 200 <= status < 300:
+                self._on_done(response.body)
             self._batch.on_response(attempt, now, status, _reason(response) if status >= 300 else "")
         self._pump(now)
 

@@ -46,6 +46,12 @@ class EdgeSender:
             return False
         return True
 
+    async def last_active_at(self, connection_id: str) -> float | None:
+        try:
+            return self._edge.get(connection_id).last_active_at
+        except ManagementError:
+            return None
+
     async def _for_each(self, connection_ids: Sequence[str], call: Callable[[str], None], until: float) -> Outcome:
         """Call for all, then again for those that failed: only the failing connections wait."""
         outcome = Outcome()

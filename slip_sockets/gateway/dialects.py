@@ -34,11 +34,16 @@ class FollowUp(msgspec.Struct, frozen=True):
 
 
 class Tick(msgspec.Struct, frozen=True):
-    """What a timer asks for: `actions`, or a call of the backend without events; and whether it ticks once more."""
+    """What a timer asks for: `actions`, or a call of the backend without events; and whether it ticks once more.
+
+    With `if_idle_s` it asks for that only of a connection that has been idle for this time, and ticks again when it
+    may be.
+    """
 
     actions: Sequence[Action] = ()
     calls_backend: bool = False
     again_after_s: float | None = None
+    if_idle_s: float | None = None
 
 
 class Reply(msgspec.Struct, frozen=True):

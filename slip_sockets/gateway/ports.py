@@ -206,6 +206,9 @@ class Sender(Protocol):
 
     async def is_open(self, connection_id: str) -> bool: ...
 
+    async def last_active_at(self, connection_id: str) -> float | None:
+        """Return when a text last went to or came from a connection (Unix seconds); None where it is not open."""
+
 
 class DeliveryRate(Protocol):
     """How many calls a second the fan-outs of the queue make of the Sender, all functions together."""

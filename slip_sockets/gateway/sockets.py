@@ -28,6 +28,8 @@ log = logging.getLogger("slip_sockets.gateway")
 
 WAIT_S, MAX_WAITS = 0.1, 10
 """How long, and how often, a text that came before its forerunner is put behind what has come meanwhile."""
+IDLE_TOLERANCE_S = 1.0
+"""A connection that was active less than this later than its timer began counts as idle: timers tick in seconds."""
 _LOST = Failed(500)
 
 
@@ -269,9 +271,13 @@ class Sockets(msgspec.Struct, frozen=True):
             tick = self.backend.protocol.tick(connection_id, stored.metadata, timer_id)
             if tick is None:
                 return
-            if tick.again_after_s is not None:  # first: a timer survives what goes wrong in one tick
-                due_at = self.clock.now() + tick.again_after_s
+            early_s = 0.0 if tick.if_idle_s is None else await self._until_idle(connection_id, tick.if_idle_s)
+            again_after_s = early_s or tick.again_after_s
+            if again_after_s is not None:  # first: a timer survives what goes wrong in one tick
+                due_at = self.clock.now() + again_after_s
                 await self.queue.put([Timer(connection_id, timer_id, message.number + 1, due_at=due_at)])
+            if early_s:
+                return
         except Unavailable as error:
             raise Incomplete(message, str(error)) from error
         actions: Sequence[Effect] = tick.actions
@@ -285,6 +291,16 @@ class Sockets(msgspec.Struct, frozen=True):
                 return
         if not await self._perform_or_queue("A timer", connection_id, actions, deadline, form=stored.form):
             raise Incomplete(message, "what it asked for could be neither done nor queued")
+
+    async def _until_idle(self, connection_id: str, idle_s: float) -> float:
+        """Return the seconds after which a connection may have been idle for `idle_s`; 0 where it has, or may have."""
+        try:
+            last_active_at = await self.performer.sender.last_active_at(connection_id)
+        except Unavailable as error:
+            log.warning("a timer of connection %s: it may not be idle: %s", connection_id, error)
+            return 0.0
+        left_s = 0.0 if last_active_at is None else last_active_at + idle_s - self.clock.now()
+        return left_s if left_s > IDLE_TOLERANCE_S else 0.0
 
     async def on_disconnected(self, message: Disconnected, checkpoint: Checkpoint, *, deadline: float) -> None:
         """Handler of Disconnected. Raises Incomplete.

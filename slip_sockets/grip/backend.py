@@ -93,7 +93,7 @@ class GripBackend:
             return None if state.is_detached else Tick(calls_backend=True, again_after_s=timer.after_s)
         text = SendText(connection_id, timer.text)
         if name != DELAYED:
-            return Tick([text], again_after_s=timer.after_s)
+            return Tick([text], again_after_s=timer.after_s, if_idle_s=timer.after_s if timer.if_idle else None)
         del state.timers[name]
         return Tick([SetMetadata(connection_id, msgspec.Raw(state.encoded())), text])
 

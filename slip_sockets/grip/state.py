@@ -10,11 +10,13 @@ from ..protocol.events import MAX_METADATA_BYTES
 
 
 class Timer(msgspec.Struct, frozen=True):
-    """After `after_s` seconds `text` is sent to the client, or without one the backend is called."""
+    """After `after_s` seconds, with `if_idle` of silence, `text` is sent to the client, or without one the backend is
+    called."""
 
     id: str
     after_s: int
     text: str | None
+    if_idle: bool = False
 
 
 class State(msgspec.Struct, omit_defaults=True):

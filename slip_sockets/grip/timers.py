@@ -40,8 +40,9 @@ def flush_delayed(state: State) -> str | None:
 
 
 def keep_alive(state: State, message: Mapping[str, object], skip: Skip) -> None:
-    """Send a text again and again; without one, no more. Both modes send it whatever else the client is sent."""
-    if message.get("mode", "idle") not in ("idle", "interval"):
+    """Send a text again and again, in the mode `idle` after silence alone; without a text, no more."""
+    mode = message.get("mode", "idle")
+    if mode not in ("idle", "interval"):
         return
     after_s = _timeout_s(message, DEFAULT_KEEP_ALIVE_S)
     if after_s is None:
@@ -50,7 +51,7 @@ def keep_alive(state: State, message: Mapping[str, object], skip: Skip) -> None:
     if text is None:
         state.timers.pop(KEEP_ALIVE, None)
     else:
-        _start(state, KEEP_ALIVE, after_s, text, skip)
+        _start(state, KEEP_ALIVE, after_s, text, skip, if_idle=mode == "idle")
 
 
 def set_interval(state: State, header: str, skip: Skip) -> None:
@@ -65,14 +66,14 @@ def set_interval(state: State, header: str, skip: Skip) -> None:
         state.timers.pop(INTERVAL, None)
 
 
-def _start(state: State, name: str, after_s: int, text: str | None, skip: Skip) -> None:
+def _start(state: State, name: str, after_s: int, text: str | None, skip: Skip, *, if_idle: bool = False) -> None:
     """One that runs already, with the same values, goes on."""
     if after_s > MAX_TIMER_S:
         skip(f"{name} timeout", f"{name} after more than {MAX_TIMER_S} s: it is after {MAX_TIMER_S} s")
         after_s = MAX_TIMER_S
     running = state.timers.get(name)
-    if running is None or (running.after_s, running.text) != (after_s, text):
-        state.timers[name] = Timer(uuid.uuid4().hex, after_s, text)
+    if running is None or (running.after_s, running.text, running.if_idle) != (after_s, text, if_idle):
+        state.timers[name] = Timer(uuid.uuid4().hex, after_s, text, if_idle)
 
 
 def _timeout_s(message: Mapping[str, object], default_s: int) -> int | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from botocore.auth import SigV4Auth
@@ -192,3 +193,17 @@ async def test_is_open_raises_where_the_response_does_not_show_it(
     with pytest.raises(Unavailable) as error:
         await sender.is_open(id_)
     assert str(error.value) == f"management API: {reason}"
+
+
+async def test_time_of_the_last_activity_is_in_the_response(sender: ApiGatewaySender, stub: HttpStub) -> None:
+    stub.script = lambda _: Answer(200, b'{"connectedAt":"x","lastActiveAt":"2026-07-01T12:00:00.25Z","identity":{}}')
+    assert await sender.last_active_at(ME) == datetime(2026, 7, 1, 12, 0, 0, 250_000, UTC).timestamp()
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"lastActiveAt":1}', b'{"lastActiveAt":"now"}'])
+async def test_response_without_the_time_of_the_last_activity_is_a_failure(
+    sender: ApiGatewaySender, stub: HttpStub, body: bytes
+) -> None:
+    stub.script = lambda _: Answer(200, body)
+    with pytest.raises(Unavailable, match="management API: its response to GET is not valid: "):
+        await sender.last_active_at(ME)

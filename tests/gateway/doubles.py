@@ -80,6 +80,8 @@ class RecordingSender:
     has_time_for: float = math.inf
     """How many of the connections of a call are sent to in time."""
     opens_after_polls: int = 0
+    last_active: dict[str, float] | None = field(default_factory=dict)
+    """When connections were last active; None where that cannot be read."""
 
     opening_window_s = OPENING_WINDOW_S
 
@@ -91,6 +93,11 @@ class RecordingSender:
 
     async def close(self, connection_ids: Sequence[str], *, until: float) -> Outcome:
         return self._each(connection_ids, self.closed.append, until)
+
+    async def last_active_at(self, connection_id: str) -> float | None:
+        if self.last_active is None:
+            raise Unavailable("the management API is away")
+        return self.last_active.get(connection_id)
 
     async def is_open(self, connection_id: str) -> bool:
         self.opens_after_polls -= 1

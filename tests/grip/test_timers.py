@@ -161,6 +161,37 @@ async def test_keep_alive_is_sent_again_and_again(world: GripWorld, fields: Any,
     assert world.grip.bodies == []
 
 
+async def test_keep_alive_in_mode_idle_is_sent_after_silence_alone(world: GripWorld) -> None:
+    await world.reply(keep_alive(timeout=50))
+    world.sender.last_active = {ME: world.clock.now() + 30}
+    assert await world.tick() == 50
+    assert world.texts == []
+    assert await world.tick() == 30
+    assert world.texts == ["still there"]
+    world.sender.last_active = {ME: world.clock.now() + 0.5}  # by that text
+    assert await world.tick() == 50
+    assert world.texts == ["still there"] * 2
+
+
+async def test_keep_alive_in_mode_interval_is_sent_whatever_else_is(world: GripWorld) -> None:
+    await world.reply(keep_alive(timeout=50, mode="interval"))
+    world.sender.last_active = {ME: world.clock.now() + 30}
+    await world.tick()
+    assert world.texts == ["still there"]
+    await world.reply(keep_alive(timeout=50))
+    old, new = world.queue.messages
+    assert isinstance(old, Timer)
+    assert isinstance(new, Timer)
+    assert old.timer_id != new.timer_id
+
+
+async def test_keep_alive_is_sent_where_it_cannot_be_known_whether_the_client_is_idle(world: GripWorld) -> None:
+    await world.reply(keep_alive())
+    world.sender.last_active = None
+    await world.tick()
+    assert world.texts == ["still there"]
+
+
 async def test_keep_alive_of_bytes_is_a_text(world: GripWorld) -> None:
     await world.reply(control(type="keep-alive", content_bin="Wm/Dqw=="))
     await world.tick()

@@ -116,6 +116,19 @@ async def test_is_open_is_true_between_accept_and_close(
         assert await sender.is_open(member.connection_id) is False
 
 
+async def test_connection_was_active_with_its_last_text(
+    server: DevServer, backend: ScriptedBackend, sender: Sender
+) -> None:
+    async with joined(server, backend) as member:
+        before = await sender.last_active_at(member.connection_id)
+        assert before is not None
+        await sender.send([member.connection_id], "hi", until=math.inf)
+        after = await sender.last_active_at(member.connection_id)
+        assert after is not None
+        assert before <= after <= time.time() + 0.001
+    assert await sender.last_active_at(new_connection_id()) is None
+
+
 @pytest.mark.parametrize("late_s", [0, 1, 3600])
 async def test_nothing_is_sent_once_the_time_is_over(
     server: DevServer, backend: ScriptedBackend, sender: Sender, late_s: float

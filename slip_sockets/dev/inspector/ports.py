@@ -222,6 +222,9 @@ class RecordingSender:
             connection_ids=[connection_id],
         )
 
+    async def last_active_at(self, connection_id: str) -> float | None:
+        return await self._sender.last_active_at(connection_id)
+
 
 class RecordingQueue:
     """The port Queue."""
