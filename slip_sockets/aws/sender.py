@@ -88,8 +88,8 @@ class BatchSender:
     ) -> Outcome:
         """Send a request for each connection id and return by `until` (Unix seconds, may be infinite).
 
-        `on_done` gets the body of each 2xx, which is done; 410 is gone; 429, 5xx, no response and missing permissions are tried again; others are refused.
-        To GET, 400 is gone too: no connection has such an id.
+        `on_done` gets the body of each 2xx, which is done; 410 is gone; 429, 5xx, no response and missing permissions
+        are tried again; others are refused. To GET, 400 is gone too: no connection has such an id.
         """
         if not connection_ids:
             return Outcome()

@@ -54,9 +54,9 @@ async def test_confirmed_claim_is_done_for_as_long_as_it_is_asked_for(channels: 
     await channels.claim("lobby", "1", "me", lease_s=30)
     await channels.confirm("lobby", "1", "me", for_s=60)
     clock.time = START + 59
-    assert await channels.claim("lobby", "1", OTHER, lease_s=30) is Claim.PUBLISHED
+    assert (await channels.claim("lobby", "1", OTHER, lease_s=30)).claim is Claim.PUBLISHED
     clock.time = START + 60
-    assert await channels.claim("lobby", "1", OTHER, lease_s=30) is Claim.GRANTED
+    assert (await channels.claim("lobby", "1", OTHER, lease_s=30)).claim is Claim.GRANTED
 
 
 async def test_confirmation_after_the_lease_counts_while_nobody_else_has_claimed(
