@@ -37,7 +37,10 @@ def terraform_environment(environ: Mapping[str, str]) -> dict[str, str]:
     mirror = next(_mirrors(), None)
     if mirror is not None:
         CONFIG.parent.mkdir(exist_ok=True)
-        CONFIG.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
+        # Atomically: another Terraform may read it meanwhile.
+        temporary = CONFIG.with_name(f".{CONFIG.name}.{os.getpid()}")
+        temporary.write_text(f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n')
+        temporary.replace(CONFIG)
         environment["TF_CLI_CONFIG_FILE"] = str(CONFIG)
         # `terraform providers lock` would query the registry for other platforms.
         environment["CDKTF_SKIP_PROVIDER_LOCK"] = "true"
