@@ -17,6 +17,7 @@ from slip_sockets.dev.inspector.inspector import Inspector, RecordingWorker
 from slip_sockets.dev.inspector.ports import (
     RecordingClient,
     RecordingConnections,
+    RecordingHistory,
     RecordingQueue,
     RecordingSender,
     RecordingSubscriptions,
@@ -27,10 +28,22 @@ from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, F
 from slip_sockets.gateway.errors import HttpError, Unavailable
 from slip_sockets.gateway.gateway import Ports
 from slip_sockets.gateway.observer import EventType, Observer
-from slip_sockets.gateway.ports import Checkpoint, Connections, HttpClient, Queue, Sender, Subscriptions
-from slip_sockets.gateway.values import ChannelClose, Count, Done, Form, HttpResponse, Outcome, Page, Publication
+from slip_sockets.gateway.ports import Checkpoint, Connections, History, HttpClient, Queue, Sender, Subscriptions
+from slip_sockets.gateway.values import (
+    ChannelClose,
+    ChannelState,
+    Count,
+    Done,
+    Form,
+    HttpResponse,
+    Origin,
+    Outcome,
+    Page,
+    Publication,
+)
 from slip_sockets.gateway.worker import DeadLetter, Retry, Worker
-from slip_sockets.protocol.events import SendText
+from slip_sockets.protocol.events import Keep, SendText
+from slip_sockets.protocol.positions import Position
 
 from ...gateway import doubles
 from ...gateway.doubles import ME, START, YOU, FakeClock, ScriptedClient
@@ -38,6 +51,7 @@ from ...gateway.doubles import ME, START, YOU, FakeClock, ScriptedClient
 RECORDING: dict[type, type] = {
     Connections: RecordingConnections,
     Subscriptions: RecordingSubscriptions,
+    History: RecordingHistory,
     Sender: RecordingSender,
     Queue: RecordingQueue,
     HttpClient: RecordingClient,
@@ -107,7 +121,7 @@ class World:
 def test_all_ports_are_recorded_but_claims_marks_and_the_clock() -> None:
     world = World()
     ports = world.ports
-    recording = (ports.connections, ports.subscriptions, ports.sender, ports.queue, ports.http)
+    recording = (ports.connections, ports.subscriptions, ports.history, ports.sender, ports.queue, ports.http)
     assert {type(port) for port in recording} == set(RECORDING.values()) - {RecordingWorker}
     others = (ports.claims, ports.marks, ports.clock)
     assert others == (world.inner.claims, world.inner.marks, world.inner.clock)
@@ -160,6 +174,25 @@ async def test_subscriptions_are_recorded() -> None:
     assert unsubscribed == (None, f"Unsubscribed {ME} from 'lobby'")
     unsubscribed = await world.step(lambda: subscriptions.unsubscribe_all(ME))
     assert unsubscribed == (None, f"Unsubscribed {ME} from all")
+
+
+async def test_history_is_recorded_with_its_positions() -> None:
+    world = World()
+    history = world.ports.history
+    keeping = Publication("room", "hi", keep=Keep(count=1, seconds=60))
+    position, text = await world.step(lambda: history.keep(keeping, Origin("a"), ChannelState()))
+    assert text == f"Kept a text of 'room' at {position}"
+    assert isinstance(position, Position)
+    assert (await world.step(lambda: history.newest("room")))[1] == f"The newest position of 'room' is {position}"
+    before = Position(position.epoch, 0)
+    assert (await world.step(lambda: history.past("room", before, limit=9)))[1] == (
+        f"Read 'room' after {before}: 1 text; the newest position is {position}"
+    )
+    await world.inner.history.keep(keeping, Origin("b"), ChannelState())
+    newest = Position(position.epoch, 2)
+    assert (await world.step(lambda: history.past("room", before, limit=9)))[1] == (
+        f"Read 'room' after {before}: not all of it is kept any more; the newest position is {newest}"
+    )
 
 
 async def test_the_sender_is_recorded_with_what_became_of_each_connection() -> None:
