@@ -16,6 +16,7 @@ from ..protocol.events import (
     CloseConnection,
     History,
     HistoryReport,
+    KeptMessage,
     PollForConnection,
     PublishText,
     Report,
@@ -47,6 +48,9 @@ LONGEST_ESCAPE = 7
 """Bytes that a character may have in a frame, and a little for the frame itself."""
 
 
+MAX_HISTORY_BYTES = 2 * 1024 * 1024
+"""Of JSON that a batch's HISTORY events return: a function's response may have 6 MB, in which each quotation mark of a
+text is up to four bytes. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 FILTERED_FOR_S = 2 * 60 * 60.0
 """How long a channel has content filters after a subscription with one: as long as a connection lives."""
 
@@ -99,11 +103,15 @@ class Performer(msgspec.Struct, frozen=True):
         for earlier in recent:
             written.note(earlier, self.clock.now())
         reports: list[Report | HistoryReport | None] = []
+        history_left = MAX_HISTORY_BYTES
         for index, action in enumerate(actions):
             try:
                 if self.clock.now() > deadline - RESERVE_S:
                     raise NoTimeLeft("no time is left for it")
-                reports.append(await self._perform(action, written, deadline))
+                report = await self._perform(action, written, deadline)
+                if isinstance(report, HistoryReport):
+                    report, history_left = fitted(report, history_left)
+                reports.append(report)
             except Unavailable as error:
                 raise ActionFailed(index, action, error) from error
         return reports
@@ -227,6 +235,23 @@ def fault_in_frames(action: SendText | Subscribe) -> tuple[str, str] | None:
         case Subscribe(recover=False, since=str()):
             return "since", "of a client of slip.v1 needs recover"
     return None
+
+
+def fitted(report: HistoryReport, limit: int) -> tuple[HistoryReport, int]:
+    """Return a report with at most `limit` bytes of JSON, and what is left of these.
+
+    Without `since` it has the newest messages that fit, with it the oldest.
+    """
+    is_newest = report.recovered is msgspec.UNSET
+    messages: list[KeptMessage] = []
+    for message in reversed(report.messages) if is_newest else report.messages:
+        size = len(msgspec.json.encode(message))
+        if size > limit:
+            report = msgspec.structs.replace(report, more=True)
+            break
+        limit -= size
+        messages.append(message)
+    return msgspec.structs.replace(report, messages=messages[::-1] if is_newest else messages), limit
 
 
 def _report(past: Past) -> HistoryReport:

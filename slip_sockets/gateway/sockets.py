@@ -180,7 +180,9 @@ class Sockets(msgspec.Struct, frozen=True):
 
     async def _send_close(self, notice: CloseNotice, metadata: bytes) -> Sequence[Effect]:
         event = Close(notice.connection_id, notice.code, notice.reason)
-        return await self.backend.call(notice.connection_id, metadata, [event])
+        actions = await self.backend.call(notice.connection_id, metadata, [event])
+        await self._check(notice.connection_id, actions, Form.RAW)
+        return actions
 
     # Deferred messages
 

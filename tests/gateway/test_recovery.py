@@ -295,6 +295,24 @@ async def test_history(world: World) -> None:
     }
 
 
+async def test_history_of_a_batch_fits_into_a_response(world: World) -> None:
+    positions = await kept(world, *("\x01" * 100_000 for _ in range(5)))
+    epoch = positions[0].partition(":")[0]
+    asked = [History("room"), History("room", f"{epoch}:0"), History("room", f"{epoch}:0")]
+    newest, first, second = await world.performer.run(asked)
+    assert isinstance(newest, HistoryReport)
+    assert isinstance(first, HistoryReport)
+    assert isinstance(second, HistoryReport)
+    assert [each.position for each in newest.messages] == positions[2:]
+    assert newest.more
+    assert (first.messages, first.more, first.recovered) == ([], True, True)
+    assert (second.messages, second.more) == ([], True)
+    (alone,) = await world.performer.run(asked[1:2])
+    assert isinstance(alone, HistoryReport)
+    assert [each.position for each in alone.messages] == positions[:3]
+    assert alone.more
+
+
 # Texts
 
 
