@@ -8,7 +8,9 @@ from ..gateway.doubles import ME, YOU
 from .mutator import Mutator
 
 ABSENT = "CCCCCCCCCCCCCCC="
-IDS = (ME, YOU, ME, YOU, ABSENT, "not-an-id")
+THEY = "DDDDDDDDDDDDDDD="
+"""A client of slip.v1."""
+IDS = (ME, YOU, THEY, ME, YOU, THEY, ABSENT, "not-an-id")
 POSITIONS = (None, "k3J9:12", "k3J9:0", "", "no position")
 """None of them is one of the gateway's."""
 CHANNELS = ("hall", "room", "r\u00e4ume/\U0001f600", "connection:", "mark:queued", "a" * 1024)

@@ -17,6 +17,7 @@ from slip_sockets.protocol.events import (
 )
 
 Event = dict[str, Any]
+Frame = dict[str, Any]
 
 COMMON = {
     "TEXT": ("connectionId", "data"),
@@ -130,10 +131,36 @@ def _check_publish(event: Event) -> None:
         raise _Refused
     _check_number(keep.get("count"), MAX_KEPT)
     _check_number(keep.get("seconds"), MAX_KEPT_S)
-    position = "A" * 8 + ":" + "9" * 15
-    frame = {"slip": "message", "channel": event["channelId"], "data": event["data"], "position": position}
-    if len(json.dumps(frame, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_TEXT_BYTES:
+    if not _fits(_message(event, "A" * 8 + ":" + "9" * 15)):
         raise _Refused
+
+
+def _message(event: Event, position: str | None) -> Frame:
+    frame = {"slip": "message", "channel": event["channelId"], "data": event["data"]}
+    return frame if position is None else frame | {"position": position}
+
+
+def _fits(frame: Frame) -> bool:
+    return len(json.dumps(frame, ensure_ascii=False, separators=(",", ":")).encode()) <= MAX_TEXT_BYTES
+
+
+def fit_frames(events: list[Event], framed: set[str]) -> bool:
+    """Whether a batch is valid for the clients of slip.v1 among its connections."""
+    for event in events:
+        if event.get("connectionId") in framed:
+            if event["type"] == "TEXT" and not _fits({"slip": "text", "data": event["data"]}):
+                return False
+            if event["type"] == "SUBSCRIBE" and event.get("since") is not None and not event.get("recover"):
+                return False
+    return True
+
+
+def in_frame(text: str) -> Frame:
+    """Return a frame, of its position the offset alone: the model does not know the epoch."""
+    frame: Frame = json.loads(text)
+    if "position" in frame:
+        frame["position"] = int(frame["position"].partition(":")[2])
+    return frame
 
 
 def _check_number(number: Any, most: int) -> None:
@@ -169,7 +196,9 @@ class Model:
 
     metadata: dict[str, Any]
     channels: dict[str, set[str]]
-    texts: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    framed: set[str] = field(default_factory=set)
+    """Connections of slip.v1: their texts are frames."""
+    texts: dict[str, list[str | Frame]] = field(default_factory=lambda: defaultdict(list))
     closed: list[str] = field(default_factory=list)
     closing: set[str] = field(default_factory=set)
     """Connections that this batch closes: its later publishes do not reach them, whatever they subscribe to."""
@@ -185,26 +214,41 @@ class Model:
                 return
             if name is not None:
                 self.published.add((event["channelId"], name))
-            if event.get("keep") is not None:
-                self.kept[event["channelId"]].append((event["data"], event["keep"]["count"]))
-            for listener in self._listeners(event["channelId"]):
-                self.texts[listener].append(event["data"])
+            self._publish(event)
         elif kind == "CLOSE_CHANNEL":
             self.closed += self._listeners(event["channelId"])
         elif kind in ("ACCEPT", "HISTORY") or not is_connection_id(connection_id):
             pass
         elif kind == "TEXT":
-            self.texts[connection_id].append(event["data"])
+            framed: Frame = {"slip": "text", "data": event["data"]}
+            self.texts[connection_id].append(framed if connection_id in self.framed else event["data"])
         elif kind == "CLOSE":
             self.closed.append(connection_id)
             self.closing.add(connection_id)
             self.channels.get(connection_id, set()).clear()
         elif kind == "SUBSCRIBE" and connection_id in self.metadata:
             self.channels[connection_id].add(event["channel"])
+            if event.get("recover") and connection_id in self.framed:
+                lost = {"recovered": False} if event.get("since") is not None else {}
+                newest = len(self.kept[event["channel"]])
+                frame = {"slip": "subscribed", "channel": event["channel"], "position": newest}
+                self.texts[connection_id].append(frame | lost)
         elif kind == "UNSUBSCRIBE" and connection_id in self.metadata:
             self.channels[connection_id].discard(event["channel"])
         elif kind == "SET_METADATA" and connection_id in self.metadata:
             self.metadata[connection_id] = event["metadata"]
+
+    def _publish(self, event: Event) -> None:
+        channel, offset = event["channelId"], None
+        if event.get("keep") is not None:
+            self.kept[channel].append((event["data"], event["keep"]["count"]))
+            offset = len(self.kept[channel])
+        for listener in self._listeners(channel):
+            if listener not in self.framed:
+                self.texts[listener].append(event["data"])
+            elif _fits(_message(event, None)):
+                frame = _message(event, None)
+                self.texts[listener].append(frame if offset is None else frame | {"position": offset})
 
     def history(self, event: Event) -> tuple[int, list[tuple[int, str]], bool | None]:
         """Return the newest offset, all that is kept with its offsets, and `recovered`. No `since` is a position of the

@@ -1,4 +1,4 @@
-"""A gateway over doubles with two open connections, and everything that can be seen of it."""
+"""A gateway over doubles with three open connections, and everything that can be seen of it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from slip_sockets.gateway.values import Form
+
 from ..gateway.doubles import ME, YOU, World
-from .oracle import Model
+from .bodies import THEY
+from .oracle import Frame, Model, in_frame
 from .play import run
 
-OPEN = {ME: ["hall"], YOU: ["hall", "room"]}
+OPEN = {ME: ["hall"], YOU: ["hall", "room"], THEY: ["hall"]}
 
 
 class SmallWorld(World):
     def __init__(self) -> None:
         super().__init__()
         for connection_id, channels in OPEN.items():
-            run(self.connected(connection_id, channels=channels))
+            form = Form.SLIP_V1 if connection_id == THEY else Form.RAW
+            run(self.connected(connection_id, channels=channels, form=form))
 
     def model(self) -> Model:
-        return Model(dict.fromkeys(OPEN), {id_: set(channels) for id_, channels in OPEN.items()})
+        return Model(dict.fromkeys(OPEN), {id_: set(channels) for id_, channels in OPEN.items()}, {THEY})
 
     def seen(self) -> tuple[Any, ...]:
         """Everything that input can change: rows, claims, marks, and what was sent, closed or queued."""
@@ -47,9 +51,9 @@ class SmallWorld(World):
 
     def matches(self, model: Model) -> None:
         """Assert that rows, and what clients saw, are as in the model; then forget what they saw."""
-        texts: dict[str, list[str]] = {}
+        texts: dict[str, list[str | Frame]] = {}
         for connection_id, text in self.sender.sent:
-            texts.setdefault(connection_id, []).append(text)
+            texts.setdefault(connection_id, []).append(in_frame(text) if connection_id in model.framed else text)
         assert texts == dict(model.texts)
         assert sorted(self.sender.closed) == sorted(model.closed)
         for connection_id, metadata in model.metadata.items():

@@ -14,8 +14,8 @@ from slip_sockets.protocol.tokens import mint
 from ..gateway.doubles import SECRET
 from .bodies import a_body, an_event
 from .mutator import Mutator
-from .oracle import CONTROL, Unsure, events_of
-from .play import play, run
+from .oracle import CONTROL, Unsure, events_of, fit_frames
+from .play import play, run_in_loop
 from .small_world import SmallWorld
 
 pytestmark = pytest.mark.fuzz
@@ -52,7 +52,7 @@ class Control:
 
     def play(self, given: dict[str, Any]) -> bool:
         before = self.world.seen()
-        response = run(self.world.control(given))
+        response = run_in_loop(self.world.control(given))
         status, body = response["statusCode"], response["body"]
         assert status in (200, 400, 403)
         if status == 403:
@@ -114,6 +114,8 @@ class Control:
             events = events_of(body, CONTROL) if body is not None else None
         except Unsure:
             return None
+        if events is not None and not fit_frames(events, self.model.framed):
+            events = None
         assert (events is not None) == accepted, "the oracle sees it differently"
         return events
 

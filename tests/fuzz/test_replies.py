@@ -8,21 +8,22 @@ from dataclasses import dataclass
 import pytest
 
 from slip_sockets.aws.queue import MAX_BATCH_BYTES, decode, encode
+from slip_sockets.gateway.deferred import LateLook
 from slip_sockets.gateway.values import HttpResponse
 
-from ..gateway.doubles import ME, SECRET, YOU, socket_event
-from .bodies import a_body, an_event
+from ..gateway.doubles import ME, SECRET, socket_event
+from .bodies import THEY, a_body, an_event
 from .mutator import Mutator
-from .oracle import REPLY, Event, Unsure, events_of
-from .play import play, run
-from .small_world import SmallWorld
+from .oracle import REPLY, Event, Unsure, events_of, fit_frames
+from .play import play, run, run_in_loop
+from .small_world import OPEN, SmallWorld
 
 pytestmark = pytest.mark.fuzz
 
 NEW = "NNNNNNNNNNNNNNN="
 KINDS = tuple(kind for kind in REPLY if kind != "ACCEPT")
 STATUSES = (200, 200, 200, 201, 204, 299, 100, 300, 302, 307, 400, 403, 404, 429, 500, 503, 599)
-OFFERED = ("v2.chat", "v1.chat")
+OFFERED = ("v2.chat", "v1.chat", "slip.v1")
 WHAT_SQS_TAKES = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 """https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html"""
 
@@ -67,7 +68,7 @@ class Replies:
         event = socket_event(
             given.kind, context={"connectionId": given.connection_id}, body="hi", multiValueHeaders=headers
         )
-        status = run(world.websocket(event))["statusCode"]
+        status = run_in_loop(world.websocket(event))["statusCode"]
         if not 200 <= given.status < 300:
             is_sent_later = given.kind == "DISCONNECT" and (given.status == 429 or given.status >= 500)
             assert status == (200 if is_sent_later else 500)
@@ -83,6 +84,8 @@ class Replies:
             return bool(status == 200)
         if events is not None and given.kind == "CONNECT" and not _lets_in(events):
             events = None
+        if events is not None and not fit_frames(events, _framed(events, given)):
+            events = None
         assert (status == 200) == (events is not None), "the oracle sees it differently"
         if events is not None:
             self._holds_effect(world, given, events)
@@ -93,23 +96,57 @@ class Replies:
         if given.kind == "CONNECT":
             model.metadata[NEW] = {"headers": {}, "ip": "203.0.113.7", "query": {}}
             model.channels[NEW] = set()
-            assert len(world.queue.messages) <= 1
-            assert not world.sender.sent, "something was sent to a socket that is not open"
-            for message in world.queue.messages:
+            assert sum(not isinstance(message, LateLook) for message in world.queue.messages) <= 1
+            assert NEW not in dict(world.sender.sent), "something was sent to a socket that is not open"
+            if NEW in _framed(events, given):
+                model.framed.add(NEW)
+            for message in list(world.queue.messages):
                 body = encode(message)
                 assert len(body) <= MAX_BATCH_BYTES
                 assert WHAT_SQS_TAKES.fullmatch(body)
                 assert decode(body) == message
-                run(world.defer(decode(body)))
+                if not isinstance(message, LateLook):  # its time has not come
+                    run_in_loop(world.defer(decode(body)))
+            events = _as_opened(events)
         elif given.kind == "DISCONNECT":
             del model.metadata[ME], model.channels[ME]
         for event in events:
             model.take(event)
         if given.kind == "CONNECT":
             # A connection that the reply subscribes in vain is sent its own publishes all the same: that costs a call.
-            in_vain = {event["connectionId"] for event in events if event["type"] == "SUBSCRIBE"} - {NEW, ME, YOU}
+            in_vain = {event["connectionId"] for event in events if event["type"] == "SUBSCRIBE"} - {NEW, *OPEN}
             world.leave_out(in_vain, model)
         world.matches(model)
+
+
+def _framed(events: list[Event], given: Posted) -> set[str]:
+    """Return the connections of slip.v1. That of a new one is the first ACCEPT's."""
+    accepts = [event for event in events if event["type"] == "ACCEPT"] if given.kind == "CONNECT" else []
+    return {THEY, NEW} if accepts and accepts[0].get("subprotocol") == "slip.v1" else {THEY}
+
+
+def _as_opened(events: list[Event]) -> list[Event]:
+    """Return the events of a reply to OPEN in the order of their effects.
+
+    Of the client's SUBSCRIBEs that come before all else, the last one for each channel counts. What they send comes
+    behind all that only writes, and before all else.
+    """
+    writes, recovers = [], dict[str, Event]()
+    at = 0
+    for event in events:
+        is_own = event.get("connectionId") == NEW
+        if event["type"] in ("SUBSCRIBE", "UNSUBSCRIBE"):
+            if is_own and (event.get("recover") or event.get("since") is not None):
+                recovers[event["channel"]] = event
+            elif is_own and event["type"] == "UNSUBSCRIBE":
+                recovers.pop(event["channel"], None)
+            writes.append({**event, "recover": False, "since": None} if is_own else event)
+        elif event["type"] == "ACCEPT" or (event["type"] == "SET_METADATA" and is_own):
+            writes.append(event)
+        else:
+            break
+        at += 1
+    return [*writes, *recovers.values(), *events[at:]]
 
 
 def _lets_in(events: list[Event]) -> bool:
