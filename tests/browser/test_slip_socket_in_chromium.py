@@ -2,96 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
-
 import pytest
-from aiohttp import web
 
-from slip_sockets.browser import MODULE
 from slip_sockets.dev.edge import Limits
 from slip_sockets.dev.server import DevServer
 
 from ..contract.wire import Control, accept, close_channel, publish, replies, running, subscribe_as_asked, text
 from ..scripted_backend import ScriptedBackend
-from .chromium import PATIENCE_S, Chromium
-from .page import Page
+from .chromium import PATIENCE_S
+from .socket_page import SocketPage
 
 pytestmark = pytest.mark.browser
-
-PAGE = """<!doctype html><title>SlipSocket</title><script type="module">
-import { SlipSocket } from "./slip-sockets.js";
-const types = ["connecting", "open", "message", "waiting", "close"];
-window.heard = [];
-window.begin = (url, options) => {
-  window.socket = new SlipSocket(url, options);
-  for (const type of types) {
-    socket.addEventListener(type, ({ data, replaces, pauseMs, code, reason, error }) => {
-      heard.push({ type, data, replaces, pauseMs, code, reason, error: error && String(error) });
-    });
-  }
-};
-window.caught = (act) => { try { act(); return null; } catch (error) { return String(error); } };
-</script>"""
-
-
-class SocketPage(Page):
-    """A window with the module in it; `begin` makes its one socket."""
-
-    async def begin(self, url: str, **options: object) -> None:
-        await self.run("begin(arguments[0], arguments[1])", url, options)
-
-    async def heard(self, *types: str) -> list[dict[str, Any]]:
-        """Return the events so far, of these types or of all."""
-        heard: list[dict[str, Any]] = await self.run("return heard")
-        return [event for event in heard if not types or event["type"] in types]
-
-    async def until_heard(self, count: int, *types: str) -> list[dict[str, Any]]:
-        """Wait for so many events of these types, and return all of them."""
-        enough = "heard.filter(({ type }) => arguments[0].includes(type)).length >= arguments[1]"
-        await self.until(enough, types, count)
-        return await self.heard(*types)
-
-    async def texts(self) -> list[str]:
-        return [event["data"] for event in await self.heard("message")]
-
-    async def until_texts(self, count: int) -> list[str]:
-        return [event["data"] for event in await self.until_heard(count, "message")]
-
-
-@pytest.fixture
-async def origin() -> AsyncIterator[str]:
-    """Where the page and the module are served."""
-
-    async def page(_: web.Request) -> web.Response:
-        return web.Response(text=PAGE, content_type="text/html")
-
-    async def module(_: web.Request) -> web.FileResponse:
-        return web.FileResponse(MODULE)
-
-    app = web.Application()
-    app.router.add_get("/", page)
-    app.router.add_get("/slip-sockets.js", module)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield f"http://127.0.0.1:{runner.addresses[0][1]}/"
-    await runner.cleanup()
-
-
-@pytest.fixture
-async def page(origin: str, windows: Chromium) -> SocketPage:
-    await asyncio.to_thread(windows.open, origin)
-    page = SocketPage(windows)
-    await page.until("typeof window.begin === 'function'")
-    return page
-
-
-@pytest.fixture
-async def control(server: DevServer) -> AsyncIterator[Control]:
-    async with Control.open(server.control_api) as control:
-        yield control
 
 
 async def test_texts_go_both_ways_by_the_chosen_subprotocol(
