@@ -138,7 +138,7 @@ def _deployed(aws: LocalAws, package: Path, backend_url: str) -> Iterator[tuple[
                 {
                     "IndexName": INDEX_NAME,
                     "KeySchema": [{"AttributeName": "channel", "KeyType": "HASH"}],
-                    "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["ttl"]},
+                    "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["ttl", "form"]},
                 }
             ],
         )

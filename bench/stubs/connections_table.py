@@ -46,11 +46,12 @@ class Filling:
 
 
 class ConnectionsTable(Table):
-    """A channel has the subscribers of its filling, or those that subscribed. Whole rows are returned: a projection
-    saves no unit."""
+    """A channel has the subscribers of its filling, or those that subscribed. A read of the index returns what it
+    names, other reads return whole rows: a projection saves no unit."""
 
     def __init__(self, meter: Meter) -> None:
         self._memory = MemoryConnections(SystemClock())
+        self._forms: dict[tuple[str, str], str] = {}
         self._fillings: dict[str, Filling] = {}
         self._numbers = itertools.count()
         self._meter = meter
@@ -124,6 +125,7 @@ class ConnectionsTable(Table):
             reasons = [{"Code": "ConditionalCheckFailed"}, {"Code": "None"}]
             raise ServiceError("TransactionCanceledException", "Transaction cancelled", CancellationReasons=reasons)
         self._meter.write("TransactWriteItems", put["Item"], index=True, is_transaction=True)
+        self._keep_form(put["Item"])
         return {}
 
     def _query_index(self, request: Any) -> Response:
@@ -137,10 +139,19 @@ class ConnectionsTable(Table):
         page = self._page(channel, request.get("ExclusiveStartKey", {}).get("connectionId", {}).get("S"), limit)
         is_count = request.get("Select") == "COUNT"
         operation = f"Query {INDEX_NAME}{' COUNT' if is_count else ''}"
-        self._meter.read(operation, len(page.connection_ids) * row_bytes, is_consistent=False)
-        response: Response = {"Count": len(page.connection_ids)}
+        ids = page.connection_ids
+        forms = [self._forms.get((id_, channel)) for id_ in ids] if self._forms else []
+        forms_bytes = sum(item_bytes(_form(form)) for form in forms if form is not None)
+        self._meter.read(operation, len(ids) * row_bytes + forms_bytes, is_consistent=False)
+        response: Response = {"Count": len(ids)}
         if not is_count:
-            response["Items"] = [{"connectionId": {"S": id_}} for id_ in page.connection_ids]
+            names = {name.strip() for name in request["ProjectionExpression"].split(",")}
+            if names not in ({"connectionId"}, {"connectionId", "form"}):
+                raise ValueError(f"the stub does not know {request['ProjectionExpression']!r}")
+            items: list[Item] = [{"connectionId": {"S": id_}} for id_ in ids]
+            if "form" in names:
+                items = [item | _form(form) for item, form in itertools.zip_longest(items, forms)]
+            response["Items"] = items
         if page.cursor is not None:
             response["LastEvaluatedKey"] = {"connectionId": {"S": page.cursor}, "channel": {"S": channel}}
         return response
@@ -157,11 +168,19 @@ class ConnectionsTable(Table):
             finished(self._memory.open(id_, item["metadata"]["S"].encode(), ()))
         elif not finished(self._memory.subscribe(id_, channel)):
             raise ValueError("the connection's own row must come before its subscriptions")
+        self._keep_form(item)
+
+    def _keep_form(self, item: Item) -> None:
+        """The store does not keep it."""
+        self._forms.pop(_key(item), None)
+        if "form" in item:
+            self._forms[_key(item)] = item["form"]["S"]
 
     def _delete(self, operation: str, key: Item) -> None:
         row = self._row(key)
         self._meter.write(operation, row or {}, index=row is not None)
         id_, channel = _key(key)
+        self._forms.pop((id_, channel), None)
         if channel == own_channel(id_):
             finished(self._memory.remove(id_))
         else:
@@ -172,7 +191,10 @@ class ConnectionsTable(Table):
         return next((row for row in self._rows(id_) if row["channel"]["S"] == channel), None)
 
     def _rows(self, id_: str) -> list[Item]:
-        rows = [_subscription(id_, channel) for channel in self._memory.peek(id_)[1]]
+        rows = [
+            _subscription(id_, channel) | _form(self._forms.get((id_, channel)))
+            for channel in self._memory.peek(id_)[1]
+        ]
         stored = finished(self._memory.get(id_))
         if stored is not None:
             own = {
@@ -191,6 +213,11 @@ async def _first(memory: MemoryConnections, channel: str, after: str | None, siz
 
 def _key(item: Item) -> tuple[str, str]:
     return item["connectionId"]["S"], item["channel"]["S"]
+
+
+def _form(form: str | None) -> Item:
+    """A row without a form does not have the attribute."""
+    return {} if form is None else {"form": {"S": form}}
 
 
 def _subscription(id_: str, channel: str) -> Item:

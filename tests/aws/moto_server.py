@@ -122,7 +122,7 @@ def connections_table(dynamodb: DynamoDBClient) -> str:
             {
                 "IndexName": connections.INDEX_NAME,
                 "KeySchema": [{"AttributeName": connections.SORT_KEY, "KeyType": "HASH"}],
-                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["ttl"]},
+                "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["ttl", "form"]},
             }
         ],
     )

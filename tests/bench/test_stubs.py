@@ -14,7 +14,7 @@ from bench.stubs.programs import ManagementStub, Stub
 from slip_sockets.apigateway.connection_ids import is_connection_id
 from slip_sockets.aws.channels import DynamoDbChannels
 from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
-from slip_sockets.aws.connections import DynamoDbConnections
+from slip_sockets.aws.connections import INDEX_NAME, NOT_EXPIRED, OF_CHANNEL, DynamoDbConnections
 from slip_sockets.aws.errors import AwsError
 from slip_sockets.gateway.ports import Claim, SystemClock
 from slip_sockets.gateway.values import ChannelState, Count
@@ -23,6 +23,7 @@ from ..aws.moto_server import client
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
+    from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef, WriteRequestTypeDef
     from types_aiobotocore_sqs.client import SQSClient
     from types_aiobotocore_sqs.type_defs import MessageTypeDef, SendMessageBatchRequestEntryTypeDef
 
@@ -91,6 +92,33 @@ class TestConnectionsTable:
         assert await connections.remove(ME) == stored
         assert await subscribers(connections, "second") == []
         assert await connections.get(ME) is None
+
+    async def test_the_index_has_a_subscriptions_form(
+        self, connections: DynamoDbConnections, dynamodb: DynamoDBClient, dynamodb_stub: Stub
+    ) -> None:
+        await connections.open(ME, b"{}", [])
+        await connections.open(OTHER, b"{}", ["forms"])
+        row = {"connectionId": {"S": ME}, "channel": {"S": "forms"}, "ttl": {"N": "1700000000"}}
+        put: WriteRequestTypeDef = {"PutRequest": {"Item": row | {"form": {"S": "slip.v1"}}}}
+        await dynamodb.batch_write_item(RequestItems={"bench-Connections": [put]})
+
+        async def rows(projection: str) -> list[dict[str, AttributeValueTypeDef]]:
+            response = await dynamodb.query(
+                TableName="bench-Connections",
+                IndexName=INDEX_NAME,
+                KeyConditionExpression=OF_CHANNEL,
+                FilterExpression=NOT_EXPIRED,
+                ExpressionAttributeValues={":channel": {"S": "forms"}, ":now": {"N": "1"}},
+                ProjectionExpression=projection,
+            )
+            return sorted(response["Items"], key=len)
+
+        both = [{"connectionId": {"S": OTHER}}, {"connectionId": {"S": ME}, "form": {"S": "slip.v1"}}]
+        assert await rows("connectionId, form") == both
+        assert [list(row) for row in await rows("connectionId")] == [["connectionId"]] * 2
+        await connections.remove(ME)
+        assert await rows("connectionId, form") == both[:1]
+        await connections.remove(OTHER)
 
     async def test_a_connection_that_is_not_there_takes_nothing(self, connections: DynamoDbConnections) -> None:
         assert not await connections.subscribe(OTHER, "first")

@@ -31,7 +31,7 @@ def test_keys_are_those_that_the_functions_use() -> None:
     }
 
 
-def test_index_of_connections_finds_a_channels_subscribers_and_when_they_expire(stack: Stack) -> None:
+def test_index_of_connections_has_a_channels_subscribers_their_form_and_when_they_expire(stack: Stack) -> None:
     assert stack.resource("dynamodb_table", "Connections")["global_secondary_index"] == [
         {
             "name": "channel-index",
