@@ -329,6 +329,20 @@ def test_message_that_the_queue_does_not_take(into: QueueApi, caplog: pytest.Log
     assert "Value a b for parameter MessageGroupId is invalid." in problem
 
 
+def test_route_response_is_not_known(into: QueueApi, caplog: pytest.LogCaptureFixture) -> None:
+    into.integrate()
+    client = into.cloud.client("apigatewayv2")
+    (route,) = client.get_routes(ApiId=into.api.api_id)["Items"]
+    two_way = {"ApiId": into.api.api_id, "RouteId": route["RouteId"]}
+    client.update_route(**two_way, RouteResponseSelectionExpression="$default")
+    client.create_route_response(**two_way, RouteResponseKey="$default")
+    with connected(into.api) as socket:
+        socket.send("x")
+        assert json.loads(socket.recv(TIMEOUT_S))["message"] == "Internal server error"
+    (problem,) = problems(caplog)
+    assert problem.endswith("the local AWS knows no route response of an integration of type AWS")
+
+
 def test_failures_of_functions_calls_are_not_those_of_api_gateway(cloud: Cloud, into: QueueApi) -> None:
     into.integrate()
     cloud.aws.set_api_fault(lambda request: (503, "ServiceUnavailable"))
