@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -12,7 +11,7 @@ from ..gateway.dialects import Reply
 from ..gateway.errors import BackendFailed, NotAccepted
 from ..gateway.values import HttpResponse
 from ..grip.backend import MAX_RESPONSE_BYTES, GripBackend
-from ..grip.controls import CONTROL_PREFIX
+from ..grip.controls import CONTROL_PREFIX, decode_control
 from ..grip.framing import CONTENT_TYPE, BrokenFraming, Event, decode
 from ..grip.state import State
 from ..protocol.errors import ERROR_HEADER
@@ -218,23 +217,9 @@ def _ignored(event: Event, prefix: str | None) -> tuple[str, str] | None:
     if event.type != "TEXT" or prefix is None:
         return None
     if content.startswith(CONTROL_PREFIX):
-        if _is_control(content.removeprefix(CONTROL_PREFIX)):
+        if decode_control(content.removeprefix(CONTROL_PREFIX)) is not None:
             return None
         return f"the control message {content[:60].decode(errors='replace')!r}", _SEE_LIBRARIES
     if not content.startswith(prefix.encode("latin-1")):
         return f"a text without the prefix {prefix!r}", _PREFIX
     return None
-
-
-def _is_control(content: bytes) -> bool:
-    """Return whether a control message is one that has an effect behind Pushpin."""
-    try:
-        message = msgspec.json.decode(content, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return False
-    match message:
-        case {"type": "subscribe" | "unsubscribe", "channel": str(name)} | {"type": "set-meta", "name": str(name)}:
-            return bool(name)
-        case {"type": "detach" | "session" | "keep-alive" | "send-delayed" | "flush-delayed"}:
-            return True
-    return False

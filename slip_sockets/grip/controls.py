@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -24,6 +24,20 @@ Skip = Callable[[str, str], None]
 """Notes what cannot be done: its kind, and a few words for the log. Each kind is logged once for a connection."""
 
 
+def decode_control(content: bytes) -> Mapping[str, Any] | None:
+    """Return the control message `c:content`; None where it is one that Pushpin ignores."""
+    try:
+        message = msgspec.json.decode(without_mark(content), type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    match message:
+        case {"type": "subscribe" | "unsubscribe", "channel": str(name)} | {"type": "set-meta", "name": str(name)}:
+            return message if name else None
+        case {"type": "detach" | "session" | "keep-alive" | "send-delayed" | "flush-delayed"}:
+            return message
+    return None
+
+
 def apply_control(content: bytes, state: State, skip: Skip) -> str | None:
     """Do what the control message `c:content` says. What is malformed is ignored, as by Pushpin.
 
@@ -32,20 +46,19 @@ def apply_control(content: bytes, state: State, skip: Skip) -> str | None:
     if len(content) + len(CONTROL_PREFIX) > MAX_CONTROL_BYTES:
         skip("control-size", f"a control message of more than {MAX_CONTROL_BYTES} bytes")
         return None
-    try:
-        message = msgspec.json.decode(without_mark(content), type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    message = decode_control(content)
+    if message is None:
         return None
     match message:
-        case {"type": "subscribe", "channel": str(channel)} if channel:
+        case {"type": "subscribe", "channel": channel}:
             _subscribe(channel, message.get("filters", []), state, skip)
-        case {"type": "unsubscribe", "channel": str(channel)}:
+        case {"type": "unsubscribe", "channel": channel}:
             state.channels.pop(channel, None)
         case {"type": "detach"}:
             state.is_detached = True
-        case {"type": "set-meta", "name": str(name), "value": str(value)} if name:
+        case {"type": "set-meta", "name": name, "value": str(value)}:
             state.user_meta[name] = value
-        case {"type": "set-meta", "name": str(name)} if "value" not in message:
+        case {"type": "set-meta", "name": name} if "value" not in message:
             state.user_meta.pop(name, None)
         case {"type": "keep-alive"}:
             keep_alive(state, message, skip)
