@@ -61,12 +61,8 @@ def but(kind: str, respond: Respond) -> Script:
 
 
 async def results(script: Script, **settings: Any) -> dict[str, Result]:
-    backend = GripScript(script)
-    await backend.start()
-    try:
+    async with GripScript(script) as backend:
         return await results_at(backend.url, **settings)
-    finally:
-        await backend.aclose()
 
 
 async def results_at(url: str, **settings: Any) -> dict[str, Result]:
@@ -365,10 +361,8 @@ async def test_backend_that_speaks_slip_is_recognized() -> None:
 
 @pytest.mark.parametrize(("options", "environment"), [(("--protocol", "grip"), {}), ((), {"BACKEND_PROTOCOL": "grip"})])
 async def test_command_shows_what_is_wrong_with_its_fix(options: tuple[str, ...], environment: dict[str, str]) -> None:
-    backend = GripScript(but("TEXT", lambda post: reply(*map(text, post.texts))))
-    await backend.start()
-    result = await run(backend.url, "--slow", "60", *options, environment={"JWT_SECRET": SECRET, **environment})
-    await backend.aclose()
+    async with GripScript(but("TEXT", lambda post: reply(*map(text, post.texts)))) as backend:
+        result = await run(backend.url, "--slow", "60", *options, environment={"JWT_SECRET": SECRET, **environment})
     assert (result.exit_code, result.stderr) == (1, "")
     (shown,) = re.findall(
         r"^```text\n(  . what looks like a control message\n.*?)^```$", PAGE, re.MULTILINE | re.DOTALL

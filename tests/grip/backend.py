@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Self
 
 from aiohttp import web
 from multidict import CIMultiDictProxy
@@ -43,7 +44,7 @@ def text(content: str) -> Event:
 
 
 class GripScript:
-    """`script` replies to each POST. Set it at any time."""
+    """`script` replies to each POST. Set it at any time. `async with` starts and stops it."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
@@ -52,6 +53,13 @@ class GripScript:
         self._runner: web.AppRunner
         self.port = 0
         self.url = ""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     async def start(self) -> None:
         app = web.Application(client_max_size=64 * 1024 * 1024)

@@ -37,10 +37,8 @@ async def echo(post: Post) -> web.Response:
 
 @pytest.fixture
 async def backend() -> AsyncIterator[GripScript]:
-    backend = GripScript(echo)
-    await backend.start()
-    yield backend
-    await backend.aclose()
+    async with GripScript(echo) as backend:
+        yield backend
 
 
 @pytest.fixture

@@ -19,10 +19,8 @@ from .sides import SETTLING, Side, echo
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def backend() -> AsyncIterator[GripScript]:
-    backend = GripScript(echo)
-    await backend.start()
-    yield backend
-    await backend.aclose()
+    async with GripScript(echo) as backend:
+        yield backend
 
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
