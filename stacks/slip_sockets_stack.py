@@ -27,6 +27,7 @@ from .naming import named
 from .permissions import Allow
 from .python_function import FunctionCode, PythonFunction
 from .settings import StageSettings
+from .timers_queue import TimersQueue
 from .websocket_api import WebSocketApi
 
 MEMORY_MB = 512
@@ -35,7 +36,7 @@ docs/speed.md has the table. Processor time comes with memory, 1,769 MB are one 
 https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 INTEGRATION_TIMEOUT_S = 29
 """API Gateway waits for the WebSocket API's function no longer than this. After 25 s for the backend 4 s are left."""
-INBOUND_BATCH = 10
+INBOUND_BATCH = TIMERS_BATCH = 10
 """The largest of a FIFO queue. https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html"""
 MIN_TERRAFORM = "1.11"
 """https://github.com/hashicorp/terraform/blob/v1.11/CHANGELOG.md"""
@@ -96,6 +97,7 @@ class SlipSocketsStack(TerraformStack):
             dead_letters_arn=self._queue.dead_letters_arn,
             deletion_protection=settings.deletion_protection,
         )
+        self._timers = TimersQueue(self, "timers_queue", stack_name=settings.stack_name) if self._is_grip else None
         self.secrets = JwtSecrets(
             self,
             "secrets",
@@ -130,6 +132,8 @@ class SlipSocketsStack(TerraformStack):
         self._deliver_from("deliver", self._queue.arn, deliver, batch_size=1)
         # A connection's texts go to the backend together; other connections' beside them.
         self._deliver_from("inbound", self._inbound.arn, deliver, batch_size=INBOUND_BATCH)
+        if self._timers is not None:
+            self._deliver_from("timers", self._timers.arn, deliver, batch_size=TIMERS_BATCH)
         self._monitor(control, {"websocket": websocket, "control": control_function, "deliver": deliver})
         if settings.domain_name and settings.hosted_zone_name:
             CustomDomain(
@@ -180,6 +184,7 @@ class SlipSocketsStack(TerraformStack):
                 self._reads_rows_of(self._connections),  # the metadata of a text's connection
                 self._sockets.manages("POST", "DELETE"),
                 Allow(["sqs:SendMessage"], [self._inbound.arn]),  # what has to be done before a connection's first text
+                *self._of_timers("sqs:SendMessage"),
             ],
             published=True,
             provisioned_concurrency=self._settings.provisioned_concurrency,  # clients wait for this function alone
@@ -212,8 +217,12 @@ class SlipSocketsStack(TerraformStack):
                 Allow(receives, [self._queue.arn, self._inbound.arn]),
                 Allow(["sqs:SendMessage"], [self._queue.dead_letters_arn]),  # texts that the backend does not take
                 Allow(["sqs:SendMessage"], [self._inbound.arn]),  # a numbered text that came before its forerunner
+                *self._of_timers("sqs:SendMessage", *receives),
             ],
         )
+
+    def _of_timers(self, *actions: str) -> list[Allow]:
+        return [] if self._timers is None else [Allow(actions, [self._timers.arn])]
 
     def _reads_rows_of(self, table: ConnectionsTable | ChannelsTable) -> Allow:
         return Allow(["dynamodb:GetItem"], [table.arn])
@@ -256,6 +265,7 @@ class SlipSocketsStack(TerraformStack):
                 "MANAGEMENT_URL": self._sockets.management_url,
                 "INLINE_LIMIT": str(self._settings.inline_limit),
                 "FAN_OUT_RATE": str(self._settings.fan_out_rate),
+                **({} if self._timers is None else {"TIMERS_QUEUE_URL": self._timers.url}),
                 **self.secrets.environment,
             },
             allows=[

@@ -57,6 +57,10 @@ class Consumer(msgspec.Struct, frozen=True):
     clock: Clock
     dead_letters: Queue | None = None
 
+    def of(self, queue: SqsQueue) -> Consumer:
+        """Return the same for another queue."""
+        return msgspec.structs.replace(self, queue=queue)
+
     async def handle(self, event: SqsEvent, *, deadline: float) -> BatchResponse:
         """Handle the records, those of a group in order, groups side by side. Return those that must come again.
 
@@ -66,7 +70,7 @@ class Consumer(msgspec.Struct, frozen=True):
         """
         groups: dict[str, list[Record]] = {}
         for record in event["Records"]:
-            groups.setdefault(record["attributes"]["MessageGroupId"], []).append(record)
+            groups.setdefault(_group(record), []).append(record)
         if not groups:
             return {"batchItemFailures": []}
         tasks = [asyncio.create_task(self._handle_group(records, deadline)) for records in groups.values()]
@@ -112,7 +116,7 @@ class Consumer(msgspec.Struct, frozen=True):
             first = decode(record["body"])
         except msgspec.DecodeError as error:
             # A retry cannot help. Without a pause it soon reaches the dead-letter queue, and frees its group.
-            group = record["attributes"]["MessageGroupId"]
+            group = _group(record)
             log.error("message %s of group %s cannot be read: %s", message_id, group, error)
             return 1, 0
         behind = takewhile(lambda record: _attempt(record) == attempt, records[1:])
@@ -152,6 +156,12 @@ def sent_at(record: Record) -> float:
     return int(record["attributes"]["SentTimestamp"]) / 1000
 
 
+def _group(record: Record) -> str:
+    """Return a record's group. A standard queue has no groups, so that each record is one of its own."""
+    group: str = record["attributes"].get("MessageGroupId") or record["messageId"]
+    return group
+
+
 def _attempt(record: Record) -> int:
     return int(record["attributes"]["ApproximateReceiveCount"])
 
@@ -161,6 +171,6 @@ def _log_dead_letter(record: Record) -> None:
     with contextlib.suppress(msgspec.DecodeError):
         message = decode(record["body"])
         kind, connection_id = message.kind, message.summary.connection_id
-    group = record["attributes"]["MessageGroupId"]
+    group = _group(record)
     with handling(HandledEvent(EventType.DEFERRED, connection_id)):
         log.error("message %s of group %s, %s, becomes a dead letter", record["messageId"], group, kind)

@@ -28,6 +28,7 @@ from .history import DynamoDbHistory
 from .jwt_secrets import SecretsManagerClient, StoredSecrets
 from .management import ApiGatewaySender
 from .queue import SqsQueue
+from .timers import SqsTimers
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
@@ -53,7 +54,8 @@ class FunctionSettings(msgspec.Struct, frozen=True):
     that are accepted, the one that signs first. `inline_limit` is how many subscribers a publish sends to without the
     queue, `fan_out_rate` how many calls a second of the management API those of the queue may make, all functions
     together. With `is_ordered` API Gateway puts what clients send into the inbound queue; what the backend does not
-    take of it is tried again for `inbound_retry_s` seconds. Without `stack_name` the function writes no metrics.
+    take of it is tried again for `inbound_retry_s` seconds. Only GRIP has a `timers_queue_url`. Without `stack_name`
+    the function writes no metrics.
     """
 
     target_url: str
@@ -72,6 +74,7 @@ class FunctionSettings(msgspec.Struct, frozen=True):
     backend_protocol: Dialect = Dialect.SLIP
     grip_path_from: str = ""
     grip_host: str = ""
+    timers_queue_url: str | None = None
     stack_name: str | None = None
 
     @classmethod
@@ -97,6 +100,7 @@ class FunctionSettings(msgspec.Struct, frozen=True):
             backend_protocol=Dialect(environ.get("BACKEND_PROTOCOL") or Dialect.SLIP),
             grip_path_from=environ.get("GRIP_PATH_FROM", ""),
             grip_host=environ.get("GRIP_HOST", ""),
+            timers_queue_url=environ.get("TIMERS_QUEUE_URL") or None,
             stack_name=environ.get("STACK_NAME") or None,
         )
 
@@ -115,6 +119,8 @@ class Runtime:
         self.queue = SqsQueue(sqs, settings.queue_url, clock)
         self.inbound_queue = SqsQueue(sqs, settings.inbound_queue_url, clock)
         self.dead_letters = SqsQueue(sqs, settings.dead_letters_url, clock)
+        timers_url = settings.timers_queue_url
+        self.timers = None if timers_url is None else SqsTimers(sqs, timers_url, clock)
         secrets_manager = cast(SecretsManagerClient, self._client("secretsmanager"))
         self.secrets = StoredSecrets(secrets_manager, settings.jwt_secret_arn, settings.jwt_secret_version)
         self.checkpoints = DynamoDbCheckpoints(dynamodb, settings.channels_table, clock)
@@ -138,6 +144,7 @@ class Runtime:
                 clock=clock,
                 rate=DynamoDbDeliveryRate(dynamodb, settings.channels_table, settings.fan_out_rate, clock),
                 inbound=self.inbound_queue if settings.is_ordered else None,
+                timers=self.timers,
             ),
             target_url=settings.target_url,
             secrets=self.secrets,

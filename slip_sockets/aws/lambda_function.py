@@ -79,7 +79,7 @@ def control_handler(environ: Mapping[str, str]) -> Handler:
 
 
 def deliver_handler(environ: Mapping[str, str]) -> Handler:
-    """Return the handler of both queues: deferred messages, and what clients send. Raises InvalidSettings."""
+    """Return the handler of all queues: deferred messages, what clients send, and timers. Raises InvalidSettings."""
     function = _Function(environ)
     runtime, gateway, metrics = function.runtime, function.gateway, function.log.metrics
     deferred = Consumer(gateway.worker, runtime.queue, runtime.checkpoints, runtime.clock)
@@ -87,10 +87,14 @@ def deliver_handler(environ: Mapping[str, str]) -> Handler:
         gateway.inbound, runtime.inbound_queue, runtime.checkpoints, runtime.clock, dead_letters=runtime.dead_letters
     )
 
+    timers = None if runtime.timers is None else deferred.of(runtime.timers)
+
     def handle(event: SqsEvent, context: LambdaContext) -> BatchResponse:
-        is_inbound = runtime.inbound_queue.is_source_of(event)
-        consumer, event_type = (inbound, EventType.TEXT) if is_inbound else (deferred, EventType.DEFERRED)
-        waited = metrics.texts_waited if is_inbound else metrics.attempted
+        consumer, event_type, waited = deferred, EventType.DEFERRED, metrics.attempted
+        if runtime.inbound_queue.is_source_of(event):
+            consumer, event_type, waited = inbound, EventType.TEXT, metrics.texts_waited
+        elif timers is not None and timers.queue.is_source_of(event):
+            consumer, waited = timers, _not_counted
         with function.log.event(event_type, context), handling(HandledEvent(event_type)):
             try:
                 response = function.run(consumer.handle(event, deadline=deadline_of(context)))
@@ -101,3 +105,7 @@ def deliver_handler(environ: Mapping[str, str]) -> Handler:
             return response
 
     return Handler(handle, function.close)
+
+
+def _not_counted(*, age_s: float) -> None:
+    """Of a timer: it is there to wait."""

@@ -106,6 +106,12 @@ def cost(
             rich_help_panel=_TRAFFIC,
         ),
     ] = _DEFAULT.texts_a_post,
+    timer: Annotated[
+        float,
+        typer.Option(
+            help="In GRIP, seconds of a keep-alive that each socket has; 0 for none.", rich_help_panel=_TRAFFIC
+        ),
+    ] = _DEFAULT.timer_s,
     inbound: Annotated[Inbound, typer.Option(help="INBOUND.", rich_help_panel=_GATEWAY)] = _DEFAULT.inbound,
     memory: Annotated[
         int, typer.Option(help="Megabytes of each function.", rich_help_panel=_GATEWAY)
@@ -155,6 +161,7 @@ def cost(
         architecture=architecture.value,
         inbound=inbound,
         texts_a_post=texts_a_post,
+        timer_s=timer,
         inline_limit=inline_limit,
         provisioned=provisioned,
     )

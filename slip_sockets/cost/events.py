@@ -35,6 +35,8 @@ ORDERED_TEXT_CPU_MS, FURTHER_TEXT_CPU_MS = 3.5, 0.6
 DISCONNECT_CPU_MS = 4.9
 ORDERED_DISCONNECT_CPU_MS = 5.7
 CONTROL_CPU_MS = 3.0
+TIMER_CPU_MS = 3.0
+"""Of each of the two invocations of a tick: not measured, as much as of a call of the control API."""
 DELIVERY_CPU_MS = 0.23
 KEEP_CPU_MS = 0.5
 PAGE_CPU_MS = 40.0
@@ -53,6 +55,8 @@ INBOUND_BYTES = 110
 """Of a queue message with a text, beside the text's base64."""
 FRAME_BYTES = 100
 """Of a frame of slip.v1, beside its text: channel and position."""
+TIMER_BYTES = 200
+"""Of a queue message of a timer."""
 CHUNK_ID_BYTES = 19
 """Of a queue message, for each connection id."""
 CHUNK_BYTES = 250
@@ -62,7 +66,7 @@ INDEX_ENTRY_OVERHEAD_BYTES = 100
 """Of storage, for each row and for each index entry.
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html"""
 QUEUES = 2
-"""Of deferred messages, and of what clients send, which is there without `inbound` ordered too."""
+"""Of deferred messages, and of what clients send, which is there without `inbound` ordered too. GRIP has one more."""
 IDLE_POLLS = QUEUES * 5 * 3 * MINUTES_A_MONTH
 """Lambda polls a queue with five pollers, for 20 seconds each time, also when it is empty. Billed as requests.
 AWS documents five, where a mapping has a maximum concurrency, for standard queues; we could not check it for FIFO.
@@ -115,6 +119,20 @@ def ping(w: Workload) -> Usage:
     usage = Usage(w)
     usage.receive(len(PONG))
     usage.respond(len(PONG))
+    return usage
+
+
+def timer(w: Workload) -> Usage:
+    """A timer ticks, once for all sockets that have one: it is put into the queue of timers, goes from there to that of
+    texts, and a text is sent unless the client is not idle, which is a call."""
+    usage = Usage(w)
+    usage.queue(TIMER_BYTES, TIMER_BYTES, 1)  # sent, received and deleted
+    usage.queue(TIMER_BYTES, TIMER_BYTES, 1)
+    usage.read(connection_row_bytes(w.metadata_bytes), consistent=True)
+    usage.aws_calls += 1  # whether the client is idle
+    usage.send(1, w.text_bytes)
+    usage.invoke(cpu_ms=TIMER_CPU_MS, waits_ms=DATABASE_MS)
+    usage.invoke(cpu_ms=TIMER_CPU_MS, waits_ms=2 * DATABASE_MS + 2 * MANAGEMENT_MS)
     return usage
 
 
@@ -201,7 +219,7 @@ def open_sockets(w: Workload) -> Usage:
     rows, entries = _rows(w), _entries(w)
     stored = sum(rows) + sum(entries) + (len(rows) + len(entries)) * INDEX_ENTRY_OVERHEAD_BYTES
     usage.units[Meter.TABLE_STORAGE] += w.connections * stored / GIB
-    usage.units[Meter.SQS_REQUESTS] += IDLE_POLLS
+    usage.units[Meter.SQS_REQUESTS] += IDLE_POLLS * ((QUEUES + 1) / QUEUES if w.timer_s else 1)
     usage.units[Meter.SECRETS] += 1
     if w.provisioned:
         warm = Meter.PROVISIONED_ARM64 if w.architecture == "arm64" else Meter.PROVISIONED_X86

@@ -39,7 +39,7 @@ CONNECTS_PER_S = 500
 """An account's quotas in most regions.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html"""
 
-EventKind = Literal["connect", "recovery", "text", "ping", "disconnect", "publish", "keep", "open sockets"]
+EventKind = Literal["connect", "recovery", "text", "ping", "disconnect", "publish", "keep", "timer", "open sockets"]
 
 
 class Line(msgspec.Struct, frozen=True, rename="camel"):
@@ -94,6 +94,7 @@ class _Bill:
             "keep": events.keep(w),
             "disconnect": events.disconnect(w),
             "publish": events.publish(w),
+            **({"timer": events.timer(w)} if w.timer_s else {}),
             "open sockets": events.open_sockets(w),
         }
         self.counts: dict[EventKind, float] = {
@@ -104,6 +105,7 @@ class _Bill:
             "keep": w.kept_publishes,
             "disconnect": w.connects,
             "publish": w.publishes,
+            "timer": w.ticks,
             "open sockets": 1,
         }
         self.units: defaultdict[Meter, float] = defaultdict(float)
@@ -171,7 +173,7 @@ def _findings(w: Workload, bill: _Bill) -> list[str]:
     if bill.total:
         top = max(bill.usd, key=lambda meter: bill.usd[meter])
         found.append(f"{bill.usd[top] / bill.total:.0%} of it is for {_named(top)}. {_advice(top, w, bill)}")
-    per_s = w.publishes_per_s * w.subscribers + (w.texts * (1 + w.replied) + w.pings) / SECONDS_A_MONTH
+    per_s = w.publishes_per_s * w.subscribers + (w.texts * (1 + w.replied) + w.pings + w.ticks) / SECONDS_A_MONTH
     if per_s > CALLS_PER_S:
         found.append(
             f"It makes {per_s:,.0f} calls of API Gateway a second; an account has {CALLS_PER_S:,} in most regions. "
@@ -212,6 +214,10 @@ def _advice(top: Meter, w: Workload, bill: _Bill) -> str:
             return "It costs the same without any traffic."
         case Meter.SQS_REQUESTS if bill.units[top] / 2 < events.IDLE_POLLS:
             return "Lambda polls the queues while they are empty."
+        case Meter.SQS_REQUESTS if w.ticks > w.texts:
+            return (
+                "Each tick of a timer takes six. A longer time costs less, and a page can keep its socket open itself."
+            )
         case Meter.SQS_REQUESTS if w.inbound is Inbound.ORDERED:
             return (
                 "A text that comes alone takes three; ten that come together take twelve. With direct there are none."

@@ -8,6 +8,7 @@ import msgspec
 
 from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.worker import Inbound
+from ..grip.timers import MAX_TIMER_S
 from ..protocol.errors import InvalidSettings
 from ..protocol.events import MAX_KEPT, MAX_METADATA_BYTES, MAX_TEXT_BYTES
 
@@ -37,7 +38,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     `publishes_per_s` goes to `subscribers`, through the control API or, with `in_replies`, in the backend's replies. A
     text has `text_bytes`; the backend responds after `backend_ms`. With `inbound` ordered, `texts_a_post` of a client
     come to it in one POST. `kept` is the share of the publishes (0 to 1) that are kept, and `recovered` that of the
-    connects that recover a channel, each after it has missed `missed` messages.
+    connects that recover a channel, each after it has missed `missed` messages. In
+    GRIP, each socket may have a timer that ticks each `timer_s` seconds and sends a text; 0 is for none.
 
     `metadata_bytes` is the size of a connection's metadata: the browser's headers unless the backend sets its own.
     """
@@ -62,6 +64,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     architecture: Architecture = "arm64"
     inbound: Inbound = Inbound.DIRECT
     texts_a_post: float = 1
+    timer_s: float = 0
     inline_limit: int = INLINE_LIMIT
     provisioned: int = 0
 
@@ -85,6 +88,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             "metadata_bytes": (0, MAX_METADATA_BYTES),
             "memory_mb": (128, 10_240),
             "texts_a_post": (1, MAX_TEXTS_A_POST),
+            "timer_s": (0, MAX_TIMER_S),
             "inline_limit": (0, _MOST),
             "provisioned": (0, _MOST),
         }
@@ -115,6 +119,11 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
         return self.connections * MINUTES_A_MONTH * self.pings_per_min
 
     @property
+    def ticks(self) -> float:
+        """Ticks of timers in a month."""
+        return self.connections * SECONDS_A_MONTH / self.timer_s if self.timer_s else 0
+
+    @property
     def publishes(self) -> float:
         return self.publishes_per_s * SECONDS_A_MONTH
 
@@ -137,5 +146,6 @@ def _in_words(name: str) -> str:
         name.replace("per_min", "a minute")
         .replace("a_post", "a POST")
         .replace("connection_min", "connection minutes")
+        .replace("timer_s", "timer seconds")
         .replace("_", " ")
     )

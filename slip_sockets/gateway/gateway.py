@@ -51,7 +51,7 @@ from .worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWor
 class Ports(msgspec.Struct, frozen=True):
     """All that a gateway needs of the world. An engine with a sender without a quota leaves out the `rate`.
 
-    Where texts come by a queue, `inbound` is that one.
+    Where texts come by a queue, `inbound` is that one. An engine with a queue for timers alone has `timers`.
     """
 
     connections: Connections
@@ -65,6 +65,7 @@ class Ports(msgspec.Struct, frozen=True):
     clock: Clock
     rate: DeliveryRate = UNLIMITED
     inbound: Queue | None = None
+    timers: Queue | None = None
 
 
 class Gateway(msgspec.Struct, frozen=True):
@@ -111,7 +112,7 @@ def build_gateway(
         ports.connections,
         ports.subscriptions,
         ports.marks,
-        ports.queue,
+        ports.queue if ports.timers is None else ports.timers,
         ports.sender,
         deliverer,
         broadcaster,

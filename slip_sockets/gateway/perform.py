@@ -63,7 +63,7 @@ class Performer(msgspec.Struct, frozen=True):
     connections: Connections
     subscriptions: Subscriptions
     marks: ChannelMarks
-    queue: Queue
+    timers: Queue
     sender: Sender
     deliverer: Deliverer
     broadcaster: Broadcaster
@@ -161,7 +161,7 @@ class Performer(msgspec.Struct, frozen=True):
             case PollForConnection():
                 await self._poll(action)
             case StartTimer(connection_id, timer_id, after_s):
-                await self.queue.put([Timer(connection_id, timer_id, due_at=self.clock.now() + after_s)])
+                await self.timers.put([Timer(connection_id, timer_id, due_at=self.clock.now() + after_s)])
         return None
 
     async def _publish(self, publication: Publication, written: Recent, deadline: float) -> Report:

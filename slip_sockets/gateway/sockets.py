@@ -277,7 +277,7 @@ class Sockets(msgspec.Struct, frozen=True):
             again_after_s = early_s or tick.again_after_s
             if again_after_s is not None:  # first: a timer survives what goes wrong in one tick
                 due_at = self.clock.now() + again_after_s
-                await self.queue.put([Timer(connection_id, timer_id, message.number + 1, due_at=due_at)])
+                await self.performer.timers.put([Timer(connection_id, timer_id, message.number + 1, due_at=due_at)])
             if early_s:
                 return
         except Unavailable as error:

@@ -39,6 +39,7 @@ def test_every_option_reaches_the_workload(cli: Cli) -> None:
         "metadata-bytes": (23, "metadataBytes"),
         "memory": (1_024, "memoryMb"),
         "texts-a-post": (2.5, "textsAPost"),
+        "timer": (300.0, "timerS"),
         "inline-limit": (29, "inlineLimit"),
         "provisioned": (5, "provisioned"),
     }

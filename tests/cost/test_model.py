@@ -96,6 +96,27 @@ def test_a_disconnect_in_order_is_three_requests_and_a_read_more() -> None:
     assert ordered.units[Meter.WRITE_UNITS] == direct.units[Meter.WRITE_UNITS]
 
 
+def test_a_tick_of_a_timer_is_six_requests_two_invocations_a_read_and_a_text() -> None:
+    silent: dict[str, Any] = {"connections": 100, "connection_min": 120, "sent_per_min": 0, "publishes_per_s": 0}
+    without, result = month(**silent), month(**silent, timer_s=60)
+    ticks = 100 * 43_200
+    (timers,) = [line for line in result.events if line.event == "timer"]
+    assert timers.count == ticks
+    assert [line for line in without.events if line.event == "timer"] == []
+    polls = events.IDLE_POLLS / events.QUEUES
+    assert usd(result, Meter.SQS_REQUESTS) == pytest.approx((events.IDLE_POLLS + polls + 6 * ticks) * 0.5e-6)
+    assert usd(result, Meter.WEBSOCKET_MESSAGES) == pytest.approx(ticks * 1e-6)
+    for meter, units, price in [(Meter.LAMBDA_REQUESTS, 2, 0.2e-6), (Meter.READ_UNITS, 1, 0.125e-6)]:
+        assert usd(result, meter) - usd(without, meter) == pytest.approx(ticks * units * price)
+
+
+def test_timers_that_tick_often_are_what_a_finding_is_about() -> None:
+    (finding,) = month(connections=100, timer_s=55, publishes_per_s=0).findings
+    assert finding.endswith(
+        "Each tick of a timer takes six. A longer time costs less, and a page can keep its socket open itself."
+    )
+
+
 def test_a_publish_to_few_is_sent_by_the_function_of_the_control_api() -> None:
     result = month(connections=0, publishes_per_s=1, subscribers=100, text_bytes=200)
     publishes = 30 * 86_400

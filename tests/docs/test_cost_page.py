@@ -33,6 +33,12 @@ def test_the_table_of_a_million_texts_is_right() -> None:
     }
 
 
+def test_a_million_ticks_of_timers_cost_what_the_pages_say() -> None:
+    cost = f"{usd(events.timer(Workload())):.2f} USD"
+    assert f"{cost} a million" in PAGE.path.read_text()
+    assert f"{cost} for a million" in Page("docs/grip.md").path.read_text()
+
+
 def test_a_disconnect_and_the_polls_cost_what_the_page_says() -> None:
     text = PAGE.path.read_text()
     direct, ordered, *_ = (usd(events.disconnect(workload)) for workload in WAYS)

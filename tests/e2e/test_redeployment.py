@@ -15,17 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from gripcontrol import GripPubControl, WebSocketMessageFormat, parse_grip_uri
-from pubcontrol import Item
-from websockets.exceptions import ConnectionClosedOK, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 
 from slip_sockets import ControlApiRefused, ControlApiUnavailable, SlipSocketsPublisher
 from slip_sockets.grip.tokens import grip_url
 
 from .backend import ChatBackend, open_chat
 from .deployment import PRODUCTION, ROOT, SECRET, STACKS, STAGING, Deployment
-from .grip import grip_backend
+from .grip import grip_backend, grip_conversation
 from .patience import PATIENCE_S, until
 from .queues import inbound
 from .traffic import Traffic, connected
@@ -317,29 +313,8 @@ def test_a_stage_speaks_grip_with_the_published_libraries(deployment: Deployment
     with grip_backend(url) as target_url:
         staging.speak_grip(target_url)
         assert f"{deployment.outputs[STAGING]['gripUrl']}&key={NEW_SECRET}" == url
-        publisher = GripPubControl(parse_grip_uri(url))
-        with grip_client(staging) as one, grip_client(staging) as other:
-            for text in ("hi", "", 'c:{"type":"detach"}', "a\r\nb", "gr\u00fc\u00dfe"):
-                one.send(text)
-                assert one.recv(PATIENCE_S) == text
-            for expected in ("6", "7"):
-                one.send("count")
-                assert one.recv(PATIENCE_S) == expected
-            one.send("publish from within")
-            publisher.publish("room", Item(WebSocketMessageFormat("from outside")), blocking=True)
-            for client in (one, other):
-                assert {client.recv(PATIENCE_S), client.recv(PATIENCE_S)} == {"from within", "from outside"}
-            one.send("close")
-            with pytest.raises(ConnectionClosedOK):
-                one.recv(PATIENCE_S)
-        with pytest.raises(InvalidStatus) as refused:
-            connect(f"{staging.websocket_url}?refuse=1", open_timeout=PATIENCE_S, proxy=None)
-        assert refused.value.response.status_code == 403
+        grip_conversation(staging.websocket_url, url)
         wait_until_empty(deployment)
-
-
-def grip_client(staging: Staging) -> ClientConnection:
-    return connect(staging.websocket_url, open_timeout=PATIENCE_S, ping_interval=None, proxy=None)
 
 
 def wait_until_empty(deployment: Deployment) -> None:

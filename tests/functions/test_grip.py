@@ -6,7 +6,9 @@ import asyncio
 import base64
 import json
 import threading
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from aiohttp import web
 
 from slip_sockets.grip.framing import Event
 
+from ..aws.http_stub import Answer
 from ..grip.backend import GripScript, Post, reply, text
 from .conftest import SECRET, Deployment, event
 
@@ -95,6 +98,43 @@ def test_connection_from_its_beginning_to_its_end(deployment: Deployment, grip_b
     assert {post.target for post in grip_backend.posts} == {"/ws?room=3&room=7&quiet="}
     assert {post.headers["Host"] for post in grip_backend.posts} == {"abcd1234.execute-api.eu-west-1.amazonaws.com"}
     assert [post.headers.get("Meta-User") for post in grip_backend.posts] == [None, "ada", "ada"]
+
+
+def test_timer_waits_in_a_queue_of_its_own(
+    deployment: Deployment, grip_backend: GripScript, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(post: Post) -> web.Response:
+        asked = text('c:{"type":"keep-alive","content":"still there","timeout":1}')
+        return reply(Event("OPEN"), asked, Sec_WebSocket_Extensions="grip")
+
+    timers_url = deployment.sqs.create_queue(QueueName=f"timers-{uuid.uuid4().hex}")["QueueUrl"]
+    monkeypatch.setenv("TIMERS_QUEUE_URL", timers_url)
+    grip_backend.script = ask
+    deployment.management.script = lambda _: Answer(200, b'{"lastActiveAt":"2026-01-01T00:00:00Z"}')
+    assert deployment.call("websocket", event("websocket_connect"))["statusCode"] == 200
+    for number in (1, 2):
+        due = wait_for(lambda: deployment.sqs_event(timers_url))
+        assert "MessageGroupId" not in due["Records"][0]["attributes"]
+        assert deployment.call("deliver", due) == {"batchItemFailures": []}
+        assert deployment.call("deliver", due) == {"batchItemFailures": []}, "it may come twice"
+        tick = deployment.sqs_event(deployment.inbound_url)
+        assert len(tick["Records"]) == 1
+        assert deployment.call("deliver", tick) == {"batchItemFailures": []}
+        deployment.sqs.delete_message(
+            QueueUrl=deployment.inbound_url, ReceiptHandle=tick["Records"][0]["receiptHandle"]
+        )
+        deployment.sqs.delete_message(QueueUrl=timers_url, ReceiptHandle=due["Records"][0]["receiptHandle"])
+        sent = [request.body for request in deployment.management.requests if request.method == "POST"]
+        assert sent == [b"still there"] * number
+    assert deployment.sqs_event()["Records"] == []
+
+
+def wait_for(received: Callable[[], Any]) -> Any:
+    """Receive until there is a record."""
+    give_up_at = time.monotonic() + 20
+    while not (found := received())["Records"]:
+        assert time.monotonic() < give_up_at
+    return found
 
 
 def test_failing_backend_ends_the_connection(deployment: Deployment, grip_backend: GripScript) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from slip_sockets.apigateway.limits import BACKEND_TIMEOUT_S
+from slip_sockets.aws.environment import FunctionSettings
 from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_RECEIVE_COUNT
+from slip_sockets.grip.timers import MAX_TIMER_S
 
 from .synthesis import PRODUCTION, STAGING, Stack, Synthesis
 
 QUEUES = ("deferred", "dead_letters", "inbound")
 HANDLED = ("deferred", "inbound")
+FUNCTIONS = ("websocket", "control", "deliver")
 
 
 @pytest.mark.parametrize("address", QUEUES)
@@ -56,6 +61,21 @@ def test_it_feeds_deliver_one_message_at_a_time(stack: Stack) -> None:
     assert mapping["batch_size"] == 1
     assert mapping["function_response_types"] == ["ReportBatchItemFailures"]
     assert mapping["scaling_config"] == {"maximum_concurrency": 100}
+
+
+def test_timers_of_grip_have_a_standard_queue_of_their_own(synth: Callable[..., Synthesis], stack: Stack) -> None:
+    assert "timers" not in stack.config["resource"]["aws_sqs_queue"]
+    in_grip = synth(BACKEND_PROTOCOL="grip").stack(PRODUCTION)
+    queue = in_grip.resource("sqs_queue", "timers")
+    assert "fifo_queue" not in queue, "it would have no delay for each message"
+    assert queue["message_retention_seconds"] > MAX_TIMER_S
+    assert queue["sqs_managed_sse_enabled"] is True
+    mapping = in_grip.resource("lambda_event_source_mapping", "timers")
+    assert mapping["event_source_arn"] == "${aws_sqs_queue.timers.arn}"
+    assert mapping["function_response_types"] == ["ReportBatchItemFailures"]
+    for name in FUNCTIONS:
+        read = FunctionSettings.from_environ(in_grip.environment(name))
+        assert read.timers_queue_url == "${aws_sqs_queue.timers.url}"
 
 
 @pytest.mark.parametrize("address", QUEUES)

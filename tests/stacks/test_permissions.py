@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-from collections.abc import AsyncIterable, Awaitable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import unquote
 
@@ -100,6 +100,21 @@ def logs(function: str) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_role_allows_this_and_nothing_else(stack: Stack, function: str) -> None:
     assert allowed(stack, function) == COMMON | OWN[function] | logs(function)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_grip_adds_the_queue_of_timers_and_a_look_at_connections(
+    synth: Callable[..., Synthesis], function: str
+) -> None:
+    timers = "${aws_sqs_queue.timers.arn}"
+    received = {(action, timers) for action, queue in OWN["deliver"] if queue == QUEUE}
+    added: dict[str, set[tuple[str, str]]] = {
+        "websocket": {("sqs:SendMessage", timers)},
+        "control": set(),
+        "deliver": {("sqs:SendMessage", timers), (MANAGE, GET), *received},
+    }
+    in_grip = allowed(synth(BACKEND_PROTOCOL="grip").stack(PRODUCTION), function)
+    assert in_grip == COMMON | OWN[function] | added[function] | logs(function)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ def handle(context: Any, publish: Callable[[str], object]) -> None:
             case "leave", _, _:
                 context.unsubscribe("room")
                 context.send("left")
+            case "later", _, text:
+                context.send_control(json.dumps({"type": "send-delayed", "content": text, "timeout": 1}))
             case "close", _, _:
                 context.close()
             case _:
