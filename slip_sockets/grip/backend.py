@@ -11,6 +11,7 @@ from ..gateway.dialects import BackendRequest, FollowUp, Opening, Reply, Tick
 from ..gateway.effects import Effect, NoteContentFilters, StartTimer
 from ..gateway.errors import BackendFailed, BackendFault, NotAccepted, WhyNotAccepted
 from ..gateway.values import Connect, HttpResponse, Publication
+from ..http.codings import unknown_codings
 from ..protocol.events import (
     MAX_TEXT_BYTES,
     Accept,
@@ -124,6 +125,8 @@ def _read(response: HttpResponse) -> list[Event]:
         raise _InvalidResponse(BackendFault.STATUS, f"{status}")
     if response.headers.get("content-type") != CONTENT_TYPE:
         raise _InvalidResponse(BackendFault.INVALID_BODY, f"a Content-Type other than {CONTENT_TYPE}")
+    if unknown_codings(response.headers.get("content-encoding", "")):
+        raise _InvalidResponse(BackendFault.INVALID_BODY, "a Content-Encoding that it was not offered")
     if len(body) > MAX_RESPONSE_BYTES:
         raise _InvalidResponse(BackendFault.TOO_LARGE, f"more than {MAX_RESPONSE_BYTES} bytes")
     try:

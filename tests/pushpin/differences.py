@@ -87,6 +87,20 @@ def _names_together(seen: Seen) -> None:
     ]
 
 
+def _negative_length(seen: Seen) -> None:
+    seen.frames[0] = [CLOSED]
+    seen.posts = seen.posts[:2]
+
+
+def _own_control_api(seen: Seen) -> None:
+    refused, unknown = (403, "text/plain; charset=utf-8", "Invalid token"), (404, "text/plain", "Not Found\n")
+    seen.published = [unknown if number == 0 else refused for number, _ in enumerate(seen.published)]
+
+
+def _query_is_ignored(seen: Seen) -> None:
+    seen.published = [(200, "text/plain", "Published\n"), (405, "text/plain", "Method not allowed: GET.\n")]
+
+
 def _without(content: str) -> Callable[[Seen], None]:
     def drop(seen: Seen) -> None:
         for frames in seen.frames:
@@ -97,6 +111,9 @@ def _without(content: str) -> Callable[[Seen], None]:
 
 Row = tuple[str, Callable[[Seen], Any]]
 
+NEGATIVE_LENGTH: Row = ("an event with a negative length", _negative_length)
+OWN_CONTROL_API: Row = ("requests to other paths than `/publish/`", _own_control_api)
+QUERY_OF_PUBLISH: Row = ("a query behind `/publish/`", _query_is_ignored)
 CHUNKED: Row = ("a publish in chunks, without `Content-Length`", _taken)
 CODE: Row = ("code and reason of a `CLOSE`, or of a published `close`", _codes)
 CODE_OF_DETACHED: Row = (CODE[0], _codes_of_frames)
