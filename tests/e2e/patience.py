@@ -16,3 +16,9 @@ async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(PAUSE_S)
+
+
+async def until_grown(count: Callable[[], int], least: int) -> None:
+    """Wait until `count` returns `least`: for as long as it grows. Raises TimeoutError."""
+    while (before := count()) < least:
+        await until(lambda: count() > before)

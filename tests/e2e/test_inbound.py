@@ -15,7 +15,7 @@ from slip_sockets import Close, Open, Text
 
 from .backend import ChatBackend
 from .deployment import STAGING, Deployment
-from .patience import PATIENCE_S, until
+from .patience import PATIENCE_S, until, until_grown
 from .queues import dead_letters
 from .room import Client, Room
 from .test_privileges import OF_ORDERED, unused
@@ -48,10 +48,10 @@ def events(room: Room, connection_id: str) -> list[str]:
     return [event.data if isinstance(event, Text) else type(event).__name__ for event in received]
 
 
-def has_logged(deployment: Deployment, text: str) -> bool:
-    """Whether the function has logged a line that begins so. It does when an attempt has failed."""
+def has_logged(deployment: Deployment, *texts: str) -> bool:
+    """Whether the function has logged a line that begins with one of them. It does when an attempt has failed."""
     lines = deployment.log_lines(f"{STAGING}-deliver")
-    return any(str(line.get("message")).startswith(text) for line in lines)
+    return any(str(line.get("message")).startswith(texts) for line in lines)
 
 
 @contextmanager
@@ -97,11 +97,13 @@ async def test_every_text_comes_once_in_order_and_no_two_posts_of_a_connection_a
             await client.send(f"{user}:{number}")
         await client.socket.close()
 
+    fifth = [f"connection {connection_id}: deferred, attempt 5: " for connection_id in ids]
     talking = asyncio.gather(*map(talk, clients, users))
-    await until(lambda: len(room.chat.received) > CLIENTS * TEXTS // 4)
+    await until_grown(lambda: len(room.chat.received), CLIENTS * TEXTS // 4)
     with backend.away():
-        await until(lambda: any(has_logged(deployment, f"connection {id_}: deferred, attempt 5: ") for id_ in ids))
+        await until(lambda: has_logged(deployment, *fifth))
     await talking
+    await until_grown(lambda: len(room.chat.received), CLIENTS * (TEXTS + 2))  # with OPEN and CLOSE
     await asyncio.gather(*(room.received(Close, connection_id) for connection_id in ids))
     for user, connection_id in zip(users, ids, strict=True):
         assert events(room, connection_id) == ["Open", *(f"{user}:{number}" for number in range(TEXTS)), "Close"]
