@@ -5,6 +5,8 @@ POETRY ?= .venv-lock/bin/poetry
 ARGS ?=
 # Processes of pytest: a deployment waits a lot, and other tests run meanwhile.
 PROCESSES ?= 2
+# Processes that play the end-to-end tests; there are six deployments.
+DEPLOYMENTS ?= 4
 FUZZ_INPUTS ?= 5000000
 FUZZ_SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
@@ -24,6 +26,10 @@ up: ## Run the demo: set up, then a back end and the development server until Ct
 .PHONY: test
 test: infra-tools browser pushpin set-up set-up-lambda set-up-audit ## Run all tests with coverage (a part: ARGS="-k name --no-cov")
 	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest --cov -n $(PROCESSES) --dist loadscope $(ARGS)
+
+.PHONY: e2e
+e2e: infra-tools set-up set-up-lambda set-up-audit ## Run the end-to-end tests, several deployments at once (ARGS="-k inbound")
+	@LOCAL_AWS_RUNTIME_PYTHON="$(CURDIR)/$(VENV_LAMBDA)/bin/python" $(bin)/python -m pytest tests/e2e -n $(DEPLOYMENTS) --dist loadscope $(ARGS)
 
 .PHONY: check
 check: set-up set-up-lock ## Run the static checks: format, lint, types, lock file

@@ -18,8 +18,26 @@ KEY_OF_A_PAIR = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC K
 
 TOGETHER = {"browser", "e2e", "pushpin", "stacks"}
 """Folders of tests that share fixtures which take long to make: one process runs all tests of a folder, in order."""
-APART = {"test_deploying_policy.py", "test_strictness.py", "test_verify_aws.py"}
+APART = {
+    "test_deploying_policy.py",
+    "test_provisioned_concurrency.py",
+    "test_redeployment.py",
+    "test_strictness.py",
+    "test_verify_aws.py",
+}
 """Files there with a deployment of their own: another process may run them meanwhile."""
+LONGEST_FIRST = (
+    "test_redeployment.py",
+    "test_provisioned_concurrency.py",
+    "e2e",
+    "test_verify_aws.py",
+    "test_deploying_policy.py",
+    "test_strictness.py",
+    "stacks",
+    "pushpin",
+    "browser",
+)
+"""They begin before all others, so that no process waits for one of them in the end."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -35,6 +53,13 @@ class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
             return nodeid
         file = others[0].partition("::")[0] if others else ""
         return file if file in APART else folder
+
+    def _assign_work_unit(self, node: Any) -> None:
+        for scope in LONGEST_FIRST:
+            if scope in self.workqueue:
+                self.workqueue.move_to_end(scope, last=False)
+                break
+        super()._assign_work_unit(node)
 
 
 @pytest.fixture

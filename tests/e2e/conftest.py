@@ -1,23 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 
 import pytest
 
-from local_aws import LocalAws, Strictness
-
-from ..local_aws.cloud import settings
 from .backend import ChatBackend
-from .deployment import SECRET, Deployment, copy_of_the_project
+from .deployment import SECRET, Deployment, not_deployed
 from .faults import Faults
 from .queues import StageQueue, dead_letters
 from .room import Room, open_room
-
-MAX_ENVIRONMENTS = 6
-"""Of each function; those of a backend that hangs are busy for long."""
-ALIAS_MOVE_S = 60.0
-"""For how long AWS gives an alias that moves routing weights, where it has provisioned concurrency of its own."""
 
 
 @pytest.fixture(scope="session")
@@ -28,13 +19,9 @@ def backend() -> Iterator[ChatBackend]:
 
 @pytest.fixture(scope="session")
 def deployment(backend: ChatBackend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Both stages, deployed at once by a plain `cdktf deploy`, as the documentation gives it."""
-    project = copy_of_the_project(tmp_path_factory.mktemp("project"))
-    with LocalAws(
-        replace(settings(max_environments=MAX_ENVIRONMENTS), strictness=Strictness(alias_move_s=ALIAS_MOVE_S))
-    ) as aws:
-        deployment = Deployment(project, aws, backend.url)
-        deployment.cdktf("deploy", "--auto-approve", "--outputs-file", "cdk-outputs.json")
+    """Both stages."""
+    with not_deployed(tmp_path_factory.mktemp("project"), backend.url) as deployment:
+        deployment.deploy_both()
         yield deployment
 
 

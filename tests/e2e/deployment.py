@@ -8,13 +8,17 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from local_aws import LocalAws
+from local_aws import LocalAws, Strictness
 from slip_sockets import SlipSocketsPublisher
 from tools.terraform_mirror import terraform_environment
+
+from ..local_aws.cloud import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "the-e2e-secret-of-more-than-32-bytes"
@@ -22,6 +26,10 @@ PRODUCTION, STAGING = "e2e-sockets", "e2e-sockets-staging"
 STACKS = (PRODUCTION, STAGING)
 INLINE_LIMIT = 20
 """Small, so that a handful of sockets is a large channel."""
+MAX_ENVIRONMENTS = 6
+"""Of each function; those of a backend that hangs are busy for long."""
+ALIAS_MOVE_S = 60.0
+"""For how long AWS gives an alias that moves routing weights, where it has provisioned concurrency of its own."""
 
 
 def copy_of_the_project(folder: Path) -> Path:
@@ -87,6 +95,10 @@ class Deployment:
         assert done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-6000:]}"
         return done.stdout
 
+    def deploy_both(self) -> None:
+        """By a plain `cdktf deploy`, as the documentation gives it."""
+        self.cdktf("deploy", "--auto-approve", "--outputs-file", "cdk-outputs.json")
+
     def cdktf(self, action: str, *options: str) -> str:
         return self.run("node_modules/.bin/cdktf", action, *STACKS, *options)
 
@@ -128,3 +140,11 @@ class Deployment:
         """Return the rows of a stack's table `Connections`."""
         rows: list[dict[str, Any]] = self.client("dynamodb").scan(TableName=f"{stack}-Connections")["Items"]
         return rows
+
+
+@contextmanager
+def not_deployed(folder: Path, target_url: str) -> Iterator[Deployment]:
+    """A copy of the project, and a local AWS with nothing in it."""
+    strictness = Strictness(alias_move_s=ALIAS_MOVE_S)
+    with LocalAws(replace(settings(max_environments=MAX_ENVIRONMENTS), strictness=strictness)) as aws:
+        yield Deployment(copy_of_the_project(folder), aws, target_url)

@@ -1,7 +1,7 @@
 """Both stages, deployed for real to the local AWS.
 
-A deployment takes long, so that all tests of this folder share one. Each has a room of its own in it, and restores what
-it changes; only `test_redeployment.py`, the last file, changes it for good.
+A deployment takes long, so that most tests of this folder share one. Each has a room of its own in it, and restores
+what it changes. Files whose tests change a deployment for good have their own (`APART` in `tests/conftest.py`).
 """
 
 from __future__ import annotations

@@ -302,6 +302,6 @@ async def test_what_was_changed_by_hand_is_found_and_a_deploy_mends_it(aws: Depl
     ]
     assert "secret" in problems
     assert "socket" in problems
-    await asyncio.to_thread(aws.cdktf, "deploy", "--auto-approve", "--outputs-file", "cdk-outputs.json")
+    await asyncio.to_thread(aws.deploy_both)
     forget_logs(aws, STAGING)
     assert await wrong(settings(aws, chat, STAGING)) == {}

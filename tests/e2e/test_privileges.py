@@ -16,6 +16,7 @@ from .faults import FailingService, Faults
 from .patience import until
 from .queues import deferred
 from .room import Room
+from .staging import denied
 
 pytestmark = pytest.mark.e2e
 
@@ -117,3 +118,8 @@ async def test_the_deliver_function_uses_all_that_it_may(deployment: Deployment,
     _, metadata = await room.received(Close, room.connection_id("ada"))
     assert metadata == room.chat.metadata("ada")
     assert [each for each in unused(deployment, "deliver") if not each[1].endswith(OF_ORDERED)] == []
+
+
+def test_no_function_was_denied_anything(deployment: Deployment) -> None:
+    """In all tests that share the deployment: this is the last one."""
+    assert denied(deployment) == set()

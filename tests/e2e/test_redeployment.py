@@ -1,4 +1,4 @@
-"""A stage is deployed anew while it is used; in the end all is destroyed. The last file of this folder.
+"""A stage is deployed anew while it is used; in the end all is destroyed. On a deployment of its own.
 
 Each test deploys to staging the version that it begins with, unless an earlier test has left it so.
 """
@@ -8,175 +8,52 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from slip_sockets import ControlApiRefused, ControlApiUnavailable, SlipSocketsPublisher
+from slip_sockets import ControlApiRefused, ControlApiUnavailable
 from slip_sockets.grip.tokens import grip_url
 
 from .backend import ChatBackend, open_chat
-from .deployment import PRODUCTION, ROOT, SECRET, STACKS, STAGING, Deployment
+from .deployment import PRODUCTION, SECRET, STACKS, STAGING, Deployment, not_deployed
 from .grip import grip_backend, grip_conversation
 from .patience import PATIENCE_S, until
 from .queues import inbound
-from .traffic import Traffic, connected
+from .staging import DEPLOY_STAGING, NEW_SECRET, Staging, Version, denied
+from .traffic import connected
 
 pytestmark = pytest.mark.e2e
 
-NEW_SECRET = "another-e2e-secret-of-more-than-32-bytes"
-NEWEST_SECRET = "a-third-e2e-secret-of-more-than-32-bytes"
-DEPLOY_STAGING = ("python", "-m", "tools.stages", "deploy", "staging", "--auto-approve")
 TAKEN = (f"{STAGING}-control", "dynamodb:Query")
 """The role and the action that a test takes from it."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """What staging may be deployed as."""
-
-    jwt_secret: str
-    previous_secrets: str = ""
-    has_moved: bool = True
-    worker_starts: bool = True
-    kept_warm: int = 0
-    release: int = 0
-    """Of the code: another one is another zip."""
-    inbound: str = "direct"
-
 
 FIRST = Version(SECRET, has_moved=False, inbound="ordered")
 BOTH_SECRETS = Version(NEW_SECRET, previous_secrets=SECRET)
 BROKEN = Version(NEW_SECRET, worker_starts=False)
 MENDED = Version(NEW_SECRET)
-KEPT_WARM = replace(MENDED, kept_warm=1)
-CHANGED = {
-    "on": KEPT_WARM,
-    "another number with other code, texts in order": replace(KEPT_WARM, kept_warm=2, release=1, inbound="ordered"),
-    "another number, texts directly": replace(KEPT_WARM, kept_warm=1, release=1),
-    "another secret": replace(KEPT_WARM, kept_warm=2, release=1, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
-    "off": replace(MENDED, release=1, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
-    "on with other code": replace(KEPT_WARM, release=2, jwt_secret=NEWEST_SECRET, previous_secrets=NEW_SECRET),
-    "off with other code and another secret": MENDED,
-}
-"""Deploys with PROVISIONED_CONCURRENCY, one after the other. Two of them change INBOUND too."""
 
 
-class Staging:
-    """The stage, and the backends before and after its move."""
+@pytest.fixture(scope="module")
+def backend() -> Iterator[ChatBackend]:
+    with ChatBackend(SECRET) as backend:
+        yield backend
 
-    def __init__(self, deployment: Deployment, first: ChatBackend, moved: ChatBackend) -> None:
-        self.first = first
-        self.moved = moved
-        self.deployment = deployment
-        self._version: Version | None = FIRST
 
-    def become(self, version: Version) -> None:
-        if self._version != version:
-            self.deploy(version)
-
-    def deploy(self, version: Version) -> None:
-        """By the make target's command. It keeps the other stage's entry, and leaves no file with the secret."""
-        self._version = None
-        deployment = self.deployment
-        deployment.target_url = (self.moved if version.has_moved else self.first).url
-        deployment.jwt_secret = version.jwt_secret
-        self._write_worker(starts=version.worker_starts)
-        self._write_release(version.release)
-        printed = deployment.run(
-            *DEPLOY_STAGING,
-            JWT_PREVIOUS_SECRETS=version.previous_secrets,
-            STAGING_PROVISIONED_CONCURRENCY=str(version.kept_warm),
-            STAGING_INBOUND=version.inbound,
-        )
-        self._version = version
-        files = [path for path in deployment.project.rglob("*") if path.is_file() and path.suffix != ".py"]
-        assert deployment.project / f"terraform.{STAGING}.tfstate" in files
-        assert [path for path in files if NEW_SECRET.encode() in path.read_bytes()] == []
-        assert NEW_SECRET not in printed
-
-    def speak_grip(self, target_url: str) -> None:
-        """Deploy it as it is, with another backend and its protocol."""
-        self._version = None
-        self.deployment.target_url = target_url
-        self.deployment.run(*DEPLOY_STAGING, STAGING_BACKEND_PROTOCOL="grip", STAGING_INBOUND="")
-
-    def plan(self) -> None:
-        """Raises AssertionError if Terraform would change anything now."""
-        if self._version is None:
-            raise AssertionError("the last deploy failed")
-        variables = {"TF_VAR_jwt_secret": self._version.jwt_secret}
-        if self._version.previous_secrets:
-            variables["TF_VAR_jwt_previous_secrets"] = self._version.previous_secrets
-        folder = self.deployment.project / "cdktf.out" / "stacks" / STAGING
-        self.deployment.run(
-            "terraform", "plan", "-no-color", "-input=false", "-detailed-exitcode", cwd=folder, **variables
-        )
-
-    def publisher(self, secret: str) -> SlipSocketsPublisher:
-        return self.deployment.publisher(STAGING, secret)
-
-    def traffic(self, secret: str) -> Traffic:
-        return Traffic(self.websocket_url, self.publisher(secret), self.first, self.moved)
-
-    @property
-    def websocket_url(self) -> str:
-        return self.deployment.outputs[STAGING]["websocketUrl"]
-
-    @property
-    def provisioned(self) -> list[int]:
-        """The numbers of environments that are kept warm, of each version of which some are."""
-        client = self.deployment.client("lambda")
-        configs = client.list_provisioned_concurrency_configs(FunctionName=f"{STAGING}-websocket")
-        return [
-            config["RequestedProvisionedConcurrentExecutions"] for config in configs["ProvisionedConcurrencyConfigs"]
-        ]
-
-    @property
-    def variables(self) -> dict[str, str]:
-        """The environment of the function that clients reach."""
-        client = self.deployment.client("lambda")
-        function = client.get_function_configuration(FunctionName=f"{STAGING}-websocket", Qualifier="live")
-        variables: dict[str, str] = function["Environment"]["Variables"]
-        return variables
-
-    def secrets_of(self, variables: Mapping[str, str]) -> list[str]:
-        """Return what a function with these variables reads."""
-        found = self.deployment.client("secretsmanager").get_secret_value(
-            SecretId=variables["JWT_SECRET_ARN"], VersionId=variables["JWT_SECRET_VERSION"]
-        )
-        secrets: list[str] = json.loads(found["SecretString"])
-        return secrets
-
-    def invoke_worker(self) -> Any:
-        """Run the worker with no message."""
-        return self.deployment.client("lambda").invoke(FunctionName=f"{STAGING}-deliver", Payload=b'{"Records": []}')
-
-    def _write_release(self, release: int) -> None:
-        source = (ROOT / "functions" / "websocket.py").read_text()
-        (self.deployment.project / "functions" / "websocket.py").write_text(f"{source}\nRELEASE = {release}\n")
-
-    def _write_worker(self, *, starts: bool) -> None:
-        worker = self.deployment.project / "functions" / "deliver.py"
-        shutil.copy2(ROOT / "functions" / "deliver.py", worker)
-        if starts:
-            return
-        worker.write_text(f'{worker.read_text()}\nraise RuntimeError("a defect")\n')
-        queue = self.deployment.project / "stacks" / "deferred_queue.py"
-        patient = "VISIBILITY_TIMEOUT_S = 2 * DELIVER_TIMEOUT_S"
-        source = (ROOT / "stacks" / "deferred_queue.py").read_text()
-        assert patient in source
-        queue.write_text(source.replace(patient, "VISIBILITY_TIMEOUT_S = 15"))  # less to wait for what it leaves
+@pytest.fixture(scope="module")
+def deployment(backend: ChatBackend, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Both stages."""
+    with not_deployed(tmp_path_factory.mktemp("project"), backend.url) as deployment:
+        deployment.deploy_both()
+        yield deployment
 
 
 @pytest.fixture(scope="module")
 def staging(deployment: Deployment, backend: ChatBackend) -> Iterator[Staging]:
     with ChatBackend(NEW_SECRET) as moved:
-        yield Staging(deployment, backend, moved)
+        yield Staging(deployment, backend, moved, FIRST)
 
 
 def test_a_new_secret_and_a_new_target_refuse_no_client(
@@ -226,23 +103,6 @@ def test_rolling_back_does_what_the_broken_worker_left(staging: Staging) -> None
         assert client.recv(PATIENCE_S) == "welcome"
 
 
-@pytest.mark.parametrize("change", CHANGED)
-def test_provisioned_concurrency_and_inbound_are_changed_and_no_client_notices(
-    staging: Staging, monkeypatch: pytest.MonkeyPatch, change: str
-) -> None:
-    versions = [MENDED, *CHANGED.values()]
-    index = list(CHANGED).index(change)
-    staging.become(versions[index])
-    monkeypatch.setattr(staging.moved, "previous_secrets", [NEWEST_SECRET])
-    refused = staging.moved.refused
-    with staging.traffic(NEW_SECRET) as traffic:
-        staging.deploy(versions[index + 1])
-    assert min(traffic.done[name] for name in ("visits", "texts", "publishes")) >= 3
-    assert staging.moved.refused == refused
-    assert sum(staging.provisioned) == versions[index + 1].kept_warm
-    staging.plan()
-
-
 def test_a_function_is_denied_what_its_role_does_not_allow(deployment: Deployment, staging: Staging) -> None:
     staging.become(MENDED)
     before = denied(deployment)
@@ -272,15 +132,6 @@ def taken_from(deployment: Deployment, role: str, action: str) -> Iterator[None]
         yield
     finally:
         iam.put_role_policy(RoleName=role, PolicyName=policy, PolicyDocument=json.dumps(document))
-
-
-def denied(deployment: Deployment) -> set[tuple[str, str]]:
-    """Return each role with each action that it was denied."""
-    return {
-        (asked.principal.split("/")[1], asked.action)
-        for asked in deployment.aws.access_decisions()
-        if not asked.allowed
-    }
 
 
 def test_no_function_was_denied_anything_else(deployment: Deployment) -> None:

@@ -14,10 +14,9 @@ from slip_sockets import ControlApiRefused
 
 from ..local_aws.cloud import settings
 from .backend import Chat, ChatBackend, open_chat
-from .conftest import ALIAS_MOVE_S, MAX_ENVIRONMENTS
-from .deployment import SECRET, Deployment, copy_of_the_project
+from .deployment import ALIAS_MOVE_S, MAX_ENVIRONMENTS, SECRET, Deployment, copy_of_the_project
 from .patience import PATIENCE_S, PAUSE_S
-from .test_redeployment import NEW_SECRET, Staging, Version, denied
+from .staging import NEW_SECRET, Staging, Version, denied
 from .traffic import Traffic, connected
 
 pytestmark = pytest.mark.e2e

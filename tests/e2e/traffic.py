@@ -23,6 +23,8 @@ def connected(url: str, chat: Chat) -> ClientConnection:
 
 VISITORS = 3
 """Several at once, so that a deploy finds more than one environment of a function to start anew."""
+PAUSE_S = 0.1
+"""After each act, so that the deploy has the processor too."""
 
 
 class Traffic:
@@ -80,7 +82,7 @@ class Traffic:
         assert report.queued == 0
 
     def _repeat(self, name: str, act: Callable[[], None]) -> None:
-        while not self._stop.is_set():
+        while not self._stop.wait(PAUSE_S):
             act()
             with self._lock:
                 self.done[name] += 1
