@@ -40,6 +40,9 @@ def sections() -> dict[str, list[str]]:
 
 PROGRAMS = sections()
 
+RENDERED = 1
+"""The last program of a framework is that of tests/test_rendered_pages.py."""
+
 
 def run(heading: str, index: int = 0) -> dict[str, Any]:
     namespace: dict[str, Any] = {"__name__": "page"}
@@ -49,9 +52,9 @@ def run(heading: str, index: int = 0) -> dict[str, Any]:
 
 def test_each_program_has_a_test_here() -> None:
     assert {heading: len(programs) for heading, programs in PROGRAMS.items()} == {
-        "Flask": 1,
-        "Django": 1,
-        "FastAPI and Starlette": 2,
+        "Flask": 1 + RENDERED,
+        "Django": 1 + RENDERED,
+        "FastAPI and Starlette": 2 + RENDERED,
         "Nothing missed": 1,
         "The async publisher": 1,
         "Any other framework": 1,

@@ -31,6 +31,7 @@ By = str | NotRun
 FRAMEWORK = "tests/examples/test_frameworks.py::test_the_first_program_of_the_readme_runs"
 SAME_AS_EXAMPLE = "tests/test_testing_page.py::test_the_examples_tests_pass"
 
+RENDERED = "tests/test_rendered_pages.py::test_a_page_gets_what_was_published_after_it_was_rendered"
 GETTING_STARTED = "tests/docs/test_getting_started.py"
 
 PROGRAMS: dict[str, dict[str, list[By]]] = {
@@ -43,12 +44,15 @@ PROGRAMS: dict[str, dict[str, list[By]]] = {
     "docs/browser.md": {"In the browser": [NotRun("a part of a program; the route is the example chat's")]},
     "docs/frameworks.md": {
         "Flask": ["tests/test_frameworks_page.py::test_flask"],
+        "A page that misses nothing": [RENDERED],
         "Django": ["tests/test_frameworks_page.py::test_django_lets_in"],
+        "A page that misses nothing, on Django": [RENDERED],
         "FastAPI and Starlette": [
             "tests/test_frameworks_page.py::test_fastapi",
             "tests/test_frameworks_page.py::test_starlette",
         ],
         "Nothing missed": ["tests/test_frameworks_page.py::test_nothing_missed"],
+        "A page that misses nothing, on FastAPI and Starlette": [RENDERED],
         "The async publisher": ["tests/test_frameworks_page.py::test_the_async_publisher"],
         "Any other framework": ["tests/test_frameworks_page.py::test_any_other_framework"],
     },
