@@ -192,7 +192,7 @@ export class SlipSocket extends EventTarget {
       const url = await this.#url();
       if (attempt !== this.#attempt) return;
       const { protocols, recover } = this.#options;
-      socket = new WebSocket(checkUrl(url), recover ? [SLIP].concat(protocols) : protocols);
+      socket = new WebSocket(checkUrl(url), recover ? [...new Set([SLIP].concat(protocols))] : protocols);
     } catch (error) {
       this.#fail(attempt, { error });
       return;

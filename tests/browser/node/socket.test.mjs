@@ -152,7 +152,7 @@ test("what the gateway refuses is an `error`", async () => {
 });
 
 test("with another subprotocol texts are raw, and what may have been missed is lost", async () => {
-  const socket = await begin({ protocols: "v1", numberTexts: true });
+  const socket = await begin({ protocols: ["v1", "slip.v1"], numberTexts: true });
   assert.deepEqual(sockets[0].offered, ["slip.v1", "v1"]);
   sockets[0].open("v1");
   sockets[0].get(JSON.stringify({ slip: "text", data: "hi" }));
