@@ -470,6 +470,7 @@ class Channels {
 
   /** The socket has no positions: what it receives cannot be compared with what the page has. */
   lose() {
+    this.disconnect();
     for (const name of [...this.#channels.keys()]) {
       this.#forget(name);
       this.#perform(name, { type: "lost" });

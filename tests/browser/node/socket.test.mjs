@@ -165,6 +165,19 @@ test("with another subprotocol texts are raw, and what may have been missed is l
   assert.deepEqual(socket.positions, {});
 });
 
+test("a raw successor is sent no `recover`", async () => {
+  await begin({ protocols: "v1" });
+  sockets[0].open();
+  sockets[0].get(subscribed("e1:12"));
+  await clock.run(100_000);
+  sockets[1].open("v1");
+  sockets[0].get(message("e1:13"));
+  sockets[0].get(message("e1:15"));
+  sockets[0].get(message("e1:17"));
+  await clock.run(80_000);
+  assert.deepEqual(sockets[1].sent, []);
+});
+
 test("a text is sent in its envelope, which counts", async () => {
   const socket = await begin({ numberTexts: true });
   assert.equal(socket.send("too early"), false);
