@@ -6,13 +6,9 @@ as without the crash, but for repetitions. Before that already, no row may outli
 
 from __future__ import annotations
 
-import json
-import logging
 import uuid
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
-
-import pytest
+from collections.abc import Callable
+from typing import Any
 
 from slip_sockets.gateway.deferred import (
     CloseNotice,
@@ -27,93 +23,9 @@ from slip_sockets.gateway.deferred import (
 from slip_sockets.gateway.values import Publication
 from slip_sockets.protocol.events import Action, PublishText, SendText
 
-from ..aws.moto_server import channels_table as new_channels
-from ..aws.moto_server import connections_table as new_connections
-from ..aws.moto_server import dynamodb, moto_url, sqs, stored_secrets
-from ..aws.moto_server import queue_url as new_queue
-from ..functions.conftest import event
 from ..functions.test_functions import control_event
-from .world import SECRET, World, world
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb.client import DynamoDBClient
-    from types_boto3_sqs.client import SQSClient
-
-__all__ = ["dynamodb", "moto_url", "sqs"]
-
-ME = "AAAA1234AAAA123="
-ME_AGAIN = "AAAA1234AAAA124="
-OTHERS = [f"BBBB1234BBBB12{number}=" for number in range(4)]
-
-
-@pytest.fixture(scope="module")
-def shared_world(moto_url: str, dynamodb: DynamoDBClient, sqs: SQSClient) -> Iterator[World]:
-    fixtures: Any = (new_connections, new_channels, new_queue)
-    make_connections, make_channels, make_queue = (fixture.__wrapped__ for fixture in fixtures)
-    secrets = stored_secrets(moto_url, json.dumps([SECRET]))
-    tables = make_connections(dynamodb), make_channels(dynamodb)
-    with world(moto_url, dynamodb, sqs, *tables, make_queue(sqs), secrets) as shared:
-        yield shared
-
-
-@pytest.fixture
-def crashing(shared_world: World, caplog: pytest.LogCaptureFixture) -> Iterator[World]:
-    caplog.set_level(logging.WARNING, "werkzeug")  # of moto's server: a line for each call
-    shared_world.replies, shared_world.status = {}, 200
-    shared_world.clear()
-    yield shared_world
-    shared_world.clear()
-
-
-def at_each_call(
-    crashing: World,
-    prepare: Callable[[], None],
-    run: Callable[[int | None], Any],
-    check: Callable[[str], None],
-    *,
-    is_concurrent: bool = False,
-) -> list[str]:
-    """Run once without a crash to learn the calls, then once for each call, with a crash before it; `check` each time.
-
-    Return the calls, without those of a cold start. Where some are concurrent, a run may have fewer.
-    """
-    prepare()
-    assert run(None) is not None
-    calls = list(crashing.calls)
-    assert calls
-    check("whole")
-    for number, call in enumerate(calls):
-        where = f"killed at call {number} of {len(calls)}, {call}"
-        crashing.clear()
-        prepare()
-        response = run(number)
-        assert len(crashing.calls) == number or (is_concurrent and response), where
-        crashing.check_lifetimes()
-        check(where)
-        crashing.check_lifetimes()
-    return [call for call in calls if call != "GetSecretValue"]
-
-
-def firsts(texts: list[str]) -> list[str]:
-    return list(dict.fromkeys(texts))
-
-
-def repeated_at_most_once(texts: list[str]) -> bool:
-    return all(texts.count(text) <= 2 for text in texts)
-
-
-def ours(name: str, connection_id: str = ME) -> Any:
-    payload = event(name)
-    payload["requestContext"]["connectionId"] = connection_id
-    return payload
-
-
-def text(connection_id: str, data: str) -> dict[str, Any]:
-    return {"type": "TEXT", "connectionId": connection_id, "data": data}
-
-
-def publish(data: str, **more: Any) -> dict[str, Any]:
-    return {"type": "PUBLISH_TEXT", "channelId": "lobby", "data": data, **more}
+from .points import ME, ME_AGAIN, OTHERS, at_each_call, firsts, ours, publish, repeated_at_most_once, text
+from .world import World
 
 
 def test_open(crashing: World) -> None:

@@ -39,8 +39,15 @@ SECRET = "a-secret-of-more-than-thirty-two-bytes"
 INLINE_LIMIT = 2
 LONG_AGO_S = 600
 MAX_ROUNDS = 30
-LIFETIMES_S = {"claim": CLAIM_LIFETIME_S, "mark": FAILING_FOR_S, "checkpoint": CHECKPOINT_LIFETIME_S}
-"""Of rows of Channels, by what their keys begin with."""
+LIFETIMES_S = {
+    "claim": CLAIM_LIFETIME_S,
+    "mark": FAILING_FOR_S,
+    "checkpoint": CHECKPOINT_LIFETIME_S,
+    "mark:head": 2 * ROW_LIFETIME_S,
+    "page": 2 * ROW_LIFETIME_S,
+    "message": 2 * ROW_LIFETIME_S,
+}
+"""Of rows of Channels, by their keys or what these begin with. The tests keep messages for an hour."""
 
 Replies = dict[str, list[dict[str, Any]]]
 
@@ -183,12 +190,13 @@ class World:
                 for message in messages:
                     self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
 
-    def connected(self, connection_id: str, *channels: str, metadata: str = "null") -> None:
+    def connected(self, connection_id: str, *channels: str, metadata: str = "null", form: str | None = None) -> None:
         """Write the rows of a connection that was accepted some time ago."""
         then = time.time() - LONG_AGO_S
         own = {"metadata": {"S": metadata}, "connectedAt": {"N": str(int(then * 1000))}}
+        of_form = {} if form is None else {"form": {"S": form}}
         for channel, more in ((f"$connection:{connection_id}", own), *((channel, {}) for channel in channels)):
-            key = {"connectionId": {"S": connection_id}, "channel": {"S": channel}}
+            key = {"connectionId": {"S": connection_id}, "channel": {"S": channel}, **of_form}
             self.dynamodb.put_item(
                 TableName=self.connections_table, Item={**key, **more, "ttl": {"N": str(int(then + ROW_LIFETIME_S))}}
             )
@@ -221,7 +229,8 @@ class World:
     def check_lifetimes(self) -> None:
         """Each row has a TTL, and none lives longer than its kind may."""
         connections_, channels_ = self._rows(self.connections_table), self._rows(self.channels_table)
-        kinds = (row["key"]["S"].partition(":")[0] for row in channels_)
+        keys = [row["key"]["S"] for row in channels_]
+        kinds = [key if key in LIFETIMES_S else key.partition(":")[0] for key in keys]
         longest_s = [*(ROW_LIFETIME_S for _ in connections_), *(LIFETIMES_S[kind] for kind in kinds)]
         for row, longest in zip([*connections_, *channels_], longest_s, strict=True):
             left_s = int(row["ttl"]["N"]) - time.time()
