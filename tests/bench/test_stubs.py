@@ -21,6 +21,8 @@ from slip_sockets.gateway.values import ChannelState, Count
 
 from ..aws.moto_server import client
 
+pytestmark = pytest.mark.once
+
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef, WriteRequestTypeDef

@@ -65,6 +65,7 @@ def test_it_contains_no_path_of_the_machine(all_options: Synthesis, tmp_path_fac
                 assert str(folder).encode() not in content, path
 
 
+@pytest.mark.once
 def test_output_is_the_same_with_all_bindings_imported(tmp_path: Path, all_options: Synthesis) -> None:
     done = run(["-c", NAIVE, str(tmp_path / "cdktf.out")], tmp_path, **REQUIRED, **ALL_OPTIONS)
     assert done.returncode == 0, done.stderr
