@@ -45,6 +45,8 @@ class ChannelsTable(Table):
         if state.last_id is not None:
             last = {"channel": {"S": channel}, "key": {"S": channels.LAST}, "lastId": {"S": state.last_id}, "ttl": ttl}
             rows.append(last)
+        if state.has_content_filters:
+            rows.append({"channel": {"S": channel}, "key": {"S": channels.FILTERED}, "ttl": ttl})
         self._meter.read("Query", items_bytes(rows), is_consistent=True)
         return {"Items": rows, "Count": len(rows)}
 
@@ -119,5 +121,7 @@ class ChannelsTable(Table):
         for_s = int(item["ttl"]["N"]) - self._clock.now()
         if mark == channels.QUEUED:
             finished(self._memory.mark_queued(channel, for_s=for_s))
+        elif mark == channels.FILTERED:
+            finished(self._memory.mark_filtered(channel, for_s=for_s))
         else:
             finished(self._memory.mark_slow(channel, [mark.removeprefix(channels.SLOW)], for_s=for_s))

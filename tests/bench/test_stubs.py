@@ -142,6 +142,8 @@ class TestChannelsTable:
         await channels.mark_slow("room", [ME], for_s=60)
         assert await channels.channel_state("room") == ChannelState(is_queued=True, slow=frozenset({ME}))
         assert await channels.channel_state("hall") == ChannelState()
+        await channels.mark_filtered("hall", for_s=60)
+        assert await channels.channel_state("hall") == ChannelState(has_content_filters=True)
 
     async def test_a_checkpoint_is_replaced(self, dynamodb: DynamoDBClient) -> None:
         checkpoints = DynamoDbCheckpoints(dynamodb, "bench-Channels", SystemClock())

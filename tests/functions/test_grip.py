@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from slip_sockets.aws.queue import encode
+from slip_sockets.gateway.deferred import Timer
 from slip_sockets.grip.framing import Event
 
 from ..aws.http_stub import Answer
@@ -127,6 +129,20 @@ def test_timer_waits_in_a_queue_of_its_own(
         sent = [request.body for request in deployment.management.requests if request.method == "POST"]
         assert sent == [b"still there"] * number
     assert deployment.sqs_event()["Records"] == []
+
+
+def test_timer_that_comes_too_early_is_put_off_in_its_queue(
+    deployment: Deployment, grip_backend: GripScript, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    timers_url = deployment.sqs.create_queue(QueueName=f"timers-{uuid.uuid4().hex}")["QueueUrl"]
+    monkeypatch.setenv("TIMERS_QUEUE_URL", timers_url)
+    early = Timer(ME, "t", due_at=time.time() + 500)
+    deployment.sqs.send_message(QueueUrl=timers_url, MessageBody=encode(early))
+    due = deployment.sqs_event(timers_url)
+    failures = deployment.call("deliver", due)["batchItemFailures"]
+    assert failures == [{"itemIdentifier": due["Records"][0]["messageId"]}]
+    assert "comes later than it could" not in caplog.text
+    assert deployment.sqs_event(deployment.inbound_url)["Records"] == []
 
 
 def wait_for(received: Callable[[], Any]) -> Any:

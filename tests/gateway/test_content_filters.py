@@ -59,6 +59,14 @@ async def test_each_subscriber_of_a_large_channel_gets_its_own_text(greeted: Wor
     assert sorted(greeted.sender.sent) == expected
 
 
+async def test_filters_count_from_the_moment_they_are_noted_in_the_queue_too(greeted: World) -> None:
+    expected = await numbered(greeted, 3 * INLINE_LIMIT)
+    await publish(greeted)
+    await greeted.performer.run([NOTE])
+    await drain(greeted, random.Random(1))
+    assert sorted(greeted.sender.sent) == expected
+
+
 async def test_subscribers_with_the_same_text_are_sent_to_together(greeted: World) -> None:
     one, other = ids(2)
     await greeted.connected(one, other, channels=["room"], metadata=b"1")
