@@ -87,6 +87,9 @@ LINES: dict[str, By] = {
     ),
     r"flask --app first\.py run --port 8000": FRAMEWORK,
     r"uvicorn first:app --port 8000": FRAMEWORK,
+    r"uvicorn --factory examples\.stream\.app:create_app --port 8000": (
+        "tests/examples/test_stream.py::test_an_answer_goes_on_in_the_middle_after_a_reload"
+    ),
     r"python manage\.py runserver 8000": FRAMEWORK,
     r"python manage\.py test": SAME_AS_EXAMPLE,
     r"python -m bench( .*)?": "tests/bench/test_bench.py::test_main_prints_a_row_for_each_case",
