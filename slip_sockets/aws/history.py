@@ -27,7 +27,7 @@ import msgspec
 
 from ..apigateway.limits import ROW_LIFETIME_S
 from ..gateway.errors import Unavailable
-from ..gateway.ports import MAX_PAST_BYTES, Clock
+from ..gateway.ports import CLAIM_LIFETIME_S, MAX_PAST_BYTES, Clock
 from ..gateway.values import ChannelState, Origin, Past, Publication
 from ..protocol.events import EPOCH_LENGTH, MAX_KEPT, KeptMessage
 from ..protocol.positions import Position
@@ -45,6 +45,8 @@ MAX_NAMES = 2 * PAGE
 """Names in the head, which is below 1 KB with them. Those of publishers side by side come on top."""
 MESSAGE = "message"
 READ_AT_ONCE = 100
+MAX_SEARCHED = 200 * CLAIM_LIFETIME_S
+"""Newest messages among which a repeated one is looked for: what a busy channel keeps while ids are remembered."""
 ATTEMPTS = 5
 """At the head: the first fails where it has changed in kind since it was read, hardly ever another."""
 _EPOCH_CHARACTERS = string.ascii_letters + string.digits
@@ -178,7 +180,7 @@ class DynamoDbHistory:
         """Look for a message that an earlier attempt may have kept."""
         offset = head.offset(name)
         if offset is None:
-            names = await self._names(channel, head, max(1, head.newest - MAX_KEPT + 1), head.newest)
+            names = await self._names(channel, head, max(1, head.newest - MAX_SEARCHED + 1), head.newest)
             offset = next((offset for offset, each in names.items() if each == name), None)
         return None if offset is None else Position(head.epoch, offset)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..apigateway.limits import ROW_LIFETIME_S
-from ..gateway.ports import MAX_PAST_BYTES, Clock
+from ..gateway.ports import CLAIM_LIFETIME_S, MAX_PAST_BYTES, Clock
 from ..gateway.values import ChannelState, Origin, Past, Publication
 from ..protocol.events import EPOCH_LENGTH, MAX_KEPT, KeptMessage
 from ..protocol.positions import Position
@@ -21,7 +21,6 @@ _EPOCH_CHARACTERS = string.ascii_letters + string.digits
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    name: str
     offset: int
     message: KeptMessage
     count: int
@@ -30,12 +29,14 @@ class _Kept:
 
 @dataclass(slots=True)
 class _Channel:
-    """`until` is when its memory has run out, in Unix seconds."""
+    """`until` is when its memory has run out, in Unix seconds. `recent` are the names of messages, by which a repeated
+    one is known, each with its offset and its time."""
 
     epoch: str
     until: float
     newest: int = 0
     messages: deque[_Kept] = field(default_factory=lambda: deque(maxlen=MAX_KEPT))
+    recent: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     @property
     def position(self) -> Position:
@@ -59,13 +60,13 @@ class MemoryHistory:
         keep, now = publication.keep, self._clock.now()
         self._sweep(now)
         channel = self._channel(publication.channel, until=now + keep.seconds)
-        known = next((each for each in channel.messages if each.name == origin.name), None)
-        if known is not None:
-            return Position(channel.epoch, known.offset)
+        if origin.name in channel.recent:
+            return Position(channel.epoch, channel.recent[origin.name][0])
         channel.newest += 1
+        channel.recent[origin.name] = channel.newest, now
         channel.until = max(channel.until, now + keep.seconds)
         message = KeptMessage(str(channel.position), publication.data, int(now * 1000))
-        channel.messages.append(_Kept(origin.name, channel.newest, message, keep.count, now + keep.seconds))
+        channel.messages.append(_Kept(channel.newest, message, keep.count, now + keep.seconds))
         self._drop_gone(channel, now)
         return channel.position
 
@@ -105,6 +106,11 @@ class MemoryHistory:
 
     def _drop_gone(self, channel: _Channel, now: float) -> None:
         """Drop the oldest that are kept no more. Some may stand behind one that is kept for longer."""
+        while channel.recent:
+            name = next(iter(channel.recent))
+            if channel.recent[name][1] > now - CLAIM_LIFETIME_S:
+                break
+            del channel.recent[name]
         while channel.messages:
             oldest = channel.messages[0]
             if oldest.until > now and channel.newest - oldest.offset < oldest.count:

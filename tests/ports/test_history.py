@@ -192,6 +192,13 @@ async def test_repeated_attempt_has_the_position_of_the_first(keep: Publisher, h
     assert new.offset == last.offset + 1
 
 
+async def test_repeated_attempt_has_its_position_when_it_is_kept_no_more(keep: Publisher, history: History) -> None:
+    first = await keep("a", Keep(count=1, seconds=60), origin=Origin("the first one 01"))
+    last = [await keep(str(number), Keep(count=1, seconds=60)) for number in range(40)][-1]
+    assert await keep("a", Keep(count=1, seconds=60), origin=Origin("the first one 01", is_repeated=True)) == first
+    assert await history.newest("lobby") == last
+
+
 async def test_publishers_side_by_side_leave_no_gap(keep: Publisher, history: History, channels: Channels) -> None:
     async def publish_ten() -> list[int]:
         return [(await keep("a")).offset for _ in range(10)]
