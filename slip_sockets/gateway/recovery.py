@@ -38,29 +38,29 @@ class Recoverer(msgspec.Struct, frozen=True):
         """Recover a connection that has just been subscribed. Raises Unavailable."""
         if form is Form.RAW and recover.since is None:
             return
-        newest = await self.recover(recover, form, deadline=deadline)
-        if form is Form.SLIP_V1 and self.subscriptions.index_lag_s:
-            due_at = self.clock.now() + self.subscriptions.index_lag_s
-            await self.queue.put([LateLook(recover.connection_id, recover.channel, newest, due_at)])
-
-    async def recover(self, recover: Recover, form: Form, *, deadline: float) -> str:
-        """Send what was missed, and return the newest position. What there is no time for is queued.
-
-        Raises Unavailable.
-        """
-        channel = recover.channel
         past, recovered = await self._missed(recover)
-        newest = str(past.newest)
+        if form is Form.SLIP_V1 and self.subscriptions.index_lag_s:
+            # Before the client knows that it is subscribed: from then on it relies on it.
+            due_at = self.clock.now() + self.subscriptions.index_lag_s
+            await self.queue.put([LateLook(recover.connection_id, recover.channel, str(past.newest), due_at)])
+        await self._send(recover, form, past, recovered, deadline)
+
+    async def recover(self, recover: Recover, form: Form, *, deadline: float) -> None:
+        """Send what was missed, and the newest position. What there is no time for is queued. Raises Unavailable."""
+        past, recovered = await self._missed(recover)
+        await self._send(recover, form, past, recovered, deadline)
+
+    async def _send(self, recover: Recover, form: Form, past: Past, recovered: bool | None, deadline: float) -> None:
+        channel = recover.channel
         if form is Form.RAW:
             if recovered:
                 await self._send_all(recover, [message.data for message in past.messages], past.messages, deadline)
-            return newest
+            return
         frames: list[ServerFrame] = []
         if recovered:
             frames += [MessageFrame(channel, message.data, message.position) for message in past.messages]
-        frames.append(SubscribedFrame(channel, newest, recovered))
+        frames.append(SubscribedFrame(channel, str(past.newest), recovered))
         await self._send_all(recover, [encode_frame(frame) for frame in frames], past.messages, deadline)
-        return newest
 
     async def _missed(self, recover: Recover) -> tuple[Past, bool | None]:
         """Return what was missed, and whether it is all; None where nothing was asked for."""

@@ -198,7 +198,7 @@ async def test_what_there_is_no_time_for_is_sent_by_the_queue(world: World) -> N
     await framed(world, ME)
     world.sender.has_time_for = 0
     await world.performer.run([Subscribe(ME, "room", recover=True, since=positions[0])])
-    catch_up, _ = world.queue.messages
+    _, catch_up = world.queue.messages
     assert catch_up == CatchUp(ME, "room", positions[0])
     world.sender.has_time_for = 1
     await world.defer(catch_up)
@@ -226,6 +226,14 @@ async def test_late_look_sends_what_the_index_hid(world: World) -> None:
     world.clock.time += world.store.index_lag_s
     await world.defer(look)
     assert frames(world) == [message("a", positions[0]), message("b", positions[1])]
+
+
+async def test_nobody_is_told_that_it_is_subscribed_without_a_late_look(world: World) -> None:
+    await framed(world, ME)
+    world.queue.is_away = True
+    with pytest.raises(ActionFailed):
+        await world.performer.run([Subscribe(ME, "room", recover=True)])
+    assert frames(world) == []
 
 
 async def test_late_look_says_nothing_where_nothing_was_kept(world: World) -> None:
