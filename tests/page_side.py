@@ -64,6 +64,7 @@ class PageSide:
                 self._held = {position: data for position, data in self._held.items() if position not in self._stale}
             self.is_settled = True
             return None
+        assert not (frame.recovered and self._asked_since), f"subscribed at {newest} and recovered, at {self.position}"
         if frame.recovered is False and self.position == self._asked_since:
             self.lost.append((self.position, newest))
             self.position, self._asked_since = newest, None
@@ -78,7 +79,7 @@ class PageSide:
         return self._recover() if self.is_settled and self._held else None
 
     def on_silence(self) -> RecoverFrame | None:
-        """No answer came for seconds. A newcomer has nothing to ask since: it needs a new connection."""
+        """No answer came for longer than the index may lag. A newcomer has nothing to ask for: it subscribes again."""
         return None if self.is_settled or self.position is None else self._recover()
 
     @property
