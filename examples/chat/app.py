@@ -1,5 +1,7 @@
 """The chat's backend: plain HTTP. It holds no socket and stores nothing, so any number of copies may run.
 
+The gateway keeps what is said, for a day: a newcomer is shown it, and a client that was away is sent what it missed.
+
 The clients keep the list of people: a client that receives JOINED of a newcomer sends HERE to it, through this backend.
 So a restart loses nobody. The gateway notices every tab that closes or crashes: its CLOSE comes with the metadata of
 that client, and comes again later if this backend could not be reached.
@@ -12,18 +14,24 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from pathlib import Path
+from typing import Any
 
 from flask import Flask, Response, request, send_file
 
-from slip_sockets import Close, Connection, ControlApiError, Open, Text
+from slip_sockets import Close, Connection, ControlApiError, Keep, Open, Text
 from slip_sockets.browser import MODULE
 from slip_sockets.flask import SlipSockets
 
 MAX_NAME = 40
 MAX_TEXT = 4_000
 """Characters; a longer text is cut. As JSON, this many always fit into one message."""
+KEEP = Keep(count=200, seconds=24 * 60 * 60)
+"""Of what is said in a room."""
+SHOWN = 100
+"""Messages that a newcomer is shown."""
 
 
 def create_app() -> Flask:
@@ -33,6 +41,7 @@ def create_app() -> Flask:
     app = Flask(__name__)
     app.config["SLIP_SOCKETS_CONTROL_API"] = deployment["controlApi"]
     app.config["SLIP_SOCKETS_JWT_SECRET"] = os.environ["JWT_SECRET"]
+    app.config["SLIP_SOCKETS_SUBPROTOCOL"] = "slip.v1"
     sockets = SlipSockets(app)
 
     @app.get("/")
@@ -46,6 +55,13 @@ def create_app() -> Flask:
     @app.get("/settings.json")
     def settings() -> dict[str, str]:
         return {"websocketUrl": deployment["websocketUrl"]}
+
+    @app.get("/history.json")
+    def history() -> dict[str, Any]:
+        """Return what was said in a room, and the position of the last of it, from which the page goes on."""
+        name = channel(tidy(request.args.get("room", ""), "lobby"))
+        kept = sockets.publisher.history(name, limit=SHOWN)
+        return {"channel": name, "position": kept.position, "messages": [each.data for each in kept.messages]}
 
     @app.post("/slip")
     @sockets.handler
@@ -64,7 +80,8 @@ def create_app() -> Flask:
     def announce() -> dict[str, int]:
         """Publish from an ordinary request. A real application would check that its sender may."""
         room, text = tidy(request.form.get("room", ""), "lobby"), request.form["text"][:MAX_TEXT]
-        report = sockets.publisher.publish_text(channel(room), message("announced", text=text))
+        announced = message("announced", text=text, message=secrets.token_hex(12))
+        report = sockets.publisher.publish_text(channel(room), announced, keep=KEEP)
         return {"listeners": report.matched}
 
     @app.errorhandler(ControlApiError)
@@ -80,7 +97,7 @@ def join(connection: Connection) -> None:
     connection.accept()
     connection.set_metadata({"name": name, "room": room})
     # In this order, so that of two clients that join at once each receives the other's JOINED or HERE.
-    connection.subscribe(channel(room))
+    connection.subscribe(channel(room), recover=True)
     connection.send_text(message("welcome", connection, name=name, room=room))
     connection.publish_text(channel(room), message("joined", connection, name=name))
 
@@ -90,7 +107,7 @@ def listen(connection: Connection, data: str) -> None:
     match parse(data):
         case {"type": "say", "text": str(text), "message": str(id_)} if text.strip():
             said = message("said", connection, name=me["name"], text=text[:MAX_TEXT], message=id_[:MAX_NAME])
-            connection.publish_text(channel(me["room"]), said)
+            connection.publish_text(channel(me["room"]), said, keep=KEEP)
         case {"type": "here", "to": str(newcomer)} if newcomer.isascii():
             connection.send_text(message("here", connection, name=me["name"]), connection_id=newcomer)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
-from werkzeug.serving import make_server
+import websockets
 
 from examples.chat.app import MAX_NAME, MAX_TEXT, create_app
 from slip_sockets.check.judge import Level
@@ -20,30 +19,10 @@ from slip_sockets.check.play import CheckSettings, play
 from slip_sockets.dev.server import DevServer, DevSettings
 
 from ..conftest import SECRET
-from .visitor import visit
+from .chat_backend import Backend
+from .visitor import PATIENCE_S, visit
 
-
-class Backend:
-    """The backend on a real port. `restart` forgets all that a process would forget."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
-
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        server = make_server("127.0.0.1", 0, create_app(), threaded=True, fd=self._listener.fileno())
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-
-    def close(self) -> None:
-        self._listener.close()
+SLIP = websockets.Subprotocol("slip.v1")
 
 
 @pytest.fixture
@@ -199,6 +178,40 @@ async def test_an_announcement_reaches_the_room_from_an_ordinary_request(url: st
         )
         assert response.json() == {"listeners": 2}
         assert (await ada.hear("announced"))["text"] == "Tea <b>is</b> ready"
+
+
+async def test_the_history_of_a_room_is_what_was_said_and_announced_there(url: str, chat: Backend) -> None:
+    async with visit(url, name="Ada", room="tea") as ada, visit(url, name="Grace", room="coffee") as grace:
+        await ada.say("milk?")
+        await grace.say("beans?")
+        said = await ada.hear("said")
+        await grace.hear("said")
+    await asyncio.to_thread(requests.post, f"{chat.url}announce", data={"room": "tea", "text": "ready"}, timeout=20)
+    history = await asyncio.to_thread(requests.get, f"{chat.url}history.json?room=tea", timeout=20)
+    first, second = map(json.loads, history.json()["messages"])
+    assert first == said
+    assert (second["type"], second["text"]) == ("announced", "ready")
+    assert history.json()["channel"] == "room:tea"
+    assert history.json()["position"].endswith(":2")
+
+
+async def test_a_client_of_slip_v1_recovers_what_was_said_after_the_history_that_it_was_shown(
+    url: str, chat: Backend
+) -> None:
+    async with visit(url, name="Ada") as ada:
+        await ada.say("shown")
+        await ada.hear("said")
+        history = await asyncio.to_thread(requests.get, f"{chat.url}history.json", timeout=20)
+        await ada.say("missed")
+        await ada.hear("said")
+    async with asyncio.timeout(PATIENCE_S), websockets.connect(url, subprotocols=[SLIP], proxy=None) as client:
+        recover = {"slip": "recover", "channel": history.json()["channel"], "since": history.json()["position"]}
+        await client.send(json.dumps(recover))
+        frames: list[dict[str, Any]] = []
+        while not frames or "recovered" not in frames[-1]:
+            frames.append(json.loads(await client.recv()))
+    kept = [json.loads(frame["data"])["text"] for frame in frames if frame["slip"] == "message" and "position" in frame]
+    assert kept == ["missed"]
 
 
 async def test_an_announcement_without_text_is_refused(url: str, chat: Backend) -> None:

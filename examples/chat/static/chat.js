@@ -3,6 +3,7 @@ import { SlipSocket } from "../slip-sockets.js";
 const MOST_CHARACTERS = 40; // of a name or a room, as in the backend
 const PATIENCE_MS = 8_000; // for an echo of my message; then the page offers to send it again
 const TOGETHER_MS = 5 * 60_000; // messages of one person within this time are shown as one group
+const AGAIN_MS = 2_000; // after a history that could not be loaded
 const MOST_LINES = 1_000;
 const NAMES = ["Avocet", "Curlew", "Dipper", "Dunlin", "Heron", "Kestrel", "Linnet", "Merlin", "Osprey", "Plover", "Robin", "Siskin", "Teal", "Wren"];
 
@@ -18,9 +19,11 @@ let unread = 0;
 let pinned = true; // whether to scroll to the newest line
 const people = new Map(); // in the room: connection id -> name
 const gone = new Set(); // ids that have left and never come back: a HERE may arrive after its LEFT
-const heard = new Set(); // ids of messages; one that is sent again after a reconnect is shown once
+const heard = new Set(); // ids of messages; one that comes again, by whatever way, is shown once
 const unsent = new Map(); // my messages without an echo: message id -> { room, text, element, timer }
 const logs = new Map(); // room -> its lines, kept while this tab lives
+const reached = new Map(); // room that was left -> position up to which its lines go, by channel
+let isLoading = false; // the room's history
 
 // ---- Messages of the backend
 
@@ -31,8 +34,8 @@ const hear = {
     people.clear();
     people.set(id, name);
     if (before) return gone.add(before); // there was no gap: nothing was missed
-    if (lostAt) note(at, `Back after ${seconds(at - lostAt)}. What was said meanwhile is not shown.`);
-    else if (logs.get(room).hasChildNodes()) note(at, "You are back. What was said meanwhile is not shown.");
+    if (lostAt) note(at, `Back after ${seconds(at - lostAt)}.`);
+    else if (reached.has(room)) note(at, "You are back.");
     else note(at, "You are in ", isolated(room), ". Open this page in a second tab, or send somebody its link.");
     lostAt = 0;
     for (const [message, { room: where }] of unsent) if (where === room) sayAgain(message);
@@ -53,21 +56,42 @@ const hear = {
   said(frame) {
     if (heard.has(frame.message)) return;
     heard.add(frame.message);
-    if (!gone.has(frame.id)) people.set(frame.id, frame.name);
     const mine = unsent.get(frame.message);
     if (mine) settle(frame.message, mine);
     else show(messageElement(frame));
-    if (document.hidden) title(unread + 1);
+    if (document.hidden && myId) title(unread + 1);
   },
-  announced({ text, at }) {
+  announced({ text, at, message }) {
+    if (heard.has(message)) return;
+    heard.add(message);
     show(element("div", "announced", element("b", "", "Announcement"), clock(at), element("p", "", text)));
   },
 };
 
-function onFrame(frame) {
+function onText(text) {
+  const frame = JSON.parse(text);
   if (!Object.hasOwn(hear, frame.type)) return;
   hear[frame.type](frame);
   showPeople();
+}
+
+/** Show what is kept of the room, and go on from there. What comes meanwhile comes again. */
+async function load() {
+  const [mine, where] = [socket, room];
+  isLoading = true;
+  const response = await fetch(`history.json?room=${encodeURIComponent(where)}`, { cache: "no-store" });
+  if (!response.ok) throw new Error(`history.json: status ${response.status}`);
+  const { channel, position, messages } = await response.json();
+  if (mine !== socket) return;
+  messages.forEach(onText);
+  isLoading = false;
+  mine.setPosition(channel, position);
+}
+
+/** More was missed than is kept. */
+function loadAgain() {
+  const mine = socket;
+  load().catch(() => setTimeout(() => mine === socket && loadAgain(), AGAIN_MS));
 }
 
 // ---- My messages
@@ -110,6 +134,7 @@ function settle(message, mine) {
 // ---- Rooms: the one in the URL's hash is the one we are in
 
 function enter() {
+  if (socket) reached.set(room, socket.positions);
   room = roomInUrl();
   socket?.close();
   myId = null;
@@ -125,17 +150,26 @@ function enter() {
   showRooms();
   showPeople();
   showMenu(false);
-  socket = new SlipSocket(() => {
-    const url = new URL(websocketUrl);
-    url.searchParams.set("name", name);
-    url.searchParams.set("room", room);
-    return url;
-  });
+  isLoading = false;
+  socket = new SlipSocket(socketUrl, { recover: true, positions: reached.get(room) ?? {} });
   onState("connecting");
   socket.addEventListener("open", () => onState("connected"));
   socket.addEventListener("waiting", ({ pauseMs }) => onState("reconnecting", pauseMs));
   socket.addEventListener("connecting", () => $("state").dataset.state === "reconnecting" && onState("reconnecting"));
-  socket.addEventListener("message", ({ data }) => onFrame(JSON.parse(data)));
+  socket.addEventListener("message", ({ data, position }) => (isLoading && position) || onText(data));
+  socket.addEventListener("lost", () => {
+    note(Date.now(), "Something that was said meanwhile may be missing here.");
+    loadAgain();
+  });
+}
+
+/** Called for each attempt; the first one needs a position to go on from. */
+async function socketUrl() {
+  if (!Object.keys(socket.positions).length) await load();
+  const url = new URL(websocketUrl);
+  url.searchParams.set("name", name);
+  url.searchParams.set("room", room);
+  return url;
 }
 
 function roomInUrl() {
