@@ -174,7 +174,8 @@ class FifoQueue(Queue):
         return len(self._in_flight())
 
     def _in_flight(self) -> set[Message]:
-        self._pending_messages = {message for message in self._pending_messages if not message.visible}
+        now_ms = unix_time_millis()  # `message.visible` would look at the clock for each one
+        self._pending_messages = {message for message in self._pending_messages if message.visible_at > now_ms}
         return self._pending_messages
 
     def _free_groups(self) -> list[deque[Message]]:

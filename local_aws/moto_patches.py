@@ -13,17 +13,20 @@ from dataclasses import replace
 from typing import Any
 
 import moto.backends
+import moto.core.responses
 import moto.sqs.models
 from moto.backends import get_backend
-from moto.core.utils import camelcase_to_underscores
+from moto.core.utils import camelcase_to_underscores, method_names_from_class
 
 from .api_request import ApiRequest, ApiResponse, error_response, json_response
 from .fifo_queues import correct_fifo_queues
 from .provisioned_concurrency import ProvisionedConcurrency
 
-# Half the time of a call: moto lists its own folders for each one, and spells a queue's attributes anew.
+# Half the time of a call: moto lists its own folders for each one, the methods of a class, and spells a queue's
+# attributes anew.
 _MOTOS_SERVICES = tuple(moto.backends.list_of_moto_modules())
 moto.backends.list_of_moto_modules = lambda: _MOTOS_SERVICES
+moto.core.responses.method_names_from_class = functools.cache(method_names_from_class)  # type: ignore[attr-defined]
 moto.sqs.models.camelcase_to_underscores = functools.cache(camelcase_to_underscores)  # type: ignore[attr-defined]
 
 _FUNCTION = re.compile(r"/2015-03-31/functions(?:/(?P<name>[^/]+)(?:/(?P<part>configuration|code))?)?/?")
