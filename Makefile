@@ -14,7 +14,7 @@ bin := $(VENV)/bin
 
 .PHONY: help
 help: ## List the targets
-	@sed -n 's/^\([a-z-][a-z -]*\):.*## /  make \1|/p' Makefile | awk -F '|' '{ printf "%-42s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-][a-z0-9 -]*\):.*## /  make \1|/p' Makefile | awk -F '|' '{ printf "%-42s%s\n", $$1, $$2 }'
 	@echo
 	@echo "  Variables: PYTHON=$(PYTHON) VENV=$(VENV) PROCESSES=$(PROCESSES) ARGS=... (more for pytest or poetry lock)"
 
