@@ -5,39 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 from collections.abc import AsyncIterator
 from html import unescape
 
 import aiohttp
 import pytest
-import uvicorn
 import websockets
 
-from examples.stream.app import create_app
 from examples.stream.coalescing import coalesced
-from slip_sockets.dev.server import DevServer, DevSettings
+from slip_sockets.dev.server import DevServer
 
-from ..conftest import SECRET
 from ..contract.wire import TIMEOUT_S, connect
-
-
-class Model:
-    """Writes what the test puts in, until `finish`."""
-
-    def __init__(self) -> None:
-        self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
-
-    def put(self, *pieces: str) -> None:
-        for piece in pieces:
-            self._pieces.put_nowait(piece)
-
-    def finish(self) -> None:
-        self._pieces.put_nowait(None)
-
-    async def write(self, question: str = "") -> AsyncIterator[str]:
-        while (piece := await self._pieces.get()) is not None:
-            yield piece
+from .stream_site import Model, Site, running_site
 
 
 class Pause:
@@ -102,25 +81,6 @@ async def test_what_came_before_an_error_is_published_first() -> None:
         await anext(frames)
 
 
-class Site:
-    """The example, and browsers that open its pages."""
-
-    def __init__(self, url: str, server: DevServer, model: Model, http: aiohttp.ClientSession) -> None:
-        self.url = url
-        self.model = model
-        self.server = server
-        self._http = http
-
-    async def ask(self, question: str) -> Reader:
-        async with self._http.post(f"{self.url}/ask", data={"question": question}) as response:
-            assert response.status == 200
-            return Reader(self.server, str(response.url), await response.text())
-
-    async def reload(self, reader: Reader) -> Reader:
-        async with self._http.get(reader.url) as response:
-            return Reader(self.server, reader.url, await response.text())
-
-
 class Reader:
     """A page: `text` is what it shows. It takes kept messages as slip-sockets.js does, in order and once."""
 
@@ -161,34 +121,32 @@ class Reader:
 
 @pytest.fixture
 async def site(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        async with (
-            DevServer(DevSettings(f"{url}/slip", SECRET, port=0)) as server,
-            aiohttp.ClientSession() as http,
-        ):
-            monkeypatch.setenv("CONTROL_API", server.control_api)
-            monkeypatch.setenv("WEBSOCKET_URL", server.websocket_url)
-            monkeypatch.setenv("JWT_SECRET", SECRET)
-            model = Model()
-            uvicorn_server = uvicorn.Server(uvicorn.Config(create_app(model.write), log_level="warning"))
-            serving = asyncio.create_task(uvicorn_server.serve(sockets=[listener]))
-            yield Site(url, server, model, http)
-            model.finish()
-            await server.edge.aclose(5)
-            uvicorn_server.should_exit = True
-            await http.close()
-            await serving
+    async with running_site(monkeypatch) as site:
+        yield site
+
+
+async def ask(site: Site, question: str) -> Reader:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{site.url}/ask", data={"question": question}) as response,
+    ):
+        assert response.status == 200
+        return Reader(site.server, str(response.url), await response.text())
+
+
+async def reload(site: Site, reader: Reader) -> Reader:
+    async with aiohttp.ClientSession() as http, http.get(reader.url) as response:
+        return Reader(site.server, reader.url, await response.text())
 
 
 async def test_an_answer_goes_on_in_the_middle_after_a_reload(site: Site) -> None:
-    first = await site.ask("Why?")
+    first = await ask(site, "Why?")
     words = [f"word{number} " for number in range(2_000)]
     site.model.put(*words[:10])
     await first.read(until="word9 ")
     assert first.text == "".join(words[:10])
     site.model.put(*words[10:1_000])
-    again = await site.reload(first)
+    again = await reload(site, first)
     assert again.text.startswith("".join(words[:10]))
     await again.read(until="word999 ")
     site.model.put(*words[1_000:])
@@ -199,23 +157,23 @@ async def test_an_answer_goes_on_in_the_middle_after_a_reload(site: Site) -> Non
 
 
 async def test_a_lost_socket_misses_nothing_without_a_reload(site: Site) -> None:
-    reader = await site.ask("Why?")
+    reader = await ask(site, "Why?")
     site.model.put("one ")
     await reader.read(until="one ")
     site.model.put("two ", "three")
     site.model.finish()
     await reader.read()
     assert reader.text == "one two three"
-    whole = await site.reload(reader)
+    whole = await reload(site, reader)
     assert (whole.text, whole.is_complete) == ("one two three", True)
 
 
 async def test_a_piece_is_text_in_the_page(site: Site) -> None:
-    reader = await site.ask("Why?")
+    reader = await ask(site, "Why?")
     site.model.put("<b>&</b>")
     site.model.finish()
     await reader.read()
-    assert (await site.reload(reader)).text == "<b>&</b>"
+    assert (await reload(site, reader)).text == "<b>&</b>"
 
 
 async def test_an_answer_that_is_unknown_has_no_page_and_no_socket(site: Site) -> None:
