@@ -44,7 +44,7 @@ def _print(churn: Churn, figures: Figures) -> None:
     print(f"{figures.seconds:.0f} s; sockets: {statistics.mean(sockets):.0f} on average, {max(sockets)} at most")
     print(", ".join(f"{name} {count:,}" for name, count in sorted(figures.counts.items())))
     print(f"messages: {model.published:,} published, {model.delivered:,} delivered, {model.due:,} of them due")
-    print("lost, doubled, out of order, or at a wrong client: 0 (the first would have ended this)")
+    print("lost silently, doubled, out of order, or at a wrong client: 0 (the first would have ended this)")
     for name, look in (("before", figures.first), ("after", figures.last)):
         print(f"{name}: {_described(look)}")
 

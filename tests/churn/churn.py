@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 
+from slip_sockets.protocol.frames import SUBPROTOCOL
+from slip_sockets.protocol.positions import Position, read_position
 from slip_sockets.protocol.tokens import mint
 
 from ..scripted_backend import Events, Post, ScriptedBackend
 from .client import Client, Refused
 from .model import PATIENCE_S, Member, Model
+from .page import KEEP_COUNT, KEEP_S, Page, unpadded
 from .server import SECRET, Look, ServerProcess, server_process
 
 CHANNELS = 20
+PAGES = 0.1
+"""That take frames and recover, for each of the other sockets."""
 PUBLISHERS = 4
+KEPT = 0.5
+"""The share of publishes."""
 PUBLISH_PAUSE_S = 0.2
 ACTION_PAUSE_S = 4.0
 LIFE_S = 20.0
@@ -48,11 +57,13 @@ class Churn:
     seed: int
     model: Model = field(default_factory=Model)
     counts: Counter[str] = field(default_factory=Counter)
+    kept: dict[str, dict[Position, str]] = field(default_factory=lambda: defaultdict(dict))
     looks: list[tuple[float, Look]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
         self._stop = asyncio.Event()
+        self._is_published = asyncio.Event()
         self._connections: dict[str, str] = {}
         """Names of the clients of which the backend waits for the CLOSE, by connection id."""
         self._all_closed = asyncio.Event()
@@ -78,12 +89,20 @@ class Churn:
         async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
             for _ in range(self.sockets):
                 tasks.create_task(self._clients(server, tasks))
-            for number in range(PUBLISHERS):
+            for number in range(math.ceil(self.sockets * PAGES)):
+                channels = [str(channel) for channel in self._random.sample(range(CHANNELS), 2)]
+                page = Page(f"page{number}", channels, self._random, self._is_published, self.counts, self.kept)
+                tasks.create_task(page.live(server.websocket_url))
+            publishers = [
                 tasks.create_task(self._publish(session, server.control_api, f"publisher{number}"))
+                for number in range(PUBLISHERS)
+            ]
             while (left_s := began + self.seconds - time.monotonic()) > 0:
                 await asyncio.sleep(min(LOOK_PAUSE_S, left_s))
                 self.looks.append((time.monotonic() - began, await server.look()))
             self._stop.set()
+            await asyncio.wait(publishers)
+            self._is_published.set()
         if self._connections:
             async with asyncio.timeout(PATIENCE_S):
                 await self._all_closed.wait()
@@ -157,12 +176,15 @@ class Churn:
     async def _publish(self, session: aiohttp.ClientSession, control_api: str, caller: str) -> None:
         while not self._stop.is_set():
             message, subscribed = self.model.publishing(str(self._random.randrange(CHANNELS)), caller)
-            event = {
+            event: dict[str, Any] = {
                 "type": "PUBLISH_TEXT",
                 "channelId": message.channel,
                 "data": message.text(self._padding()),
                 "id": uuid.uuid4().hex,
             }
+            is_kept = self._random.random() < KEPT
+            if is_kept:
+                event["keep"] = {"count": KEEP_COUNT, "seconds": KEEP_S}
             headers = {"Authorization": f"Bearer {mint('ControlEvent', SECRET)}"}
             async with session.post(control_api, json={"events": [event]}, headers=headers) as response:
                 body = await response.json()
@@ -170,6 +192,9 @@ class Churn:
             assert report["matched"] == report["sent"] + report["gone"] + report["queued"]
             self.model.accepted(message, subscribed)
             self.counts["published"] += 1
+            if is_kept and (position := read_position(report["position"])):
+                self.kept[message.channel][position] = unpadded(event["data"])
+                self.counts["kept"] += 1
             await self._pause(PUBLISH_PAUSE_S)
 
     # The backend
@@ -191,11 +216,31 @@ class Churn:
         self._connections[connection_id] = name
         self._all_closed.clear()
         channels = query["channels"][0].split(",") if query["channels"][0] else []
+        if "since" in query:
+            return self._open_page(connection_id, name, dict(zip(channels, query["since"][0].split(","), strict=True)))
         return [
             {"type": "ACCEPT", "connectionId": connection_id},
             *({"type": "SUBSCRIBE", "connectionId": connection_id, "channel": channel} for channel in channels),
             {"type": "SET_METADATA", "connectionId": connection_id, "metadata": name},
             {"type": "TEXT", "connectionId": connection_id, "data": "welcome"},
+        ]
+
+    def _open_page(self, connection_id: str, name: str, channels: dict[str, str]) -> Events:
+        self.counts["opened"] += 1
+        to_it = {"connectionId": connection_id}
+        return [
+            {"type": "ACCEPT", "subprotocol": SUBPROTOCOL, **to_it},
+            *(
+                {
+                    "type": "SUBSCRIBE",
+                    "channel": channel,
+                    "recover": True,
+                    **({"since": since} if since else {}),
+                    **to_it,
+                }
+                for channel, since in channels.items()
+            ),
+            {"type": "SET_METADATA", "metadata": name, **to_it},
         ]
 
     def _text(self, connection_id: str, command: str, ack: str, argument: str) -> Events:

@@ -11,3 +11,5 @@ async def test_churn_leaves_nothing_behind_and_each_message_is_accounted_for() -
     assert figures.counts["closed"] == figures.counts["opened"] > 20
     assert figures.last.rows == figures.last.sockets == figures.last.groups == figures.last.dead_letters == 0
     assert churn.model.due > 1_000
+    assert figures.counts["recovered"] > 10
+    assert figures.counts["kept messages that pages got"] > 30
