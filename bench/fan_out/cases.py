@@ -22,6 +22,9 @@ from .reports import Publish, Sent
 
 CHANNEL = "news"
 TEXT_BYTES = 200
+KEPT_BYTES = 1_024
+KEEPERS = 8
+"""Publishers side by side."""
 BOTO3_THREADS = (16, 64)
 API_CALLS_PER_S = 10_000
 """An account's quota for all its APIs together.
@@ -48,6 +51,9 @@ class Sizes:
     capped: Sequence[tuple[int, int]] = ((2_000, 30_000), (200, 3_000))
     """Caps in calls a second, and the subscribers under each."""
     shared: int = 100_000
+    kept: int = 200
+    """Messages of each of KEEPERS in a round."""
+    database_latency_s: float = 0.005
 
 
 QUICK = Sizes(
@@ -59,6 +65,7 @@ QUICK = Sizes(
     million=100_000,
     capped=((2_000, 6_000), (200, 600)),
     shared=20_000,
+    kept=25,
 )
 
 
@@ -237,8 +244,35 @@ def shared(sizes: Sizes) -> list[Figure]:
     return figures
 
 
+def kept(sizes: Sizes) -> list[Figure]:
+    """Publishers side by side on one channel without subscribers: kept publishes, and in between ones that are not."""
+    rates: dict[bool, list[float]] = {False: [], True: []}
+    calls: dict[bool, list[float]] = {False: [], True: []}
+    units: dict[bool, list[float]] = {False: [], True: []}
+    count = KEEPERS * sizes.kept
+    with Deployment(publishers=KEEPERS, database_latency_s=sizes.database_latency_s) as deployed:
+        for is_kept in (*rates, *(list(rates) * sizes.rounds)):
+            deployed.dynamodb.post("/reset")
+            for publisher in deployed.publishers:
+                publisher.begin(Publish(CHANNEL, text_bytes=KEPT_BYTES, is_kept=is_kept, count=sizes.kept))
+            published = [publisher.response() for publisher in deployed.publishers]
+            took_s = max(each.ended_at for each in published) - min(each.began_at for each in published)
+            table = deployed.dynamodb.get("/stats").values()
+            rates[is_kept].append(count / took_s)
+            calls[is_kept].append(sum(each["calls"] for each in table) / count)
+            units[is_kept].append(sum(each["write_units"] for each in table) / count)
+    figures = []
+    for is_kept, name in ((True, "kept"), (False, "not kept")):
+        figures += [
+            Figure(f"{name}: publishes", median(rates[is_kept][1:]), "/s", at_least=200 if is_kept else None),
+            Figure(f"{name}: calls of DynamoDB", median(calls[is_kept][1:])),
+            Figure(f"{name}: write units", median(units[is_kept][1:])),
+        ]
+    return figures
+
+
 CASES: dict[str, Callable[[Sizes], list[Figure]]] = {
-    case.__name__: case for case in (sender, inline, queued, million, capped, shared)
+    case.__name__: case for case in (sender, inline, queued, million, capped, shared, kept)
 }
 
 

@@ -29,8 +29,14 @@ class Deployment(Cloud):
         publishers: int = 0,
         inline_limit: int = INLINE_LIMIT,
         fan_out_rate: int = DEFAULT_FAN_OUT_RATE,
+        database_latency_s: float = 0.0,
     ) -> None:
-        super().__init__(*management, inline_limit=inline_limit, fan_out_rate=fan_out_rate)
+        super().__init__(
+            *management,
+            inline_limit=inline_limit,
+            fan_out_rate=fan_out_rate,
+            database_latency_s=database_latency_s,
+        )
         self._worker_count = workers
         self._publisher_count = publishers
 

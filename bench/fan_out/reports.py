@@ -9,12 +9,14 @@ import msgspec
 
 
 class Publish(msgspec.Struct):
-    """A text for a channel, which begins with its number."""
+    """A text for a channel, which begins with its number. `count` of them, one after another."""
 
     channel: str
     number: int = 0
     text_bytes: int = 200
     message_id: str | None = None
+    is_kept: bool = False
+    count: int = 1
 
     @property
     def text(self) -> str:

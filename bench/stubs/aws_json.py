@@ -18,7 +18,7 @@ from .http import HttpConnection, Query, path_and_query, serve
 
 Response = dict[str, Any]
 Operation = Callable[[Any], "Response | asyncio.Future[Response]"]
-"""Takes the request's JSON; may respond later. Raises ServiceError."""
+"""Takes the request's JSON; may respond later. Raises ServiceError, also later."""
 
 _TARGET = re.compile(rb"\r\nx-amz-target: *\w+\.(\w+)", re.IGNORECASE)
 _REASONS = {200: b"OK", 400: b"Bad Request"}
@@ -74,8 +74,12 @@ class ServiceConnection(HttpConnection):
 
     def _on_response(self, response: asyncio.Future[Response]) -> None:
         self._waiting = None
-        if not response.cancelled():
+        if response.cancelled():
+            return
+        try:
             self._write(200, response.result())
+        except ServiceError as error:
+            self._write(400, error.body)
 
     def _write(self, status: int, response: Response) -> None:
         body = msgspec.json.encode(response)

@@ -1,14 +1,15 @@
-"""The table `Channels`, over the development server's MemoryChannels."""
+"""The table `Channels`, over the development server's MemoryChannels, and `KeptRows`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from slip_sockets.aws import channels, delivery_rate
+from slip_sockets.aws import channels, delivery_rate, history
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.gateway.ports import Claim, SystemClock
 
 from .aws_json import Response
+from .kept_rows import KeptRows
 from .table import Table, condition_failed, expect, finished
 from .units import Item, Meter, item_bytes, items_bytes
 
@@ -17,7 +18,8 @@ LATER_S = 60.0
 
 
 class ChannelsTable(Table):
-    """A claim is kept by the digest that is its partition key. All rows are below one write unit but checkpoints."""
+    """A claim is kept by the digest that is its partition key. Of rows that are not `KeptRows`, all but checkpoints are
+    below one write unit."""
 
     def __init__(self, meter: Meter) -> None:
         self._clock = SystemClock()
@@ -25,7 +27,10 @@ class ChannelsTable(Table):
         self._checkpoints: dict[str, Item] = {}
         self._rate: Item | None = None
         self._meter = meter
+        self._kept = KeptRows(meter)
         self.operations = {
+            "BatchGetItem": self._kept.read,
+            "BatchWriteItem": self._kept.write,
             "Query": self._query,
             "GetItem": self._get_item,
             "PutItem": self._put_item,
@@ -34,6 +39,8 @@ class ChannelsTable(Table):
         }
 
     def _query(self, request: Any) -> Response:
+        if "BETWEEN" in request["KeyConditionExpression"]:
+            return self._kept.pages(request)
         expect(request["KeyConditionExpression"], "#partition = :partition AND begins_with(#sort, :prefix)")
         values = request["ExpressionAttributeValues"]
         expect(values[":prefix"]["S"], channels.MARK)
@@ -47,10 +54,14 @@ class ChannelsTable(Table):
             rows.append(last)
         if state.has_content_filters:
             rows.append({"channel": {"S": channel}, "key": {"S": channels.FILTERED}, "ttl": ttl})
+        if (head := self._kept.head(channel)) is not None:
+            rows.append(head)
         self._meter.read("Query", items_bytes(rows), is_consistent=True)
         return {"Items": rows, "Count": len(rows)}
 
     def _get_item(self, request: Any) -> Response:
+        if request["Key"]["key"]["S"] == channels.HEAD:
+            return self._kept.get_head(request)
         row = self._checkpoints.get(request["Key"]["channel"]["S"])
         self._meter.read("GetItem", item_bytes(row or {}), is_consistent=True)
         return {"Item": row} if row else {}
@@ -69,6 +80,8 @@ class ChannelsTable(Table):
                 self._claim(item, request["ExpressionAttributeValues"])
             case channels.IS_MARKED_SHORTER:
                 self._mark(item)
+            case history.HAS_RUN_OUT:
+                return self._kept.begin(request)
             case other:
                 expect(other)
         return {}
@@ -83,13 +96,17 @@ class ChannelsTable(Table):
 
     def _update_item(self, request: Any) -> Response:
         self._meter.call("UpdateItem")
+        if request["Key"]["key"]["S"] == channels.HEAD:
+            return self._kept.update_head(request)
         self._meter.write("UpdateItem", request["Key"], index=False)
         if request["Key"]["key"]["S"] == delivery_rate.SORT:
             return self._reserve(request)
         expect(request["ConditionExpression"], channels.IS_CLAIMED_BY)
-        expect(request["UpdateExpression"], "SET #ttl = :ttl REMOVE leaseUntil")
-        claimant = request["ExpressionAttributeValues"][":claimant"]["S"]
-        finished(self._memory.confirm(request["Key"]["channel"]["S"], "", claimant))
+        confirming = "SET #ttl = :ttl{} REMOVE leaseUntil"
+        expect(request["UpdateExpression"], *(confirming.format(each) for each in ("", ", #position = :position")))
+        values = {name: value.get("S") for name, value in request["ExpressionAttributeValues"].items()}
+        claimant, position = values[":claimant"], values.get(":position")
+        finished(self._memory.confirm(request["Key"]["channel"]["S"], "", claimant, position=position))
         return {}
 
     def _reserve(self, request: Any) -> Response:
@@ -111,10 +128,12 @@ class ChannelsTable(Table):
     def _claim(self, item: Item, values: Item) -> None:
         lease_s = int(item["leaseUntil"]["N"]) / 1000 - self._clock.now()
         digest, claimant = item["channel"]["S"], values[":claimant"]["S"]
-        claim = finished(self._memory.claim(digest, "", claimant, lease_s=lease_s)).claim
-        if claim is not Claim.GRANTED:
-            lease = {"leaseUntil": item["leaseUntil"]} if claim is Claim.PENDING else {}
-            raise condition_failed({"channel": item["channel"], "key": item["key"], "claimant": {"S": ""}, **lease})
+        claimed = finished(self._memory.claim(digest, "", claimant, lease_s=lease_s))
+        if claimed.claim is not Claim.GRANTED:
+            more = {"leaseUntil": item["leaseUntil"]} if claimed.claim is Claim.PENDING else {}
+            if claimed.position is not None:
+                more["position"] = {"S": claimed.position}
+            raise condition_failed({"channel": item["channel"], "key": item["key"], "claimant": {"S": ""}, **more})
 
     def _mark(self, item: Item) -> None:
         channel, mark = item["channel"]["S"], item["key"]["S"]

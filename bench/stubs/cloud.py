@@ -32,11 +32,16 @@ class Cloud:
     """
 
     def __init__(
-        self, *management: str, inline_limit: int = INLINE_LIMIT, fan_out_rate: int = DEFAULT_FAN_OUT_RATE
+        self,
+        *management: str,
+        inline_limit: int = INLINE_LIMIT,
+        fan_out_rate: int = DEFAULT_FAN_OUT_RATE,
+        database_latency_s: float = 0.0,
     ) -> None:
         self._management_arguments = management
         self._inline_limit = inline_limit
         self._fan_out_rate = fan_out_rate
+        self._database = ("--latency", str(database_latency_s))
         self._programs = ExitStack()
 
     def __enter__(self) -> Self:
@@ -55,7 +60,7 @@ class Cloud:
 
     def _start(self, programs: ExitStack) -> None:
         self.management = programs.enter_context(ManagementStub(*self._management_arguments))
-        self.dynamodb = programs.enter_context(Stub("dynamodb", environment={"JWT_SECRET": SECRET}))
+        self.dynamodb = programs.enter_context(Stub("dynamodb", *self._database, environment={"JWT_SECRET": SECRET}))
         self.sqs = programs.enter_context(Stub("sqs"))
 
     @cached_property

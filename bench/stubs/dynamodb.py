@@ -1,7 +1,7 @@
 """A stub of DynamoDB with the tables `Connections` and `Channels`: `python -m bench.stubs.dynamodb`.
 
 It is the development server's stores behind DynamoDB's calls (see `table`), and counts units. What it cannot show: the
-index never lags, nothing is throttled, and requests are not validated.
+index never lags, nothing is throttled, and requests are not validated. `--latency` is what each call takes, in seconds.
 
 `POST /fill?channel=&subscribers=` subscribes connections to a channel. `GET /stats` has calls and units by operation
 since `POST /reset`. It is Secrets Manager too: GetSecretValue returns JWT_SECRET for any secret, since a function
@@ -10,6 +10,7 @@ reads one once, and a process more is not worth that.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import os
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from .aws_json import Response, Service, run
+from .aws_json import Operation, Response, Service, run
 from .channels_table import ChannelsTable
 from .connections_table import ConnectionsTable
 from .http import Query
@@ -26,7 +27,8 @@ from .units import Meter
 
 
 class DynamoDb(Service):
-    def __init__(self) -> None:
+    def __init__(self, latency_s: float) -> None:
+        self._latency_s = latency_s
         self._meter = Meter()
         self._connections = ConnectionsTable(self._meter)
         self._tables: Mapping[str, Table] = {
@@ -40,7 +42,20 @@ class DynamoDb(Service):
     def _call(self, operation: str, request: Any) -> Response | asyncio.Future[Response]:
         # A table's name may begin with the stack's.
         table = self._tables[_table_name(request).rpartition("-")[2]]
-        return table.operations[operation](request)
+        if not self._latency_s:
+            return table.operations[operation](request)
+        return asyncio.ensure_future(self._call_late(table.operations[operation], request))
+
+    async def _call_late(self, operation: Operation, request: Any) -> Response:
+        """Half of the time is the request's way, half the response's."""
+        await asyncio.sleep(self._latency_s / 2)
+        try:
+            response = operation(request)
+        finally:
+            await asyncio.sleep(self._latency_s / 2)
+        if not isinstance(response, dict):
+            raise AssertionError("no operation of a table responds later by itself")
+        return response
 
     def _fill(self, query: Query) -> Response:
         return {"filling": self._connections.fill(query["channel"], int(query["subscribers"])).number}
@@ -65,4 +80,6 @@ def _get_secret_value(request: Any) -> Response:
 
 
 if __name__ == "__main__":
-    run(DynamoDb())
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--latency", type=float, default=0.0)
+    run(DynamoDb(parser.parse_args().latency))

@@ -39,6 +39,10 @@ class Meter:
     def read(self, operation: str, size: int, *, is_consistent: bool) -> None:
         self.call(operation).read_units += _units(size, READ_UNIT_BYTES) / (1 if is_consistent else 2)
 
+    def read_rows(self, operation: str, sizes: Iterable[int]) -> None:
+        """Count the units of rows that are read consistently by their keys, each for itself."""
+        self.call(operation).read_units += sum(_units(size, READ_UNIT_BYTES) for size in sizes)
+
     def write(self, operation: str, item: Item, *, index: bool, is_transaction: bool = False) -> None:
         """Count the units of one row. `index` is whether it changes in the index too; the call is counted apart."""
         units = self._of(operation)

@@ -23,6 +23,7 @@ TINY = Sizes(
     million=100,
     capped=((500, 50),),
     shared=2_000,
+    kept=5,
 )
 
 
@@ -53,6 +54,13 @@ class TestCases:
     def test_capped_delivers_to_all_begun_inline_or_not(self) -> None:
         figures = measured("capped")
         assert (figures["500/s: delivered"], figures["500/s, begun inline: delivered"]) == (100, 100)
+
+    def test_kept_publishes_cost_two_calls_and_four_write_units_more_at_most(self) -> None:
+        figures = measured("kept")
+        assert figures["kept: publishes"] > 0
+        assert figures["not kept: calls of DynamoDB"] == 2
+        assert figures["not kept: write units"] == 0
+        assert figures["kept: write units"] <= 4
 
     def test_shared_leaves_room_for_another_caller(self) -> None:
         figures = measured("shared")
