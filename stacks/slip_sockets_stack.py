@@ -48,6 +48,7 @@ _CONNECTIONS_ACTIONS = (
     "dynamodb:BatchWriteItem",
     "dynamodb:ConditionCheckItem",  # with PutItem, the two parts of a transaction
     "dynamodb:DeleteItem",
+    "dynamodb:GetItem",
     "dynamodb:PutItem",
     "dynamodb:Query",
     "dynamodb:UpdateItem",
@@ -55,7 +56,6 @@ _CONNECTIONS_ACTIONS = (
 _CHANNELS_ACTIONS = (
     "dynamodb:BatchGetItem",
     "dynamodb:BatchWriteItem",
-    "dynamodb:DeleteItem",
     "dynamodb:GetItem",
     "dynamodb:PutItem",
     "dynamodb:Query",
@@ -181,7 +181,6 @@ class SlipSocketsStack(TerraformStack):
             "Sends connects, text messages and disconnects to the backend, performs its replies",
             timeout_s=INTEGRATION_TIMEOUT_S,
             allows=[
-                self._reads_rows_of(self._connections),  # the metadata of a text's connection
                 self._sockets.manages("POST", "DELETE"),
                 Allow(["sqs:SendMessage"], [self._inbound.arn]),  # what has to be done before a connection's first text
                 *self._of_timers("sqs:SendMessage"),
@@ -211,8 +210,6 @@ class SlipSocketsStack(TerraformStack):
             "Performs deferred messages, and sends what waits of clients to the backend",
             timeout_s=DELIVER_TIMEOUT_S,
             allows=[
-                self._reads_rows_of(self._connections),  # the metadata of a deferred CLOSE
-                self._reads_rows_of(self._channels),  # the checkpoint of a message that is tried again
                 self._sockets.manages("POST", "DELETE", *(["GET"] if self._is_grip else [])),  # GET: is a client idle?
                 Allow(receives, [self._queue.arn, self._inbound.arn]),
                 Allow(["sqs:SendMessage"], [self._queue.dead_letters_arn]),  # texts that the backend does not take
@@ -223,9 +220,6 @@ class SlipSocketsStack(TerraformStack):
 
     def _of_timers(self, *actions: str) -> list[Allow]:
         return [] if self._timers is None else [Allow(actions, [self._timers.arn])]
-
-    def _reads_rows_of(self, table: ConnectionsTable | ChannelsTable) -> Allow:
-        return Allow(["dynamodb:GetItem"], [table.arn])
 
     def _function(
         self,

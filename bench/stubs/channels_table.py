@@ -73,7 +73,8 @@ class ChannelsTable(Table):
         match request.get("ConditionExpression"):
             case None if item["key"]["S"] == channels.LAST:
                 for_s = int(item["ttl"]["N"]) - self._clock.now()
-                finished(self._memory.set_last_id(item["channel"]["S"], item["lastId"]["S"], for_s=for_s))
+                last_id = item["lastId"]["S"] if for_s > 0 else None
+                finished(self._memory.set_last_id(item["channel"]["S"], last_id, for_s=for_s))
             case None:
                 self._checkpoints[item["channel"]["S"]] = item
             case channels.IS_UNCLAIMED:

@@ -184,13 +184,12 @@ class DynamoDbChannels:
             await self._mark(self._table.key(channel, f"{SLOW}{connection_id}"), for_s)
 
     async def set_last_id(self, channel: str, last_id: str | None, *, for_s: float) -> None:
+        """None is a row that has expired."""
         key = self._table.key(channel, LAST)
+        ttl = self._table.expiry(for_s if last_id is not None else -1)
+        row: Item = {**key, "lastId": {"S": last_id or ""}, "ttl": ttl}
         with calling("DynamoDB"):
-            if last_id is None:
-                await self._client.delete_item(TableName=self._table.name, Key=key)
-            else:
-                row: Item = {**key, "lastId": {"S": last_id}, "ttl": self._table.expiry(for_s)}
-                await self._client.put_item(TableName=self._table.name, Item=row)
+            await self._client.put_item(TableName=self._table.name, Item=row)
 
     async def mark_filtered(self, channel: str, *, for_s: float) -> None:
         await self._mark(self._table.key(channel, FILTERED), for_s)

@@ -99,7 +99,7 @@ async def test_each_method_is_one_call_and_a_call_for_each_slow_connection(
     await proxied.set_last_id("lobby", "1", for_s=60)
     await proxied.set_last_id("lobby", None, for_s=60)
     await proxied.channel_state("lobby")
-    assert stub.operations == ["PutItem", "UpdateItem", "UpdateItem"] * 2 + ["PutItem"] * 4 + ["DeleteItem", "Query"]
+    assert stub.operations == ["PutItem", "UpdateItem", "UpdateItem"] * 2 + ["PutItem"] * 5 + ["Query"]
     assert stub.requests[-1].json["ConsistentRead"] is True
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-from slip_sockets import Close, Connection, InvalidToken, Open, Text, parse_request
+from slip_sockets import Close, Connection, InvalidToken, Keep, Open, Text, parse_request
 from slip_sockets.protocol.events import SocketEvent
 from slip_sockets.protocol.frames import SUBPROTOCOL
 
@@ -44,6 +44,8 @@ class Chat:
     room: str
     fault: Fault = no_fault
     is_silent: bool = False
+    since: str | None = None
+    """A position of the kept channel, from which a reply with everything recovers."""
     received: list[Received] = field(default_factory=list)
     failed: list[SocketEvent] = field(default_factory=list)
     connection_ids: set[str] = field(default_factory=set)
@@ -88,6 +90,10 @@ class Chat:
     def ghosts_channel(self) -> str:
         return f"{self.room}-ghosts"
 
+    @property
+    def kept_channel(self) -> str:
+        return f"{self.room}-kept"
+
     def metadata(self, user: str) -> dict[str, str]:
         return {"room": self.room, "user": user}
 
@@ -101,6 +107,8 @@ class Chat:
         connection.unsubscribe(f"{self.room}-elsewhere")
         connection.set_metadata(self.metadata("nobody"))
         connection.publish_text(self.ghosts_channel, "boo", message_id=uuid.uuid4().hex)
+        connection.publish_text(self.kept_channel, "third", keep=Keep(count=10, seconds=60))
+        connection.subscribe(self.kept_channel, since=self.since)
         connection.close_channel(f"{self.room}-empty")
         connection.close()
 

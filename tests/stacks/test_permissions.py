@@ -15,12 +15,15 @@ import pytest
 from slip_sockets.aws.channels import DynamoDbChannels
 from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
 from slip_sockets.aws.connections import INDEX_NAME, DynamoDbConnections
+from slip_sockets.aws.history import DynamoDbHistory
 from slip_sockets.aws.management import ApiGatewaySender
 from slip_sockets.aws.queue import SqsQueue
 from slip_sockets.gateway.deferred import Continuation
 from slip_sockets.gateway.ports import SystemClock
+from slip_sockets.gateway.values import ChannelState, Form, Origin, Publication
 from slip_sockets.protocol.errors import InvalidEvents
-from slip_sockets.protocol.events import decode_control, decode_reply
+from slip_sockets.protocol.events import Keep, decode_control, decode_reply
+from slip_sockets.protocol.positions import Position
 
 from ..aws.http_stub import Answer, HttpStub, Request
 from ..aws.moto_server import client, keys
@@ -35,18 +38,19 @@ CONNECTION = "AAAAAAAAAAAAAAA="
 
 POST, DELETE, GET = (f"{LIVE}/{method}/@connections/*" for method in ("POST", "DELETE", "GET"))
 MANAGE = "execute-api:ManageConnections"
-READ_A_CONNECTION = ("dynamodb:GetItem", CONNECTIONS)
-READ_A_CHECKPOINT = ("dynamodb:GetItem", CHANNELS)
 COMMON = {
     ("dynamodb:BatchGetItem", CONNECTIONS),
     ("dynamodb:BatchWriteItem", CONNECTIONS),
     ("dynamodb:ConditionCheckItem", CONNECTIONS),
     ("dynamodb:DeleteItem", CONNECTIONS),
+    ("dynamodb:GetItem", CONNECTIONS),
     ("dynamodb:PutItem", CONNECTIONS),
     ("dynamodb:Query", CONNECTIONS),
     ("dynamodb:UpdateItem", CONNECTIONS),
     ("dynamodb:Query", INDEX),
-    ("dynamodb:DeleteItem", CHANNELS),
+    ("dynamodb:BatchGetItem", CHANNELS),
+    ("dynamodb:BatchWriteItem", CHANNELS),
+    ("dynamodb:GetItem", CHANNELS),
     ("dynamodb:PutItem", CHANNELS),
     ("dynamodb:Query", CHANNELS),
     ("dynamodb:UpdateItem", CHANNELS),
@@ -56,11 +60,9 @@ COMMON = {
     (MANAGE, DELETE),
 }
 OWN = {
-    "websocket": {READ_A_CONNECTION, ("sqs:SendMessage", INBOUND)},
+    "websocket": {("sqs:SendMessage", INBOUND)},
     "control": {(MANAGE, GET)},
     "deliver": {
-        READ_A_CONNECTION,
-        READ_A_CHECKPOINT,
         ("sqs:ChangeMessageVisibility", QUEUE),
         ("sqs:DeleteMessage", QUEUE),
         ("sqs:GetQueueAttributes", QUEUE),
@@ -155,18 +157,31 @@ ITEM = {
     "remaining": {"S": "{}"},
     "ttl": {"N": "99999999999"},
 }
+HEAD = {
+    "channel": {"S": "news"},
+    "key": {"S": "mark:head"},
+    "epoch": {"S": "abc"},
+    "newest": {"N": "99"},
+    "keptUntil": {"N": "99999999999999"},
+    "rthe-newest-one-00": {"N": "99"},
+    "ttl": {"N": "99999999999"},
+}
 
 
 def dynamodb_answers(request: Request) -> Answer:
     match request.operation:
         case "Query":
-            return Answer.of({"Items": [ITEM], "Count": 1, "ScannedCount": 1})
+            found = [] if "BETWEEN" in request.json["KeyConditionExpression"] else [ITEM]
+            return Answer.of({"Items": found, "Count": len(found), "ScannedCount": len(found)})
         case "BatchGetItem":
-            return Answer.of({"Responses": {"Connections": [ITEM]}, "UnprocessedKeys": {}})
+            (table,) = request.json["RequestItems"]
+            return Answer.of({"Responses": {table: [ITEM] if table == "Connections" else []}, "UnprocessedKeys": {}})
         case "BatchWriteItem":
             return Answer.of({"UnprocessedItems": {}})
         case "GetItem":
-            return Answer.of({"Item": ITEM})
+            return Answer.of({"Item": HEAD if request.json["Key"].get("key") == HEAD["key"] else ITEM})
+        case "UpdateItem":
+            return Answer.of({"Attributes": HEAD})
         case _:
             return Answer()
 
@@ -208,7 +223,7 @@ async def call_all_methods(port: object, **arguments: Any) -> None:
                     pass
 
 
-async def test_connections_need_what_every_role_allows_and_a_read_of_a_row(stub: HttpStub) -> None:
+async def test_connections_need_what_every_role_allows(stub: HttpStub) -> None:
     stub.script = dynamodb_answers
     connections = DynamoDbConnections(client("dynamodb", stub.url), "Connections", SystemClock())
     await call_all_methods(
@@ -216,6 +231,7 @@ async def test_connections_need_what_every_role_allows_and_a_read_of_a_row(stub:
         connection_id=CONNECTION,
         connection_ids=[CONNECTION],
         metadata=b"null",
+        form=Form.RAW,
         number=1,
         channels=["news"],
         channel="news",
@@ -224,7 +240,7 @@ async def test_connections_need_what_every_role_allows_and_a_read_of_a_row(stub:
         page_size=1,
         until=math.inf,
     )
-    assert needs(stub, CONNECTIONS) == of(COMMON, CONNECTIONS, INDEX) | {READ_A_CONNECTION}
+    assert needs(stub, CONNECTIONS) == of(COMMON, CONNECTIONS, INDEX)
 
 
 async def test_channels_need_what_every_role_allows(stub: HttpStub) -> None:
@@ -239,6 +255,17 @@ async def test_channels_need_what_every_role_allows(stub: HttpStub) -> None:
         claimant="me",
         lease_s=1,
         for_s=1,
+        position="abc:1",
+    )
+    history = DynamoDbHistory(client("dynamodb", stub.url), "Channels", SystemClock())
+    await call_all_methods(
+        history,
+        publication=Publication("news", "hi", keep=Keep(count=1, seconds=1)),
+        origin=Origin("1"),
+        state=ChannelState(kept=HEAD),
+        channel="news",
+        since=Position("abc", 90),
+        limit=1,
     )
     assert needs(stub, CHANNELS) == of(COMMON, CHANNELS)
 
@@ -248,7 +275,7 @@ async def test_checkpoints_need_what_the_deliver_role_allows(stub: HttpStub) -> 
     checkpoints = DynamoDbCheckpoints(client("dynamodb", stub.url), "Channels", SystemClock())
     await call_all_methods(checkpoints, message_id="1", remaining="{}")
     needed = needs(stub, CHANNELS)
-    assert needed == {("dynamodb:PutItem", CHANNELS), READ_A_CHECKPOINT}
+    assert needed == {("dynamodb:PutItem", CHANNELS), ("dynamodb:GetItem", CHANNELS)}
     assert needed <= COMMON | OWN["deliver"]
 
 
