@@ -51,9 +51,12 @@ StartServer = Callable[[int], AbstractContextManager[Running]]
 
 
 @contextlib.contextmanager
-def backend(channel: str = "") -> Iterator[int]:
-    """Run the backend and yield its port. It subscribes every connection to `channel`, if that is given."""
-    with Stub("backend", "--channel", channel) as stub:
+def backend(channel: str = "", *, recovers: bool = False) -> Iterator[int]:
+    """Run the backend and yield its port. It subscribes every connection to `channel`, if that is given.
+
+    With `recovers` that is with slip.v1, since the position in the client's query.
+    """
+    with Stub("backend", "--channel", channel, *(["--recovers"] if recovers else [])) as stub:
         yield stub.port
 
 

@@ -1,8 +1,8 @@
 """A backend that does next to nothing, so that it is not what is measured: `python -m bench.stubs.backend`.
 
 It accepts each connection, subscribes it to a channel if it has one, and echoes texts; a POST with the text `slow` it
-answers after SLOW_S. It speaks SLIP's JSON and GRIP's
-WebSocket-over-HTTP on the same port; the body shows which. It checks no tokens.
+answers after SLOW_S. It speaks SLIP's JSON and GRIP's WebSocket-over-HTTP on the same port; the body shows which. It
+checks no tokens.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -24,6 +25,7 @@ class _Event(msgspec.Struct):
 class _Request(msgspec.Struct, rename="camel"):
     connection_id: str
     events: list[_Event]
+    metadata: Any = None
 
 
 SLOW_S = 8.0
@@ -32,13 +34,18 @@ _request = msgspec.json.Decoder(_Request)
 _json = msgspec.json.Encoder()
 
 
-def slip_reply(body: bytes, channel: str) -> bytes:
-    """Return the reply to events of SLIP Sockets, both as JSON."""
+def slip_reply(body: bytes, channel: str, *, recovers: bool = False) -> bytes:
+    """Return the reply to events of SLIP Sockets, both as JSON. With `recovers` queries have a `since`."""
     request = _request.decode(body)
     id_ = request.connection_id
-    events: list[dict[str, str]] = []
+    events: list[dict[str, Any]] = []
     for event in request.events:
         match event.type:
+            case "OPEN" if recovers:
+                since = request.metadata["query"]["since"][0]
+                events.append({"type": "ACCEPT", "connectionId": id_, "subprotocol": "slip.v1"})
+                subscribe = {"type": "SUBSCRIBE", "connectionId": id_, "channel": channel}
+                events.append(subscribe | {"recover": True, "since": since})
             case "OPEN":
                 events.append({"type": "ACCEPT", "connectionId": id_})
                 if channel:
@@ -80,13 +87,14 @@ def _grip_text(content: bytes) -> bytes:
 
 
 class _Connection(HttpConnection):
-    def __init__(self, channel: str) -> None:
+    def __init__(self, channel: str, recovers: bool) -> None:
         super().__init__()
         self._channel = channel
+        self._recovers = recovers
 
     def on_request(self, head: bytes, body: bytes) -> None:
         if body.startswith(b"{"):
-            reply = slip_reply(body, self._channel)
+            reply = slip_reply(body, self._channel, recovers=self._recovers)
             headers = b"Content-Type: application/json\r\n"
         else:
             reply = grip_reply(body, self._channel)
@@ -101,5 +109,6 @@ class _Connection(HttpConnection):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--channel", default="", help="channel that every connection is subscribed to")
-    channel: str = parser.parse_args().channel
-    asyncio.run(serve(lambda: _Connection(channel)))
+    parser.add_argument("--recovers", action="store_true", help="with slip.v1, since the position in the query")
+    given = parser.parse_args()
+    asyncio.run(serve(lambda: _Connection(given.channel, given.recovers)))
