@@ -16,8 +16,11 @@ from slip_sockets.aws.channels import DynamoDbChannels
 from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
 from slip_sockets.aws.connections import INDEX_NAME, NOT_EXPIRED, OF_CHANNEL, DynamoDbConnections
 from slip_sockets.aws.errors import AwsError
+from slip_sockets.aws.history import DynamoDbHistory
 from slip_sockets.gateway.ports import Claim, SystemClock
-from slip_sockets.gateway.values import ChannelState, Count
+from slip_sockets.gateway.values import ChannelState, Count, Origin, Publication
+from slip_sockets.protocol.events import Keep
+from slip_sockets.protocol.positions import Position
 
 from ..aws.moto_server import client
 
@@ -151,6 +154,29 @@ class TestChannelsTable:
         for remaining in ("much", "little"):
             await checkpoints.save("m", remaining)
             assert await checkpoints.load("m") == remaining
+
+
+class TestKeptRows:
+    async def test_what_is_kept_is_found(self, dynamodb: DynamoDBClient, channels: DynamoDbChannels) -> None:
+        history = DynamoDbHistory(dynamodb, "bench-Channels", SystemClock())
+        begun = await history.newest("kept")
+        assert begun.offset == 0
+        positions = []
+        for number in range(70):  # some of their names are in pages
+            state = await channels.channel_state("kept")
+            publication = Publication("kept", str(number), keep=Keep(count=1_000, seconds=3_600))
+            positions.append(await history.keep(publication, Origin(f"{number:016d}"), state))
+        assert positions == [Position(begun.epoch, offset) for offset in range(1, 71)]
+        past = await history.past("kept", begun, limit=1_000)
+        assert [message.data for message in past.messages] == [str(number) for number in range(70)]
+        state = await channels.channel_state("kept")
+        publication = Publication("kept", "3", keep=Keep(count=1_000, seconds=3_600))
+        assert await history.keep(publication, Origin(f"{3:016d}", is_repeated=True), state) == positions[3]
+
+    async def test_confirmed_claim_has_its_position(self, channels: DynamoDbChannels) -> None:
+        await channels.claim("kept", "1", "one", lease_s=60)
+        await channels.confirm("kept", "1", "one", position="e:1")
+        assert (await channels.claim("kept", "1", "other", lease_s=60)).position == "e:1"
 
 
 class TestUnits:

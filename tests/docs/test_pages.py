@@ -95,6 +95,9 @@ LINES: dict[str, By] = {
     r"python -m bench( .*)?": "tests/bench/test_bench.py::test_main_prints_a_row_for_each_case",
     r"python -m bench\.fan_out( .*)?": "tests/bench/test_fan_out.py::test_a_named_case_is_printed_as_a_table",
     r"python -m bench\.inbound": "tests/bench/test_inbound.py::test_each_case_measures_a_running_server",
+    r"python -m bench\.recovering": (
+        "tests/bench/test_recovering.py::test_clients_that_come_back_get_what_they_missed_or_one_frame"
+    ),
     r"python -m bench\.functions( .*)?": "tests/bench/test_functions.py::test_main_prints_the_cases_named_as_json",
     r"python -m pytest tests/gateway": NotRun("a test that runs tests"),
     r"git checkout <the commit that ran before>": (
