@@ -104,10 +104,10 @@ class Account:
         self.backend.script = replies()
         return self.call("websocket", self.event("websocket_disconnect"))
 
-    def publish(self, **more: str) -> Used:
+    def publish(self, **more: Any) -> Used:
         return self.call("control", control_event(self.publication(**more)))
 
-    def publication(self, **more: str) -> dict[str, Any]:
+    def publication(self, **more: Any) -> dict[str, Any]:
         return {"type": "PUBLISH_TEXT", "channelId": self.channel, "data": "hi", **more}
 
     def fill(self, subscribers: int) -> None:
@@ -320,6 +320,20 @@ def test_publish_is_two_reads_and_with_an_id_two_writes(account: Account) -> Non
     assert account.publish() == Used(reads, 1.5, management=1)
     assert account.publish(id="1") == Used({**reads, "PutItem": 1, "UpdateItem": 1}, 1.5, 2, management=1)
     assert account.publish(id="1") == Used({"PutItem": 1}, 0, 1)
+
+
+def test_kept_publish_is_two_calls_and_three_units_more_and_four_for_every_sixteenth(account: Account) -> None:
+    account.connect(account.subscribe(account.channel))
+    keep, data = {"count": 100, "seconds": 60}, "x" * 1_024
+    plain = account.publish(data=data)
+    account.publish(data=data, keep=keep)  # the first of a channel puts the head
+    several = [account.publish(data=data, keep=keep) for _ in range(49)]
+    calls = {**plain.dynamodb, "BatchWriteItem": 1, "UpdateItem": 1}
+    assert [used.dynamodb for used in several] == [calls] * 49
+    assert {used.read_units for used in several} == {plain.read_units}
+    pages = [index for index, used in enumerate(several) if used.write_units == 4]
+    assert pages == [31, 47]
+    assert {used.write_units for index, used in enumerate(several) if index not in pages} == {3}
 
 
 def test_publish_to_many_is_one_message_and_a_count(account: Account) -> None:
