@@ -143,3 +143,36 @@ def test_catch_up(crashing: World) -> None:
         recovered(crashing, where)
 
     at_each_call(crashing, prepare, lambda dies_at: crashing.deliver(dies_at=dies_at), check)
+
+
+def test_late_look(crashing: World) -> None:
+    """The index has not shown the newcomer to a publish; the function that looks again dies."""
+    frame: dict[str, Any] = {}
+
+    def prepare() -> None:
+        nonlocal frame
+        crashing.connected(ME, form=SUBPROTOCOL)
+        subscribe = {"type": "SUBSCRIBE", "connectionId": ME, "channel": "lobby", "recover": True}
+        assert crashing.run("control", control_event(subscribe))["statusCode"] == 200
+        response = crashing.run("control", control_event(publish("hidden", keep=KEEP)))
+        (report,) = json.loads(response["body"])["events"]
+        frame = {"slip": "message", "channel": "lobby", "data": "hidden", "position": report["position"]}
+        crashing.posted.clear()
+
+    def check(where: str) -> None:
+        crashing.drain()
+        assert [json.loads(each) for each in firsts(crashing.received(ME))] == [frame], where
+
+    at_each_call(crashing, prepare, lambda dies_at: crashing.deliver(dies_at=dies_at), check)
+
+
+def test_calls_of_a_page_that_asks(crashing: World) -> None:
+    crashing.connected(ME, "lobby", form=SUBPROTOCOL)
+    kept = [publish(str(number), keep=KEEP) for number in range(6)]
+    response = crashing.run("control", control_event(*kept))
+    since = json.loads(response["body"])["events"][0]["position"]
+    event = ours("websocket_message")
+    event["body"] = json.dumps({"slip": "recover", "channel": "lobby", "since": since})
+    assert crashing.run("websocket", event)["statusCode"] == 200
+    calls = [call for call in crashing.calls if call != "GetSecretValue"]
+    assert calls == ["GetItem", "GetItem", "GetItem", "BatchGetItem", *[f"POST to {ME}"] * 6]

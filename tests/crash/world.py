@@ -147,7 +147,7 @@ class World:
             {
                 "messageId": message["MessageId"],
                 "receiptHandle": message["ReceiptHandle"],
-                "body": message["Body"],
+                "body": _due(message["Body"]),
                 "attributes": message["Attributes"],
                 "eventSourceARN": f"arn:aws:sqs:us-east-1:000000000000:{url.rpartition('/')[2]}",
             }
@@ -281,6 +281,12 @@ class World:
                 return RESET
             self.calls.append(name)
             return respond()
+
+
+def _due(body: str) -> str:
+    """Return a message as if its time had come."""
+    message = json.loads(body)
+    return json.dumps(message | {"due_at": 0}) if "due_at" in message else body
 
 
 @contextlib.contextmanager

@@ -40,9 +40,15 @@ def unused(deployment: Deployment, function: str, stack: str = PRODUCTION) -> li
     ]
 
 
-def index_fault(request: ApiRequest) -> tuple[int, str] | None:
-    """An ApiFault: a publish cannot find its subscribers."""
-    return (500, "InternalServerError") if "IndexName" in request.parameters else None
+class IndexFault:
+    """An ApiFault: a publish cannot find its subscribers, and lets the message id that it has claimed lapse."""
+
+    def __init__(self) -> None:
+        self.has_lapsed = False
+
+    def __call__(self, request: ApiRequest) -> tuple[int, str] | None:
+        self.has_lapsed |= request.parameters.get("UpdateExpression") == "SET leaseUntil = :now"
+        return (500, "InternalServerError") if "IndexName" in request.parameters else None
 
 
 async def kept(room: Room) -> str:
@@ -66,6 +72,13 @@ async def test_the_websocket_function_uses_all_that_it_may(deployment: Deploymen
         assert await client.closed() == 1000
         assert client.received == ["second", "third"]
         assert room.subscribers(room.chat.ghosts_channel) == []
+
+    client, fault = await room.join(), IndexFault()
+    faults.api(fault)
+    await client.send("everything")
+    await until(lambda: fault.has_lapsed)
+    faults.clear()
+    assert await client.closed() == 1000
     assert [each for each in unused(deployment, "websocket") if not each[1].endswith(OF_ORDERED)] == []
 
 
@@ -93,7 +106,7 @@ async def test_the_control_function_uses_all_that_it_may(deployment: Deployment,
         assert room.subscribers(room.chat.ghosts_channel) == []
         await until(lambda: room.subscribers(many) == [])
 
-    faults.api(index_fault)
+    faults.api(IndexFault())
     with pytest.raises(ControlApiUnavailable):
         await room.publish("nobody hears this")
     assert unused(deployment, "control") == []
@@ -106,6 +119,13 @@ async def test_the_deliver_function_uses_all_that_it_may(deployment: Deployment,
         assert await client.closed() == 1000
         assert client.received == ["second", "third"]
         assert room.subscribers(room.chat.ghosts_channel) == []
+
+    fault = IndexFault()
+    faults.api(fault)
+    client = await room.join(query="&everything=")
+    await until(lambda: fault.has_lapsed)
+    faults.clear()
+    assert await client.closed() == 1000
 
     client, queue = await room.join("ada"), deferred(deployment)
     await until(lambda: queue.waiting == 0)
