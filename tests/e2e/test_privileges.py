@@ -122,10 +122,11 @@ async def test_the_deliver_function_uses_all_that_it_may(deployment: Deployment,
 
     fault = IndexFault()
     faults.api(fault)
-    client = await room.join(query="&everything=")
+    client = await room.join("bob", query="&everything=")
     await until(lambda: fault.has_lapsed)
     faults.clear()
     assert await client.closed() == 1000
+    await room.received(Close, room.connection_id("bob"))  # before the table fails
 
     client, queue = await room.join("ada"), deferred(deployment)
     await until(lambda: queue.waiting == 0)
