@@ -136,7 +136,9 @@ async def test_an_ageing_socket_is_replaced_and_every_text_comes_once(
         texts = await page.until_texts(len(sent))
         # A text that only the successor has may come before one that both have.
         assert sorted(texts, key=int) == sent
-        assert [event["replaces"] for event in await page.heard("open")] == [False] + [True] * replacements
+        first, *others = await page.heard("open")
+        assert len(others) >= replacements
+        assert [event["replaces"] for event in (first, *others)] == [False] + [True] * len(others)
         assert [event["type"] for event in await page.heard("waiting", "connecting")] == ["connecting"]
         assert (await backend.next_post("CLOSE")).event["code"] == 1005  # the page's, not the server's limit
 

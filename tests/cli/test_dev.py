@@ -198,7 +198,7 @@ async def test_the_inspector_is_served_at_loopback_alone_unless_asked_for(
 
 async def test_environment_and_limits_are_taken(tmp_path: Path, backend: ScriptedBackend) -> None:
     environment = {"TARGET_URL": backend.url, "JWT_SECRET": "short", "STACK_NAME": "from-environment"}
-    options = ("--port", "0", "--outputs", "mine.json", "--idle-timeout", "0.1")
+    options = ("--port", "0", "--outputs", "mine.json", "--idle-timeout", "1")
     async with program(tmp_path, *options, environment=environment) as process:
         url = (await line_of(process)).split()[1]
         outputs = json.loads((tmp_path / "mine.json").read_text())
@@ -212,4 +212,4 @@ async def test_environment_and_limits_are_taken(tmp_path: Path, backend: Scripte
             _, err = await process.communicate()
         line, near_end = err.decode().splitlines()
         assert line.endswith("JWT_SECRET is shorter than 32 bytes: fine here, too weak for the internet")
-        assert "without a text for 0.1 s" in near_end
+        assert "without a text for 1 s" in near_end
