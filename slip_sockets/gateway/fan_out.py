@@ -297,7 +297,8 @@ class Broadcaster(msgspec.Struct, frozen=True):
         await self.marks.mark_queued(broadcast.channel, for_s=MARKED_FOR_S)
         now = self.clock.now()
         joined, left = recent.joined(broadcast.channel, now), recent.left(broadcast.channel, now)
-        framed = [id_ for id_ in joined if id_ in recent.framed]
+        in_frames = recent.framed
+        framed = [id_ for id_ in joined if id_ in in_frames]
         recent_until = now + recent.lag_s if joined or left else 0
         publish_id = uuid.uuid4().hex
         await self.queue.put(
