@@ -18,8 +18,6 @@ is kept longest: after that the channel begins anew, in another epoch.
 from __future__ import annotations
 
 import math
-import secrets
-import string
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +27,10 @@ from ..apigateway.limits import ROW_LIFETIME_S
 from ..gateway.errors import Unavailable
 from ..gateway.ports import CLAIM_LIFETIME_S, MAX_PAST_BYTES, Clock
 from ..gateway.values import ChannelState, Origin, Past, Publication
-from ..protocol.events import EPOCH_LENGTH, MAX_KEPT, KeptMessage
-from ..protocol.positions import Position
+from ..protocol.events import MAX_KEPT, KeptMessage
+from ..protocol.positions import Position, new_epoch
 from .channels import HEAD, PARTITION_KEY, SORT_KEY, channels_table
-from .table import slices
+from .table import TTL, slices
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
@@ -49,7 +47,6 @@ MAX_SEARCHED = 200 * CLAIM_LIFETIME_S
 """Newest messages among which a repeated one is looked for: what a busy channel keeps while ids are remembered."""
 ATTEMPTS = 5
 """At the head: the first fails where it has changed in kind since it was read, hardly ever another."""
-_EPOCH_CHARACTERS = string.ascii_letters + string.digits
 
 _HEAD_NAMES = {"#epoch": "epoch", "#newest": "newest", "#until": "keptUntil", "#ttl": "ttl"}
 HAS_RUN_OUT = "attribute_not_exists(channel) OR #until <= :now"
@@ -106,14 +103,13 @@ class DynamoDbHistory:
             if known is not None:
                 return known
         until_ms = math.ceil((now_s + keep.seconds) * 1000)
-        ttl = self._table.expiry(keep.seconds)
         message: Item = {
             **self._table.key(origin.name, MESSAGE),
             "messageText": {"S": publication.data},
             "publishedAt": {"N": str(math.floor(now_s * 1000))},
             "keptCount": {"N": str(keep.count)},
             "keptUntil": {"N": str(until_ms)},
-            "ttl": ttl,
+            "ttl": self._table.expiry(keep.seconds),
         }
         pages = head.pages() if head is not None else []
         rows = [message, *(self._page(channel, head, number, names) for number, names in pages if head is not None)]
@@ -144,11 +140,12 @@ class DynamoDbHistory:
             changed = await self._begin(begun)
             return Position(begun["epoch"]["S"], 1) if changed is None else changed
         is_longest = head.until_ms <= until_ms
-        names = {**_HEAD_NAMES, "#name": _attribute(name)}
+        names = {"#newest": "newest", "#until": "keptUntil", "#name": _attribute(name)}
         values: Item = {":one": {"N": "1"}, ":until": {"N": str(until_ms)}}
         change = "SET #newest = #newest + :one, #name = #newest + :one"
         if is_longest:
             change += ", #until = :until, #ttl = :ttl"
+            names |= TTL
             values |= {":now": self._now_ms(), ":ttl": {"N": str(math.ceil(until_ms / 1000))}}
         if paged:
             change += " REMOVE " + ", ".join(f"#p{number}" for number in range(len(paged)))
@@ -163,7 +160,7 @@ class DynamoDbHistory:
                     Key=self._table.key(channel, HEAD),
                     UpdateExpression=change,
                     ConditionExpression=condition,
-                    ExpressionAttributeNames={key: value for key, value in names.items() if key in change + condition},
+                    ExpressionAttributeNames=names,
                     ExpressionAttributeValues=values,
                     ReturnValues="ALL_NEW",
                     ReturnValuesOnConditionCheckFailure="ALL_OLD",
@@ -330,10 +327,9 @@ class DynamoDbHistory:
         return head if head.until_ms > self._clock.now() * 1000 else None
 
     def _head(self, channel: str, *, newest: int, until_ms: int) -> Item:
-        epoch = "".join(secrets.choice(_EPOCH_CHARACTERS) for _ in range(EPOCH_LENGTH))
         return {
             **self._table.key(channel, HEAD),
-            "epoch": {"S": epoch},
+            "epoch": {"S": new_epoch()},
             "newest": {"N": str(newest)},
             "keptUntil": {"N": str(until_ms)},
             "ttl": {"N": str(math.ceil(until_ms / 1000))},

@@ -116,6 +116,17 @@ class Table:
             how["ProjectionExpression"] = "#partition, #sort"
         if sort_prefix or keys_only:
             names["#sort"] = self._sort_key
+        return await self._query(condition, names, values, how)
+
+    async def between(self, name: str, first: str, last: str) -> list[Item]:
+        """Read those rows of a partition consistently whose sort key is from `first` to `last`."""
+        condition = "#partition = :partition AND #sort BETWEEN :first AND :last"
+        names = {"#partition": self._partition_key, "#sort": self._sort_key}
+        values: Item = {":partition": {"S": name}, ":first": {"S": first}, ":last": {"S": last}}
+        return [item for item in await self._query(condition, names, values, {}) if self.is_live(item)]
+
+    async def _query(self, condition: str, names: dict[str, str], values: Item, how: dict[str, Any]) -> list[Item]:
+        """Read all pages consistently; `how` are further parameters of the first."""
         found: list[Item] = []
         with calling("DynamoDB"):
             while True:
@@ -130,26 +141,7 @@ class Table:
                 found += page["Items"]
                 if not (last := page.get("LastEvaluatedKey")):
                     return found
-                how["ExclusiveStartKey"] = last
-
-    async def between(self, name: str, first: str, last: str) -> list[Item]:
-        """Read those rows of a partition consistently whose sort key is from `first` to `last`."""
-        found: list[Item] = []
-        how: dict[str, Any] = {}
-        with calling("DynamoDB"):
-            while True:
-                page = await self._client.query(
-                    TableName=self.name,
-                    ConsistentRead=True,
-                    KeyConditionExpression="#partition = :partition AND #sort BETWEEN :first AND :last",
-                    ExpressionAttributeNames={"#partition": self._partition_key, "#sort": self._sort_key},
-                    ExpressionAttributeValues={":partition": {"S": name}, ":first": {"S": first}, ":last": {"S": last}},
-                    **how,
-                )
-                found += page["Items"]
-                if not (end := page.get("LastEvaluatedKey")):
-                    return [item for item in found if self.is_live(item)]
-                how["ExclusiveStartKey"] = end
+                how = {**how, "ExclusiveStartKey": last}
 
     async def delete(self, items: Iterable[Item]) -> None:
         keys = [{name: item[name] for name in (self._partition_key, self._sort_key)} for item in items]

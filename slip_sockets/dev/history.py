@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -11,12 +9,11 @@ from dataclasses import dataclass, field
 from ..apigateway.limits import ROW_LIFETIME_S
 from ..gateway.ports import CLAIM_LIFETIME_S, MAX_PAST_BYTES, Clock
 from ..gateway.values import ChannelState, Origin, Past, Publication
-from ..protocol.events import EPOCH_LENGTH, MAX_KEPT, KeptMessage
-from ..protocol.positions import Position
+from ..protocol.events import MAX_KEPT, KeptMessage
+from ..protocol.positions import Position, new_epoch
 
 SWEEP_PAUSE_S = 60.0
 """Between searches for channels of which nothing is kept any more."""
-_EPOCH_CHARACTERS = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +88,7 @@ class MemoryHistory:
         """Return a channel that is remembered; it begins anew where its memory has run out."""
         channel = self._channels.get(name)
         if channel is None or channel.until <= self._clock.now():
-            epoch = "".join(secrets.choice(_EPOCH_CHARACTERS) for _ in range(EPOCH_LENGTH))
-            channel = self._channels[name] = _Channel(epoch, until)
+            channel = self._channels[name] = _Channel(new_epoch(), until)
         return channel
 
     def _begun(self, name: str) -> _Channel:

@@ -156,28 +156,30 @@ class TimerDue(_OfTimer, frozen=True, tag="timer_due", omit_defaults=True):
         return f"a tick of a timer of {self.connection_id}"
 
 
-class CatchUp(OfConnection, frozen=True, tag="catch_up", omit_defaults=True):
-    """A subscriber is sent the rest of what it missed of a channel after the position `since`."""
-
+class _OfSubscription(OfConnection, frozen=True, omit_defaults=True):
     channel: str
-    since: str | None = None
-
-    @property
-    def title(self) -> str:
-        return f"what {self.connection_id} missed of {self.channel!r}"
 
     @property
     def summary(self) -> Summary:
         return Summary(connection_id=self.connection_id, channel=self.channel)
 
 
-class LateLook(OfConnection, frozen=True, tag="late_look"):
+class CatchUp(_OfSubscription, frozen=True, tag="catch_up", omit_defaults=True):
+    """A subscriber is sent the rest of what it missed of a channel after the position `since`."""
+
+    since: str | None = None
+
+    @property
+    def title(self) -> str:
+        return f"what {self.connection_id} missed of {self.channel!r}"
+
+
+class LateLook(_OfSubscription, frozen=True, tag="late_look"):
     """Looks at `due_at` (Unix seconds) whether something was kept after `since` that a new subscriber was not sent.
 
     Each is a group of its own, so that it waits for no other.
     """
 
-    channel: str
     since: str
     due_at: float
 
@@ -189,10 +191,6 @@ class LateLook(OfConnection, frozen=True, tag="late_look"):
     @property
     def title(self) -> str:
         return f"a late look for {self.connection_id} at {self.channel!r}"
-
-    @property
-    def summary(self) -> Summary:
-        return Summary(connection_id=self.connection_id, channel=self.channel)
 
 
 class FanOut(OfChannel, frozen=True, tag="fan_out", omit_defaults=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ..protocol.errors import InvalidEvents
@@ -19,9 +21,11 @@ from ..protocol.frames import (
     encode_frame,
 )
 from .deadlines import RESERVE_S
+from .deferred import ReceivedText
 from .delivery import Deliverer, Send
 from .effects import Recover
 from .errors import Unavailable
+from .numbered import NumberedText, read_number
 from .ports import Subscriptions
 from .recovery import Recoverer
 from .values import Form
@@ -47,6 +51,26 @@ def unframed(text: str, form: Form) -> str | Asked | None:
             except InvalidEvents:
                 return ErrorFrame(FrameError.INVALID)
     return frame
+
+
+class Received(msgspec.Struct, frozen=True):
+    """What came from a client: its `texts` for the backend, `numbered` as they are read, and what it `asked`."""
+
+    texts: list[ReceivedText]
+    numbered: list[NumberedText]
+    asked: list[Asked]
+
+
+def read_texts(texts: Sequence[ReceivedText], form: Form) -> Received:
+    received = Received([], [], [])
+    for text in texts:
+        content = unframed(text.data.decode(errors="replace"), form)
+        if isinstance(content, str):
+            received.texts.append(text)
+            received.numbered.append(read_number(content, text.id))
+        elif content is not None:
+            received.asked.append(content)
+    return received
 
 
 class FrameAnswers(msgspec.Struct, frozen=True):

@@ -27,7 +27,6 @@ from ..protocol.events import (
     encode_metadata,
 )
 from ..protocol.frames import TextFrame, encode_frame
-from ..protocol.positions import read_position
 from .deadlines import RESERVE_S
 from .deferred import Timer
 from .delivery import Close, Deliverer, Send
@@ -39,15 +38,13 @@ from .observer import Observer
 from .ports import ChannelMarks, Clock, Connections, Queue, Sender, Subscriptions
 from .recent import Recent, Written
 from .recovery import Recoverer
-from .values import NO_FORMS, Broadcast, ChannelClose, Form, Origin, Past, Publication
+from .values import NO_FORMS, Broadcast, ChannelClose, Form, Origin, Publication, form_of
 
 log = logging.getLogger("slip_sockets.gateway")
 
 POLL_PAUSE_S = 0.05
 LONGEST_ESCAPE = 7
 """Bytes that a character may have in a frame, and a little for the frame itself."""
-
-
 MAX_HISTORY_BYTES = 2 * 1024 * 1024
 """Of JSON that a batch's HISTORY events return: a function's response may have 6 MB, in which each quotation mark of a
 text is up to four bytes. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
@@ -171,16 +168,12 @@ class Performer(msgspec.Struct, frozen=True):
         return await self.once.publish(publication, publish, deadline=deadline)
 
     async def _history(self, history: History) -> HistoryReport:
-        channel, since = history.channel, None
         if history.since is None:
-            past = await self.recoverer.history.past(channel, None, limit=history.limit)
-            return _report(past)
-        since = read_position(history.since)
-        if since is None:
-            newest = await self.recoverer.history.newest(channel)
-            return HistoryReport(str(newest), [], more=False, recovered=False)
-        past = await self.recoverer.history.past(channel, since, limit=history.limit)
-        return msgspec.structs.replace(_report(past), recovered=past.is_whole)
+            past = await self.recoverer.history.past(history.channel, None, limit=history.limit)
+        else:
+            past = await self.recoverer.past_since(history.channel, history.since, limit=history.limit)
+        recovered = msgspec.UNSET if history.since is None else past.is_whole
+        return HistoryReport(str(past.newest), list(past.messages), past.more, recovered)
 
     async def _subscribe(self, subscribe: Subscribe, written: Recent, deadline: float) -> None:
         connection_id, channel = subscribe.connection_id, subscribe.channel
@@ -200,9 +193,7 @@ class Performer(msgspec.Struct, frozen=True):
         return known.forms[connection_id]
 
     async def _stored_form(self, connection_id: str) -> Form:
-        """Return how a connection that is not known is sent to: raw, as ever; it has left, or is about to."""
-        stored = await self.connections.get(connection_id)
-        return Form.RAW if stored is None else stored.form
+        return form_of(await self.connections.get(connection_id))
 
     async def _deliver(self, action: SendText | CloseConnection, what: Send | Close, deadline: float) -> None:
         delivery = await self.deliverer.deliver(what, [action.connection_id], until=deadline - RESERVE_S)
@@ -252,10 +243,6 @@ def fitted(report: HistoryReport, limit: int) -> tuple[HistoryReport, int]:
         limit -= size
         messages.append(message)
     return msgspec.structs.replace(report, messages=messages[::-1] if is_newest else messages), limit
-
-
-def _report(past: Past) -> HistoryReport:
-    return HistoryReport(str(past.newest), list(past.messages), past.more)
 
 
 def _log_skipped(action: Effect, why: str) -> None:

@@ -67,11 +67,15 @@ class Recoverer(msgspec.Struct, frozen=True):
         channel = recover.channel
         if recover.since is None:
             return Past(await self.history.newest(channel)), None
-        since = read_position(recover.since)
-        if since is None:
-            return Past(await self.history.newest(channel)), False
-        past = await self.history.past(channel, since, limit=MAX_KEPT)
+        past = await self.past_since(channel, recover.since, limit=MAX_KEPT)
         return past, past.is_whole and not past.more
+
+    async def past_since(self, channel: str, since: str, *, limit: int) -> Past:
+        """Return the first `limit` messages after `since`. After what is no position nothing is whole."""
+        position = read_position(since)
+        if position is None:
+            return Past(await self.history.newest(channel), is_whole=False)
+        return await self.history.past(channel, position, limit=limit)
 
     async def _send_all(
         self, recover: Recover, texts: Sequence[str], messages: Sequence[KeptMessage], deadline: float

@@ -15,14 +15,14 @@ from .backend import Backend
 from .deferred import CloseNotice, Continuation, Disconnected, Texts, Timer, TimerDue
 from .effects import Effect
 from .errors import ActionFailed, BackendFailed, BackendFault, Incomplete, NotAccepted, Unavailable
-from .framed import FrameAnswers, unframed
-from .numbered import NumberedText, in_order, is_early, number_after, read_number
+from .framed import FrameAnswers, read_texts, unframed
+from .numbered import NumberedText, in_order, is_early, number_after
 from .observer import EventType, HandledEvent, Observer, handling
 from .perform import Performer
 from .plan_open import OpenPlan, continuation_of, plan_open
 from .ports import Checkpoint, Clock, Connections, Queue
 from .recent import Written
-from .values import Accepted, Connect, Disconnect, Done, Failed, Form, Message, Refused, StoredConnection
+from .values import Accepted, Connect, Disconnect, Done, Failed, Form, Message, Refused, StoredConnection, form_of
 
 log = logging.getLogger("slip_sockets.gateway")
 
@@ -106,7 +106,7 @@ class Sockets(msgspec.Struct, frozen=True):
         connection_id = message.connection_id
         try:
             stored = await self.connections.get(connection_id)
-            form = _form(stored)
+            form = form_of(stored)
             content = unframed(message.text, form)
             if not isinstance(content, str):
                 if content is not None:
@@ -128,7 +128,7 @@ class Sockets(msgspec.Struct, frozen=True):
     ) -> Sequence[Effect]:
         """Raises BackendFailed."""
         actions = await self.backend.call(connection_id, stored.metadata if stored else None, events)
-        await self._check(connection_id, actions, _form(stored))
+        await self._check(connection_id, actions, form_of(stored))
         return actions
 
     async def _check(self, connection_id: str, actions: Sequence[Effect], form: Form) -> None:
@@ -202,28 +202,19 @@ class Sockets(msgspec.Struct, frozen=True):
         try:
             stored = await self.connections.get(connection_id)
             next_number = stored.next_number if stored else 1
-            form = _form(stored)
-            contents = [unframed(text.data.decode(errors="replace"), form) for text in message.texts]
-            texts = in_order(
-                [
-                    read_number(content, text.id)
-                    for text, content in zip(message.texts, contents, strict=True)
-                    if isinstance(content, str)
-                ]
-            )
+            received = read_texts(message.texts, form_of(stored))
+            texts = in_order(received.numbered)
             if is_early(texts, next_number=next_number) and message.waits < MAX_WAITS:
                 await self.clock.sleep(WAIT_S)
                 await self.inbound.put([msgspec.structs.replace(message, waits=message.waits + 1)])
                 return
-            for asked in contents:
-                if asked is not None and not isinstance(asked, str):
-                    await self.frames.answer(connection_id, asked, deadline=deadline)
+            for asked in received.asked:
+                await self.frames.answer(connection_id, asked, deadline=deadline)
         except Unavailable as error:
             raise Incomplete(message, f"{error}; the backend was not called") from error
         if not texts:
             return
-        for_backend = [text for text, content in zip(message.texts, contents, strict=True) if isinstance(content, str)]
-        message = msgspec.structs.replace(message, texts=for_backend)  # what is answered is not answered again
+        message = msgspec.structs.replace(message, texts=received.texts)  # what is answered is not answered again
         await self._tell(message, stored, texts, deadline)
         await self._count(connection_id, number_after(texts, next_number=next_number), next_number)
 
@@ -241,7 +232,7 @@ class Sockets(msgspec.Struct, frozen=True):
             if error.ends_connection:
                 await self._end(connection_id, deadline)
             return
-        if not await self._perform_or_queue("TEXT", connection_id, actions, deadline, form=_form(stored)):
+        if not await self._perform_or_queue("TEXT", connection_id, actions, deadline, form=form_of(stored)):
             raise Incomplete(message, "what the backend asked for could be neither done nor queued")
 
     async def _count(self, connection_id: str, next_number: int, before: int) -> None:
@@ -399,10 +390,6 @@ class Sockets(msgspec.Struct, frozen=True):
     def _failed(self, error: SlipSocketsError, message: str, *args: object) -> None:
         self.observer.failed(error)
         log.warning(message, *args)
-
-
-def _form(stored: StoredConnection | None) -> Form:
-    return Form.RAW if stored is None else stored.form
 
 
 def _result(is_done: bool) -> Done | Failed:

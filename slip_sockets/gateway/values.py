@@ -179,6 +179,11 @@ class StoredConnection(msgspec.Struct, frozen=True):
     form: Form = Form.RAW
 
 
+def form_of(stored: StoredConnection | None) -> Form:
+    """Return how a connection is sent to: raw, as ever, where it is not known; it has left, or is about to."""
+    return Form.RAW if stored is None else stored.form
+
+
 class Page(msgspec.Struct, frozen=True):
     """Some of a channel's subscribers. `cursor` is where the next page begins, None after the last.
 

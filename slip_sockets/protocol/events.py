@@ -17,7 +17,7 @@ import msgspec
 from .decoding import decode
 from .errors import InvalidEvents
 from .frames import MessageFrame
-from .positions import Position
+from .positions import EPOCH_LENGTH, Position
 
 MAX_TEXT_BYTES = 128 * 1024
 """Largest message that API Gateway sends to a client.
@@ -37,8 +37,6 @@ MAX_POLL_TIMEOUT_MS = 25_000
 RESERVED_CHANNEL_PREFIX = "$connection:"
 """Prefix of the table's internal sort keys; channel names must not start with it."""
 
-EPOCH_LENGTH = 8
-"""Of the gateway's own epochs."""
 _LONGEST_POSITION = str(Position("0" * EPOCH_LENGTH, 10**15 - 1))
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')

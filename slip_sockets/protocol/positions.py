@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import secrets
+import string
 
 import msgspec
 
+EPOCH_LENGTH = 8
+"""Of the gateway's own epochs."""
+_EPOCH_CHARACTERS = string.ascii_letters + string.digits
 _POSITION = re.compile(r"([A-Za-z0-9]{1,32}):(0|[1-9][0-9]{0,14})")
 
 
@@ -20,6 +25,10 @@ class Position(msgspec.Struct, frozen=True):
 
     def __str__(self) -> str:
         return f"{self.epoch}:{self.offset}"
+
+
+def new_epoch() -> str:
+    return "".join(secrets.choice(_EPOCH_CHARACTERS) for _ in range(EPOCH_LENGTH))
 
 
 def read_position(text: str) -> Position | None:

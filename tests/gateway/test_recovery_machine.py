@@ -11,8 +11,8 @@ import asyncio
 import itertools
 import json
 import random
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections import deque
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -23,11 +23,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from slip_sockets.apigateway.functions import control_function, websocket_function
 from slip_sockets.apigateway.limits import OPENING_WINDOW_S
-from slip_sockets.dev.history import MemoryHistory
 from slip_sockets.gateway.errors import HttpError
 from slip_sockets.gateway.gateway import Ports, build_gateway
 from slip_sockets.gateway.ports import CLAIM_LIFETIME_S
-from slip_sockets.gateway.values import ChannelState, Form, HttpResponse, Origin, Page, Publication
+from slip_sockets.gateway.values import Form
 from slip_sockets.protocol.events import MAX_KEPT
 from slip_sockets.protocol.frames import (
     ErrorFrame,
@@ -37,15 +36,14 @@ from slip_sockets.protocol.frames import (
     TextFrame,
     encode_frame,
 )
-from slip_sockets.protocol.positions import Position
 from slip_sockets.slip.backend import SlipBackend
 from slip_sockets.slip.publish import SlipPublish
 
 from ..page_side import PageSide
-from .doubles import INLINE_LIMIT, SECRET, FakeClock, FaultyStore, control_event, socket_event
+from .doubles import INLINE_LIMIT, SECRET, FakeClock, control_event, socket_event
+from .recovery_world import BY_OPEN, BY_TEXT, CHANNELS, Backend, LaggingStore, RecordingHistory
 from .stage import FUNCTION_S, Stage, Staged, StagedQueue, StagedSender
 
-CHANNELS = BY_OPEN, BY_TEXT = "hall", "room"
 MAX_PAGES = 4
 INDEX_LAG_S, SILENCE_S = 2.0, 3.0
 MAX_ROUNDS = 200
@@ -53,76 +51,6 @@ channels = st.sampled_from(CHANNELS)
 seeds = st.integers(0, 2**32)
 T = TypeVar("T")
 _frames = msgspec.json.Decoder(MessageFrame | SubscribedFrame | ErrorFrame)
-
-
-class LaggingStore(FaultyStore):
-    """Its index shows some newcomers only `index_lag_s` after their subscription was written."""
-
-    def __init__(self, clock: FakeClock, lag_s: float) -> None:
-        super().__init__(clock)
-        self.index_lag_s = lag_s
-        self.hidden: set[str] = set()
-        self.shown_at: dict[tuple[str, str], float] = {}
-
-    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str], form: Form = Form.RAW) -> None:
-        await super().open(connection_id, metadata, channels, form)
-        for channel in channels:
-            self.hide(connection_id, channel)
-
-    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
-        self.hide(connection_id, channel)
-        return await super().subscribe(connection_id, channel, form)
-
-    def hide(self, connection_id: str, channel: str) -> None:
-        if connection_id in self.hidden:
-            self.shown_at.setdefault((connection_id, channel), self._clock.now() + self.index_lag_s)
-
-    async def subscribers(
-        self, channel: str, *, after: str | None = None, page_size: int = 1_000
-    ) -> AsyncIterator[Page]:
-        async for page in super().subscribers(channel, after=after, page_size=page_size):
-            now = self._clock.now()
-            shown = [id_ for id_ in page.connection_ids if self.shown_at.get((id_, channel), 0) <= now]
-            yield Page(shown, page.cursor, page.framed)
-
-
-class RecordingHistory(MemoryHistory):
-    """`kept` is all that was ever kept, by channel and position, each channel's newest last."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__(clock)
-        self.kept: dict[str, dict[Position, str]] = defaultdict(dict)
-        self.kept_at: dict[Position, float] = {}
-
-    async def keep(self, publication: Publication, origin: Origin, state: ChannelState) -> Position:
-        position = await super().keep(publication, origin, state)
-        kept = self.kept[publication.channel]
-        self.kept_at.setdefault(position, self._clock.now())
-        assert kept.setdefault(position, publication.data) == publication.data
-        assert position.offset == 1 or Position(position.epoch, position.offset - 1) in kept, "a gap"
-        return position
-
-
-class Backend:
-    """Lets each client in and subscribes it to the first channel, to the other one when it asks for that."""
-
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpResponse:
-        request = json.loads(body)
-        id_, event = request["connectionId"], request["events"][0]
-        match event["type"]:
-            case "OPEN":
-                accept = {"type": "ACCEPT", "connectionId": id_, "subprotocol": "slip.v1"}
-                events = [accept, _subscribe(id_, BY_OPEN, request["metadata"]["query"].get("since", []))]
-            case "TEXT":
-                events = [_subscribe(id_, BY_TEXT, event["data"].split())]
-            case _:
-                events = []
-        return HttpResponse(200, body=msgspec.json.encode({"events": events}))
-
-
-def _subscribe(id_: str, channel: str, since: Sequence[str]) -> dict[str, Any]:
-    more = {"since": since[0]} if since else {}
-    return {"type": "SUBSCRIBE", "connectionId": id_, "channel": channel, "recover": True, **more}
 
 
 @dataclass

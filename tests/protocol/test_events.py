@@ -7,7 +7,6 @@ import pytest
 
 from slip_sockets.protocol.errors import InvalidEvents
 from slip_sockets.protocol.events import (
-    EPOCH_LENGTH,
     MAX_CHANNEL_BYTES,
     MAX_EVENTS,
     MAX_KEPT,
@@ -42,7 +41,7 @@ from slip_sockets.protocol.events import (
     message_size,
 )
 from slip_sockets.protocol.frames import MessageFrame, encode_frame
-from slip_sockets.protocol.positions import Position
+from slip_sockets.protocol.positions import EPOCH_LENGTH, Position
 
 WIRE: list[tuple[Action, dict[str, Any]]] = [
     (SendText("c", "hi"), {"type": "TEXT", "connectionId": "c", "data": "hi"}),
