@@ -56,7 +56,7 @@ class Page:
                 pass
         await self._connect(url, PATIENCE_S, is_last=True)
         for channel, side in self._sides.items():
-            newest = max((position.offset for position in self.kept.get(channel, {})), default=0)
+            newest = self._newest(channel)
             assert side.position is not None
             assert side.position.offset == newest, f"{self.name} is at {side.position}, the newest is {newest}"
             side.account_for(self.kept.get(channel, {}))
@@ -85,7 +85,12 @@ class Page:
                         await self._take_in()
                     asking.cancel()
         except TimeoutError:
-            assert not is_last, f"{self.name} never got everything"
+            if is_last:
+                self._writer.transport.abort()
+                raise AssertionError(f"{self.name} never got everything") from None
+        except BaseException:
+            self._writer.transport.abort()
+            raise
         assert time.monotonic() < until + PATIENCE_S
         self.counts["pages that dropped"] += 1
         if is_last or self.rng.random() < 0.5:
@@ -96,14 +101,16 @@ class Page:
 
     def _has_all(self) -> bool:
         return all(
-            side.is_settled and not side.is_holding and side.position in (None, *self._newest(channel))
+            side.is_settled
+            and not side.is_holding
+            and side.position is not None
+            and side.position.offset == self._newest(channel)
             for channel, side in self._sides.items()
         )
 
-    def _newest(self, channel: str) -> list[Position]:
-        kept = self.kept.get(channel, {})
-        newest = max((position.offset for position in kept), default=0)
-        return [position for position in kept if position.offset == newest]
+    def _newest(self, channel: str) -> int:
+        """Return the newest offset: 0 where nothing was kept, as when there were few publishes."""
+        return max((position.offset for position in self.kept.get(channel, {})), default=0)
 
     async def _take_in(self) -> None:
         first, size = await self._reader.readexactly(2)
