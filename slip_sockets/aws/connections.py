@@ -2,11 +2,13 @@
 
 | row | connectionId (partition key) | channel (sort key) | attributes |
 |---|---|---|---|
-| connection | id | `$connection:<id>` | metadata (JSON text), connectedAt (Unix milliseconds), nextNumber, form, ttl |
+| connection | id | `$connection:<id>` | metadata (JSON text), connectedAt (Unix milliseconds), nextNumber, form, \
+user, ttl |
 | subscription | id | channel | form, ttl |
 
 `connectedAt` is the moment of acceptance: the socket opens a little later. `nextNumber` is there only of clients that
-number their texts, `form` only of those of the subprotocol slip.v1. The index (partition key `channel`) projects
+number their texts, `form` only of those of the subprotocol slip.v1, `user` where the backend said who it is: then there
+is a subscription to `$user:<user>`. The index (partition key `channel`) projects
 `form`, so that a delivery reads nothing else, and `ttl`, so that expired rows are filtered where they are read. All
 rows are in the index; the sort key of a connection names it, so that these rows do not gather in one busy partition of
 the index.
@@ -61,10 +63,18 @@ class DynamoDbConnections:
 
     # Connections
 
-    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str], form: Form = Form.RAW) -> None:
+    async def open(
+        self,
+        connection_id: str,
+        metadata: bytes,
+        channels: Sequence[str],
+        form: Form = Form.RAW,
+        user: str | None = None,
+    ) -> None:
         connection: Item = {
             **self._own_key(connection_id),
             **_form_attribute(form),
+            **({"user": {"S": user}} if user is not None else {}),
             "metadata": {"S": metadata.decode()},
             "connectedAt": {"N": str(round(self._clock.now() * 1000))},
             "ttl": self._table.expiry(ROW_LIFETIME_S),
@@ -203,7 +213,8 @@ class DynamoDbConnections:
             return None
         number = int(item["nextNumber"]["N"]) if "nextNumber" in item else 1
         form = Form(item["form"]["S"]) if "form" in item else Form.RAW
-        return StoredConnection(item["metadata"]["S"].encode(), _accepted_at(item), number, form)
+        user = item["user"]["S"] if "user" in item else None
+        return StoredConnection(item["metadata"]["S"].encode(), _accepted_at(item), number, form, user)
 
     # Calls
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from ..apigateway.connection_ids import is_connection_id
+from ..apigateway.connection_ids import has_usual_form, is_connection_id
 from ..apigateway.limits import OPENING_WINDOW_S
 from ..gateway.errors import Unavailable
 from ..gateway.ports import Clock
@@ -51,6 +51,9 @@ class ApiGatewaySender:
 
     def is_connection_id(self, text: str) -> bool:
         return is_connection_id(text)
+
+    def looks_like_connection_id(self, text: str) -> bool:
+        return has_usual_form(text)
 
     async def send(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
         return await self._send("POST", connection_ids, data.encode(), until)

@@ -81,9 +81,18 @@ class MemoryConnections:
 
     # Connections
 
-    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str], form: Form = Form.RAW) -> None:
+    async def open(
+        self,
+        connection_id: str,
+        metadata: bytes,
+        channels: Sequence[str],
+        form: Form = Form.RAW,
+        user: str | None = None,
+    ) -> None:
         now = self._clock.now()
-        self._connections[connection_id] = _Row(StoredConnection(metadata, now, form=form), now + ROW_LIFETIME_S)
+        self._connections[connection_id] = _Row(
+            StoredConnection(metadata, now, form=form, user=user), now + ROW_LIFETIME_S
+        )
         for channel in channels:
             self._add(connection_id, channel)
 

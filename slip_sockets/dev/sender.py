@@ -7,7 +7,7 @@ import http
 import random
 from collections.abc import Callable, Sequence
 
-from ..apigateway.connection_ids import is_connection_id
+from ..apigateway.connection_ids import has_usual_form, is_connection_id
 from ..apigateway.limits import OPENING_WINDOW_S
 from ..gateway.ports import Clock
 from ..gateway.values import Outcome
@@ -31,6 +31,9 @@ class EdgeSender:
 
     def is_connection_id(self, text: str) -> bool:
         return is_connection_id(text)
+
+    def looks_like_connection_id(self, text: str) -> bool:
+        return has_usual_form(text)
 
     async def send(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
         frame = text_frame(data)

@@ -40,9 +40,11 @@ class Backend(msgspec.Struct, frozen=True):
         actions = await self.call(connect.connection_id, metadata, [Open(connect.connection_id)])
         return self.protocol.opening(connect, actions)
 
-    async def call(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> Sequence[Effect]:
+    async def call(
+        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], user: str | None = None
+    ) -> Sequence[Effect]:
         """Send events and return what the reply asks for. `metadata` is JSON. Raises BackendFailed."""
-        reply = await self._call(connection_id, metadata, events)
+        reply = await self._call(connection_id, metadata, events, user)
         for skipped in reply.skipped:
             log.warning("connection %s: skipped in the reply: %s", connection_id, skipped)
         if reply.follow_up is not None:
@@ -56,12 +58,14 @@ class Backend(msgspec.Struct, frozen=True):
             self.observer.failed(error)
             log.warning("connection %s: %s", connection_id, error)
 
-    async def _call(self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> Reply:
+    async def _call(
+        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], user: str | None = None
+    ) -> Reply:
         began = time.perf_counter()
         failure: BackendFailed | None = None
         request: BackendRequest | None = None
         try:
-            request = await self._request(connection_id, metadata, events)
+            request = await self._request(connection_id, metadata, events, user)
             if request is None:
                 log.info("connection %s: the backend wants no more of its events", connection_id)
                 return Reply([])
@@ -82,14 +86,15 @@ class Backend(msgspec.Struct, frozen=True):
                 self.observer.backend_called(seconds=time.perf_counter() - began, error=failure)
 
     async def _request(
-        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]
+        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], user: str | None
     ) -> BackendRequest | None:
         try:
             secret = (await self.secrets())[0]
         except Unavailable as error:
             problem = f"was not called: the signing secret cannot be read: {error}"
             raise BackendFailed(BackendFault.NO_SECRET, problem) from error
-        return self.protocol.request(connection_id, metadata, events, secret=secret, now=self.clock.now())
+        now = self.clock.now()
+        return self.protocol.request(connection_id, metadata, events, user=user, secret=secret, now=now)
 
     async def _post(self, request: BackendRequest) -> HttpResponse:
         url = with_query(with_path(self.target_url, request.path), request.query)

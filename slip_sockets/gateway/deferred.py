@@ -54,11 +54,15 @@ class Continuation(OfConnection, frozen=True, tag="continuation", omit_defaults=
 
 
 class CloseNotice(OfConnection, frozen=True, tag="close_notice", omit_defaults=True):
-    """A CLOSE that the backend has not had yet. `metadata` is JSON, None while the rows are still to be read."""
+    """A CLOSE that the backend has not had yet. `metadata` is JSON, None while the rows are still to be read.
+
+    `user` is who was at the connection, None where the backend did not say.
+    """
 
     code: int | None
     reason: str | None
     metadata: bytes | None
+    user: str | None = None
 
     @property
     def title(self) -> str:

@@ -55,10 +55,14 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class Opening(msgspec.Struct, frozen=True):
-    """A reply to OPEN that lets the client in, with `subprotocol`. `actions` are all that it asks for, in order."""
+    """A reply to OPEN that lets the client in, with `subprotocol`. `actions` are all that it asks for, in order.
+
+    `user` is who is at the connection, None where the reply does not say.
+    """
 
     subprotocol: str | None
     actions: Sequence[Effect]
+    user: str | None = None
 
 
 class BackendProtocol(Protocol):
@@ -72,9 +76,18 @@ class BackendProtocol(Protocol):
         """Return the metadata, as JSON, that a connection has until the backend sets other metadata."""
 
     def request(
-        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], *, secret: str, now: float
+        self,
+        connection_id: str,
+        metadata: bytes | None,
+        events: Sequence[SocketEvent],
+        *,
+        user: str | None,
+        secret: str,
+        now: float,
     ) -> BackendRequest | None:
         """Return the POST for some events of a connection, signed with `secret` at `now` (Unix seconds).
+
+        `user` is who is at the connection, None where the backend did not say.
 
         None where the backend does not want them any more.
         """

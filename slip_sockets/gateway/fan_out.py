@@ -286,12 +286,15 @@ class Broadcaster(msgspec.Struct, frozen=True):
     async def _excluded(self, broadcast: Broadcast) -> set[str]:
         """Return the connections that a broadcast is not for."""
         page_size = self.subscriptions.page_size
-        return {
+        excluded = {
             connection_id
             for channel in broadcast.except_for
             async for page in self.subscriptions.subscribers(channel, page_size=page_size)
             for connection_id in page.connection_ids
         }
+        if isinstance(broadcast, ChannelClose) and broadcast.except_connection_id is not None:
+            excluded.add(broadcast.except_connection_id)
+        return excluded
 
     async def _queue_all(self, broadcast: Broadcast, recent: Recent) -> None:
         await self.marks.mark_queued(broadcast.channel, for_s=MARKED_FOR_S)

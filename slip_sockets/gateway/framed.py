@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..protocol.errors import InvalidEvents
-from ..protocol.events import Subscribe, check
+from ..protocol.events import History, check
 from ..protocol.frames import (
     ErrorFrame,
     FrameError,
@@ -47,7 +47,7 @@ def unframed(text: str, form: Form) -> str | Asked | None:
             return data
         case RecoverFrame(channel):
             try:
-                check(Subscribe("", channel))
+                check(History(channel))
             except InvalidEvents:
                 return ErrorFrame(FrameError.INVALID)
     return frame

@@ -44,6 +44,7 @@ from .ports import (
     Subscriptions,
 )
 from .recovery import Recoverer
+from .replies import Replies
 from .sockets import Sockets
 from .worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 
@@ -124,7 +125,8 @@ def build_gateway(
     backend = Backend(target_url, backend_protocol, secrets, ports.http, clock, observer)
     inbound = ports.queue if ports.inbound is None else ports.inbound
     frames = FrameAnswers(ports.subscriptions, recoverer, deliverer)
-    sockets = Sockets(backend, ports.connections, ports.queue, inbound, performer, frames, clock, observer)
+    replies = Replies(backend, performer, ports.queue, observer)
+    sockets = Sockets(ports.connections, ports.queue, inbound, performer, replies, frames, clock)
     handlers: dict[type[Any], Handler] = {
         Continuation: sockets.on_continuation,
         CloseNotice: sockets.on_close_notice,

@@ -119,8 +119,9 @@ class Performer(msgspec.Struct, frozen=True):
                 return await self._publish(Publication(channel, data, message_id, keep=keep), written, deadline)
             case Publication():
                 return await self._publish(action, written, deadline)
-            case CloseChannel(channel):
-                return await self.broadcaster.broadcast(ChannelClose(channel), written, deadline=deadline)
+            case CloseChannel(channel, except_connection_id):
+                close = ChannelClose(channel, except_connection_id=except_connection_id)
+                return await self.broadcaster.broadcast(close, written, deadline=deadline)
             case ChannelClose():
                 return await self.broadcaster.broadcast(action, written, deadline=deadline)
             case History():

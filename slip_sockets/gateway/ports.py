@@ -37,7 +37,14 @@ Secrets = Callable[[], Awaitable[Sequence[str]]]
 class Connections(Protocol):
     """Who is connected. A row expires some time after a connection of its age must have ended; expired is absent."""
 
-    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str], form: Form = Form.RAW) -> None:
+    async def open(
+        self,
+        connection_id: str,
+        metadata: bytes,
+        channels: Sequence[str],
+        form: Form = Form.RAW,
+        user: str | None = None,
+    ) -> None:
         """Write a connection that is being accepted, and its subscriptions. `metadata` is JSON."""
 
     async def get(self, connection_id: str) -> StoredConnection | None:
@@ -197,6 +204,9 @@ class Sender(Protocol):
 
     def is_connection_id(self, text: str) -> bool:
         """Tell whether `text` can be a connection id here. Calls nothing."""
+
+    def looks_like_connection_id(self, text: str) -> bool:
+        """Tell whether `text` looks as the connection ids here do. Calls nothing."""
 
     async def send(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
         """Send a text message to each."""

@@ -8,20 +8,19 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..protocol.errors import InvalidEvents, SlipSocketsError
-from ..protocol.events import Close, CloseConnection, SocketEvent, Text
+from ..protocol.errors import SlipSocketsError
+from ..protocol.events import Close, CloseConnection, SocketEvent, Text, user_channel
 from ..protocol.frames import SUBPROTOCOL
-from .backend import Backend
 from .deferred import CloseNotice, Continuation, Disconnected, Texts, Timer, TimerDue
 from .effects import Effect
 from .errors import ActionFailed, BackendFailed, BackendFault, Incomplete, NotAccepted, Unavailable
 from .framed import FrameAnswers, read_texts, unframed
 from .numbered import NumberedText, in_order, is_early, number_after
-from .observer import EventType, HandledEvent, Observer, handling
+from .observer import EventType, HandledEvent, handling
 from .perform import Performer
 from .plan_open import OpenPlan, continuation_of, plan_open
 from .ports import Checkpoint, Clock, Connections, Queue
-from .recent import Written
+from .replies import Replies
 from .values import Accepted, Connect, Disconnect, Done, Failed, Form, Message, Refused, StoredConnection, form_of
 
 log = logging.getLogger("slip_sockets.gateway")
@@ -39,14 +38,13 @@ class Sockets(msgspec.Struct, frozen=True):
     Where texts come by a queue, `inbound` is that one: what OPEN's reply deferred goes there, before all texts.
     """
 
-    backend: Backend
     connections: Connections
     queue: Queue
     inbound: Queue
     performer: Performer
+    replies: Replies
     frames: FrameAnswers
     clock: Clock
-    observer: Observer
 
     async def connect(self, connect: Connect, *, deadline: float = math.inf) -> Accepted | Refused:
         with handling(HandledEvent(EventType.OPEN, connect.connection_id)):
@@ -64,18 +62,19 @@ class Sockets(msgspec.Struct, frozen=True):
 
     async def _connect(self, connect: Connect, deadline: float) -> Accepted | Refused:
         connection_id = connect.connection_id
-        metadata = self.backend.protocol.initial_metadata(connect)
+        metadata = self.replies.backend.protocol.initial_metadata(connect)
         try:
-            opening = await self.backend.open(connect, metadata)
+            opening = await self.replies.backend.open(connect, metadata)
             form = Form.SLIP_V1 if opening.subprotocol == SUBPROTOCOL else Form.RAW
-            await self._check(connection_id, opening.actions, form)
+            await self.replies.check(connection_id, opening.actions, form)
+            self._check_user(opening.user)
             plan = plan_open(connection_id, opening.actions, metadata)
         except BackendFailed as error:
             return self._refuse(connection_id, error, error.client_status)
         except NotAccepted as error:
             return self._refuse(connection_id, error, error.client_status)
         try:
-            await self._let_in(connection_id, plan, form, deadline)
+            await self._let_in(connection_id, plan, form, opening.user, deadline)
         except (Unavailable, ActionFailed) as error:
             refused = self._refuse(connection_id, error, 500)
             await self._forget(connection_id)
@@ -83,12 +82,19 @@ class Sockets(msgspec.Struct, frozen=True):
         return Accepted(opening.subprotocol)
 
     def _refuse(self, connection_id: str, error: SlipSocketsError, status: int) -> Refused:
-        self._failed(error, "OPEN of connection %s: %s; refused with %d", connection_id, error, status)
+        self.replies.failed(error, "OPEN of connection %s: %s; refused with %d", connection_id, error, status)
         return Refused(status)
 
-    async def _let_in(self, connection_id: str, plan: OpenPlan, form: Form, deadline: float) -> None:
+    def _check_user(self, user: str | None) -> None:
+        """Raises BackendFailed where somebody could be taken for a connection."""
+        if user is not None and self.performer.sender.looks_like_connection_id(user):
+            problem = "responded with a body that is not valid: user: ACCEPT needs a name that no connection id has"
+            raise BackendFailed(BackendFault.INVALID_BODY, problem)
+
+    async def _let_in(self, connection_id: str, plan: OpenPlan, form: Form, user: str | None, deadline: float) -> None:
+        channels = plan.channels if user is None else (*plan.channels, user_channel(user))
         await self.performer.run(plan.notes, deadline=deadline)
-        await self.connections.open(connection_id, plan.metadata, plan.channels, form)
+        await self.connections.open(connection_id, plan.metadata, channels, form, user)
         await self.performer.run(plan.others, deadline=deadline)
         if plan.deferred:
             lag_s = self.performer.subscriptions.index_lag_s
@@ -114,41 +120,30 @@ class Sockets(msgspec.Struct, frozen=True):
                 return Done()
             actions = await self._call(connection_id, stored, [Text(connection_id, content)])
         except Unavailable as error:
-            self._failed(error, "TEXT of connection %s: %s; the backend was not called", connection_id, error)
+            self.replies.failed(error, "TEXT of connection %s: %s; the backend was not called", connection_id, error)
             return _LOST
         except BackendFailed as error:
-            self._failed(error, "TEXT of connection %s: %s", connection_id, error)
+            self.replies.failed(error, "TEXT of connection %s: %s", connection_id, error)
             if error.ends_connection:
                 return await self._end(connection_id, deadline)
             return Failed(error.client_status)
-        return _result(await self._perform_or_queue("TEXT", connection_id, actions, deadline, form=form))
+        return _result(await self.replies.perform_or_queue("TEXT", connection_id, actions, deadline, form=form))
 
     async def _call(
         self, connection_id: str, stored: StoredConnection | None, events: Sequence[SocketEvent]
     ) -> Sequence[Effect]:
         """Raises BackendFailed."""
-        actions = await self.backend.call(connection_id, stored.metadata if stored else None, events)
-        await self._check(connection_id, actions, form_of(stored))
-        return actions
-
-    async def _check(self, connection_id: str, actions: Sequence[Effect], form: Form) -> None:
-        """Raises BackendFailed where a reply asks for what its connection cannot be sent."""
-        try:
-            await self.performer.check(actions, {connection_id: form})
-        except InvalidEvents as error:
-            problem = f"responded with a body that is not valid: {error}"
-            raise BackendFailed(BackendFault.INVALID_BODY, problem) from error
-        except Unavailable as error:  # who performs them meets it too
-            log.info("connection %s: the reply could not be checked: %s", connection_id, error)
+        metadata, user = (stored.metadata, stored.user) if stored else (None, None)
+        return await self.replies.call(connection_id, metadata, events, user=user, form=form_of(stored))
 
     async def _end(self, connection_id: str, deadline: float) -> Done | Failed:
         """Close a connection of which the backend hears nothing more."""
         try:
             await self.connections.remove(connection_id)
         except Unavailable as error:
-            self._failed(error, "connection %s: its end: %s", connection_id, error)
+            self.replies.failed(error, "connection %s: its end: %s", connection_id, error)
         return _result(
-            await self._perform_or_queue("The end", connection_id, [CloseConnection(connection_id)], deadline)
+            await self.replies.perform_or_queue("The end", connection_id, [CloseConnection(connection_id)], deadline)
         )
 
     # Disconnect
@@ -158,31 +153,28 @@ class Sockets(msgspec.Struct, frozen=True):
         try:
             stored = await self.connections.remove(connection_id)
         except Unavailable as error:
-            self._failed(error, "CLOSE of connection %s: %s", connection_id, error)
+            self.replies.failed(error, "CLOSE of connection %s: %s", connection_id, error)
             return await self._queue_close(CloseNotice(connection_id, disconnect.code, disconnect.reason, None))
-        metadata = stored.metadata if stored else b"null"
-        notice = CloseNotice(connection_id, disconnect.code, disconnect.reason, metadata)
+        notice = _notice(connection_id, disconnect.code, disconnect.reason, stored)
         try:
-            actions = await self._send_close(notice, metadata)
+            actions = await self._send_close(notice)
         except BackendFailed as error:
-            self._failed(error, "CLOSE of connection %s: %s", connection_id, error)
+            self.replies.failed(error, "CLOSE of connection %s: %s", connection_id, error)
             return await self._queue_close(notice) if error.is_retryable else Failed(error.client_status)
-        return _result(await self._perform_or_queue("CLOSE", connection_id, actions, deadline))
+        return _result(await self.replies.perform_or_queue("CLOSE", connection_id, actions, deadline))
 
     async def _queue_close(self, notice: CloseNotice) -> Done | Failed:
         try:
             await self.queue.put([notice])
         except Unavailable as error:
-            self._failed(error, "CLOSE of connection %s is lost: %s", notice.connection_id, error)
+            self.replies.failed(error, "CLOSE of connection %s is lost: %s", notice.connection_id, error)
             return _LOST
         log.info("CLOSE of connection %s is queued; the backend is called again later", notice.connection_id)
         return Done()
 
-    async def _send_close(self, notice: CloseNotice, metadata: bytes) -> Sequence[Effect]:
+    async def _send_close(self, notice: CloseNotice) -> Sequence[Effect]:
         event = Close(notice.connection_id, notice.code, notice.reason)
-        actions = await self.backend.call(notice.connection_id, metadata, [event])
-        await self._check(notice.connection_id, actions, Form.RAW)
-        return actions
+        return await self.replies.call(notice.connection_id, notice.metadata, [event], user=notice.user)
 
     # Deferred messages
 
@@ -226,13 +218,13 @@ class Sockets(msgspec.Struct, frozen=True):
         try:
             actions = await self._call(connection_id, stored, events)
         except BackendFailed as error:
-            self._failed(error, "TEXT of connection %s, %d in all: %s", connection_id, len(events), error)
+            self.replies.failed(error, "TEXT of connection %s, %d in all: %s", connection_id, len(events), error)
             if error.is_retryable:
                 raise Incomplete(message, str(error)) from error
             if error.ends_connection:
                 await self._end(connection_id, deadline)
             return
-        if not await self._perform_or_queue("TEXT", connection_id, actions, deadline, form=form_of(stored)):
+        if not await self.replies.perform_or_queue("TEXT", connection_id, actions, deadline, form=form_of(stored)):
             raise Incomplete(message, "what the backend asked for could be neither done nor queued")
 
     async def _count(self, connection_id: str, next_number: int, before: int) -> None:
@@ -261,7 +253,7 @@ class Sockets(msgspec.Struct, frozen=True):
             stored = await self.connections.get(connection_id)
             if stored is None:
                 return
-            tick = self.backend.protocol.tick(connection_id, stored.metadata, timer_id)
+            tick = self.replies.backend.protocol.tick(connection_id, stored.metadata, timer_id)
             if tick is None:
                 return
             early_s = 0.0 if tick.if_idle_s is None else await self._until_idle(connection_id, tick.if_idle_s)
@@ -278,11 +270,11 @@ class Sockets(msgspec.Struct, frozen=True):
             try:
                 actions = await self._call(connection_id, stored, [])
             except BackendFailed as error:
-                self._failed(error, "a timer of connection %s: %s", connection_id, error)
+                self.replies.failed(error, "a timer of connection %s: %s", connection_id, error)
                 if error.ends_connection:
                     await self._end(connection_id, deadline)
                 return
-        if not await self._perform_or_queue("A timer", connection_id, actions, deadline, form=stored.form):
+        if not await self.replies.perform_or_queue("A timer", connection_id, actions, deadline, form=stored.form):
             raise Incomplete(message, "what it asked for could be neither done nor queued")
 
     async def _until_idle(self, connection_id: str, idle_s: float) -> float:
@@ -306,8 +298,7 @@ class Sockets(msgspec.Struct, frozen=True):
         reason = (message.reason or b"").decode(errors="replace") if is_known else None
         try:
             stored = await self.connections.get(connection_id)
-            notice = CloseNotice(connection_id, message.code, reason, stored.metadata if stored else b"null")
-            await self._close_or_queue(notice, deadline)
+            await self._close_or_queue(_notice(connection_id, message.code, reason, stored), deadline)
             await self.connections.remove(connection_id)
         except Unavailable as error:
             raise Incomplete(message, str(error)) from error
@@ -316,80 +307,41 @@ class Sockets(msgspec.Struct, frozen=True):
         """Raises Unavailable where neither is possible."""
         connection_id = notice.connection_id
         try:
-            actions = await self._send_close(notice, notice.metadata or b"null")
+            actions = await self._send_close(notice)
         except BackendFailed as error:
-            self._failed(error, "CLOSE of connection %s: %s", connection_id, error)
+            self.replies.failed(error, "CLOSE of connection %s: %s", connection_id, error)
             if error.is_retryable:
                 await self.queue.put([notice])
                 log.info("CLOSE of connection %s is queued; the backend is called again later", connection_id)
             return
         left = [CloseConnection(connection_id)]
-        if not await self._perform_or_queue("CLOSE", connection_id, actions, deadline, recent=left):
+        if not await self.replies.perform_or_queue("CLOSE", connection_id, actions, deadline, recent=left):
             raise Unavailable("what the backend asked for could be neither done nor queued")
 
     async def on_close_notice(self, notice: CloseNotice, checkpoint: Checkpoint, *, deadline: float) -> None:
         """Handler of a CloseNotice. Raises Incomplete."""
-        connection_id, metadata = notice.connection_id, notice.metadata
+        connection_id = notice.connection_id
         try:
-            if metadata is None:
+            if notice.metadata is None:
                 stored = await self.connections.get(connection_id)
-                metadata = stored.metadata if stored else b"null"
-                notice = msgspec.structs.replace(notice, metadata=metadata)
+                notice = _notice(connection_id, notice.code, notice.reason, stored)
                 await checkpoint.save(notice)  # first: after a crash the next attempt still has the metadata
             await self.connections.remove(connection_id)
-            actions = await self._send_close(notice, metadata)
+            actions = await self._send_close(notice)
         except Unavailable as error:
             raise Incomplete(notice, str(error)) from error
         except BackendFailed as error:
-            self._failed(error, "CLOSE of connection %s: %s", connection_id, error)
+            self.replies.failed(error, "CLOSE of connection %s: %s", connection_id, error)
             if error.is_retryable:
                 raise Incomplete(notice, str(error)) from error
             return
-        if not await self._perform_or_queue("CLOSE", connection_id, actions, deadline):
+        if not await self.replies.perform_or_queue("CLOSE", connection_id, actions, deadline):
             raise Incomplete(notice, "what the backend asked for could be neither done nor queued")
 
-    # Replies
 
-    async def _perform_or_queue(
-        self,
-        kind: str,
-        connection_id: str,
-        actions: Sequence[Effect],
-        deadline: float,
-        recent: Sequence[Written] = (),
-        form: Form = Form.RAW,
-    ) -> bool:
-        """Perform actions; queue those that cannot be done now, since the backend will not ask for them again.
-
-        Return False where they could not be queued either. The effects of `recent` hold already, or are taken to.
-        `form` is that of the connection.
-        """
-        try:
-            await self.performer.run(actions, deadline=deadline, recent=recent, forms={connection_id: form})
-        except ActionFailed as error:
-            return await self._queue_remaining(kind, connection_id, actions[error.index :], form, error)
-        return True
-
-    async def _queue_remaining(
-        self, kind: str, connection_id: str, actions: Sequence[Effect], form: Form, cause: ActionFailed
-    ) -> bool:
-        count = len(actions)
-        try:
-            await self.queue.put([Continuation(connection_id, list(actions), form=form)])
-        except Unavailable as error:
-            message = "%s of connection %s: in the reply, %s; it and what follows, %d in all, cannot be queued: %s"
-            self._failed(error, message, kind, connection_id, cause, count, error)
-            return False
-        message = "%s of connection %s: in the reply, %s; it and what follows, %d in all, are queued"
-        if cause.lacked_time:
-            log.info(message, kind, connection_id, cause, count)
-        else:
-            self._failed(cause, message, kind, connection_id, cause, count)
-        return True
-
-    def _failed(self, error: SlipSocketsError, message: str, *args: object) -> None:
-        self.observer.failed(error)
-        log.warning(message, *args)
+def _notice(connection_id: str, code: int | None, reason: str | None, stored: StoredConnection | None) -> CloseNotice:
+    metadata, user = (stored.metadata, stored.user) if stored else (b"null", None)
+    return CloseNotice(connection_id, code, reason, metadata, user)
 
 
 def _result(is_done: bool) -> Done | Failed:

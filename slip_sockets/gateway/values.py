@@ -145,11 +145,13 @@ class Past(msgspec.Struct, frozen=True):
 
 
 class ChannelClose(msgspec.Struct, frozen=True, tag="channel_close", omit_defaults=True):
-    """Closes the connections of all subscribers of a channel but those of one of `except_for`."""
+    """Closes the connections of all subscribers of a channel but those of one of `except_for`, which are channels too,
+    and but for `except_connection_id`."""
 
     channel: str
     except_for: tuple[str, ...] = ()
     link: Link | None = None
+    except_connection_id: str | None = None
 
 
 Broadcast = Publication | ChannelClose
@@ -170,13 +172,15 @@ NO_FORMS: Mapping[str, Form] = {}
 class StoredConnection(msgspec.Struct, frozen=True):
     """A connection as it is stored. `metadata` is JSON, `accepted_at` Unix seconds.
 
-    `next_number` is that of the text that comes next, from a client that numbers its texts.
+    `next_number` is that of the text that comes next, from a client that numbers its texts. `user` is who is at it,
+    None where the backend did not say.
     """
 
     metadata: bytes
     accepted_at: float
     next_number: int = 1
     form: Form = Form.RAW
+    user: str | None = None
 
 
 def form_of(stored: StoredConnection | None) -> Form:

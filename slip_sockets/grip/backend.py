@@ -56,7 +56,14 @@ class GripBackend:
         return initial_state(connect, self._routing).encoded()
 
     def request(
-        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], *, secret: str, now: float
+        self,
+        connection_id: str,
+        metadata: bytes | None,
+        events: Sequence[SocketEvent],
+        *,
+        user: str | None = None,
+        secret: str,
+        now: float,
     ) -> BackendRequest | None:
         state = State.read(metadata)
         if state is None or state.is_detached:

@@ -34,8 +34,11 @@ MAX_EVENTS = 10_000
 MAX_KEPT, MAX_KEPT_S = 1_000, 7 * 24 * 60 * 60
 """How many messages of a channel are kept at most, and for how many seconds."""
 MAX_POLL_TIMEOUT_MS = 25_000
+MAX_USER_BYTES = 128
 RESERVED_CHANNEL_PREFIX = "$connection:"
 """Prefix of the table's internal sort keys; channel names must not start with it."""
+USER_CHANNEL_PREFIX = "$user:"
+"""Prefix of the channels that the connections of a user listen to, and nobody else."""
 
 _LONGEST_POSITION = str(Position("0" * EPOCH_LENGTH, 10**15 - 1))
 
@@ -87,10 +90,14 @@ SocketEvent = Open | Text | Close
 
 
 class Accept(_Event, tag="ACCEPT", frozen=True):
-    """Opens the socket, in the response to Open. `subprotocol` must be one that the client offered."""
+    """Opens the socket, in the response to Open. `subprotocol` must be one that the client offered.
+
+    `user` says who is at the connection. Later events bring it to the backend.
+    """
 
     connection_id: str
     subprotocol: str | None = None
+    user: str | None = None
 
 
 class SendText(_Event, tag="TEXT", frozen=True):
@@ -151,10 +158,16 @@ class PublishText(_Event, tag="PUBLISH_TEXT", frozen=True, rename={"channel": "c
     keep: Keep | None = None
 
 
-class CloseChannel(_Event, tag="CLOSE_CHANNEL", frozen=True, rename={"channel": "channelId"}):
-    """Closes the connection of each subscriber of a channel."""
+class CloseChannel(
+    _Event,
+    tag="CLOSE_CHANNEL",
+    frozen=True,
+    rename={"channel": "channelId", "except_connection_id": "exceptConnectionId"},
+):
+    """Closes the connection of each subscriber of a channel, but for the one named."""
 
     channel: str
+    except_connection_id: str | None = None
 
 
 class PollForConnection(_Event, tag="POLL_FOR_CONNECTION", frozen=True):
@@ -240,11 +253,15 @@ NOT_REPORTED = Report(matched=0, sent=0, gone=0, queued=0, is_reported=False)
 
 
 class BackendRequest(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of a POST to the backend. `metadata` is what was last stored for the connection."""
+    """The body of a POST to the backend. `metadata` is what was last stored for the connection.
+
+    `user` is who is at it, as ACCEPT said; it is absent where that said nothing.
+    """
 
     connection_id: str
     metadata: Any
     events: list[SocketEvent]
+    user: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class _ReplyBody(msgspec.Struct, frozen=True):
@@ -255,10 +272,14 @@ class _ControlBody(msgspec.Struct, frozen=True):
     events: list[ControlEvent]
 
 
-def encode_request(connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent]) -> bytes:
+def encode_request(
+    connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], user: str | None = None
+) -> bytes:
     """Return the body of a POST to the backend. `metadata` is JSON, None for `null`."""
     raw = msgspec.Raw(metadata if metadata is not None else b"null")
-    return _encoder.encode(BackendRequest(connection_id, raw, list(events)))
+    return _encoder.encode(
+        BackendRequest(connection_id, raw, list(events), user if user is not None else msgspec.UNSET)
+    )
 
 
 def decode_request(body: bytes) -> BackendRequest:
@@ -283,6 +304,11 @@ def decode_control(body: bytes) -> Sequence[ControlEvent]:
     events = decode(_control_decoder, body, _TYPES).events
     check_all(events)
     return events
+
+
+def user_channel(user: str) -> str:
+    """Return the channel that all connections of a user listen to."""
+    return f"{USER_CHANNEL_PREFIX}{user}"
 
 
 def encode_metadata(metadata: object) -> bytes:
@@ -324,15 +350,18 @@ def check(event: Action) -> None:
     if not isinstance(event, PublishText | CloseChannel | History):
         _size(event, "connectionId", event.connection_id)
     match event:
-        case Accept(subprotocol=str(subprotocol)):
-            _size(event, "subprotocol", subprotocol)
+        case Accept():
+            if event.subprotocol is not None:
+                _size(event, "subprotocol", event.subprotocol)
+            if event.user is not None:
+                _check_bytes(event, "user", event.user, 1, MAX_USER_BYTES)
         case Subscribe():
-            _check_channel(event, "channel", event.channel)
+            _check_own_channel(event, event.channel)
             if not isinstance(event.recover, bool):
                 raise _fault(event, "recover", f"needs true or false, got {type(event.recover).__name__}")
             _check_since(event, event.since)
         case Unsubscribe():
-            _check_channel(event, "channel", event.channel)
+            _check_own_channel(event, event.channel)
         case PublishText():
             _check_channel(event, "channelId", event.channel)
             _check_bytes(event, "data", event.data, 0, MAX_TEXT_BYTES)
@@ -346,6 +375,8 @@ def check(event: Action) -> None:
             _check_number(event, "limit", event.limit, MAX_KEPT)
         case CloseChannel():
             _check_channel(event, "channelId", event.channel)
+            if event.except_connection_id is not None:
+                _size(event, "exceptConnectionId", event.except_connection_id)
         case SendText():
             _check_bytes(event, "data", event.data, 0, MAX_TEXT_BYTES)
         case SetMetadata():
@@ -378,6 +409,13 @@ def _check_channel(event: Action, field: str, channel: str) -> None:
     _check_bytes(event, field, channel, 1, MAX_CHANNEL_BYTES)
     if channel.startswith(RESERVED_CHANNEL_PREFIX):
         raise _fault(event, field, f"needs a name that does not begin with {RESERVED_CHANNEL_PREFIX}")
+
+
+def _check_own_channel(event: Subscribe | Unsubscribe, channel: str) -> None:
+    """Check a channel that a connection is to listen to, or not any more: that of its user is not for the asking."""
+    _check_channel(event, "channel", channel)
+    if channel.startswith(USER_CHANNEL_PREFIX):
+        raise _fault(event, "channel", f"needs a name that does not begin with {USER_CHANNEL_PREFIX}")
 
 
 def _check_keep(event: PublishText, keep: Keep) -> None:

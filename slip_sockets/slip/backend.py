@@ -28,11 +28,18 @@ class SlipBackend:
         return msgspec.json.encode(open_metadata(connect.headers, connect.ip, connect.query))
 
     def request(
-        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], *, secret: str, now: float
+        self,
+        connection_id: str,
+        metadata: bytes | None,
+        events: Sequence[SocketEvent],
+        *,
+        user: str | None,
+        secret: str,
+        now: float,
     ) -> BackendRequest:
         token = mint("WebSocketEvent", secret, now=now)
         headers = {"Authorization": f"Bearer {token}", "Content-Type": CONTENT_TYPE}
-        return BackendRequest(headers, encode_request(connection_id, metadata, events))
+        return BackendRequest(headers, encode_request(connection_id, metadata, events, user))
 
     def reply(
         self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], response: HttpResponse
@@ -94,4 +101,4 @@ def read_opening(connection_id: str, offered: Collection[str], events: Sequence[
         # Never log what was offered: browsers can set no other header, so some clients put tokens there.
         problem = "ACCEPT names a subprotocol that the client did not offer"
         raise NotAccepted(WhyNotAccepted.SUBPROTOCOL, problem, field="subprotocol")
-    return Opening(chosen, [event for event in events if not isinstance(event, Accept)])
+    return Opening(chosen, [event for event in events if not isinstance(event, Accept)], accepts[0].user)

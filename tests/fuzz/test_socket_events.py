@@ -61,7 +61,10 @@ class SocketEvents:
         self.world = SmallWorld()
         self.backend = Raw()
         backend = Backend("https://app.example/", SlipBackend(), self.world.secrets, self.backend, SystemClock())
-        self.sockets = msgspec.structs.replace(self.world.gateway.sockets, backend=backend)
+        sockets = self.world.gateway.sockets
+        self.sockets = msgspec.structs.replace(
+            sockets, replies=msgspec.structs.replace(sockets.replies, backend=backend)
+        )
 
     def draw(self, mutator: Mutator, faults: int) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
         """A connect, a text and a disconnect of one client. API Gateway's own fields stay as they are."""

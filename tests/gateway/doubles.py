@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from slip_sockets.apigateway.connection_ids import is_connection_id
+from slip_sockets.apigateway.connection_ids import has_usual_form, is_connection_id
 from slip_sockets.apigateway.functions import control_function, websocket_function
 from slip_sockets.apigateway.limits import OPENING_WINDOW_S
 from slip_sockets.apigateway.requests import ProxyEvent, ProxyResponse
@@ -87,6 +87,9 @@ class RecordingSender:
 
     def is_connection_id(self, text: str) -> bool:
         return is_connection_id(text)
+
+    def looks_like_connection_id(self, text: str) -> bool:
+        return has_usual_form(text)
 
     async def send(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
         return self._each(connection_ids, lambda id_: self.sent.append((id_, data)), until)
@@ -367,10 +370,11 @@ class World:
         channels: Sequence[str] = (),
         metadata: bytes = b"null",
         form: Form = Form.RAW,
+        user: str | None = None,
     ) -> None:
         """Have these connected for a while already."""
         for connection_id in connection_ids:
-            await self.store.open(connection_id, metadata, channels, form)
+            await self.store.open(connection_id, metadata, channels, form, user)
         self.clock.time += OPENING_WINDOW_S + 1
 
 

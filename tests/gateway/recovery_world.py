@@ -27,8 +27,15 @@ class LaggingStore(FaultyStore):
         self.hidden: set[str] = set()
         self.shown_at: dict[tuple[str, str], float] = {}
 
-    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str], form: Form = Form.RAW) -> None:
-        await super().open(connection_id, metadata, channels, form)
+    async def open(
+        self,
+        connection_id: str,
+        metadata: bytes,
+        channels: Sequence[str],
+        form: Form = Form.RAW,
+        user: str | None = None,
+    ) -> None:
+        await super().open(connection_id, metadata, channels, form, user)
         for channel in channels:
             self.hide(connection_id, channel)
 

@@ -33,7 +33,14 @@ class Dialect:
         raise NotImplementedError
 
     def request(
-        self, connection_id: str, metadata: bytes | None, events: Sequence[SocketEvent], *, secret: str, now: float
+        self,
+        connection_id: str,
+        metadata: bytes | None,
+        events: Sequence[SocketEvent],
+        *,
+        user: str | None,
+        secret: str,
+        now: float,
     ) -> BackendRequest | None:
         return BackendRequest({}, repr((metadata, events)).encode(), "a=1") if self.wants else None
 

@@ -54,7 +54,9 @@ class GripWorld(World):
         super().__init__(is_ordered=True)
         self.grip = Client()
         backend = Backend("http://app.example/", GripBackend(), self.secrets, self.grip, self.clock, self.observer)
-        sockets = msgspec.structs.replace(self.gateway.sockets, backend=backend)
+        sockets = self.gateway.sockets
+        replies = msgspec.structs.replace(sockets.replies, backend=backend)
+        sockets = msgspec.structs.replace(sockets, replies=replies)
         self.gateway = msgspec.structs.replace(self.gateway, sockets=sockets)
         self.began_at = 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from slip_sockets.apigateway.limits import ROW_LIFETIME_S
@@ -32,6 +33,16 @@ async def test_opened_connection_is_read_back_with_the_moment_it_was_accepted(st
     await store.open(ME, b'{"name":"Ada"}', [])
     clock.time = START + 60
     assert await store.get(ME) == StoredConnection(b'{"name":"Ada"}', START + 0.25)
+
+
+async def test_user_of_a_connection_is_read_back(store: Store) -> None:
+    await store.open(ME, b"null", [], user="ann \0 \U0001f600")
+    stored = await store.get(ME)
+    assert stored is not None
+    assert stored.user == "ann \0 \U0001f600"
+    assert await store.set_metadata(ME, b"1")
+    removed = await store.remove(ME)
+    assert removed == msgspec.structs.replace(stored, metadata=b"1")
 
 
 @pytest.mark.parametrize(

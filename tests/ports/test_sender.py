@@ -72,6 +72,7 @@ async def test_close_ends_the_connection_with_code_1000(
 async def test_unknown_connection_is_gone(sender: Sender) -> None:
     unknown = new_connection_id()
     assert sender.is_connection_id(unknown)
+    assert not sender.looks_like_connection_id("ann")
     assert await sender.send([unknown], "hi", until=math.inf) == Outcome(gone=[unknown])
     assert await sender.close([unknown], until=math.inf) == Outcome(gone=[unknown])
 
@@ -92,6 +93,7 @@ async def test_ids_of_open_connections_are_connection_ids(
 ) -> None:
     async with joined(server, backend) as member:
         assert sender.is_connection_id(member.connection_id)
+        assert sender.looks_like_connection_id(member.connection_id)
         assert is_connection_id(member.connection_id)
 
 

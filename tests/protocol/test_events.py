@@ -69,7 +69,24 @@ WIRE: list[tuple[Action, dict[str, Any]]] = [
         {"type": "SUBSCRIBE", "connectionId": "c", "channel": "room", "since": "no position"},
     ),
     (CloseChannel("room"), {"type": "CLOSE_CHANNEL", "channelId": "room"}),
+    (CloseChannel("$user:ann"), {"type": "CLOSE_CHANNEL", "channelId": "$user:ann"}),
+    (
+        CloseChannel("$user:ann", except_connection_id="c"),
+        {"type": "CLOSE_CHANNEL", "channelId": "$user:ann", "exceptConnectionId": "c"},
+    ),
+    (PublishText("$user:ann", "hi"), {"type": "PUBLISH_TEXT", "channelId": "$user:ann", "data": "hi"}),
 ]
+
+
+@pytest.mark.parametrize(
+    ("user", "problem"),
+    [("", "needs 1 to 128 bytes of UTF-8, got 0"), ("é" * 65, "needs 1 to 128 bytes of UTF-8, got 130")],
+)
+def test_user_has_1_to_128_bytes(user: str, problem: str) -> None:
+    accept = {"type": "ACCEPT", "connectionId": "c", "user": user}
+    with pytest.raises(InvalidEvents) as refusal:
+        decode_reply(json.dumps({"events": [accept]}).encode())
+    assert str(refusal.value) == f"events[0].user: ACCEPT {problem}"
 
 
 @pytest.mark.parametrize(("event", "wire"), WIRE)
@@ -207,6 +224,18 @@ FAULTS: list[tuple[object, str, int | None, str | None]] = [
         "events[0].keep.seconds: PUBLISH_TEXT needs 1 to 604800, got 604801",
         0,
         "keep",
+    ),
+    (
+        [JOIN | {"channel": "$user:ann"}],
+        "events[0].channel: SUBSCRIBE needs a name that does not begin with $user:",
+        0,
+        "channel",
+    ),
+    (
+        [{"type": "CLOSE_CHANNEL", "channelId": "room", "exceptConnectionId": 7}],
+        "events[0].exceptConnectionId: CLOSE_CHANNEL needs a string or null, got int",
+        0,
+        "exceptConnectionId",
     ),
     ([JOIN | {"recover": None}], "events[0].recover: SUBSCRIBE needs true or false, got null", 0, "recover"),
     ([JOIN | {"since": 12}], "events[0].since: SUBSCRIBE needs a string or null, got int", 0, "since"),

@@ -232,6 +232,7 @@ async def test_connections_need_what_every_role_allows(stub: HttpStub) -> None:
         connection_ids=[CONNECTION],
         metadata=b"null",
         form=Form.RAW,
+        user=None,
         number=1,
         channels=["news"],
         channel="news",

@@ -87,10 +87,18 @@ class RecordingConnections:
         self._connections = connections
         self._recorder = recorder
 
-    async def open(self, connection_id: str, metadata: bytes, channels: Sequence[str], form: Form = Form.RAW) -> None:
+    async def open(
+        self,
+        connection_id: str,
+        metadata: bytes,
+        channels: Sequence[str],
+        form: Form = Form.RAW,
+        user: str | None = None,
+    ) -> None:
         listed = ", ".join(map(repr, channels[:10])) + (", ..." if len(channels) > 10 else "")
-        text = f"Let {connection_id} in" + (f", subscribed to {listed}" if channels else "")
-        call = self._connections.open(connection_id, metadata, channels, form)
+        who = f"{connection_id} in" if user is None else f"{connection_id} in as {user!r}"
+        text = f"Let {who}" + (f", subscribed to {listed}" if channels else "")
+        call = self._connections.open(connection_id, metadata, channels, form, user)
         await _step(self._recorder, call, lambda _: text, connection_ids=[connection_id])
 
     async def get(self, connection_id: str) -> StoredConnection | None:
@@ -198,6 +206,9 @@ class RecordingSender:
 
     def is_connection_id(self, text: str) -> bool:
         return self._sender.is_connection_id(text)
+
+    def looks_like_connection_id(self, text: str) -> bool:
+        return self._sender.looks_like_connection_id(text)
 
     async def send(self, connection_ids: Sequence[str], data: str, *, until: float) -> Outcome:
         call = self._sender.send(connection_ids, data, until=until)

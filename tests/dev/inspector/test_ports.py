@@ -200,6 +200,7 @@ async def test_the_sender_is_recorded_with_what_became_of_each_connection() -> N
     sender = world.ports.sender
     assert sender.opening_window_s == world.sender.opening_window_s
     assert [sender.is_connection_id(text) for text in (ME, "")] == [True, False]
+    assert [sender.looks_like_connection_id(text) for text in (ME, "ann")] == [True, False]
     sent = await world.step(lambda: sender.send([ME], "hi", until=math.inf))
     assert sent == (Outcome(done=1), f"Sent a text to {ME}")
     _, record = await world.recorded(lambda: sender.send([ME, YOU], "hi", until=math.inf))
