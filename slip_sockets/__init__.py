@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         Subscribe,
         Text,
         Unsubscribe,
+        user_channel,
     )
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "Unsubscribe",
     "error_response",
     "parse_request",
+    "user_channel",
 ]
 
 _MODULES = {
@@ -122,6 +124,7 @@ _MODULES = {
         "Subscribe",
         "Text",
         "Unsubscribe",
+        "user_channel",
     ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import pytest
 import websockets
-from django.test import override_settings
+from django.test import RequestFactory, override_settings
 from django.urls import path
 from fastapi.testclient import TestClient
 from werkzeug.test import Client
@@ -18,7 +21,16 @@ from werkzeug.test import Client
 from slip_sockets import Keep, PublishText, parse_request
 from slip_sockets import django as slip_sockets_django
 from slip_sockets.dev.server import DevServer
-from slip_sockets.testing import Post, Posted, Socket, django_client, flask_client, record, starlette_client
+from slip_sockets.testing import (
+    ClientRefused,
+    Post,
+    Posted,
+    Socket,
+    django_client,
+    flask_client,
+    record,
+    starlette_client,
+)
 
 from .conftest import SECRET
 from .contract.wire import TIMEOUT_S, subscribe
@@ -41,7 +53,7 @@ def sections() -> dict[str, list[str]]:
 PROGRAMS = sections()
 
 RENDERED = 1
-"""The last program of a framework is that of tests/test_rendered_pages.py."""
+"""The program of a framework that tests/test_rendered_pages.py runs."""
 
 
 def run(heading: str, index: int = 0) -> dict[str, Any]:
@@ -52,10 +64,11 @@ def run(heading: str, index: int = 0) -> dict[str, Any]:
 
 def test_each_program_has_a_test_here() -> None:
     assert {heading: len(programs) for heading, programs in PROGRAMS.items()} == {
-        "Flask": 1 + RENDERED,
-        "Django": 1 + RENDERED,
-        "FastAPI and Starlette": 2 + RENDERED,
+        "Flask": 2 + RENDERED,
+        "Django": 2 + RENDERED,
+        "FastAPI and Starlette": 3 + RENDERED,
         "Nothing missed": 1,
+        "Users": 1,
         "The async publisher": 1,
         "Any other framework": 1,
     }
@@ -121,6 +134,62 @@ def test_nothing_missed() -> None:
         socket.open(subprotocols=offered)
         assert (socket.subprotocol, socket.recovering) == (chosen, {"lobby": None})
         assert socket.text("hi") == [PublishText("lobby", "hi", keep=Keep(count=100, seconds=3600))]
+
+
+def brings(post: Post, token: str, *, secret: str = "change-me") -> str | None:
+    """Return whom the application lets in with a token; it lets nobody in without."""
+    for query in ({}, {"token": ["forged"]}):
+        with pytest.raises(ClientRefused):
+            Socket(post, jwt_secret=secret).open(query=query)
+    socket = Socket(post, jwt_secret=secret)
+    socket.open(query={"token": [token]})
+    return socket.user
+
+
+def test_users() -> None:
+    def post(headers: Mapping[str, str], body: bytes) -> Posted:
+        connection = parse_request(headers, body, secrets=["change-me"])
+        connection.accept(user="ann")
+        return Posted(200, connection.response().body)
+
+    program = run("Users")
+    laptop, phone = (Socket(post, jwt_secret="change-me") for _ in range(2))
+    laptop.open()
+    phone.open()
+    with record(program["publisher"], sockets=[laptop, phone]):
+        assert program["notify"]("ann", "hi") == 2
+        assert program["notify"]("bob", "ho") == 0
+        assert program["notifications"]("ann") == ["hi"]
+        program["sign_out_elsewhere"]("ann", phone.connection_id)
+    assert [socket.received for socket in (laptop, phone)] == [["hi"], ["hi"]]
+    assert [socket.is_open for socket in (laptop, phone)] == [False, True]
+
+
+def test_users_of_flask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flask-Login is not installed here: what the program uses of it stands in its place."""
+    flask_login = ModuleType("flask_login")
+    user = SimpleNamespace(get_id=lambda: "ann")
+    vars(flask_login).update(login_required=lambda view: view, current_user=user)
+    monkeypatch.setitem(sys.modules, "flask_login", flask_login)
+    client = run("Flask", 2)["app"].test_client()
+    assert brings(flask_client(client, "/slip"), client.post("/socket-token").json["token"]) == "ann"
+
+
+def test_users_of_django() -> None:
+    program, urls = run("Django", 2), ModuleType("urls")
+    vars(urls)["urlpatterns"] = [path("slip", program["slip"])]
+    with override_settings(ROOT_URLCONF=urls):
+        request: Any = RequestFactory().post("/socket-token")
+        request.user = SimpleNamespace(pk=7, is_authenticated=True)
+        token = json.loads(program["socket_token"](request).content)["token"]
+        post = django_client(django_project.client(), "/slip")
+        assert brings(post, token, secret=django_project.SECRET) == "7"
+
+
+def test_users_of_fastapi() -> None:
+    with TestClient(run("FastAPI and Starlette", 3)["app"]) as client:
+        token = client.post("/socket-token", headers={"X-User": "ann"}).json()["token"]
+        assert brings(starlette_client(client, "/slip"), token) == "ann"
 
 
 async def test_the_async_publisher(server: DevServer, backend: ScriptedBackend) -> None:

@@ -26,6 +26,7 @@ from ..protocol.events import (
     SetMetadata,
     Subscribe,
     Unsubscribe,
+    user_channel,
 )
 from .control_client import (
     CONNECT_TIMEOUT_S,
@@ -106,10 +107,21 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
         (report,) = await self.send([History(channel, since, limit)])
         return self._history(report)
 
-    async def close_channel(self, channel: str) -> Report:
-        """Close the connections of all subscribers of `channel`."""
-        (report,) = await self.send([CloseChannel(channel)])
+    async def close_channel(self, channel: str, *, except_connection_id: str | None = None) -> Report:
+        """Close the connections of all subscribers of `channel`, but for `except_connection_id`."""
+        (report,) = await self.send([CloseChannel(channel, except_connection_id)])
         return publish_report(report)
+
+    async def send_to_user(
+        self, user: str, data: str, *, message_id: str | None = None, keep: Keep | None = None
+    ) -> Report:
+        """Send a text message to all connections that were accepted with `user`; `message_id` and `keep` are those of
+        `publish_text`. What is kept is the history of `user_channel(user)`."""
+        return await self.publish_text(user_channel(user), data, message_id=message_id, keep=keep)
+
+    async def close_user(self, user: str, *, except_connection_id: str | None = None) -> Report:
+        """Close all connections that were accepted with `user`, but for `except_connection_id`."""
+        return await self.close_channel(user_channel(user), except_connection_id=except_connection_id)
 
     async def send_text(self, connection_id: str, data: str) -> None:
         """Send a text message to one connection."""

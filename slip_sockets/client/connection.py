@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 from ..protocol.errors import ERROR_HEADER, InvalidEvents, InvalidToken
 from ..protocol.events import (
     Accept,
@@ -25,6 +27,7 @@ from ..protocol.events import (
     check,
     decode_request,
     encode_events,
+    user_channel,
 )
 from ..protocol.tokens import bearer_token, secret_problem, verify
 
@@ -59,6 +62,7 @@ class Connection:
 
     `events` are what happened, in order: usually one; several texts may come together. `metadata` is what was last set
     for the connection; on Open it is `{"headers": {name: value}, "ip": address, "query": {name: [value, ...]}}`.
+    `user` is who is at the connection, as `accept` said; None on Open, and where it said nothing.
 
     The methods only record. The gateway acts once `response()` has been returned to it. A method raises InvalidEvents
     at once if the gateway would refuse the event. Give `connection_id` for another connection than this one.
@@ -69,6 +73,7 @@ class Connection:
     def __init__(self, request: BackendRequest, *, subprotocol: str | None = None) -> None:
         self.connection_id: str = request.connection_id
         self.metadata: Any = request.metadata
+        self.user: str | None = None if request.user is msgspec.UNSET else request.user
         self.events: Sequence[SocketEvent] = tuple(request.events)
         self._subprotocol = subprotocol
         self._accept: Accept | None = None
@@ -98,15 +103,19 @@ class Connection:
         values = [str(value) for name, value in headers.items() if name.lower() == "sec-websocket-protocol"]
         return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
-    def accept(self, subprotocol: str | None = None) -> None:
+    def accept(self, subprotocol: str | None = None, *, user: str | None = None) -> None:
         """Let the client in. Without this, the gateway refuses an opening connection with 400.
 
         `subprotocol` must be one of those that the client offered in `Sec-WebSocket-Protocol`. Without it, the one of
         the adapter's settings is chosen if the client offered that, and none otherwise.
+
+        `user` says who is at the connection, in 1 to 128 bytes of UTF-8: the application's own id or name, which must
+        not look like a connection id. Later events have it as `connection.user`, and `send_to_user` reaches all of the
+        user's connections.
         """
         if subprotocol is None and self._subprotocol in self.offered_subprotocols:
             subprotocol = self._subprotocol
-        event = Accept(self.connection_id, subprotocol)
+        event = Accept(self.connection_id, subprotocol, user)
         check(event)
         self._accept = event
 
@@ -139,9 +148,18 @@ class Connection:
         """
         self._record(PublishText(channel, data, message_id, keep))
 
-    def close_channel(self, channel: str) -> None:
-        """Close the connections of all subscribers of `channel`."""
-        self._record(CloseChannel(channel))
+    def send_to_user(self, user: str, data: str, *, message_id: str | None = None, keep: Keep | None = None) -> None:
+        """Send a text message to all connections that were accepted with `user`; `message_id` and `keep` are those of
+        `publish_text`."""
+        self.publish_text(user_channel(user), data, message_id=message_id, keep=keep)
+
+    def close_channel(self, channel: str, *, except_connection_id: str | None = None) -> None:
+        """Close the connections of all subscribers of `channel`, but for `except_connection_id`."""
+        self._record(CloseChannel(channel, except_connection_id))
+
+    def close_user(self, user: str, *, except_connection_id: str | None = None) -> None:
+        """Close all connections that were accepted with `user`, but for `except_connection_id`."""
+        self.close_channel(user_channel(user), except_connection_id=except_connection_id)
 
     def set_metadata(self, metadata: Any) -> None:
         """Store `metadata`, any JSON of at most 64 KiB, which later events bring back.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -14,9 +14,11 @@ from ..protocol.events import (
     Subscribe,
     Unsubscribe,
     encode_metadata,
+    user_channel,
 )
 from .deferred import Continuation
 from .effects import Effect, NoteContentFilters, Recover, StartTimer
+from .errors import BackendFailed, BackendFault
 from .values import Form
 
 
@@ -34,8 +36,18 @@ class OpenPlan(msgspec.Struct, frozen=True):
     notes: tuple[NoteContentFilters, ...] = ()
 
 
-def plan_open(connection_id: str, actions: Sequence[Effect], initial_metadata: bytes) -> OpenPlan:
-    """Split the actions of a reply to OPEN.
+def check_user(user: str | None, looks_like_connection_id: Callable[[str], bool]) -> None:
+    """Raises BackendFailed where ACCEPT names a user who could be taken for a connection."""
+    if user is not None and looks_like_connection_id(user):
+        problem = "responded with a body that is not valid: user: ACCEPT needs a name that no connection id has"
+        raise BackendFailed(BackendFault.INVALID_BODY, problem)
+
+
+def plan_open(
+    connection_id: str, actions: Sequence[Effect], initial_metadata: bytes, user: str | None = None
+) -> OpenPlan:
+    """Split the actions of a reply to OPEN that names `user`; the connection listens to the user's channel from the
+    beginning.
 
     The socket opens only after the handshake was answered, and nothing can be sent to it before. So the leading run of
     actions that only write to the store happens now; from the first other action on, all of them wait. The last of the
@@ -68,6 +80,8 @@ def plan_open(connection_id: str, actions: Sequence[Effect], initial_metadata: b
                 notes.append(action)
             case _:
                 deferred.append(action)
+    if user is not None:
+        channels[user_channel(user)] = None
     return OpenPlan(metadata, tuple(channels), tuple(others), (*recovered.values(), *deferred), tuple(notes))
 
 

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 import msgspec
 
 from ..protocol.errors import SlipSocketsError
-from ..protocol.events import Close, CloseConnection, SocketEvent, Text, user_channel
+from ..protocol.events import Close, CloseConnection, SocketEvent, Text
 from ..protocol.frames import SUBPROTOCOL
 from .deferred import CloseNotice, Continuation, Disconnected, Texts, Timer, TimerDue
 from .effects import Effect
-from .errors import ActionFailed, BackendFailed, BackendFault, Incomplete, NotAccepted, Unavailable
+from .errors import ActionFailed, BackendFailed, Incomplete, NotAccepted, Unavailable
 from .framed import FrameAnswers, read_texts, unframed
 from .numbered import NumberedText, in_order, is_early, number_after
 from .observer import EventType, HandledEvent, handling
 from .perform import Performer
-from .plan_open import OpenPlan, continuation_of, plan_open
+from .plan_open import OpenPlan, check_user, continuation_of, plan_open
 from .ports import Checkpoint, Clock, Connections, Queue
 from .replies import Replies
 from .values import Accepted, Connect, Disconnect, Done, Failed, Form, Message, Refused, StoredConnection, form_of
@@ -67,8 +67,8 @@ class Sockets(msgspec.Struct, frozen=True):
             opening = await self.replies.backend.open(connect, metadata)
             form = Form.SLIP_V1 if opening.subprotocol == SUBPROTOCOL else Form.RAW
             await self.replies.check(connection_id, opening.actions, form)
-            self._check_user(opening.user)
-            plan = plan_open(connection_id, opening.actions, metadata)
+            check_user(opening.user, self.performer.sender.looks_like_connection_id)
+            plan = plan_open(connection_id, opening.actions, metadata, opening.user)
         except BackendFailed as error:
             return self._refuse(connection_id, error, error.client_status)
         except NotAccepted as error:
@@ -85,16 +85,9 @@ class Sockets(msgspec.Struct, frozen=True):
         self.replies.failed(error, "OPEN of connection %s: %s; refused with %d", connection_id, error, status)
         return Refused(status)
 
-    def _check_user(self, user: str | None) -> None:
-        """Raises BackendFailed where somebody could be taken for a connection."""
-        if user is not None and self.performer.sender.looks_like_connection_id(user):
-            problem = "responded with a body that is not valid: user: ACCEPT needs a name that no connection id has"
-            raise BackendFailed(BackendFault.INVALID_BODY, problem)
-
     async def _let_in(self, connection_id: str, plan: OpenPlan, form: Form, user: str | None, deadline: float) -> None:
-        channels = plan.channels if user is None else (*plan.channels, user_channel(user))
         await self.performer.run(plan.notes, deadline=deadline)
-        await self.connections.open(connection_id, plan.metadata, channels, form, user)
+        await self.connections.open(connection_id, plan.metadata, plan.channels, form, user)
         await self.performer.run(plan.others, deadline=deadline)
         if plan.deferred:
             lag_s = self.performer.subscriptions.index_lag_s

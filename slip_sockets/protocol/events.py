@@ -307,7 +307,8 @@ def decode_control(body: bytes) -> Sequence[ControlEvent]:
 
 
 def user_channel(user: str) -> str:
-    """Return the channel that all connections of a user listen to."""
+    """Return the channel that all connections of a user listen to. Raises InvalidEvents if no user can be named so."""
+    _check_bytes(None, "user", user, 1, MAX_USER_BYTES)
     return f"{USER_CHANNEL_PREFIX}{user}"
 
 
@@ -447,14 +448,14 @@ def _check_number(event: Action, path: str, number: object, most: int) -> None:
         raise _fault(event, path, f"needs 1 to {most}, got {shown}")
 
 
-def _check_bytes(event: Action, field: str, text: str, least: int, most: int) -> None:
+def _check_bytes(event: Action | None, field: str, text: str, least: int, most: int) -> None:
     size = _size(event, field, text)
     if not least <= size <= most:
         bounds = f"{least} to {most}" if least else f"at most {most}"
         raise _fault(event, field, f"needs {bounds} bytes of UTF-8, got {size}")
 
 
-def _size(event: Action, field: str, text: object) -> int:
+def _size(event: Action | None, field: str, text: object) -> int:
     """Return the bytes of UTF-8. Only Python callers can pass a non-string; the decoder rejects them."""
     if not isinstance(text, str):
         raise _fault(event, field, f"needs a string, got {type(text).__name__}")
@@ -464,5 +465,7 @@ def _size(event: Action, field: str, text: object) -> int:
         raise _fault(event, field, "needs text, got an unpaired surrogate, which UTF-8 cannot say") from error
 
 
-def _fault(event: Action, path: str, detail: str) -> InvalidEvents:
-    return InvalidEvents(f"{path}: {event.__struct_config__.tag} {detail}", field=path.partition(".")[0])
+def _fault(event: Action | None, path: str, detail: str) -> InvalidEvents:
+    """`event` is None where the value at fault is not a field of one."""
+    tag = "" if event is None else f"{event.__struct_config__.tag} "
+    return InvalidEvents(f"{path}: {tag}{detail}", field=path.partition(".")[0])

@@ -9,6 +9,7 @@ from ..client.async_publisher import AsyncSlipSocketsPublisher
 from ..protocol.events import ControlEvent, HistoryReport, Report
 from .kept_messages import KeptMessages
 from .publishers import NO_SUBSCRIBERS, SETTINGS, record_events
+from .sockets import Socket
 
 
 class AsyncRecordingPublisher(AsyncSlipSocketsPublisher):
@@ -18,7 +19,8 @@ class AsyncRecordingPublisher(AsyncSlipSocketsPublisher):
         super().__init__(**(SETTINGS | settings))
         self.sent: list[ControlEvent] = []
         self.report = NO_SUBSCRIBERS
+        self.sockets: list[Socket] = []
         self._kept_messages = KeptMessages()
 
     async def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
-        return record_events(events, self.sent, self.report, self._kept_messages)
+        return record_events(events, self.sent, self.report, self._kept_messages, self.sockets)

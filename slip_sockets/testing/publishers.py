@@ -13,6 +13,7 @@ from ..client.control_client import ControlApiClient
 from ..client.publisher import SlipSocketsPublisher
 from ..protocol.events import CloseChannel, ControlEvent, History, HistoryReport, PublishText, Report, check_all
 from .kept_messages import KeptMessages
+from .sockets import Socket
 
 NO_SUBSCRIBERS = Report(matched=0, sent=0, gone=0, queued=0)
 SETTINGS: dict[str, Any] = {"control_api": "http://control.invalid/", "jwt_secret": "a-secret-for-tests-alone"}
@@ -23,32 +24,37 @@ class RecordingPublisher(SlipSocketsPublisher):
 
     A batch that the control API would refuse raises InvalidEvents here too. Publishes return `report`, which you may
     set. What is published with `keep` has a position, `test:1` for a channel's first, and `history` returns it.
+
+    `sockets` are those who are connected, if you put any in: what is sent reaches them, and reports count them.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**(SETTINGS | settings))
         self.sent: list[ControlEvent] = []
         self.report = NO_SUBSCRIBERS
+        self.sockets: list[Socket] = []
         self._kept_messages = KeptMessages()
 
     def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
-        return record_events(events, self.sent, self.report, self._kept_messages)
+        return record_events(events, self.sent, self.report, self._kept_messages, self.sockets)
 
 
 @contextmanager
-def record(publisher: ControlApiClient, *, report: Report = NO_SUBSCRIBERS) -> Iterator[list[ControlEvent]]:
+def record(
+    publisher: ControlApiClient, *, report: Report = NO_SUBSCRIBERS, sockets: Sequence[Socket] = ()
+) -> Iterator[list[ControlEvent]]:
     """Let `publisher`, of either kind, record events instead of sending them; yield the list of recorded events.
 
-    Within the block it keeps messages as a RecordingPublisher does.
+    Within the block it keeps messages, and reaches `sockets`, as a RecordingPublisher does.
     """
     sent: list[ControlEvent] = []
     kept = KeptMessages()
 
     def send(events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
-        return record_events(events, sent, report, kept)
+        return record_events(events, sent, report, kept, sockets)
 
     async def send_async(events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
-        return record_events(events, sent, report, kept)
+        return record_events(events, sent, report, kept, sockets)
 
     is_async = inspect.iscoroutinefunction(getattr(publisher, "send", None))
     vars(publisher)["send"] = send_async if is_async else send
@@ -59,15 +65,24 @@ def record(publisher: ControlApiClient, *, report: Report = NO_SUBSCRIBERS) -> I
 
 
 def record_events(
-    events: Sequence[ControlEvent], sent: list[ControlEvent], report: Report, kept: KeptMessages
+    events: Sequence[ControlEvent],
+    sent: list[ControlEvent],
+    report: Report,
+    kept: KeptMessages,
+    sockets: Sequence[Socket],
 ) -> list[Report | HistoryReport | None]:
     """Check `events`, append them to `sent`, and return what the control API would report. Raises InvalidEvents."""
     check_all(events)
     sent.extend(events)
-    return [_reported(event, report, kept) for event in events]
+    return [_reported(event, report, kept, sockets) for event in events]
 
 
-def _reported(event: ControlEvent, report: Report, kept: KeptMessages) -> Report | HistoryReport | None:
+def _reported(
+    event: ControlEvent, report: Report, kept: KeptMessages, sockets: Sequence[Socket]
+) -> Report | HistoryReport | None:
+    reached = sum([socket.take(event) for socket in sockets])
+    if sockets:
+        report = Report(matched=reached, sent=reached, gone=0, queued=0)
     match event:
         case PublishText():
             position = kept.keep(event)

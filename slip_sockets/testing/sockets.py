@@ -8,19 +8,26 @@ from typing import Any
 
 import msgspec
 
+from ..apigateway.connection_ids import has_usual_form
 from ..gateway.errors import BackendFailed, NotAccepted
+from ..gateway.plan_open import check_user
 from ..protocol.bodies import open_metadata
 from ..protocol.events import (
     Close,
+    CloseChannel,
     CloseConnection,
+    ControlEvent,
     Open,
+    PublishText,
     ReplyEvent,
+    SendText,
     SetMetadata,
     SocketEvent,
     Subscribe,
     Text,
     Unsubscribe,
     encode_metadata,
+    user_channel,
 )
 from ..slip.backend import read_opening, read_reply
 from .clients import Post
@@ -41,15 +48,19 @@ class Socket:
     The methods return the events of the application's response, as the gateway reads them. They raise InvalidResponse,
     an AssertionError, if the gateway would not accept the response.
 
-    `metadata` and `channels` are what the gateway stores for the connection. `recovering` are the channels that it was
-    subscribed to with `recover`, each with the position `since`, or None.
+    `metadata`, `user` and `channels` are what the gateway stores for the connection; with a user, `user_channel(user)`
+    is one of the channels. `recovering` are the channels that it was
+    subscribed to with `recover`, each with the position `since`, or None. `received` are the texts that reached the
+    client: those of the responses to its own events, and those of a publisher that records and knows this socket.
     """
 
     def __init__(self, post: Post, *, jwt_secret: str, connection_id: str | None = None) -> None:
         self.connection_id = connection_id or f"{secrets.token_urlsafe(12)[:15]}="
         self.metadata: Any = None
+        self.user: str | None = None
         self.channels: set[str] = set()
         self.recovering: dict[str, str | None] = {}
+        self.received: list[str] = []
         self.subprotocol: str | None = None
         self.is_open = False
         self._is_close_due = False
@@ -70,10 +81,15 @@ class Socket:
         reply = self._post_events(Open(self.connection_id))
         try:
             opening = read_opening(self.connection_id, subprotocols, reply)
+            check_user(opening.user, has_usual_form)
         except NotAccepted as error:
             raise ClientRefused(f"the client was not let in: {error}") from error
+        except BackendFailed as error:
+            raise InvalidResponse(f"to OPEN the application {error}") from error
         self.is_open = self._is_close_due = True
-        self.subprotocol = opening.subprotocol
+        self.subprotocol, self.user = opening.subprotocol, opening.user
+        if self.user is not None:
+            self.channels.add(user_channel(self.user))
         self._store(reply)
         return reply
 
@@ -100,7 +116,7 @@ class Socket:
         return self._post_events(Close(self.connection_id, code, reason))
 
     def _post_events(self, *events: SocketEvent) -> Sequence[ReplyEvent]:
-        request = signed_request(*events, jwt_secret=self._jwt_secret, metadata=self.metadata)
+        request = signed_request(*events, jwt_secret=self._jwt_secret, metadata=self.metadata, user=self.user)
         status, body = self._post(request.headers, request.body)
         try:
             return read_reply(status, body)
@@ -111,21 +127,34 @@ class Socket:
 
     def _store(self, reply: Sequence[ReplyEvent]) -> None:
         for event in reply:
-            match event:
-                case SetMetadata(connection_id=self.connection_id):
-                    self.metadata = msgspec.json.decode(encode_metadata(event.metadata))
-                case Subscribe(connection_id=self.connection_id):
-                    self.channels.add(event.channel)
-                    self.recovering.pop(event.channel, None)
-                    if event.recover:
-                        self.recovering[event.channel] = event.since
-                case Unsubscribe(connection_id=self.connection_id):
-                    self.channels.discard(event.channel)
-                    self.recovering.pop(event.channel, None)
-                case CloseConnection(connection_id=self.connection_id):
-                    self._forget()
-                case _:
-                    pass
+            self.take(event)
+
+    def take(self, event: ReplyEvent | ControlEvent) -> bool:
+        """Let an event of a reply, or of a publisher, have its effect on this socket. Return whether it is for it."""
+        if not self.is_open:
+            return False
+        match event:
+            case SetMetadata(connection_id=self.connection_id):
+                self.metadata = msgspec.json.decode(encode_metadata(event.metadata))
+            case Subscribe(connection_id=self.connection_id):
+                self.channels.add(event.channel)
+                self.recovering.pop(event.channel, None)
+                if event.recover:
+                    self.recovering[event.channel] = event.since
+            case Unsubscribe(connection_id=self.connection_id):
+                self.channels.discard(event.channel)
+                self.recovering.pop(event.channel, None)
+            case SendText(connection_id=self.connection_id):
+                self.received.append(event.data)
+            case PublishText() if event.channel in self.channels:
+                self.received.append(event.data)
+            case CloseConnection(connection_id=self.connection_id):
+                self._forget()
+            case CloseChannel() if event.channel in self.channels and event.except_connection_id != self.connection_id:
+                self._forget()
+            case _:
+                return False
+        return True
 
     def _forget(self) -> None:
         self.is_open = False

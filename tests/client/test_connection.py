@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -171,6 +172,52 @@ def test_a_message_can_be_kept_and_a_subscription_recover() -> None:
         {"type": "SUBSCRIBE", "connectionId": ME, "channel": "room", "recover": True},
         {"type": "SUBSCRIBE", "connectionId": OTHER, "channel": "room", "recover": True, "since": "k3J9:12"},
     ]
+
+
+def test_accept_says_who_is_there_and_all_their_connections_are_reached() -> None:
+    connection = opening(Text(ME, "hi"))
+    connection.accept(user="ann")
+    connection.send_to_user("ann", "hi", message_id="m1", keep=Keep(count=100, seconds=3600))
+    connection.close_user("ann", except_connection_id=ME)
+    connection.close_user("bob")
+    connection.close_channel("room", except_connection_id=ME)
+    keep = {"count": 100, "seconds": 3600}
+    assert replied(connection) == [
+        {"type": "ACCEPT", "connectionId": ME, "user": "ann"},
+        {"type": "PUBLISH_TEXT", "channelId": "$user:ann", "data": "hi", "id": "m1", "keep": keep},
+        {"type": "CLOSE_CHANNEL", "channelId": "$user:ann", "exceptConnectionId": ME},
+        {"type": "CLOSE_CHANNEL", "channelId": "$user:bob"},
+        {"type": "CLOSE_CHANNEL", "channelId": "room", "exceptConnectionId": ME},
+    ]
+
+
+@pytest.mark.parametrize("user", ["ann", None])
+def test_a_post_says_who_is_there(publisher: SlipSocketsPublisher, user: str | None) -> None:
+    body = encode_request(ME, b"null", [Text(ME, "hi")], user)
+    assert publisher.parse_request({"Authorization": bearer()}, body).user == user
+
+
+BAD_USERS: list[tuple[Any, str]] = [
+    ("", "needs 1 to 128 bytes of UTF-8, got 0"),
+    ("é" * 65, "needs 1 to 128 bytes of UTF-8, got 130"),
+    (7, "needs a string, got int"),
+    ("\ud800", "needs text, got an unpaired surrogate, which UTF-8 cannot say"),
+]
+
+
+@pytest.mark.parametrize(("user", "problem"), BAD_USERS)
+def test_it_is_the_user_that_is_at_fault_and_not_a_channel(user: Any, problem: str) -> None:
+    connection = opening(Text(ME, "hi"))
+    calls: list[tuple[str, Callable[[], object]]] = [
+        ("user: ACCEPT ", lambda: connection.accept(user=user)),
+        ("user: ", lambda: connection.send_to_user(user, "hi")),
+        ("user: ", lambda: connection.close_user(user)),
+    ]
+    for beginning, call in calls:
+        with pytest.raises(InvalidEvents) as refusal:
+            call()
+        assert (str(refusal.value), refusal.value.field) == (f"{beginning}{problem}", "user")
+    assert replied(connection) == []
 
 
 def offering(value: str, name: str = "Sec-WebSocket-Protocol") -> bytes:

@@ -154,6 +154,15 @@ CALLS: list[tuple[Do, dict[str, Any]]] = [
     (lambda p: p.send_text(ME, "hi"), {"type": "TEXT", "connectionId": ME, "data": "hi"}),
     (lambda p: p.close(ME), {"type": "CLOSE", "connectionId": ME}),
     (lambda p: p.close_channel("room"), {"type": "CLOSE_CHANNEL", "channelId": "room"}),
+    (
+        lambda p: p.close_channel("room", except_connection_id=ME),
+        {"type": "CLOSE_CHANNEL", "channelId": "room", "exceptConnectionId": ME},
+    ),
+    (lambda p: p.close_user("ann"), {"type": "CLOSE_CHANNEL", "channelId": "$user:ann"}),
+    (
+        lambda p: p.close_user("ann", except_connection_id=ME),
+        {"type": "CLOSE_CHANNEL", "channelId": "$user:ann", "exceptConnectionId": ME},
+    ),
     (lambda p: p.subscribe(ME, "room"), {"type": "SUBSCRIBE", "connectionId": ME, "channel": "room"}),
     (lambda p: p.unsubscribe(ME, "room"), {"type": "UNSUBSCRIBE", "connectionId": ME, "channel": "room"}),
     (lambda p: p.set_metadata(ME, None), {"type": "SET_METADATA", "connectionId": ME, "metadata": None}),

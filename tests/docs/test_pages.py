@@ -45,14 +45,18 @@ PROGRAMS: dict[str, dict[str, list[By]]] = {
     "docs/frameworks.md": {
         "Flask": ["tests/test_frameworks_page.py::test_flask"],
         "A page that misses nothing": [RENDERED],
+        "Users of Flask-Login": ["tests/test_frameworks_page.py::test_users_of_flask"],
         "Django": ["tests/test_frameworks_page.py::test_django_lets_in"],
         "A page that misses nothing, on Django": [RENDERED],
+        "Users of Django": ["tests/test_frameworks_page.py::test_users_of_django"],
         "FastAPI and Starlette": [
             "tests/test_frameworks_page.py::test_fastapi",
             "tests/test_frameworks_page.py::test_starlette",
         ],
         "Nothing missed": ["tests/test_frameworks_page.py::test_nothing_missed"],
         "A page that misses nothing, on FastAPI and Starlette": [RENDERED],
+        "Users of a FastAPI dependency": ["tests/test_frameworks_page.py::test_users_of_fastapi"],
+        "Users": ["tests/test_frameworks_page.py::test_users"],
         "The async publisher": ["tests/test_frameworks_page.py::test_the_async_publisher"],
         "Any other framework": ["tests/test_frameworks_page.py::test_any_other_framework"],
     },

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from slip_sockets.gateway.plan_open import OpenPlan, plan_open
+from slip_sockets.gateway.plan_open import OpenPlan, continuation_of, plan_open
+from slip_sockets.gateway.values import Form
 from slip_sockets.protocol.events import (
     Accept,
     CloseConnection,
@@ -51,6 +52,14 @@ def test_the_last_metadata_of_its_own_counts_wherever_it_stands() -> None:
     assert planned.metadata == b'{"n":2}'
     assert planned.deferred == (SendText(ME, "hi"),)
     assert plan(Accept(ME), SetMetadata(ME, None)).metadata == b"null"
+
+
+def test_a_publish_that_waits_knows_that_its_user_has_just_come() -> None:
+    actions = [PublishText("$user:ann", "hi")]
+    planned = plan_open(ME, actions, b"null", "ann")
+    assert planned.channels == ("$user:ann",)
+    continuation = continuation_of(ME, planned, Form.RAW, now=1_000, lag_s=5)
+    assert (continuation.recent, continuation.recent_until) == ([Subscribe(ME, "$user:ann")], 1_005)
 
 
 def test_another_connections_metadata_waits() -> None:

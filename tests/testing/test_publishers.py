@@ -12,6 +12,7 @@ from slip_sockets import (
     Report,
     SlipSocketsPublisher,
     Subscribe,
+    user_channel,
 )
 from slip_sockets.testing import CONNECTION_ID, AsyncRecordingPublisher, RecordingPublisher, record
 
@@ -84,6 +85,14 @@ async def test_so_do_the_async_one_and_any_other_within_the_block() -> None:
         for each in (publisher, AsyncRecordingPublisher()):
             report = await each.publish_text("tea", "a", keep=Keep(count=1, seconds=1))
             assert (report.position, texts(await each.history("tea"))) == ("test:1", [("test:1", "a")])
+
+
+def test_what_a_user_is_sent_is_in_the_history_of_the_users_channel(recording_publisher: RecordingPublisher) -> None:
+    recording_publisher.send_to_user("ann", "a", keep=Keep(count=3, seconds=60))
+    assert recording_publisher.sent == [PublishText("$user:ann", "a", keep=Keep(count=3, seconds=60))]
+    assert texts(recording_publisher.history(user_channel("ann"))) == [("test:1", "a")]
+    with pytest.raises(InvalidEvents, match=r"^user: needs 1 to 128 bytes of UTF-8, got 0$"):
+        recording_publisher.send_to_user("", "a")
 
 
 def test_a_batch_that_the_control_api_would_refuse_is_refused(recording_publisher: RecordingPublisher) -> None:

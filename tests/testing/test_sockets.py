@@ -6,9 +6,27 @@ from typing import Any
 
 import pytest
 
-from slip_sockets import Connection, InvalidToken, PublishText, SendText, error_response, parse_request
+from slip_sockets import (
+    Connection,
+    InvalidToken,
+    PublishText,
+    Report,
+    SendText,
+    SlipSocketsPublisher,
+    error_response,
+    parse_request,
+)
 from slip_sockets.protocol.events import Accept, SetMetadata, Subscribe
-from slip_sockets.testing import ClientRefused, InvalidResponse, Posted, Socket, signed_request
+from slip_sockets.testing import (
+    AsyncRecordingPublisher,
+    ClientRefused,
+    InvalidResponse,
+    Posted,
+    RecordingPublisher,
+    Socket,
+    record,
+    signed_request,
+)
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 
@@ -95,6 +113,76 @@ def test_a_socket_knows_which_channels_recover() -> None:
     assert (visitor.channels, visitor.recovering) == ({"juice", "milk"}, {"juice": "k3J9:12"})
     visitor.text("bye")
     assert (visitor.is_open, visitor.channels, visitor.recovering) == (False, set(), {})
+
+
+def test_the_user_whom_accept_names_comes_with_later_events() -> None:
+    users: list[str | None] = []
+
+    def do(connection: Connection) -> None:
+        users.append(connection.user)
+        if connection.is_opening:
+            connection.accept(user="ann")
+
+    visitor = socket(do)
+    visitor.open()
+    assert (visitor.user, visitor.channels) == ("ann", {"$user:ann"})
+    visitor.text("hi")
+    visitor.close()
+    assert users == [None, "ann", "ann"]
+
+
+@pytest.mark.parametrize("user", ["L0SM9cOFvHcCIhw=", "M0SM9cOFvHcCIhw="])
+def test_a_user_named_like_a_connection_is_an_invalid_response(user: str) -> None:
+    visitor = socket(lambda connection: connection.accept(user=user))
+    with pytest.raises(InvalidResponse) as refused:
+        visitor.open()
+    assert str(refused.value) == (
+        "to OPEN the application responded with a body that is not valid: user: ACCEPT needs a name that no "
+        "connection id has"
+    )
+    assert not visitor.is_open
+
+
+def test_a_publisher_that_knows_the_sockets_reaches_a_user_on_all_devices() -> None:
+    def do(connection: Connection) -> None:
+        if connection.is_opening:
+            connection.accept(user=connection.metadata["query"]["user"][0])
+
+    publisher = RecordingPublisher()
+    laptop, phone, other = (socket(do) for _ in range(3))
+    for each, user in ((laptop, "ann"), (phone, "ann"), (other, "bob")):
+        each.open(query={"user": [user]})
+    publisher.sockets = [laptop, phone, other]
+    assert publisher.send_to_user("ann", "hi") == Report(matched=2, sent=2, gone=0, queued=0)
+    publisher.send_text(phone.connection_id, "only here")
+    publisher.subscribe(other.connection_id, "tea")
+    assert publisher.publish_text("tea", "poured").sent == 1
+    assert [each.received for each in (laptop, phone, other)] == [["hi"], ["hi", "only here"], ["poured"]]
+    assert publisher.close_user("ann", except_connection_id=phone.connection_id).sent == 1
+    assert [each.is_open for each in (laptop, phone, other)] == [False, True, True]
+    laptop.close(1000)
+    publisher.close(phone.connection_id)
+    assert publisher.send_to_user("ann", "gone") == Report(matched=0, sent=0, gone=0, queued=0)
+
+
+async def test_so_does_the_async_one_and_any_other_within_the_block() -> None:
+    def do(connection: Connection) -> None:
+        if connection.is_opening:
+            connection.accept(user="ann")
+        for data in connection.texts:
+            connection.send_to_user("ann", data)
+
+    visitor = socket(do)
+    visitor.open()
+    visitor.text("from the reply")
+    publisher = AsyncRecordingPublisher()
+    publisher.sockets = [visitor]
+    assert (await publisher.send_to_user("ann", "a")).sent == 1
+    another = SlipSocketsPublisher(control_api="http://127.0.0.1:1/", jwt_secret=SECRET)
+    with record(another, sockets=[visitor]) as sent:
+        assert another.close_user("ann").sent == 1
+    assert visitor.received == ["from the reply", "a"]
+    assert (len(sent), visitor.is_open) == (1, False)
 
 
 def test_several_texts_go_in_one_post_each_with_an_id() -> None:
