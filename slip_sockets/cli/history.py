@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ..protocol.errors import InvalidSettings
 from ..protocol.events import HistoryReport, KeptMessage
+from .audience import Audience, UserOption
 from .deployment import (
     ControlApiOption,
     DevOption,
@@ -23,11 +25,17 @@ EXAMPLES = """Examples:
 
 slip-sockets history lobby
 
-slip-sockets history lobby --since k3J9mQ2x:12 --limit 1000 --json"""
+slip-sockets history lobby --since k3J9mQ2x:12 --limit 1000 --json
+
+slip-sockets history --user ann"""
 
 
 def history(
-    channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="Its messages that were published with `keep`.")],
+    channel: Annotated[
+        str,
+        typer.Argument(metavar="[CHANNEL]", help="Its messages that were published with `keep`.", show_default=False),
+    ] = "",
+    user: UserOption = None,
     since: Annotated[
         str, typer.Option("--since", help="Those after this position; otherwise the newest.", show_default=False)
     ] = "",
@@ -39,15 +47,18 @@ def history(
     jwt_secret: SecretOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Print what is kept of a channel, oldest first, and the position of the newest message."""
+    """Print what is kept of a channel, or for a user, oldest first, and the position of the newest message."""
+    if bool(channel) == (user is not None):
+        raise InvalidSettings(["history needs either a channel or --user"])
+    audience = Audience.of(channel, user)
     with open_publisher(control_api, stack, outputs, jwt_secret, dev=dev) as publisher:
-        report = publisher.history(channel, since=since or None, limit=limit)
+        report = publisher.history(audience.channel, since=since or None, limit=limit)
     if as_json:
-        print_json({"channel": channel, "report": report})
+        print_json(audience.document(report))
         return
     for message in report.messages:
         typer.echo(f"{message.position}  {_when(message)}  {in_one_line(message.data)}")
-    typer.echo(f"{channel}: {_described(report, since)}")
+    typer.echo(f"{audience.title}: {_described(report, since)}")
 
 
 def _described(report: HistoryReport, since: str) -> str:

@@ -48,12 +48,12 @@ def in_one_line(text: str) -> str:
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
-def described(report: Report) -> str:
-    """Return a report in words."""
+def described(report: Report, kind: str, done: str) -> str:
+    """Return a report in words. `kind` is what it counts, `done` what has happened to those in `sent`."""
     if not report.is_reported:
         return "done (this gateway does not report)"
-    matched = f"{'at least ' if report.more else ''}{report.matched:,} subscriber{'' if report.matched == 1 else 's'}"
-    parts = {"sent": report.sent, "gone": report.gone, "queued": report.queued}
+    matched = f"{'at least ' if report.more else ''}{report.matched:,} {kind}{'' if report.matched == 1 else 's'}"
+    parts = {done: report.sent, "gone": report.gone, "queued": report.queued}
     counts = [f"{count:,} {name}" for name, count in parts.items() if count]
     kept = f"; kept at {report.position}" if report.position else ""
     return (f"{matched}: {', '.join(counts)}" if counts else matched) + kept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,27 @@ async def test_close_channel_closes_its_subscribers(dev_server: DevServer, backe
     assert json.loads(as_json.stdout)["report"]["matched"] == 0
 
 
+async def test_a_user_is_reached_on_all_devices(dev_server: DevServer, backend: ScriptedBackend, say: Say) -> None:
+    async with joined(dev_server, backend, user="ann") as laptop, joined(dev_server, backend, user="ann") as phone:
+        keep = ("--keep-count", "10", "--keep-seconds", "60")
+        result = await say("publish", "--user", "ann", "hi", *keep)
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert re.fullmatch(r"user ann: 2 connections: 2 sent; kept at \w+:1\n", result.stdout)
+        assert [await laptop.recv(), await phone.recv()] == ["hi", "hi"]
+        lines = await say("publish", "--user", "ann", "-", "--lines", "--json", stdin="one\n")
+        report = {"matched": 2, "sent": 2, "gone": 0, "queued": 0}
+        assert json.loads(lines.stdout) == {"user": "ann", "report": report}
+        kept = await say("history", "--user", "ann")
+        assert re.search(r"  hi\nuser ann: 1 message; newest \w+:1\n$", kept.stdout)
+        closed = await say("close", "--user", "ann", "--except-connection-id", phone.connection_id)
+        assert (closed.exit_code, closed.stdout) == (0, "user ann: 1 connection: 1 closed\n")
+        assert (await backend.next_post("CLOSE")).connection_id == laptop.connection_id
+        as_json = await say("close", "--user", "ann", "--json")
+        assert json.loads(as_json.stdout) == {"user": "ann", "report": report | {"matched": 1, "sent": 1}}
+        assert (await backend.next_post("CLOSE")).connection_id == phone.connection_id
+    assert (await say("publish", "--user", "ann", "hi")).stdout == "user ann: 0 connections\n"
+
+
 async def test_a_wrong_secret_is_explained(dev_server: DevServer, say: Say) -> None:
     refused(
         await say("publish", "lobby", "hi", JWT_SECRET="wrong"),
@@ -155,8 +177,19 @@ async def test_a_url_that_is_not_a_control_api_is_explained(dev_server: DevServe
         (("publish", "lobby", "hi", "--id", "x" * 129), "id: PUBLISH_TEXT"),
         (("send", "", "hi"), "'' is not a connection id. One looks like L0SM9cOFvHcCIhw="),
         (("close", "no\tid"), "'no\\tid' is not a connection id. One looks like L0SM9cOFvHcCIhw="),
-        (("close",), "close needs either a connection's id or --channel"),
-        (("close", ID, "--channel", "lobby"), "close needs either a connection's id or --channel"),
+        (("close",), "close needs one of these: a connection's id, --channel or --user"),
+        (("close", ID, "--channel", "lobby"), "close needs one of these: a connection's id, --channel or --user"),
+        (("close", "--user", "ann", "--channel", "lobby"), "close needs one of these: a connection's id, --channel or"),
+        (("close", ID, "--user", "ann"), "close needs one of these: a connection's id, --channel or --user"),
+        (("close", "--user", ""), "user: needs 1 to 128 bytes of UTF-8, got 0"),
+        (("close", ID, "--except-connection-id", ID), "--except-connection-id goes with --channel or --user"),
+        (("close", "--user", "ann", "--except-connection-id", "no\tid"), "'no\\tid' is not a connection id."),
+        (("publish", "--user", "ann", "lobby", "hi"), "--user takes the place of the channel: give the text alone"),
+        (("publish", "lobby"), "publish needs a channel and a text, or --user and a text"),
+        (("publish", "--user", "x" * 129, "hi"), "user: needs 1 to 128 bytes of UTF-8, got 129"),
+        (("publish", "--user", "ann", "hi", "--lines"), "--lines reads texts from stdin: give - as the text"),
+        (("history",), "history needs either a channel or --user"),
+        (("history", "lobby", "--user", "ann"), "history needs either a channel or --user"),
         (("publish", "lobby", "hi", "--lines"), "--lines reads texts from stdin: give - as the text, and no --id"),
         (("publish", "lobby", "-", "--lines", "--id", "x"), "--lines reads texts from stdin: give - as the text"),
         (

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import aiohttp
 import websockets
@@ -59,8 +60,8 @@ def publish(channel: str, data: str, **fields: object) -> Event:
     return {"type": "PUBLISH_TEXT", "channelId": channel, "data": data, **fields}
 
 
-def close_channel(channel: str) -> Event:
-    return {"type": "CLOSE_CHANNEL", "channelId": channel}
+def close_channel(channel: str, **fields: object) -> Event:
+    return {"type": "CLOSE_CHANNEL", "channelId": channel, **fields}
 
 
 def poll(connection_id: str, timeout: object) -> Event:
@@ -72,12 +73,16 @@ def report(matched: int, sent: int, gone: int = 0, queued: int = 0) -> dict[str,
 
 
 def subscribe_as_asked(post: Post) -> Events:
-    """A backend that lets all clients in and subscribes each to the `channel`s of its query."""
+    """A backend that lets all clients in, as the `user` of their query, and subscribes each to its `channel`s."""
     if post.kind != "OPEN":
         return []
     connection_id = post.connection_id
-    channels = post.body["metadata"]["query"].get("channel", [])
-    return [accept(connection_id), *(subscribe(connection_id, channel) for channel in channels)]
+    query = post.body["metadata"]["query"]
+    channels, users = query.get("channel", []), query.get("user", [])
+    return [
+        accept(connection_id, **({"user": users[0]} if users else {})),
+        *(subscribe(connection_id, channel) for channel in channels),
+    ]
 
 
 def replies(**by_type: Script) -> Script:
@@ -132,9 +137,12 @@ class Member:
 
 
 @asynccontextmanager
-async def joined(server: DevServer, backend: ScriptedBackend, *channels: str, **options: Any) -> AsyncIterator[Member]:
-    """A client that is let in and subscribed to `channels`. Its OPEN counts as seen."""
-    query = "?" + "&".join(f"channel={channel}" for channel in channels)
+async def joined(
+    server: DevServer, backend: ScriptedBackend, *channels: str, user: str | None = None, **options: Any
+) -> AsyncIterator[Member]:
+    """A client that is let in, as `user`, and subscribed to `channels`. Its OPEN counts as seen."""
+    users = [] if user is None else [f"user={quote(user)}"]
+    query = "?" + "&".join([*users, *(f"channel={channel}" for channel in channels)])
     async with connect(server, query, **options) as client:
         opened = await backend.next_post("OPEN")
         yield Member(server, client, opened.connection_id)

@@ -319,7 +319,7 @@ def test_the_workflow_for_ci_is_yaml_and_its_commands_can_be_typed() -> None:
         ("slip-sockets token mnit", "there is no command mnit"),
         ("slip-sockets dev --tagret-url http://x/", "dev: No such option: --tagret-url"),
         ("slip-sockets dev --port eight", "dev: "),
-        ("slip-sockets publish lobby", "publish: Missing "),
+        ("slip-sockets send lobby", "send: Missing "),
         ("JWT_SECERT=x slip-sockets cost", "JWT_SECERT is not a setting"),
         ("export TARGE_URL=https://app.example/slip", "TARGE_URL is not a setting"),
         ('pip install "path/to/slip-sockets[devel]"', "slip-sockets has no extra devel"),
