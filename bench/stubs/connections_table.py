@@ -165,7 +165,8 @@ class ConnectionsTable(Table):
     def _put(self, item: Item) -> None:
         id_, channel = _key(item)
         if channel == own_channel(id_):
-            finished(self._memory.open(id_, item["metadata"]["S"].encode(), ()))
+            user = item["user"]["S"] if "user" in item else None
+            finished(self._memory.open(id_, item["metadata"]["S"].encode(), (), user=user))
         elif not finished(self._memory.subscribe(id_, channel)):
             raise ValueError("the connection's own row must come before its subscriptions")
         self._keep_form(item)
@@ -202,6 +203,7 @@ class ConnectionsTable(Table):
                 "connectedAt": {"N": str(round(stored.accepted_at * 1000))},
                 "nextNumber": {"N": str(stored.next_number)},
                 "ttl": {"N": str(math.ceil(stored.accepted_at + ROW_LIFETIME_S))},
+                **({"user": {"S": stored.user}} if stored.user is not None else {}),
             }
             rows.append({"connectionId": {"S": id_}, "channel": {"S": own_channel(id_)}, **own})
         return rows

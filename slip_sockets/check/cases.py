@@ -12,6 +12,7 @@ import msgspec
 from ..protocol.events import (
     MAX_METADATA_BYTES,
     MAX_TEXT_BYTES,
+    Accept,
     Close,
     Open,
     SetMetadata,
@@ -62,7 +63,7 @@ UTF_8 = "It must stay UTF-8 all the way; MySQL needs utf8mb4 for it"
 NOT_YOURS = "A client may send text that is not JSON, or JSON of another form: catch the error, and check the types"
 NOT_STORED = (
     "The gateway sends the metadata that set_metadata stored last, and null if nothing was stored: after "
-    "set_metadata(None), or when it has forgotten the connection"
+    "set_metadata(None), or when it has forgotten the connection; then it does not know its user either"
 )
 HINTS = {
     "open-query": ANY_CLIENT,
@@ -117,12 +118,13 @@ ODD_TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class SimulatedClient:
-    """A connection, and what its client sends when it opens."""
+    """A connection, and what its client sends when it opens. `user` is who is at it, once ACCEPT has said it."""
 
     connection_id: str
     jwt_secret: str
     headers: Mapping[str, str]
     query: Mapping[str, Sequence[str]]
+    user: str | None = None
 
     def default_metadata(
         self,
@@ -143,7 +145,12 @@ class SimulatedClient:
         return {"Authorization": f"Bearer {mint('WebSocketEvent', self.jwt_secret)}", "Content-Type": CONTENT_TYPE}
 
     def body(self, metadata: Any, *events: SocketEvent) -> bytes:
-        return encode_request(self.connection_id, encode_metadata(metadata), events)
+        user = None if any(isinstance(event, Open) for event in events) else self.user
+        return encode_request(self.connection_id, encode_metadata(metadata), events, user)
+
+    def forgotten(self) -> SimulatedClient:
+        """Return it as it is after the gateway has forgotten what ACCEPT said."""
+        return replace(self, user=None)
 
 
 def first_opening(client: SimulatedClient) -> Case:
@@ -198,7 +205,13 @@ def odd_metadata(client: SimulatedClient) -> Iterator[Case]:
     }
     for name, (title, metadata) in odd.items():
         yield _event_case(
-            client, f"metadata-{name}", METADATA, title, metadata, Text(client.connection_id, "hello"), is_soft=True
+            client.forgotten() if name == "null" else client,
+            f"metadata-{name}",
+            METADATA,
+            title,
+            metadata,
+            Text(client.connection_id, "hello"),
+            is_soft=True,
         )
 
 
@@ -213,7 +226,8 @@ def closings(client: SimulatedClient, metadata: Any) -> Iterator[Case]:
     }
     for name, (title, event) in closes.items():
         yield _event_case(client, f"close-{name}", CLOSING, title, metadata, event)
-    yield _event_case(client, "close-null", CLOSING, "nothing is stored", None, Close(id_, 1006, ""), is_soft=True)
+    close, forgotten = Close(id_, 1006, ""), client.forgotten()
+    yield _event_case(forgotten, "close-null", CLOSING, "nothing is stored", None, close, is_soft=True)
 
 
 def tokens(client: SimulatedClient, metadata: Any) -> Iterator[Case]:
@@ -239,6 +253,7 @@ def bodies(client: SimulatedClient, metadata: Any) -> Iterator[Case]:
     id_ = client.connection_id
     event = {"type": "TEXT", "connectionId": id_, "data": "hello"}
     whole = {"connectionId": id_, "metadata": metadata, "events": [event]}
+    whole |= {} if client.user is None else {"user": client.user}
 
     def case(name: str, title: str, body: object, verdict: Callable[[Attempt], Verdict]) -> Case:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -292,8 +307,11 @@ class SlipSuite:
         yield from bodies(client, metadata)
 
     def _remember(self, opened: Attempt) -> None:
-        """Keep the metadata that the gateway would send with later events."""
-        for event in judge.accepted_events(opened):
+        """Keep the user and the metadata that the gateway would send with later events."""
+        events = judge.accepted_events(opened)
+        users = [event.user for event in events if isinstance(event, Accept)]
+        self._client = replace(self._client, user=next(iter(users), None))
+        for event in events:
             if isinstance(event, SetMetadata) and event.connection_id == self._client.connection_id:
                 self._metadata = event.metadata
         self._metadata = msgspec.json.decode(encode_metadata(self._metadata))

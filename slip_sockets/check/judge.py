@@ -7,7 +7,9 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ..apigateway.connection_ids import has_usual_form
 from ..gateway.errors import BackendFailed, HttpFailure, NotAccepted, WhyNotAccepted
+from ..gateway.plan_open import check_user
 from ..gateway.values import HttpResponse
 from ..http.codings import unknown_codings
 from ..protocol.errors import ERROR_HEADER, BadToken, ExpiredToken
@@ -70,12 +72,17 @@ def opening(attempt: Attempt, connection_id: str, offered: Collection[str], *, m
     events = _events(attempt)
     try:
         opening = read_opening(connection_id, offered, events)
+        check_user(opening.user, has_usual_form)
+    except BackendFailed as error:
+        fix = "Name a user by an id of your application, not by the connection's"
+        return Verdict(Level.WRONG, f"{error}: the client is refused", fix)
     except NotAccepted as error:
         if may_refuse and error.why is WhyNotAccepted.NO_ACCEPT:
             return Verdict(Level.RIGHT, "refused, as is allowed")
         return Verdict(Level.WRONG, f"the client is not let in: {error}", _FIXES_OF_OPENING[error.why])
     chosen = f", with subprotocol {opening.subprotocol}" if opening.subprotocol else ""
-    return Verdict(Level.RIGHT, f"let in{chosen}")
+    who = f", as {printable(opening.user)}" if opening.user else ""
+    return Verdict(Level.RIGHT, f"let in{who}{chosen}")
 
 
 def token_refusal(attempt: Attempt) -> Verdict:

@@ -92,6 +92,9 @@ def cost(
     channels: Annotated[
         int, typer.Option(help="Channels that a connection subscribes to when it opens.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.channels,
+    users: Annotated[
+        float, typer.Option(help="Share of the connections whose user is known, 0 to 1.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.users,
     metadata_bytes: Annotated[
         int,
         typer.Option(
@@ -156,6 +159,7 @@ def cost(
         text_bytes=text_bytes,
         backend_ms=backend_ms,
         channels=channels,
+        users=users,
         metadata_bytes=metadata_bytes,
         memory_mb=memory,
         architecture=architecture.value,

@@ -17,6 +17,7 @@ from ..aws.queue import SHARDS
 from ..aws.table import MAX_BATCH_READS
 from ..gateway.delivery_rate import MIN_RESERVED_CALLS
 from ..gateway.worker import Inbound
+from ..protocol.events import USER_CHANNEL_PREFIX
 from .metering import (
     connection_row_bytes,
     gb_seconds,
@@ -24,6 +25,7 @@ from .metering import (
     kept_message_bytes,
     read_units,
     subscription_row_bytes,
+    write_units,
 )
 from .prices import Meter
 from .usage import GIB, Usage
@@ -65,6 +67,9 @@ BATCH_BYTES = 256 * 1024
 INDEX_ENTRY_OVERHEAD_BYTES = 100
 """Of storage, for each row and for each index entry.
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html"""
+USER_CHANNEL_BYTES = len(USER_CHANNEL_PREFIX) + 16
+USER_WRITE_UNITS = 2 * write_units(subscription_row_bytes(USER_CHANNEL_BYTES))
+"""Of a connection with a user: the subscription to the user's channel, and its entry in the index."""
 QUEUES = 2
 """Of deferred messages, and of what clients send, which is there without `inbound` ordered too. GRIP has one more."""
 IDLE_POLLS = QUEUES * 5 * 3 * MINUTES_A_MONTH
@@ -75,9 +80,10 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html"""
 
 def connect(w: Workload) -> Usage:
     usage = Usage(w)
-    calls = math.ceil((1 + w.channels) / 25)
+    calls = math.ceil((1 + w.channels + w.users) / 25)
     usage.post(EVENT_BYTES + CLIENT_HEADERS_BYTES)
     usage.write(*_rows(w), indexed=_entries(w), calls=calls)
+    usage.units[Meter.WRITE_UNITS] += w.users * USER_WRITE_UNITS
     usage.invoke(cpu_ms=CONNECT_CPU_MS, waits_ms=calls * DATABASE_MS, backend_ms=w.backend_ms)
     return usage
 
@@ -138,7 +144,7 @@ def timer(w: Workload) -> Usage:
 
 def disconnect(w: Workload) -> Usage:
     usage = Usage(w)
-    calls = math.ceil((1 + w.channels) / 25)
+    calls = math.ceil((1 + w.channels + w.users) / 25)
     cpu_ms, waits_ms = DISCONNECT_CPU_MS, (1 + calls) * DATABASE_MS
     if w.inbound is Inbound.ORDERED:
         usage.queue(INBOUND_BYTES, INBOUND_BYTES, 1)  # sent, received and deleted
@@ -146,6 +152,7 @@ def disconnect(w: Workload) -> Usage:
         cpu_ms, waits_ms = ORDERED_DISCONNECT_CPU_MS, waits_ms + DATABASE_MS
     usage.read(*_rows(w), consistent=True)
     usage.write(*_rows(w), indexed=_entries(w), calls=calls)
+    usage.units[Meter.WRITE_UNITS] += w.users * USER_WRITE_UNITS
     usage.post(EVENT_BYTES + w.metadata_bytes)
     usage.invoke(cpu_ms=cpu_ms, waits_ms=waits_ms, backend_ms=w.backend_ms)
     return usage
@@ -218,6 +225,7 @@ def open_sockets(w: Workload) -> Usage:
     usage.units[Meter.CONNECTION_MINUTES] += w.connections * MINUTES_A_MONTH
     rows, entries = _rows(w), _entries(w)
     stored = sum(rows) + sum(entries) + (len(rows) + len(entries)) * INDEX_ENTRY_OVERHEAD_BYTES
+    stored += w.users * 2 * (subscription_row_bytes(USER_CHANNEL_BYTES) + INDEX_ENTRY_OVERHEAD_BYTES)
     usage.units[Meter.TABLE_STORAGE] += w.connections * stored / GIB
     usage.units[Meter.SQS_REQUESTS] += IDLE_POLLS * ((QUEUES + 1) / QUEUES if w.timer_s else 1)
     usage.units[Meter.SECRETS] += 1

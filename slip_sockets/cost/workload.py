@@ -38,8 +38,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     `publishes_per_s` goes to `subscribers`, through the control API or, with `in_replies`, in the backend's replies. A
     text has `text_bytes`; the backend responds after `backend_ms`. With `inbound` ordered, `texts_a_post` of a client
     come to it in one POST. `kept` is the share of the publishes (0 to 1) that are kept, and `recovered` that of the
-    connects that recover a channel, each after it has missed `missed` messages. In
-    GRIP, each socket may have a timer that ticks each `timer_s` seconds and sends a text; 0 is for none.
+    connects that recover a channel, each after it has missed `missed` messages. `users` is the share of
+    the connections whose user the backend names. In GRIP, each socket may have a timer that ticks each `timer_s`
+    seconds and sends a text; 0 is for none.
 
     `metadata_bytes` is the size of a connection's metadata: the browser's headers unless the backend sets its own.
     """
@@ -52,6 +53,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     kept: float = 0
     recovered: float = 0
     missed: int = 0
+    users: float = 0
     publishes_per_s: float = 1
     subscribers: int = 20
     in_replies: bool = False
@@ -79,6 +81,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             "kept": (0, 1),
             "recovered": (0, 1),
             "missed": (0, MAX_KEPT),
+            "users": (0, 1),
             "publishes_per_s": (0, _MOST),
             "subscribers": (0, MAX_SUBSCRIBERS),
             "text_bytes": (0, MAX_TEXT_BYTES),

@@ -176,6 +176,11 @@ class MemoryConnections:
 
     # For the inspector and tests
 
+    def user_of(self, connection_id: str) -> str | None:
+        """Return who is at a connection, expired or not."""
+        row = self._connections.get(connection_id)
+        return row.stored.user if row else None
+
     def peek(self, connection_id: str) -> tuple[bytes | None, list[str]]:
         """Return a connection's metadata (JSON) and channels, expired or not."""
         row = self._connections.get(connection_id)

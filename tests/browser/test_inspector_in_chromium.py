@@ -213,6 +213,20 @@ async def test_the_page_can_send_publish_and_close(
         await page.see("#details", "No longer open")
 
 
+async def test_the_page_shows_who_is_at_a_connection_and_reaches_them(
+    server: DevServer, backend: ScriptedBackend, page: InspectorPage
+) -> None:
+    async with joined(server, backend, "lobby", user="ann") as member, joined(server, backend, user="ann") as other:
+        await page.see("#connections .user", "ann")
+        assert "$user:" not in await asyncio.to_thread(lambda: page.find("#connections").text)
+        await page.do(lambda page: page.find(f"#connections [data-id='{member.connection_id}']").click())
+        await page.see("#details .facts", "user ann")
+        await page.do(lambda page: page.find(".channels button").click())
+        await page.do(lambda page: page.type("#publish-text", "to ann"))
+        await page.do(lambda page: page.find("#publish button").click())
+        assert [await member.recv(), await other.recv()] == ["to ann", "to ann"]
+
+
 async def test_a_test_socket_speaks_and_hears_from_the_page(
     server: DevServer, backend: ScriptedBackend, page: InspectorPage
 ) -> None:

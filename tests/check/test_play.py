@@ -37,6 +37,35 @@ async def test_a_good_backend_is_right_in_everything() -> None:
     assert [result for result in found.values() if result.verdict.level is not Level.RIGHT] == []
 
 
+async def test_later_events_bring_the_user_that_accept_named() -> None:
+    users: dict[str, set[str | None]] = {"Open": set(), "Text": set(), "Close": set()}
+
+    def do(connection: Connection) -> None:
+        if connection.is_opening:
+            connection.accept(user="ann")
+        for event in connection.events:
+            users[type(event).__name__].add(connection.user)
+
+    found = await results(taking(do))
+    assert found["open"].verdict.finding == "let in, as ann"
+    assert [result for result in found.values() if result.verdict.level is not Level.RIGHT] == []
+    assert users == {"Open": {None}, "Text": {"ann", None}, "Close": {"ann", None}}
+
+
+async def test_a_user_named_like_the_connection_is_named() -> None:
+    def do(connection: Connection) -> None:
+        act(connection)
+        if connection.is_opening:
+            connection.accept(user=connection.connection_id)
+
+    found = (await results(taking(do), groups={OPENING}))["open"].verdict
+    assert found.finding == (
+        "responded with a body that is not valid: user: ACCEPT needs a name that no connection id has: the client is "
+        "refused"
+    )
+    assert found.fix == "Name a user by an id of your application, not by the connection's"
+
+
 async def test_of_chosen_groups_and_the_first_case_alone_are_played() -> None:
     found = await results(taking(), groups={TOKENS, CLOSING})
     assert [result.name for result in found.values() if result.group not in (TOKENS, CLOSING)] == ["open"]

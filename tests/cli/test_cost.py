@@ -36,6 +36,7 @@ def test_every_option_reaches_the_workload(cli: Cli) -> None:
         "text-bytes": (17, "textBytes"),
         "backend-ms": (19, "backendMs"),
         "channels": (4, "channels"),
+        "users": (0.75, "users"),
         "metadata-bytes": (23, "metadataBytes"),
         "memory": (1_024, "memoryMb"),
         "texts-a-post": (2.5, "textsAPost"),

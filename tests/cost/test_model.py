@@ -167,6 +167,18 @@ def test_a_connect_is_one_call_and_a_disconnect_two() -> None:
     assert (events.connect(w).aws_calls, events.disconnect(w).aws_calls) == (1, 2)
 
 
+def test_a_user_is_a_row_more_of_each_connection() -> None:
+    """Of the table, and of its index: they are written, and deleted."""
+    nobody, some = Workload(channels=1), Workload(channels=1, users=0.5)
+    for event in (events.connect, events.disconnect):
+        more = event(some).units[Meter.WRITE_UNITS] - event(nobody).units[Meter.WRITE_UNITS]
+        assert more == 0.5 * 2
+        assert event(some).aws_calls == event(nobody).aws_calls
+    stored = events.open_sockets(some).units[Meter.TABLE_STORAGE]
+    assert stored > events.open_sockets(nobody).units[Meter.TABLE_STORAGE]
+    assert events.connect(Workload(channels=24, users=1)).aws_calls == 2
+
+
 def test_free_units_are_taken_off_before_the_tiers() -> None:
     workload: dict[str, Any] = {"connections": 0, "publishes_per_s": 1, "subscribers": 1, "text_bytes": 10}
     messages = 2_592_000

@@ -216,6 +216,16 @@ def test_connect_with_a_text_is_a_message_more(account: Account) -> None:
     assert account.deliver() == Used(management=1)
 
 
+def test_connect_with_a_user_is_a_row_more_and_no_call(account: Account) -> None:
+    account.backend.script = replies(OPEN=[account.of("ACCEPT", user="ann"), account.subscribe("lobby")])
+    connected = account.call("websocket", account.event("websocket_connect"))
+    assert connected == Used({"BatchWriteItem": 1}, write_units=6, backend=1)
+    assert account.text() == Used({"GetItem": 1}, read_units=1, backend=1)
+    assert account.backend.posts[0].body["user"] == "ann"
+    assert account.disconnect() == Used({"Query": 1, "BatchWriteItem": 1}, 1, 6, backend=1)
+    assert account.backend.posts[0].body["user"] == "ann"
+
+
 @pytest.mark.parametrize(("channels", "calls"), [(24, 1), (25, 2)])
 def test_rows_are_written_and_deleted_by_25(account: Account, channels: int, calls: int) -> None:
     subscribe = [account.subscribe(f"room-{number}") for number in range(channels)]
@@ -320,6 +330,17 @@ def test_publish_is_two_reads_and_with_an_id_two_writes(account: Account) -> Non
     assert account.publish() == Used(reads, 1.5, management=1)
     assert account.publish(id="1") == Used({**reads, "PutItem": 1, "UpdateItem": 1}, 1.5, 2, management=1)
     assert account.publish(id="1") == Used({"PutItem": 1}, 0, 1)
+
+
+def test_publish_to_a_user_and_close_of_one_are_two_reads(account: Account) -> None:
+    user = account.channel
+    account.backend.script = replies(OPEN=[account.of("ACCEPT", user=user)])
+    account.call("websocket", account.event("websocket_connect"))
+    reads = {"Query": 1, "Query channel-index": 1}
+    assert account.publish(channelId=f"$user:{user}") == Used(reads, 1.5, management=1)
+    close = {"type": "CLOSE_CHANNEL", "channelId": f"$user:{user}"}
+    assert account.call("control", control_event(close | {"exceptConnectionId": account.me})) == Used(reads, 1.5)
+    assert account.call("control", control_event(close)) == Used(reads, 1.5, management=1)
 
 
 def test_kept_publish_is_two_calls_and_three_units_more_and_four_for_every_sixteenth(account: Account) -> None:

@@ -21,6 +21,7 @@ from ...gateway.values import (
     Publication,
     StoredConnection,
 )
+from ...protocol.events import user_channel
 from ...protocol.positions import Position
 from .recorder import Recorder
 from .records import Body, Exchange, Step
@@ -95,9 +96,10 @@ class RecordingConnections:
         form: Form = Form.RAW,
         user: str | None = None,
     ) -> None:
-        listed = ", ".join(map(repr, channels[:10])) + (", ..." if len(channels) > 10 else "")
+        others = channels if user is None else [each for each in channels if each != user_channel(user)]
+        listed = ", ".join(map(repr, others[:10])) + (", ..." if len(others) > 10 else "")
         who = f"{connection_id} in" if user is None else f"{connection_id} in as {user!r}"
-        text = f"Let {who}" + (f", subscribed to {listed}" if channels else "")
+        text = f"Let {who}" + (f", subscribed to {listed}" if others else "")
         call = self._connections.open(connection_id, metadata, channels, form, user)
         await _step(self._recorder, call, lambda _: text, connection_ids=[connection_id])
 

@@ -63,4 +63,5 @@ def _connection_state(edge: Edge, connections: MemoryConnections, connection_id:
         "userAgent": state.user_agent,
         "metadata": None if metadata is None else metadata.decode(),
         "channels": channels,
+        "user": connections.user_of(connection_id),
     }

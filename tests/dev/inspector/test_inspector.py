@@ -134,6 +134,14 @@ async def test_connections_are_shown_with_channels_and_metadata_as_they_change(
     assert await viewer.get(f"/connections/{connection_id}") is None
 
 
+async def test_who_is_at_a_connection_is_shown(server: DevServer, backend: ScriptedBackend, viewer: Viewer) -> None:
+    async with joined(server, backend, "lobby", user="ann") as ann, joined(server, backend) as nobody:
+        await viewer.until(lambda: {ann.connection_id, nobody.connection_id} <= viewer.connections.keys())
+        shown = viewer.connections[ann.connection_id]
+        assert (shown["user"], shown["channels"]) == ("ann", ["$user:ann", "lobby"])
+        assert viewer.connections[nobody.connection_id]["user"] is None
+
+
 async def test_a_later_viewer_gets_all_that_is_kept(server: DevServer, backend: ScriptedBackend) -> None:
     async with joined(server, backend, "lobby") as member, viewing(server) as viewer:
         await viewer.until(lambda: member.connection_id in viewer.connections)

@@ -132,6 +132,8 @@ async def test_connections_are_recorded() -> None:
     connections = world.ports.connections
     opened = await world.step(lambda: connections.open(ME, b"1", ["lobby", "hall"]))
     assert opened == (None, f"Let {ME} in, subscribed to 'lobby', 'hall'")
+    as_ann = await world.step(lambda: connections.open(ME, b"null", ["lobby", "$user:ann"], user="ann"))
+    assert as_ann == (None, f"Let {ME} in as 'ann', subscribed to 'lobby'")
     many = [str(number) for number in range(11)]
     first_ten = ", ".join(map(repr, many[:10]))
     assert (await world.step(lambda: connections.open(YOU, b"1", many)))[1] == (

@@ -4,6 +4,7 @@
 const MAX_RECORDS = 500; // as on the server
 const KINDS = ["OPEN", "TEXT", "CLOSE", "CONTROL", "DEFERRED"];
 const MAX_LINES = 200; // of the test socket
+const USER_CHANNEL = "$user:"; // the prefix of the channels of users
 
 const $ = (id) => document.getElementById(id);
 
@@ -108,7 +109,8 @@ function showFailing(failing) {
 // ---- Connections
 
 function setConnection(connection) {
-  const { id, connectedAt, channels, metadata } = connection;
+  const { id, connectedAt, user, metadata } = connection;
+  const channels = connection.channels.filter((channel) => channel !== `${USER_CHANNEL}${user}`).map(named);
   const known = connections.get(id);
   const row = known?.row ?? element("li", "");
   row.id = `c-${id}`;
@@ -116,7 +118,7 @@ function setConnection(connection) {
   row.setAttribute("role", "option");
   row.setAttribute("aria-selected", String(chosen?.connection === id));
   row.replaceChildren(
-    element("div", "", element("code", "", id), element("small", "what", clock(connectedAt).slice(0, 8))),
+    element("div", "", element("code", "", id), element("b", "user", user ?? ""), element("small", "what", clock(connectedAt).slice(0, 8))),
     element("div", "what", element("span", "", channels.length ? channels.join(", ") : "no channel"), element("span", "mono", brief(metadata))),
   );
   connections.set(id, { connection, row });
@@ -130,9 +132,14 @@ function removeConnection(id) {
   if (chosen?.connection === id) showDetails();
 }
 
-function isFound({ id, channels, metadata }) {
+/** The channel of a user is not shown as it is spelled. */
+function named(channel) {
+  return channel.startsWith(USER_CHANNEL) ? `user ${channel.slice(USER_CHANNEL.length)}` : channel;
+}
+
+function isFound({ id, user, channels, metadata }) {
   const words = $("find").value.trim().toLowerCase();
-  return !words || `${id} ${channels.join(" ")} ${metadata}`.toLowerCase().includes(words);
+  return !words || `${id} ${user ?? ""} ${channels.join(" ")} ${metadata}`.toLowerCase().includes(words);
 }
 
 function brief(metadata) {
@@ -322,14 +329,14 @@ function connectionDetails(connection, id) {
   const close = element("button", "", "Close");
   close.onclick = () => act([{ type: "CLOSE", connectionId: id }], result, "Closed.");
   const channels = connection.channels.map((channel) => {
-    const button = element("button", "", channel);
-    button.title = "Publish to this channel";
+    const button = element("button", "", named(channel));
+    button.title = channel.startsWith(USER_CHANNEL) ? "Publish to all connections of this user" : "Publish to this channel";
     button.onclick = () => publishTo(channel);
     return button;
   });
   return [
     element("h2", "", element("code", "", id)),
-    element("p", "facts", [`since ${clock(connection.connectedAt)}`, connection.ip, connection.userAgent].filter(Boolean).join(" · ")),
+    element("p", "facts", [connection.user && `user ${connection.user}`, `since ${clock(connection.connectedAt)}`, connection.ip, connection.userAgent].filter(Boolean).join(" · ")),
     element("div", "actions", send, close, historyButton(id)),
     result,
     ...titled("Channels", String(channels.length), channels.length ? element("div", "channels", ...channels) : element("p", "facts", "None.")),
