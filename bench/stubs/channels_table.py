@@ -62,8 +62,16 @@ class ChannelsTable(Table):
     def _get_item(self, request: Any) -> Response:
         if request["Key"]["key"]["S"] == channels.HEAD:
             return self._kept.get_head(request)
+        if request["Key"]["key"]["S"] == channels.PATTERNS:
+            return self._get_patterns(request["Key"])
         row = self._checkpoints.get(request["Key"]["channel"]["S"])
         self._meter.read("GetItem", item_bytes(row or {}), is_consistent=True)
+        return {"Item": row} if row else {}
+
+    def _get_patterns(self, key: Item) -> Response:
+        ttl = {"N": str(int(self._clock.now() + LATER_S))}
+        row = {**key, "ttl": ttl} if finished(self._memory.has_patterns()) else {}
+        self._meter.read("GetItem", item_bytes(row), is_consistent=True)
         return {"Item": row} if row else {}
 
     def _put_item(self, request: Any) -> Response:
@@ -143,5 +151,7 @@ class ChannelsTable(Table):
             finished(self._memory.mark_queued(channel, for_s=for_s))
         elif mark == channels.FILTERED:
             finished(self._memory.mark_filtered(channel, for_s=for_s))
+        elif mark == channels.PATTERNS:
+            finished(self._memory.mark_patterns(for_s=for_s))
         else:
             finished(self._memory.mark_slow(channel, [mark.removeprefix(channels.SLOW)], for_s=for_s))

@@ -8,6 +8,7 @@ position, ttl |
 | slow | channel | `mark:slow:<connection id>` | ttl |
 | last id | channel | `mark:last` | lastId, ttl |
 | filtered | channel | `mark:filtered` | ttl |
+| patterns | `deployment` | `patterns` | ttl |
 | checkpoint | `<message id>` of SQS | `checkpoint` | remaining (text), ttl |
 | rate | `fan-out` | `rate` | reservedUntil (Unix microseconds), ttl |
 
@@ -44,6 +45,8 @@ SLOW = f"{MARK}slow:"
 LAST = f"{MARK}last"
 HEAD = f"{MARK}head"
 FILTERED = f"{MARK}filtered"
+DEPLOYMENT, PATTERNS = "deployment", "patterns"
+"""The row that says that there are patterns."""
 CLAIM = "claim"
 
 IS_UNCLAIMED = (
@@ -193,6 +196,12 @@ class DynamoDbChannels:
 
     async def mark_filtered(self, channel: str, *, for_s: float) -> None:
         await self._mark(self._table.key(channel, FILTERED), for_s)
+
+    async def mark_patterns(self, *, for_s: float) -> None:
+        await self._mark(self._table.key(DEPLOYMENT, PATTERNS), for_s)
+
+    async def has_patterns(self) -> bool:
+        return await self._table.get(self._table.key(DEPLOYMENT, PATTERNS)) is not None
 
     async def _mark(self, mark: Item, for_s: float) -> None:
         """A mark that lives longer stays as it is."""

@@ -31,6 +31,7 @@ class MemoryChannels:
         self._marks: dict[str, dict[str | None, float]] = {}
         self._last_ids: dict[str, tuple[str, float]] = {}  # each with its time of expiry
         self._filtered: dict[str, float] = {}  # until when each channel has content filters
+        self._patterns_until = 0.0
         self._sweep_at = 0.0
 
     # Claims
@@ -110,6 +111,12 @@ class MemoryChannels:
         now = self._clock.now()
         self._sweep(now)
         self._filtered[channel] = max(self._filtered.get(channel, 0.0), now + for_s)
+
+    async def mark_patterns(self, *, for_s: float) -> None:
+        self._patterns_until = max(self._patterns_until, self._clock.now() + for_s)
+
+    async def has_patterns(self) -> bool:
+        return self._patterns_until > self._clock.now()
 
     def _mark(self, channel: str, marked: Sequence[str | None], for_s: float) -> None:
         """`None` marks the channel as queued, an id a slow connection."""

@@ -197,12 +197,22 @@ class LateLook(_OfSubscription, frozen=True, tag="late_look"):
         return f"a late look for {self.connection_id} at {self.channel!r}"
 
 
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A channel or a pattern, to which connections are subscribed. `joined` and `left` have done so, or have left,
+    just before: the index may not show it yet."""
+
+    name: str
+    joined: list[str] = msgspec.field(default_factory=list)
+    left: list[str] = msgspec.field(default_factory=list)
+
+
 class FanOut(OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
-    """A broadcast to all subscribers of its channel, still to be split into chunks.
+    """A broadcast to all subscribers of its channel, and of patterns that match it, still to be split into chunks.
 
     `after` is the cursor behind the subscribers that have been split already. `joined` and `left` are connections that
     have subscribed and left just before: until `recent_until` (Unix seconds) the index may not show it. `framed` are
-    those of the joined that take frames of slip.v1.
+    those of the joined that take frames of slip.v1. `source` is the number of the source that is being split: 0 is the
+    channel, then come the `patterns`.
     """
 
     after: str | None = None
@@ -210,6 +220,16 @@ class FanOut(OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
     framed: list[str] = msgspec.field(default_factory=list)
     left: list[str] = msgspec.field(default_factory=list)
     recent_until: float = 0
+    patterns: list[Source] = msgspec.field(default_factory=list)
+    source: int = 0
+
+    @property
+    def sources(self) -> list[Source]:
+        return [Source(self.broadcast.channel, self.joined, self.left), *self.patterns]
+
+    def without_recent(self) -> Self:
+        patterns = [Source(pattern.name) for pattern in self.patterns]
+        return msgspec.structs.replace(self, joined=[], left=[], framed=[], patterns=patterns)
 
     @property
     def deduplication_id(self) -> str:

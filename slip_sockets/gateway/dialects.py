@@ -72,6 +72,10 @@ class BackendProtocol(Protocol):
     def may_repeat(self) -> bool:
         """Whether the backend may be sent an event again that may have reached it."""
 
+    @property
+    def has_patterns(self) -> bool:
+        """Whether a subscription to a name that ends in `:*` is one to all channels that match it."""
+
     def initial_metadata(self, connect: Connect) -> bytes:
         """Return the metadata, as JSON, that a connection has until the backend sets other metadata."""
 

@@ -25,6 +25,10 @@ class NoteContentFilters(_Effect, frozen=True, tag="note_content_filters"):
     channel: str
 
 
+class NotePatterns(_Effect, frozen=True, tag="note_patterns"):
+    """From now on publishes of the deployment look for subscribers of patterns."""
+
+
 class Recover(_Effect, frozen=True, tag="recover", omit_defaults=True):
     """A subscriber is to be sent what was kept of a channel after the position `since`, if there is one."""
 
@@ -33,4 +37,4 @@ class Recover(_Effect, frozen=True, tag="recover", omit_defaults=True):
     since: str | None = None
 
 
-Effect = Action | StartTimer | NoteContentFilters | Recover
+Effect = Action | StartTimer | NoteContentFilters | NotePatterns | Recover

@@ -1,6 +1,6 @@
 """Broadcasts to all subscribers of a channel: to few at once, to many by the queue, in chunks.
 
-A publish to a large channel is one FanOut message. Its handler reads the subscribers by pages, and puts a FanOutChunk
+A publish to a large channel is one FanOut message. Its handler reads the listeners by pages, and puts a FanOutChunk
 for each shard of a page into the queue; the handler of a chunk sends. The groups of the queue keep the order: the
 FanOut messages of a channel share one, and so do the chunks of each of its shards.
 
@@ -25,17 +25,17 @@ from ..protocol.errors import SlipSocketsError
 from ..protocol.events import Report
 from .content_filters import FilteredDeliverer
 from .deadlines import RESERVE_S
-from .deferred import FanOut, FanOutChunk, Held, plan_chunks
+from .deferred import FanOut, FanOutChunk, Held, Source, plan_chunks
 from .delivery import Close, Deliverer, Delivery, Send
 from .delivery_rate import MIN_RESERVED_CALLS, UNLIMITED
 from .errors import Incomplete, Unavailable
 from .forms import text_of
+from .listeners import Listeners
 from .observer import NO_OBSERVER, Observer
-from .pages import read_ahead
 from .plan_publish import QueueAll, SendNow, must_wait, plan_not_reached, plan_publish, plan_shard
-from .ports import ChannelMarks, Checkpoint, Clock, DeliveryRate, History, Queue, Subscriptions
+from .ports import ChannelMarks, Checkpoint, Clock, DeliveryRate, History, Queue
 from .recent import Recent
-from .values import Broadcast, ChannelClose, ChannelState, Count, Form, Origin, Publication
+from .values import Broadcast, ChannelClose, ChannelState, Form, Origin, Publication
 from .worker import MAX_RETRY_PAUSE_S
 
 log = logging.getLogger("slip_sockets.gateway")
@@ -63,7 +63,7 @@ LAST_ID_FOR_S = 2 * 60 * 60.0
 class Broadcaster(msgspec.Struct, frozen=True):
     """Performs broadcasts. The rows of a closed channel go with the disconnect of each of its connections."""
 
-    subscriptions: Subscriptions
+    listeners: Listeners
     marks: ChannelMarks
     history: History
     deliverer: Deliverer
@@ -81,47 +81,49 @@ class Broadcaster(msgspec.Struct, frozen=True):
 
         What is to be kept has an `origin`, and is kept first: who subscribes from then on finds it.
         """
-        state = await self.marks.channel_state(broadcast.channel)
+        state, sources = await self._state_and_sources(broadcast, recent)
         if isinstance(broadcast, Publication) and broadcast.keep is not None and origin is not None:
             position = await self.history.keep(broadcast, origin, state)
             broadcast = msgspec.structs.replace(broadcast, keep=None, position=str(position))
         if must_wait(broadcast.link, state.last_id):
             await self.queue.put([Held(broadcast, uuid.uuid4().hex, self.clock.now() + HELD_FOR_S)])
             return Report(0, 0, 0, 0)
-        return await self._broadcast(broadcast, state, recent, deadline)
+        return await self._broadcast(broadcast, state, sources, recent, deadline)
 
     async def broadcast_held(self, held: Held, checkpoint: Checkpoint, *, deadline: float) -> None:
         """Handler of a Held. Raises Incomplete."""
         broadcast = held.broadcast
         try:
-            state = await self.marks.channel_state(broadcast.channel)
+            recent = Recent(self.listeners.subscriptions.index_lag_s)
+            state, sources = await self._state_and_sources(broadcast, recent)
             if must_wait(broadcast.link, state.last_id) and self.clock.now() < held.until:
                 raise Incomplete(held, "the one before it has not come", pause_s=HELD_PAUSE_S, is_exact=True)
-            await self._broadcast(broadcast, state, Recent(self.subscriptions.index_lag_s), deadline)
+            await self._broadcast(broadcast, state, sources, recent, deadline)
         except Unavailable as error:
             raise Incomplete(held, str(error)) from error
 
-    async def _broadcast(self, broadcast: Broadcast, state: ChannelState, recent: Recent, deadline: float) -> Report:
+    async def _state_and_sources(self, broadcast: Broadcast, recent: Recent) -> tuple[ChannelState, Sequence[str]]:
+        return await asyncio.gather(
+            self.marks.channel_state(broadcast.channel), self.listeners.sources(broadcast, recent)
+        )
+
+    async def _broadcast(
+        self, broadcast: Broadcast, state: ChannelState, sources: Sequence[str], recent: Recent, deadline: float
+    ) -> Report:
         channel, broadcast = broadcast.channel, _with_filters(broadcast, state)
-        found: list[str] = []
-        framed = set(recent.framed)
-        cursor = None
-        async for page in self.subscriptions.subscribers(channel, page_size=self.inline_limit + 1):
-            found += page.connection_ids
-            framed |= page.framed
-            cursor = page.cursor
-            if len(found) > self.inline_limit:
-                break
-        excluded = await self._excluded(broadcast)
-        connection_ids = [id_ for id_ in recent.applied_to(channel, found, self.clock.now()) if id_ not in excluded]
+        found = await self.listeners.find(sources, recent, at_most=self.inline_limit)
+        excluded = await self.listeners.excluded(broadcast)
+        connection_ids = [id_ for id_ in found.connection_ids if id_ not in excluded]
         # Of those read, some may have left just now: the rest is not few because they are.
-        plan = plan_publish(state, connection_ids, self.inline_limit, are_all=cursor is None)
+        plan = plan_publish(state, connection_ids, self.inline_limit, are_all=found.are_all)
         if isinstance(plan, QueueAll):
-            await self._queue_all(broadcast, recent)
-            count = await self._count(channel, len(connection_ids), cursor, deadline)
+            await self._queue_all(broadcast, sources, recent)
+            # A failure makes only the report less exact, since the broadcast is queued by now.
+            until = min(deadline - RESERVE_S, self.clock.now() + COUNT_FOR_S)
+            count = await self.listeners.count(found, len(connection_ids), until=until)
             report = Report(count.subscribers, 0, 0, count.subscribers, count.more, position=_position(broadcast))
         else:
-            delivery = await self._send_now(broadcast, plan, framed, deadline)
+            delivery = await self._send_now(broadcast, plan, found.framed, deadline)
             matched = len(connection_ids)
             queued = matched - delivery.sent - delivery.gone - delivery.dropped - len(delivery.refused)
             report = Report(matched, delivery.sent, delivery.gone, queued, position=_position(broadcast))
@@ -135,26 +137,16 @@ class Broadcaster(msgspec.Struct, frozen=True):
     async def split(self, fan_out: FanOut, checkpoint: Checkpoint, *, deadline: float) -> None:
         """Handler of a FanOut: put its chunks into the queue, page by page. Raises Incomplete."""
         channel = fan_out.broadcast.channel
-        if fan_out.after is None and self.clock.now() > fan_out.recent_until:  # by now the index shows them
-            fan_out = msgspec.structs.replace(fan_out, joined=[], left=[], framed=[])
-        joined, known = fan_out.joined, {*fan_out.joined, *fan_out.left}
         try:
             await self.marks.mark_queued(channel, for_s=MARKED_FOR_S)
-            excluded = await self._excluded(fan_out.broadcast)
-            page_size = self.subscriptions.page_size
-            pages = self.subscriptions.subscribers(channel, after=fan_out.after, page_size=page_size)
-            async with aclosing(read_ahead(pages)) as pages_ahead:
-                async for page in pages_ahead:
-                    # Connections that have just joined come with the first page, wherever the index shows them.
-                    connection_ids = [id_ for id_ in page.connection_ids if id_ not in known]
-                    if fan_out.after is None:
-                        connection_ids += joined
-                    connection_ids = [id_ for id_ in connection_ids if id_ not in excluded]
-                    framed = page.framed.union(fan_out.framed)
-                    await self._queue_together(fan_out.broadcast, fan_out.publish_id, connection_ids, framed)
-                    if page.cursor is None:
+            excluded = await self.listeners.excluded(fan_out.broadcast)
+            async with aclosing(self.listeners.parts(fan_out)) as parts:
+                async for part in parts:
+                    connection_ids = [id_ for id_ in part.connection_ids if id_ not in excluded]
+                    await self._queue_together(fan_out.broadcast, fan_out.publish_id, connection_ids, part.framed)
+                    if part.remaining is None:
                         return
-                    fan_out = msgspec.structs.replace(fan_out, after=page.cursor)
+                    fan_out = part.remaining
                     if self.clock.now() > deadline - RESERVE_S:
                         raise Incomplete(fan_out, "no time is left", made_progress=True)
                     await checkpoint.save(fan_out)
@@ -283,30 +275,23 @@ class Broadcaster(msgspec.Struct, frozen=True):
             self.observer.failed(SlipSocketsError(f"refused for {len(delivery.refused)} connections"))
         return delivery
 
-    async def _excluded(self, broadcast: Broadcast) -> set[str]:
-        """Return the connections that a broadcast is not for."""
-        page_size = self.subscriptions.page_size
-        excluded = {
-            connection_id
-            for channel in broadcast.except_for
-            async for page in self.subscriptions.subscribers(channel, page_size=page_size)
-            for connection_id in page.connection_ids
-        }
-        if isinstance(broadcast, ChannelClose) and broadcast.except_connection_id is not None:
-            excluded.add(broadcast.except_connection_id)
-        return excluded
-
-    async def _queue_all(self, broadcast: Broadcast, recent: Recent) -> None:
+    async def _queue_all(self, broadcast: Broadcast, sources: Sequence[str], recent: Recent) -> None:
         await self.marks.mark_queued(broadcast.channel, for_s=MARKED_FOR_S)
         now = self.clock.now()
-        joined, left = recent.joined(broadcast.channel, now), recent.left(broadcast.channel, now)
+        channel, *patterns = (Source(name, recent.joined(name, now), recent.left(name, now)) for name in sources)
+        joined = dict.fromkeys(id_ for source in (channel, *patterns) for id_ in source.joined)
+        is_recent = any(source.joined or source.left for source in (channel, *patterns))
         in_frames = recent.framed
-        framed = [id_ for id_ in joined if id_ in in_frames]
-        recent_until = now + recent.lag_s if joined or left else 0
-        publish_id = uuid.uuid4().hex
-        await self.queue.put(
-            [FanOut(broadcast, publish_id, joined=joined, left=left, framed=framed, recent_until=recent_until)]
+        fan_out = FanOut(
+            broadcast,
+            publish_id=uuid.uuid4().hex,
+            joined=channel.joined,
+            framed=[id_ for id_ in joined if id_ in in_frames],
+            left=channel.left,
+            recent_until=now + recent.lag_s if is_recent else 0,
+            patterns=patterns,
         )
+        await self.queue.put([fan_out])
 
     async def _queue_together(
         self, broadcast: Broadcast, publish_id: str, connection_ids: Sequence[str], framed: Container[str]
@@ -322,19 +307,6 @@ class Broadcaster(msgspec.Struct, frozen=True):
                 for id_ in connection_ids
             ]
         )
-
-    async def _count(self, channel: str, found: int, cursor: str | None, deadline: float) -> Count:
-        """Count the subscribers that were not read yet. A failure makes only the report less exact, since the broadcast
-        is queued by now."""
-        if cursor is None:
-            return Count(found, more=False)
-        try:
-            until = min(deadline - RESERVE_S, self.clock.now() + COUNT_FOR_S)
-            further = await self.subscriptions.count(channel, after=cursor, until=until)
-        except Unavailable as error:
-            log.info("channel %.60r: its subscribers could not be counted: %s", channel, error)
-            return Count(found, more=True)
-        return Count(found + further.subscribers, further.more)
 
     async def _mark_slow(self, channel: str, connection_ids: Sequence[str]) -> None:
         if connection_ids:

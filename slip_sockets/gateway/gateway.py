@@ -28,7 +28,9 @@ from .dialects import BackendProtocol, PublishProtocol
 from .fan_out import INLINE_LIMIT, Broadcaster
 from .framed import FrameAnswers
 from .idempotency import Once
+from .listeners import Listeners
 from .observer import NO_OBSERVER, Observer
+from .pattern_use import PatternUse
 from .perform import Performer
 from .ports import (
     ChannelMarks,
@@ -95,8 +97,10 @@ def build_gateway(
     clock = ports.clock
     deliverer = Deliverer(ports.subscriptions, ports.sender, clock)
     filtered = FilteredDeliverer(ports.connections, backend_protocol, deliverer)
+    lag_s = ports.subscriptions.index_lag_s
+    patterns = PatternUse(ports.marks, clock, lag_s=lag_s, is_allowed=backend_protocol.has_patterns)
     broadcaster = Broadcaster(
-        ports.subscriptions,
+        Listeners(ports.subscriptions, patterns, clock),
         ports.marks,
         ports.history,
         deliverer,
@@ -121,6 +125,7 @@ def build_gateway(
         once,
         clock,
         observer,
+        patterns,
     )
     backend = Backend(target_url, backend_protocol, secrets, ports.http, clock, observer)
     inbound = ports.queue if ports.inbound is None else ports.inbound

@@ -27,14 +27,16 @@ from ..protocol.events import (
     encode_metadata,
 )
 from ..protocol.frames import TextFrame, encode_frame
+from ..protocol.patterns import is_pattern
 from .deadlines import RESERVE_S
 from .deferred import Timer
 from .delivery import Close, Deliverer, Send
-from .effects import Effect, NoteContentFilters, Recover, StartTimer
+from .effects import Effect, NoteContentFilters, NotePatterns, Recover, StartTimer
 from .errors import ActionFailed, NoTimeLeft, Unavailable
 from .fan_out import Broadcaster
 from .idempotency import Once
 from .observer import Observer
+from .pattern_use import PatternUse
 from .ports import ChannelMarks, Clock, Connections, Queue, Sender, Subscriptions
 from .recent import Recent, Written
 from .recovery import Recoverer
@@ -68,6 +70,7 @@ class Performer(msgspec.Struct, frozen=True):
     once: Once
     clock: Clock
     observer: Observer
+    patterns: PatternUse
 
     async def check(self, actions: Sequence[Performable], forms: Mapping[str, Form] = NO_FORMS) -> None:
         """Check what depends on the form of the connection that an action is for; few actions do.
@@ -129,6 +132,9 @@ class Performer(msgspec.Struct, frozen=True):
             case NoteContentFilters(channel):
                 await self.marks.mark_filtered(channel, for_s=FILTERED_FOR_S)
                 return None
+            case NotePatterns():
+                await self.patterns.note()
+                return None
             case Accept():  # has a meaning only in the reply to OPEN
                 return None
         if not self.sender.is_connection_id(action.connection_id):
@@ -178,6 +184,8 @@ class Performer(msgspec.Struct, frozen=True):
 
     async def _subscribe(self, subscribe: Subscribe, written: Recent, deadline: float) -> None:
         connection_id, channel = subscribe.connection_id, subscribe.channel
+        if is_pattern(channel):
+            await self.patterns.note()
         form = await self.subscriptions.subscribe(connection_id, channel, written.forms.get(connection_id))
         if form is None:
             _log_skipped(subscribe, "is not connected")

@@ -16,9 +16,10 @@ from ..protocol.events import (
     encode_metadata,
     user_channel,
 )
+from ..protocol.patterns import is_pattern, patterns_of
 from .deferred import Continuation
-from .effects import Effect, NoteContentFilters, Recover, StartTimer
 from .errors import BackendFailed, BackendFault
+from .effects import Effect, NoteContentFilters, NotePatterns, Recover, StartTimer
 from .values import Form
 
 
@@ -33,7 +34,7 @@ class OpenPlan(msgspec.Struct, frozen=True):
     channels: tuple[str, ...]
     others: tuple[Subscribe | Unsubscribe | StartTimer, ...]
     deferred: tuple[Effect, ...]
-    notes: tuple[NoteContentFilters, ...] = ()
+    notes: tuple[NoteContentFilters | NotePatterns, ...] = ()
 
 
 def check_user(user: str | None, looks_like_connection_id: Callable[[str], bool]) -> None:
@@ -58,7 +59,7 @@ def plan_open(
     recovered: dict[str, Recover] = {}
     others: list[Subscribe | Unsubscribe | StartTimer] = []
     deferred: list[Effect] = []
-    notes: list[NoteContentFilters] = []
+    notes: list[NoteContentFilters | NotePatterns] = []
     for action in actions:
         match action:
             case Accept():
@@ -82,6 +83,8 @@ def plan_open(
                 deferred.append(action)
     if user is not None:
         channels[user_channel(user)] = None
+    if any(map(is_pattern, channels)):
+        notes.append(NotePatterns())
     return OpenPlan(metadata, tuple(channels), tuple(others), (*recovered.values(), *deferred), tuple(notes))
 
 
@@ -91,6 +94,7 @@ def continuation_of(connection_id: str, plan: OpenPlan, form: Form, *, now: floa
     `lag_s` is how long the index may not show these.
     """
     published = {action.channel for action in plan.deferred if isinstance(action, PublishText | CloseChannel)}
+    published |= {pattern for channel in published for pattern in patterns_of(channel)}
     written = [*(Subscribe(connection_id, channel) for channel in plan.channels), *plan.others]
     recent = [
         action for action in written if isinstance(action, Subscribe | Unsubscribe) and action.channel in published

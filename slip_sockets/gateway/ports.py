@@ -172,7 +172,8 @@ MAX_PAST_BYTES = 1024 * 1024
 
 
 class ChannelMarks(Protocol):
-    """What a publish must know of its channel: what came before it, and whether its content is filtered."""
+    """What a publish must know of its channel: what came before it, and whether its content is filtered. And of the
+    whole deployment, whether there are patterns."""
 
     async def channel_state(self, channel: str) -> ChannelState:
         """Read consistently."""
@@ -189,6 +190,12 @@ class ChannelMarks(Protocol):
     async def mark_filtered(self, channel: str, *, for_s: float) -> None:
         """Remember for `for_s` seconds that subscriptions to the channel have filters of content. Never shortens a
         mark."""
+
+    async def mark_patterns(self, *, for_s: float) -> None:
+        """Remember for `for_s` seconds that connections are subscribed to patterns. Never shortens a mark."""
+
+    async def has_patterns(self) -> bool:
+        """Return whether connections may be subscribed to patterns. Read consistently."""
 
 
 class Sender(Protocol):

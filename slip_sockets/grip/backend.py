@@ -48,6 +48,7 @@ class GripBackend:
     """A BackendProtocol."""
 
     may_repeat = False
+    has_patterns = False
 
     def __init__(self, routing: Routing | None = None) -> None:
         self._routing = routing or Routing()

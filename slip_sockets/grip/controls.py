@@ -73,7 +73,7 @@ def _subscribe(channel: str, filters: object, state: State, skip: Skip) -> None:
     if not isinstance(filters, list) or not all(isinstance(name, str) for name in filters):
         return
     try:
-        check(Subscribe("", channel))
+        check(Subscribe("", channel), with_patterns=False)
     except InvalidEvents as error:
         skip("channel", f"a subscription: {error}")
         return

@@ -104,7 +104,7 @@ def _read_item(item: object, skip: _Skip) -> Broadcast | None:
     link = None if has_no_place else Link(_bounded(item_id), _bounded(previous_id))
     if event is not None:
         try:
-            check(event)
+            check(event, with_patterns=False)
         except InvalidEvents as error:
             raise _Invalid(f"{_ITEM}: {error}") from error
     match event:

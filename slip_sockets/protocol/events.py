@@ -17,14 +17,12 @@ import msgspec
 from .decoding import decode
 from .errors import InvalidEvents
 from .frames import MessageFrame
+from .patterns import MAX_CHANNEL_BYTES, MAX_PATTERN_SEGMENTS, USER_CHANNEL_PREFIX, is_pattern, segments_of
 from .positions import EPOCH_LENGTH, Position
 
 MAX_TEXT_BYTES = 128 * 1024
 """Largest message that API Gateway sends to a client.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-execution-service-websocket-limits-table.html"""
-MAX_CHANNEL_BYTES = 1024
-"""Largest DynamoDB sort key.
-https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html"""
 MAX_METADATA_BYTES = 64 * 1024
 MAX_METADATA_DEPTH = 100
 """Arrays and objects within each other. Decoders recurse once a level. Far below Python's limit of 1,000 calls, so that
@@ -37,9 +35,9 @@ MAX_POLL_TIMEOUT_MS = 25_000
 MAX_USER_BYTES = 128
 RESERVED_CHANNEL_PREFIX = "$connection:"
 """Prefix of the table's internal sort keys; channel names must not start with it."""
-USER_CHANNEL_PREFIX = "$user:"
-"""Prefix of the channels that the connections of a user listen to, and nobody else."""
 
+_NOT_OF_PATTERNS = ("recover", "since")
+"""Fields of a SUBSCRIBE to a channel alone."""
 _LONGEST_POSITION = str(Position("0" * EPOCH_LENGTH, 10**15 - 1))
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -114,7 +112,7 @@ class CloseConnection(_Event, tag="CLOSE", frozen=True):
 
 
 class Subscribe(_Event, tag="SUBSCRIBE", frozen=True):
-    """Subscribes a connection to a channel.
+    """Subscribes a connection to a channel, or to all channels that match a pattern such as `orders:*`.
 
     With `recover` a client of the subprotocol `slip.v1` learns the channel's newest position, and is sent before that
     what was kept after the position `since`. Any other client is sent the texts that were kept after `since`.
@@ -213,8 +211,8 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True, repr_omit_defaults
     `matched = sent + gone + queued`, but for those that are refused for good, which are in `matched` alone.
 
     `gone` connections had left unnoticed, and are forgotten now; to `queued` ones the gateway's queue sends shortly.
-    `more` means that the channel was too large to be counted in time: all its subscribers are queued, and `matched` is
-    a lower bound. `position` is that of a message that is kept.
+    `more` means that the channel was too large to be counted in time, or is large and heard by patterns too: all its
+    subscribers are queued, and `matched` is a lower bound. `position` is that of a message that is kept.
 
     `is_reported` is False where the gateway sends no reports, as the original's does not. All numbers are 0 then.
     """
@@ -343,10 +341,10 @@ def _is_too_deep(encoded: bytes) -> bool:
     return False
 
 
-def check(event: Action) -> None:
+def check(event: Action, *, with_patterns: bool = True) -> None:
     """Check `event` against the protocol's limits, which its types do not express.
 
-    Raises InvalidEvents, without an index.
+    Without `with_patterns` a name that ends in `:*` is that of a channel. Raises InvalidEvents, without an index.
     """
     if not isinstance(event, PublishText | CloseChannel | History):
         _size(event, "connectionId", event.connection_id)
@@ -356,6 +354,8 @@ def check(event: Action) -> None:
                 _size(event, "subprotocol", event.subprotocol)
             if event.user is not None:
                 _check_bytes(event, "user", event.user, 1, MAX_USER_BYTES)
+                if is_pattern(user_channel(event.user)):
+                    raise _fault(event, "user", "needs a name that is not * and does not end in :*")
         case Subscribe():
             _check_own_channel(event, event.channel)
             if not isinstance(event.recover, bool):
@@ -385,6 +385,8 @@ def check(event: Action) -> None:
         case PollForConnection():
             if not 0 <= event.timeout <= MAX_POLL_TIMEOUT_MS:
                 raise _fault(event, "timeout", f"needs 0 to {MAX_POLL_TIMEOUT_MS} ms, got {event.timeout}")
+    if with_patterns:
+        _check_pattern(event)
 
 
 def check_all(events: Sequence[Action]) -> None:
@@ -417,6 +419,19 @@ def _check_own_channel(event: Subscribe | Unsubscribe, channel: str) -> None:
     _check_channel(event, "channel", channel)
     if channel.startswith(USER_CHANNEL_PREFIX):
         raise _fault(event, "channel", f"needs a name that does not begin with {USER_CHANNEL_PREFIX}")
+
+
+def _check_pattern(event: Action) -> None:
+    match event:
+        case Subscribe(channel=name) | Unsubscribe(channel=name) if is_pattern(name):
+            if (segments := segments_of(name)) > MAX_PATTERN_SEGMENTS:
+                problem = f"needs a pattern of at most {MAX_PATTERN_SEGMENTS} segments, got {segments}"
+                raise _fault(event, "channel", problem)
+            for field in _NOT_OF_PATTERNS:
+                if getattr(event, field, None) not in (None, False):
+                    raise _fault(event, field, "cannot have it with a pattern, only with a channel")
+        case PublishText(channel=name) | CloseChannel(channel=name) | History(channel=name) if is_pattern(name):
+            raise _fault(event, "channelId", "needs a channel, got a pattern: its name ends in :*")
 
 
 def _check_keep(event: PublishText, keep: Keep) -> None:

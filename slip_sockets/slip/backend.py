@@ -23,6 +23,7 @@ class SlipBackend:
     """A BackendProtocol."""
 
     may_repeat = True
+    has_patterns = True
 
     def initial_metadata(self, connect: Connect) -> bytes:
         return msgspec.json.encode(open_metadata(connect.headers, connect.ip, connect.query))

@@ -98,9 +98,11 @@ async def test_each_method_is_one_call_and_a_call_for_each_slow_connection(
     await proxied.mark_slow("lobby", [ME, "another="], for_s=60)
     await proxied.set_last_id("lobby", "1", for_s=60)
     await proxied.set_last_id("lobby", None, for_s=60)
+    await proxied.mark_patterns(for_s=60)
     await proxied.channel_state("lobby")
-    assert stub.operations == ["PutItem", "UpdateItem", "UpdateItem"] * 2 + ["PutItem"] * 5 + ["Query"]
-    assert stub.requests[-1].json["ConsistentRead"] is True
+    await proxied.has_patterns()
+    assert stub.operations == ["PutItem", "UpdateItem", "UpdateItem"] * 2 + ["PutItem"] * 6 + ["Query", "GetItem"]
+    assert [request.json["ConsistentRead"] for request in stub.requests[-2:]] == [True, True]
 
 
 # Failures
@@ -139,6 +141,8 @@ METHODS: dict[str, Callable[[DynamoDbChannels], Awaitable[object]]] = {
     "channel_state": lambda channels: channels.channel_state("lobby"),
     "mark_queued": lambda channels: channels.mark_queued("lobby", for_s=60),
     "mark_slow": lambda channels: channels.mark_slow("lobby", [ME], for_s=60),
+    "mark_patterns": lambda channels: channels.mark_patterns(for_s=60),
+    "has_patterns": lambda channels: channels.has_patterns(),
     "set_last_id": lambda channels: channels.set_last_id("lobby", "1", for_s=60),
     "set_last_id to none": lambda channels: channels.set_last_id("lobby", None, for_s=60),
 }

@@ -24,7 +24,6 @@ from slip_sockets.gateway.errors import Unavailable
 from slip_sockets.gateway.values import ChannelClose, Publication
 from slip_sockets.gateway.worker import retry_pause_s
 from slip_sockets.protocol.events import (
-    MAX_CHANNEL_BYTES,
     MAX_MESSAGE_ID_BYTES,
     MAX_TEXT_BYTES,
     Action,
@@ -35,6 +34,7 @@ from slip_sockets.protocol.events import (
     Subscribe,
     Unsubscribe,
 )
+from slip_sockets.protocol.patterns import MAX_CHANNEL_BYTES
 
 from ..gateway.doubles import FakeClock
 from .http_stub import RESET, Answer, HttpStub

@@ -148,6 +148,11 @@ class TestChannelsTable:
         await channels.mark_filtered("hall", for_s=60)
         assert await channels.channel_state("hall") == ChannelState(has_content_filters=True)
 
+    async def test_mark_of_the_deployment_is_found(self, channels: DynamoDbChannels) -> None:
+        assert not await channels.has_patterns()
+        await channels.mark_patterns(for_s=60)
+        assert await channels.has_patterns()
+
     async def test_a_checkpoint_is_replaced(self, dynamodb: DynamoDBClient) -> None:
         checkpoints = DynamoDbCheckpoints(dynamodb, "bench-Channels", SystemClock())
         assert await checkpoints.load("m") is None

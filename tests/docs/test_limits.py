@@ -35,7 +35,6 @@ from slip_sockets.grip import tokens as grip_tokens
 from slip_sockets.http import reader
 from slip_sockets.protocol import tokens
 from slip_sockets.protocol.events import (
-    MAX_CHANNEL_BYTES,
     MAX_EVENTS,
     MAX_KEPT,
     MAX_KEPT_S,
@@ -45,6 +44,7 @@ from slip_sockets.protocol.events import (
     MAX_POLL_TIMEOUT_MS,
     MAX_TEXT_BYTES,
 )
+from slip_sockets.protocol.patterns import MAX_CHANNEL_BYTES, MAX_PATTERN_SEGMENTS
 from stacks import control_api, deferred_queue, settings, slip_sockets_stack, websocket_api
 
 from .markdown import Page
@@ -77,6 +77,7 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
     },
     "The protocol": {
         "a channel's name": [1, MAX_CHANNEL_BYTES],
+        "segments of a pattern": [MAX_PATTERN_SEGMENTS],
         "a text": [MAX_TEXT_BYTES],
         "a connection's metadata": [MAX_METADATA_BYTES, 400 * KB],
         "nesting of arrays and objects in it": [MAX_METADATA_DEPTH],

@@ -14,6 +14,7 @@ from bench.stubs.cloud import CREDENTIALS
 from bench.stubs.connection_ids import connection_id
 from bench.stubs.lambda_calls import DEAD_LETTERS_URL, INBOUND_QUEUE_URL, QUEUE_URL, sqs_event
 from bench.stubs.programs import Stub
+from slip_sockets.aws.connections import INDEX_LAG_S
 from slip_sockets.aws.queue import SHARDS, encode
 from slip_sockets.gateway.deferred import Deferred, Disconnected, ReceivedText, Texts
 from slip_sockets.gateway.delivery_rate import MIN_RESERVED_CALLS
@@ -341,6 +342,42 @@ def test_publish_to_a_user_and_close_of_one_are_two_reads(account: Account) -> N
     close = {"type": "CLOSE_CHANNEL", "channelId": f"$user:{user}"}
     assert account.call("control", control_event(close | {"exceptConnectionId": account.me})) == Used(reads, 1.5)
     assert account.call("control", control_event(close)) == Used(reads, 1.5, management=1)
+
+
+def test_publish_where_there_are_no_patterns_is_one_read_more_in_ten_seconds(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the mark that there are some. A channel without a colon in its name has no patterns."""
+    reads = {"Query": 1, "Query channel-index": 1}
+    account.channel += ":eu:1"
+    account.connect(account.subscribe(account.channel))
+    assert account.publish() == Used({**reads, "GetItem": 1}, 2.5, management=1)
+    assert [account.publish() for _ in range(3)] == [Used(reads, 1.5, management=1)] * 3
+    began_at = SystemClock().now()
+    monkeypatch.setattr(SystemClock, "now", lambda _: began_at + INDEX_LAG_S)
+    assert account.publish() == Used({**reads, "GetItem": 1}, 2.5, management=1)
+
+
+def test_subscription_to_a_pattern_is_one_write_more_in_an_hour(account: Account) -> None:
+    """The mark that there are patterns, once for each instance of the function."""
+    account.connect()
+    pattern, other = (account.subscribe(f"{account.channel}:{end}") for end in ("*", "a:*"))
+    once = {"GetItem": 1, "TransactWriteItems": 1}
+    assert account.text(pattern) == Used({**once, "PutItem": 1}, 1, 6, backend=1)
+    assert account.text(other) == Used(once, 1, 5, backend=1)
+    assert account.connect(pattern) == Used({"BatchWriteItem": 1}, write_units=4, backend=1)
+
+
+def test_publish_with_patterns_is_a_query_more_for_each_that_may_match(account: Account) -> None:
+    """Side by side; and those that match a name of any number of segments are four at most."""
+    account.connect(account.subscribe(f"{account.channel}:*"))
+    channel = account.channel
+    for segments in range(1, 7):
+        account.channel = ":".join([channel, *"abcde"[: segments - 1]])
+        account.publish()
+        queries = 1 + min(segments - 1, 4)
+        reads = {"Query": 1, "Query channel-index": queries}
+        assert account.publish() == Used(reads, 1 + queries / 2, management=1 if segments > 1 else 0)
 
 
 def test_kept_publish_is_two_calls_and_three_units_more_and_four_for_every_sixteenth(account: Account) -> None:

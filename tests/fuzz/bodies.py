@@ -14,6 +14,7 @@ IDS = (ME, YOU, THEY, ME, YOU, THEY, ABSENT, "not-an-id")
 POSITIONS = (None, "k3J9:12", "k3J9:0", "", "no position")
 """None of them is one of the gateway's."""
 CHANNELS = ("hall", "room", "r\u00e4ume/\U0001f600", "connection:", "mark:queued", "a" * 1024)
+PATTERNS = ("mark:*", "connection:*", ":*")
 
 
 def an_event(mutator: Mutator, kinds: tuple[str, ...]) -> dict[str, Any]:
@@ -24,16 +25,17 @@ def an_event(mutator: Mutator, kinds: tuple[str, ...]) -> dict[str, Any]:
     else:
         event["connectionId"] = mutator.one_of(IDS)
     if kind in ("SUBSCRIBE", "UNSUBSCRIBE"):
-        event["channel"] = mutator.one_of(CHANNELS)
+        event["channel"] = mutator.one_of((*CHANNELS, *PATTERNS))
     if kind in ("TEXT", "PUBLISH_TEXT"):
         event["data"] = mutator.text()
     if kind == "PUBLISH_TEXT" and mutator.chance() < 0.4:
         event["id"] = mutator.one_of((None, "1", "\U0001f600" * 32, f"m{mutator.random.getrandbits(6)}"))
     if kind == "PUBLISH_TEXT" and mutator.chance() < 0.3:
         event["keep"] = mutator.one_of((None, {"count": 1, "seconds": 604_800}, {"count": 1_000, "seconds": 1}))
-    if kind == "SUBSCRIBE" and mutator.chance() < 0.3:
+    may_recover = event.get("channel") not in PATTERNS
+    if kind == "SUBSCRIBE" and may_recover and mutator.chance() < 0.3:
         event["recover"] = mutator.chance() < 0.5
-    if kind in ("SUBSCRIBE", "HISTORY") and mutator.chance() < 0.3:
+    if kind in ("SUBSCRIBE", "HISTORY") and may_recover and mutator.chance() < 0.3:
         event["since"] = mutator.one_of(POSITIONS)
     if kind == "HISTORY" and mutator.chance() < 0.5:
         event["limit"] = mutator.one_of((1, 2, 1_000))

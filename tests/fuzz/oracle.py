@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slip_sockets.protocol.events import (
-    MAX_CHANNEL_BYTES,
     MAX_KEPT,
     MAX_KEPT_S,
     MAX_METADATA_BYTES,
     MAX_METADATA_DEPTH,
     MAX_TEXT_BYTES,
 )
+from slip_sockets.protocol.patterns import MAX_CHANNEL_BYTES
 
 Event = dict[str, Any]
 Frame = dict[str, Any]
@@ -108,6 +108,8 @@ def _check(event: Any, kinds: dict[str, tuple[str, ...]]) -> None:
             channel = event[name]
             if not 1 <= len(channel.encode()) <= MAX_CHANNEL_BYTES or channel.startswith("$connection:"):
                 raise _Refused
+            if channel.endswith(":*"):
+                _check_pattern(event, channel)
     if "data" in kinds[kind] and len(event["data"].encode()) > MAX_TEXT_BYTES:
         raise _Refused
     for name in OPTIONAL_TEXTS.get(kind, ()):
@@ -119,6 +121,13 @@ def _check(event: Any, kinds: dict[str, tuple[str, ...]]) -> None:
         raise _Refused
     elif kind == "HISTORY":
         _check_number(event.get("limit", 100), MAX_KEPT)
+
+
+def _check_pattern(event: Event, name: str) -> None:
+    if event["type"] not in ("SUBSCRIBE", "UNSUBSCRIBE") or len(name.split(":")) > 5 or name.startswith("$user:"):
+        raise _Refused
+    if event["type"] == "SUBSCRIBE" and (event.get("recover", False) or event.get("since") is not None):
+        raise _Refused
 
 
 def _check_publish(event: Event) -> None:
@@ -216,7 +225,7 @@ class Model:
                 self.published.add((event["channelId"], name))
             self._publish(event)
         elif kind == "CLOSE_CHANNEL":
-            self.closed += self._listeners(event["channelId"])
+            self.closed += self._listeners(event["channelId"], [])
         elif kind in ("ACCEPT", "HISTORY") or not is_connection_id(connection_id):
             pass
         elif kind == "TEXT":
@@ -243,7 +252,8 @@ class Model:
         if event.get("keep") is not None:
             self.kept[channel].append((event["data"], event["keep"]["count"]))
             offset = len(self.kept[channel])
-        for listener in self._listeners(channel):
+        ends = [at + 1 for at, letter in enumerate(channel) if letter == ":"]
+        for listener in self._listeners(channel, [f"{channel[:end]}*" for end in ends]):
             if listener not in self.framed:
                 self.texts[listener].append(event["data"])
             elif _fits(_message(event, None)):
@@ -259,8 +269,9 @@ class Model:
         numbered = enumerate(messages, start=1)
         return len(messages), [(at, data) for at, (data, count) in numbered if len(messages) - at < count], None
 
-    def _listeners(self, channel: str) -> list[str]:
-        return [id_ for id_, channels in self.channels.items() if channel in channels and id_ not in self.closing]
+    def _listeners(self, channel: str, patterns: list[str]) -> list[str]:
+        names = {channel, *patterns}
+        return [id_ for id_, channels in self.channels.items() if names & channels and id_ not in self.closing]
 
     def end_batch(self) -> None:
         self.texts.clear()

@@ -310,7 +310,7 @@ class World:
     def broadcaster_with(self, inline_limit: int) -> Broadcaster:
         deliverer = Deliverer(self.store, self.sender, self.clock)
         return Broadcaster(
-            self.store,
+            self.performer.broadcaster.listeners,
             self.store,
             self.history,
             deliverer,

@@ -28,6 +28,7 @@ class Dialect:
     replies: list[Reply | BackendFailed] = field(default_factory=lambda: [Reply([])])
     wants: bool = True
     may_repeat: bool = False
+    has_patterns: bool = False
 
     def initial_metadata(self, connect: Connect) -> bytes:
         raise NotImplementedError

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from slip_sockets.gateway.effects import NotePatterns
 from slip_sockets.gateway.plan_open import OpenPlan, continuation_of, plan_open
 from slip_sockets.gateway.values import Form
 from slip_sockets.protocol.events import (
@@ -66,3 +67,19 @@ def test_another_connections_metadata_waits() -> None:
     planned = plan(SetMetadata(YOU, 1), Accept(ME), Subscribe(ME, "a"))
     assert planned.metadata == b'"default"'
     assert planned.deferred == (SetMetadata(YOU, 1), Subscribe(ME, "a"))
+
+
+def test_patterns_are_noted_once_before_the_first_subscription() -> None:
+    assert plan(Subscribe(ME, "a:*"), Subscribe(ME, "b:*")).notes == (NotePatterns(),)
+    for name in ("a", "*", "a*", "a:*:b"):
+        assert plan(Subscribe(ME, name)).notes == ()
+    assert plan(Subscribe(ME, "a:*"), Unsubscribe(ME, "a:*")).notes == ()
+    assert plan(SendText(ME, "hi"), Subscribe(ME, "a:*")).notes == (), "it is noted when it is subscribed to"
+
+
+def test_publish_that_waits_knows_the_patterns_that_match_its_channel() -> None:
+    planned = plan(
+        Subscribe(ME, "a:b"), Subscribe(ME, "a:*"), Subscribe(ME, "a:b:*"), Subscribe(ME, "b:*"), PublishText("a:b", "")
+    )
+    waiting = continuation_of(ME, planned, Form.RAW, now=0, lag_s=10)
+    assert waiting.recent == [Subscribe(ME, "a:b"), Subscribe(ME, "a:*")]

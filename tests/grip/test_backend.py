@@ -355,6 +355,12 @@ def test_control_message_is_any_json_that_pushpin_reads(content: bytes) -> None:
     assert others(reply(text(content))) == [Subscribe(ME, "a")]
 
 
+def test_channel_with_the_name_of_a_pattern_is_a_channel() -> None:
+    """As with Pushpin, whose names have no patterns."""
+    for channel in ("a:*", "a:b:c:d:e:*", "$user:*"):
+        assert others(reply(control(type="subscribe", channel=channel))) == [Subscribe(ME, channel)]
+
+
 def test_channel_is_noted_with_the_first_filter_of_content_of_its_subscription() -> None:
     def subscribe(*filters: str) -> bytes:
         return control(type="subscribe", channel="c", filters=filters)

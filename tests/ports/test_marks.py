@@ -88,6 +88,30 @@ async def test_channel_has_content_filters_for_a_time_which_is_never_made_shorte
     assert await channels.channel_state("lobby") == ChannelState()
 
 
+async def test_deployment_has_patterns_for_a_time_which_is_never_made_shorter(
+    channels: Channels, clock: FakeClock
+) -> None:
+    assert not await channels.has_patterns()
+    await channels.mark_patterns(for_s=60)
+    await channels.mark_patterns(for_s=10)
+    assert await channels.has_patterns()
+    clock.time = START + 59
+    assert await channels.has_patterns()
+    await channels.mark_patterns(for_s=60)
+    clock.time = START + 118
+    assert await channels.has_patterns()
+    clock.time = START + 119
+    assert not await channels.has_patterns()
+
+
+async def test_mark_of_the_deployment_is_not_one_of_a_channel(channels: Channels) -> None:
+    await channels.mark_patterns(for_s=60)
+    for channel in ("deployment", "orders:1", "orders:*"):
+        assert await channels.channel_state(channel) == ChannelState()
+        await channels.mark_queued(channel, for_s=60)
+    assert await channels.channel_state("deployment") == ChannelState(is_queued=True)
+
+
 async def test_mark_may_be_set_again_after_its_time(channels: Channels, clock: FakeClock) -> None:
     await channels.mark_queued("lobby", for_s=60)
     clock.time = START + 600

@@ -11,6 +11,8 @@ from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.dev.history import MemoryHistory
 from slip_sockets.gateway.delivery import Deliverer
 from slip_sockets.gateway.fan_out import Broadcaster
+from slip_sockets.gateway.listeners import Listeners
+from slip_sockets.gateway.pattern_use import PatternUse
 from slip_sockets.gateway.recent import Recent
 from slip_sockets.gateway.values import Count, Form, Page, Publication
 from slip_sockets.protocol.events import Report
@@ -88,7 +90,8 @@ async def test_a_third_engine_needs_no_change_of_the_gateway(request: pytest.Fix
     request.addfinalizer(subscriptions.close)
     deliverer = Deliverer(subscriptions, sender, clock)
     marks, history = MemoryChannels(clock), MemoryHistory(clock)
-    broadcaster = Broadcaster(subscriptions, marks, history, deliverer, queue, clock, inline_limit=2)
+    listeners = Listeners(subscriptions, PatternUse(marks, clock, lag_s=subscriptions.index_lag_s), clock)
+    broadcaster = Broadcaster(listeners, marks, history, deliverer, queue, clock, inline_limit=2)
     recent = Recent(subscriptions.index_lag_s)
 
     async def publish(data: str) -> Report:

@@ -7,7 +7,6 @@ import pytest
 
 from slip_sockets.protocol.errors import InvalidEvents
 from slip_sockets.protocol.events import (
-    MAX_CHANNEL_BYTES,
     MAX_EVENTS,
     MAX_KEPT,
     MAX_KEPT_S,
@@ -41,6 +40,7 @@ from slip_sockets.protocol.events import (
     message_size,
 )
 from slip_sockets.protocol.frames import MessageFrame, encode_frame
+from slip_sockets.protocol.patterns import MAX_CHANNEL_BYTES
 from slip_sockets.protocol.positions import EPOCH_LENGTH, Position
 
 WIRE: list[tuple[Action, dict[str, Any]]] = [
@@ -80,9 +80,10 @@ WIRE: list[tuple[Action, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(
     ("user", "problem"),
-    [("", "needs 1 to 128 bytes of UTF-8, got 0"), ("é" * 65, "needs 1 to 128 bytes of UTF-8, got 130")],
+    [("", "needs 1 to 128 bytes of UTF-8, got 0"), ("é" * 65, "needs 1 to 128 bytes of UTF-8, got 130")]
+    + [(user, "needs a name that is not * and does not end in :*") for user in ("*", "ann:*")],
 )
-def test_user_has_1_to_128_bytes(user: str, problem: str) -> None:
+def test_user_has_1_to_128_bytes_and_is_no_pattern(user: str, problem: str) -> None:
     accept = {"type": "ACCEPT", "connectionId": "c", "user": user}
     with pytest.raises(InvalidEvents) as refusal:
         decode_reply(json.dumps({"events": [accept]}).encode())
