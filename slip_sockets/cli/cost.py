@@ -62,6 +62,13 @@ def cost(
     publishes: Annotated[
         float, typer.Option(help="Published texts a second.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.publishes_per_s,
+    pattern_segments: Annotated[
+        int,
+        typer.Option(
+            help="Where connections subscribe to patterns: colons in the name of a channel, 0 to 4.",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = _DEFAULT.pattern_segments,
     subscribers: Annotated[
         int, typer.Option(help="Connections that each publish reaches.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.subscribers,
@@ -151,6 +158,7 @@ def cost(
         replied=replied,
         pings_per_min=pings,
         publishes_per_s=publishes,
+        pattern_segments=pattern_segments,
         subscribers=subscribers,
         kept=kept,
         recovered=recovered,

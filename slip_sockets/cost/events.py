@@ -165,6 +165,8 @@ def publish(w: Workload) -> Usage:
     cpu_ms, waits_ms = 0.0, 2 * DATABASE_MS
     usage.read(consistent=True)  # the channel's state
     usage.read(*[row] * min(w.subscribers, w.inline_limit + 1), consistent=False)
+    for _ in range(w.pattern_segments):  # side by side with the channel's own subscribers
+        usage.read(consistent=False)
     if not w.in_replies:
         usage.units[Meter.HTTP_REQUESTS] += http_requests(w.text_bytes)
         usage.units[Meter.DATA_OUT] += CONTROL_RESPONSE_BYTES / GIB

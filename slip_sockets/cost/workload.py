@@ -11,6 +11,7 @@ from ..gateway.worker import Inbound
 from ..grip.timers import MAX_TIMER_S
 from ..protocol.errors import InvalidSettings
 from ..protocol.events import MAX_KEPT, MAX_METADATA_BYTES, MAX_TEXT_BYTES
+from ..protocol.patterns import MAX_PATTERN_SEGMENTS
 
 MINUTES_A_MONTH = 30 * 24 * 60
 SECONDS_A_MONTH = MINUTES_A_MONTH * 60
@@ -33,14 +34,15 @@ Architecture = Literal["arm64", "x86_64"]
 class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A month of 30 days of a deployment.
 
-    `connections` are open at any time, on average, each for `connection_min` minutes. Each sends `sent_per_min` texts
-    a minute; `replied` is the share of these (0 to 1) that get a text back. It also sends `pings_per_min`. Each of
-    `publishes_per_s` goes to `subscribers`, through the control API or, with `in_replies`, in the backend's replies. A
-    text has `text_bytes`; the backend responds after `backend_ms`. With `inbound` ordered, `texts_a_post` of a client
-    come to it in one POST. `kept` is the share of the publishes (0 to 1) that are kept, and `recovered` that of the
-    connects that recover a channel, each after it has missed `missed` messages. `users` is the share of
-    the connections whose user the backend names. In GRIP, each socket may have a timer that ticks each `timer_s`
-    seconds and sends a text; 0 is for none.
+    `connections` are open at any time, on average, each for `connection_min` minutes. Each sends `sent_per_min`
+    texts a minute; `replied` is the share of these (0 to 1) that get a text back. It also sends `pings_per_min`.
+    Each of `publishes_per_s` goes to `subscribers`, through the control API or, with `in_replies`, in the backend's
+    replies; `pattern_segments` is how many patterns may match its channel, 0 for a deployment without patterns. A
+    text has `text_bytes`; the backend responds after `backend_ms`. With `inbound` ordered, `texts_a_post` of a
+    client come to it in one POST. `kept` is the share of the publishes (0 to 1) that are kept, and `recovered` that
+    of the connects that recover a channel, each after it has missed `missed` messages. `users` is the share of the
+    connections whose user the backend names. In GRIP, each socket may have a timer that ticks each `timer_s` seconds
+    and sends a text; 0 is for none.
 
     `metadata_bytes` is the size of a connection's metadata: the browser's headers unless the backend sets its own.
     """
@@ -55,6 +57,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     missed: int = 0
     users: float = 0
     publishes_per_s: float = 1
+    pattern_segments: int = 0
     subscribers: int = 20
     in_replies: bool = False
     text_bytes: int = 200
@@ -83,6 +86,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             "missed": (0, MAX_KEPT),
             "users": (0, 1),
             "publishes_per_s": (0, _MOST),
+            "pattern_segments": (0, MAX_PATTERN_SEGMENTS - 1),
             "subscribers": (0, MAX_SUBSCRIBERS),
             "text_bytes": (0, MAX_TEXT_BYTES),
             "backend_ms": (0, 25_000),

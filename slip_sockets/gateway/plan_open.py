@@ -18,8 +18,8 @@ from ..protocol.events import (
 )
 from ..protocol.patterns import is_pattern, patterns_of
 from .deferred import Continuation
-from .errors import BackendFailed, BackendFault
 from .effects import Effect, NoteContentFilters, NotePatterns, Recover, StartTimer
+from .errors import BackendFailed, BackendFault
 from .values import Form
 
 

@@ -265,3 +265,10 @@ def test_keeping_and_recovering() -> None:
     assert missed[Meter.WEBSOCKET_MESSAGES] - nothing[Meter.WEBSOCKET_MESSAGES] == 5
     assert missed[Meter.READ_UNITS] - nothing[Meter.READ_UNITS] == 5
     assert nothing[Meter.WEBSOCKET_MESSAGES] == 1
+
+
+def test_each_pattern_that_may_match_is_half_a_unit_of_a_publish() -> None:
+    without, with_patterns = (events.publish(Workload(pattern_segments=count)) for count in (0, 3))
+    assert with_patterns.units[Meter.READ_UNITS] - without.units[Meter.READ_UNITS] == 1.5
+    assert with_patterns.aws_calls - without.aws_calls == 3
+    assert with_patterns.units[Meter.LAMBDA_REQUESTS] == without.units[Meter.LAMBDA_REQUESTS]
