@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import msgspec
@@ -61,9 +61,9 @@ def note_memory_at_each_page() -> list[float]:
     read = DynamoDbConnections.subscribers
 
     async def subscribers(
-        self: DynamoDbConnections, channel: str, *, after: str | None = None, page_size: int
+        self: DynamoDbConnections, channel: str, *, page_size: int, **where: Any
     ) -> AsyncIterator[Page]:
-        async for page in read(self, channel, after=after, page_size=page_size):
+        async for page in read(self, channel, page_size=page_size, **where):
             page_rss_mb.append(resident_mb())
             yield page
 

@@ -17,6 +17,7 @@ the index.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,7 @@ IS_CONNECTED_RAW = f"{IS_CONNECTED} AND attribute_not_exists(form)"
 """Conditions on a connection's own row."""
 OF_CHANNEL = "channel = :channel"
 NOT_EXPIRED = "#ttl > :now"
+SUBSCRIBED_BEFORE = "#ttl > :now AND #ttl <= :until"
 
 
 class DynamoDbConnections:
@@ -166,11 +168,13 @@ class DynamoDbConnections:
     async def unsubscribe_all(self, connection_id: str) -> None:
         await self._unsubscribe_all([connection_id])
 
-    async def subscribers(self, channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
+    async def subscribers(
+        self, channel: str, *, after: str | None = None, page_size: int, subscribed_before: float | None = None
+    ) -> AsyncIterator[Page]:
         """A page is what DynamoDB reads at once: `page_size` rows, expired ones included, or 1 MB."""
         while True:
             response = await self._query_index(
-                channel, after, ProjectionExpression="connectionId, form", Limit=page_size
+                channel, after, subscribed_before, ProjectionExpression="connectionId, form", Limit=page_size
             )
             after = _cursor(response)
             items = response["Items"]
@@ -182,7 +186,7 @@ class DynamoDbConnections:
     async def count(self, channel: str, *, after: str | None, until: float) -> Count:
         found = 0
         while self._clock.now() < until:
-            response = await self._query_index(channel, after, Select="COUNT")
+            response = await self._query_index(channel, after, None, Select="COUNT")
             found += response["Count"]
             after = _cursor(response)
             if after is None:
@@ -218,17 +222,24 @@ class DynamoDbConnections:
 
     # Calls
 
-    async def _query_index(self, channel: str, after: str | None, **how: Any) -> QueryOutputTypeDef:
+    async def _query_index(
+        self, channel: str, after: str | None, subscribed_before: float | None, **how: Any
+    ) -> QueryOutputTypeDef:
         if after is not None:
             how["ExclusiveStartKey"] = self._table.key(after, channel)
+        values: Item = {":channel": {"S": channel}, ":now": self._table.now()}
+        condition = NOT_EXPIRED
+        if subscribed_before is not None:
+            values[":until"] = {"N": str(math.floor(subscribed_before + ROW_LIFETIME_S))}
+            condition = SUBSCRIBED_BEFORE
         with calling("DynamoDB"):
             return await self._client.query(
                 TableName=self._table.name,
                 IndexName=INDEX_NAME,
                 KeyConditionExpression=OF_CHANNEL,
-                FilterExpression=NOT_EXPIRED,
+                FilterExpression=condition,
                 ExpressionAttributeNames=TTL,
-                ExpressionAttributeValues={":channel": {"S": channel}, ":now": self._table.now()},
+                ExpressionAttributeValues=values,
                 **how,
             )
 

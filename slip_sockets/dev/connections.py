@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,7 +54,8 @@ class _Channel:
             self.numbers = [subscription.number for subscription in self.subscriptions.values()]
             self.joined = list(self.subscriptions)
 
-    def page(self, after: str | None, size: int, now: float) -> Page:
+    def page(self, after: str | None, size: int, now: float, subscribed_before: float | None) -> Page:
+        until = math.inf if subscribed_before is None else subscribed_before + ROW_LIFETIME_S
         found: list[str] = []
         start = 0 if after is None else bisect_right(self.numbers, int(after))
         for index in range(start, len(self.joined)):
@@ -61,7 +63,7 @@ class _Channel:
                 return Page(found, str(self.numbers[index - 1]))
             connection_id = self.joined[index]
             subscription = self.subscriptions.get(connection_id)
-            if subscription and subscription.number == self.numbers[index] and subscription.expires_at > now:
+            if subscription and subscription.number == self.numbers[index] and now < subscription.expires_at <= until:
                 found.append(connection_id)
         return Page(found, None)
 
@@ -146,9 +148,11 @@ class MemoryConnections:
         for channel in self._subscriptions.pop(connection_id, ()):
             self._discard(connection_id, channel)
 
-    async def subscribers(self, channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
+    async def subscribers(
+        self, channel: str, *, after: str | None = None, page_size: int, subscribed_before: float | None = None
+    ) -> AsyncIterator[Page]:
         while True:
-            page = self._page(channel, after, page_size)
+            page = self._page(channel, after, page_size, subscribed_before)
             yield page
             after = page.cursor
             if after is None:
@@ -202,11 +206,11 @@ class MemoryConnections:
             if not listeners.subscriptions:
                 del self._channels[channel]
 
-    def _page(self, channel: str, after: str | None, size: int) -> Page:
+    def _page(self, channel: str, after: str | None, size: int, subscribed_before: float | None = None) -> Page:
         listeners = self._channels.get(channel)
         if listeners is None:
             return Page([], None)
-        page = listeners.page(after, size, self._clock.now())
+        page = listeners.page(after, size, self._clock.now(), subscribed_before)
         framed = frozenset(id_ for id_ in page.connection_ids if self._is_framed(id_))
         return msgspec.structs.replace(page, framed=framed) if framed else page
 

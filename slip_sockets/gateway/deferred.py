@@ -212,7 +212,8 @@ class FanOut(OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
     `after` is the cursor behind the subscribers that have been split already. `joined` and `left` are connections that
     have subscribed and left just before: until `recent_until` (Unix seconds) the index may not show it. `framed` are
     those of the joined that take frames of slip.v1. `source` is the number of the source that is being split: 0 is the
-    channel, then come the `patterns`.
+    channel, then come the `patterns`. Before `known_from` (Unix seconds) subscriptions were written that any run reads
+    alike.
     """
 
     after: str | None = None
@@ -222,6 +223,7 @@ class FanOut(OfChannel, frozen=True, tag="fan_out", omit_defaults=True):
     recent_until: float = 0
     patterns: list[Source] = msgspec.field(default_factory=list)
     source: int = 0
+    known_from: float = 0
 
     @property
     def sources(self) -> list[Source]:

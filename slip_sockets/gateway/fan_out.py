@@ -290,6 +290,7 @@ class Broadcaster(msgspec.Struct, frozen=True):
             left=channel.left,
             recent_until=now + recent.lag_s if is_recent else 0,
             patterns=patterns,
+            known_from=now - recent.lag_s if patterns else 0,
         )
         await self.queue.put([fan_out])
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 import msgspec
@@ -117,7 +117,7 @@ class Listeners(msgspec.Struct, frozen=True):
 
     async def excluded(self, broadcast: Broadcast) -> set[str]:
         """Return the connections that a broadcast is not for. Raises Unavailable."""
-        excluded = {id_ for channel in broadcast.except_for for id_ in await self._subscribers(Source(channel))}
+        excluded = {id_ for channel in broadcast.except_for for id_ in await self._subscribers(Source(channel), None)}
         if isinstance(broadcast, ChannelClose) and broadcast.except_connection_id is not None:
             excluded.add(broadcast.except_connection_id)
         return excluded
@@ -126,11 +126,11 @@ class Listeners(msgspec.Struct, frozen=True):
         """Yield the listeners to whom a FanOut goes, source after source and page by page. Raises Unavailable.
 
         Those that an earlier source has are left out. Where an earlier run has read a source, it is read again for
-        that: a connection that has been added to it since then, and listens by another source too, is left out.
+        that, without those who may have been added to it since then: some may come twice, none is missed.
         """
         had: set[str] = set()
         for source in fan_out.sources[: fan_out.source]:
-            had.update(await self._subscribers(source))
+            had.update(await self._subscribers(source, fan_out.known_from))
         remaining: FanOut | None = fan_out
         while remaining is not None:
             fan_out, is_resumed = remaining, remaining.after is not None
@@ -145,19 +145,25 @@ class Listeners(msgspec.Struct, frozen=True):
                     connection_ids = [id_ for id_ in page.connection_ids if id_ not in had]
                     yield Part(connection_ids, page.framed.union(fan_out.framed), remaining)
             if not is_last:
-                had.update(await self._subscribers(source) if is_resumed else of_source)
+                had.update(await self._subscribers(source, fan_out.known_from) if is_resumed else of_source)
 
-    async def _subscribers(self, source: Source) -> list[str]:
-        async with aclosing(self._pages(source)) as pages:
+    async def _subscribers(self, source: Source, subscribed_before: float | None) -> list[str]:
+        async with aclosing(self._pages(source, subscribed_before=subscribed_before)) as pages:
             return [id_ async for page in pages for id_ in page.connection_ids]
 
-    async def _pages(self, source: Source, *, after: str | None = None) -> AsyncGenerator[Page]:
+    async def _pages(
+        self, source: Source, *, after: str | None = None, subscribed_before: float | None = None
+    ) -> AsyncGenerator[Page]:
         """Yield the subscribers of a source. Those that have just joined come with its first page, wherever the index
         shows them."""
         known = {*source.joined, *source.left}
         is_first = after is None
-        page_size = self.subscriptions.page_size
-        read: AsyncIterator[Page] = self.subscriptions.subscribers(source.name, after=after, page_size=page_size)
+        read = self.subscriptions.subscribers(
+            source.name,
+            after=after,
+            page_size=self.subscriptions.page_size,
+            subscribed_before=subscribed_before,
+        )
         async with aclosing(read_ahead(read)) as pages:
             async for page in pages:
                 connection_ids = [id_ for id_ in page.connection_ids if id_ not in known]

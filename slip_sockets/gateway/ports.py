@@ -89,9 +89,12 @@ class Subscriptions(Protocol):
     async def unsubscribe_all(self, connection_id: str) -> None:
         """Delete the subscriptions of a connection, and leave the connection. Idempotent."""
 
-    def subscribers(self, channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
+    def subscribers(
+        self, channel: str, *, after: str | None = None, page_size: int, subscribed_before: float | None = None
+    ) -> AsyncIterator[Page]:
         """Yield the subscribers by pages of at most `page_size`, lazily. `after` is the cursor of an earlier page.
 
+        With `subscribed_before` (Unix seconds) those whose subscription was written later, or again, are left out.
         Eventually consistent. Order is not promised; a page may be empty.
         """
 

@@ -203,10 +203,12 @@ class FaultyStore(MemoryConnections, MemoryChannels):
         self.ghosts: list[str] = []
 
     async def subscribers(
-        self, channel: str, *, after: str | None = None, page_size: int = 1_000
+        self, channel: str, *, after: str | None = None, page_size: int = 1_000, subscribed_before: float | None = None
     ) -> AsyncIterator[Page]:
         shown_first = self.ghosts if after is None else []
-        async for page in super().subscribers(channel, after=after, page_size=page_size):
+        async for page in super().subscribers(
+            channel, after=after, page_size=page_size, subscribed_before=subscribed_before
+        ):
             shown = [id_ for id_ in page.connection_ids if id_ not in self.unseen]
             yield Page([*shown_first, *shown], page.cursor, page.framed)
             shown_first = []

@@ -48,9 +48,11 @@ class LaggingStore(FaultyStore):
             self.shown_at.setdefault((connection_id, channel), self._clock.now() + self.index_lag_s)
 
     async def subscribers(
-        self, channel: str, *, after: str | None = None, page_size: int = 1_000
+        self, channel: str, *, after: str | None = None, page_size: int = 1_000, subscribed_before: float | None = None
     ) -> AsyncIterator[Page]:
-        async for page in super().subscribers(channel, after=after, page_size=page_size):
+        async for page in super().subscribers(
+            channel, after=after, page_size=page_size, subscribed_before=subscribed_before
+        ):
             now = self._clock.now()
             shown = [id_ for id_ in page.connection_ids if self.shown_at.get((id_, channel), 0) <= now]
             yield Page(shown, page.cursor, page.framed)

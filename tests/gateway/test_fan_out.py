@@ -38,7 +38,9 @@ async def test_those_that_have_just_left_do_not_make_a_large_channel_small(
     many = ids(INLINE_LIMIT + 3)
     await world.connected(*many, channels=["room"])
 
-    async def as_before(channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
+    async def as_before(
+        channel: str, *, after: str | None = None, page_size: int, subscribed_before: float | None = None
+    ) -> AsyncIterator[Page]:
         start = int(after or 0)
         end = start + page_size
         yield Page(many[start:end], str(end) if end < len(many) else None)

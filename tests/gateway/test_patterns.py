@@ -283,6 +283,19 @@ async def test_large_publish_that_fails_goes_on_where_it_failed(world: World) ->
     assert sorted(chunked(world)) == everybody
 
 
+async def test_large_publish_that_goes_on_reaches_who_has_been_added_to_what_was_split_before(world: World) -> None:
+    """Not among those that had it, whatever the channel shows now."""
+    everybody = await crowd(world)
+    await publish(world)
+    (fan_out,) = taken(world)
+    world.clock.time += 1
+    await world.performer.run([Subscribe(everybody[16], CHANNEL)])
+    assert isinstance(fan_out, FanOut)
+    later = FanOut(fan_out.broadcast, "p", patterns=fan_out.patterns, source=2, known_from=fan_out.known_from)
+    await world.defer(later)
+    assert chunked(world) == everybody[14:]
+
+
 async def test_large_publish_waits_while_its_earlier_sources_cannot_be_read_again(world: World) -> None:
     await crowd(world)
     await publish(world)
@@ -306,7 +319,9 @@ async def test_large_publish_reaches_who_has_just_come_and_not_who_has_just_left
     ]
     shown = world.store.subscribers
 
-    async def as_before(channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
+    async def as_before(
+        channel: str, *, after: str | None = None, page_size: int, subscribed_before: float | None = None
+    ) -> AsyncIterator[Page]:
         left = {CHANNEL: [twice], "orders:*": [by_pattern]}.get(channel, []) if after is None else []
         async for page in shown(channel, after=after, page_size=page_size):
             yield Page([*left, *page.connection_ids], page.cursor, page.framed)

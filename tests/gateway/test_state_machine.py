@@ -21,9 +21,12 @@ from slip_sockets.apigateway.limits import OPENING_WINDOW_S, ROW_LIFETIME_S
 from .doubles import World, control_event, socket_event
 from .fan_out import drain
 
-CHANNELS = ("hall", "room")
-FAULTS = ("channel_state", "subscribers", "claim", "remove", "get", "the queue")
+CHANNELS = ("hall", "room:tea", "room:milk:1")
+NAMES = ("hall", "room:tea", "room:*", "room:milk:*")
+"""To which connections are subscribed."""
+FAULTS = ("channel_state", "has_patterns", "subscribers", "claim", "remove", "get", "the queue")
 channels = st.sampled_from(CHANNELS)
+names = st.sampled_from(NAMES)
 faults = st.sets(st.sampled_from(FAULTS), max_size=2)
 seeds = st.integers(0, 2**32)
 T = TypeVar("T")
@@ -56,7 +59,7 @@ class GatewayMachine(RuleBasedStateMachine):
 
     # What happens
 
-    @rule(count=st.integers(1, 3), listening=st.sets(channels, min_size=1))
+    @rule(count=st.integers(1, 3), listening=st.sets(names, min_size=1))
     def open(self, count: int, listening: set[str]) -> None:
         for _ in range(count):
             self.open_one(listening)
@@ -73,7 +76,7 @@ class GatewayMachine(RuleBasedStateMachine):
             self.joins(id_, channel)
 
     @precondition(lambda self: self.subscribed)
-    @rule(data=st.data(), channel=channels)
+    @rule(data=st.data(), channel=names)
     def text(self, data: st.DataObject, channel: str) -> None:
         """Subscribe, or unsubscribe who is."""
         id_ = self.one_of_those_there(data)
@@ -84,8 +87,11 @@ class GatewayMachine(RuleBasedStateMachine):
         assert self.event("MESSAGE", id_, body="please") == 200
         if is_in:
             self.subscribed[id_].discard(channel)
-            # What still waits in the queue may or may not come.
-            self.must_hear[id_] = [text for text in self.must_hear[id_] if not text.startswith(channel)]
+            # What still waits in the queue may or may not come, unless another name has it come.
+            still = self.subscribed[id_]
+            self.must_hear[id_] = [
+                text for text in self.must_hear[id_] if not hears({channel}, text) or hears(still, text)
+            ]
         else:
             self.joins(id_, channel)
 
@@ -113,7 +119,7 @@ class GatewayMachine(RuleBasedStateMachine):
         text = f"{channel} {self.published:04d}"
         self.published += 1
         for id_, listening in self.subscribed.items():
-            if channel in listening:
+            if hears(listening, channel):
                 self.must_hear[id_].append(text)
         event = {"type": "PUBLISH_TEXT", "channelId": channel, "data": text, "id": text}
         self.fail(what)
@@ -175,7 +181,7 @@ class GatewayMachine(RuleBasedStateMachine):
         for id_ in self.subscribed:
             missing = set(self.must_hear[id_]) - set(heard[id_])
             assert not missing, f"{id_} never heard {missing}"
-        for channel in CHANNELS:
+        for channel in NAMES:
             there = {id_ for id_, listening in self.subscribed.items() if channel in listening}
             assert set(self.run(self.listed(channel))) == there
         received = {
@@ -209,6 +215,11 @@ class GatewayMachine(RuleBasedStateMachine):
     def goes(self, id_: str) -> None:
         del self.subscribed[id_]
         self.world.sender.gone.add(id_)
+
+
+def hears(listening: set[str], channel: str) -> bool:
+    """Whether who is subscribed to these names hears a channel, or a text that begins with its name."""
+    return any(channel.startswith(name.removesuffix("*")) for name in listening)
 
 
 TestGateway = GatewayMachine.TestCase

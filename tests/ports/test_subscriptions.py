@@ -52,6 +52,24 @@ async def test_subscribe_of_an_unknown_connection_writes_nothing(store: Store) -
     assert await subscribers(store, "lobby") == [YOU]
 
 
+async def test_subscribers_of_before_a_time_are_those_that_were_not_subscribed_again(
+    store: Store, clock: FakeClock
+) -> None:
+    await store.open(ME, b"null", ["lobby", "games"])
+    clock.time = START + 60
+    await store.open(YOU, b"null", ["lobby", "games"])
+    await store.subscribe(ME, "games")
+
+    async def found(channel: str, before: float) -> list[str]:
+        pages = store.subscribers(channel, page_size=store.page_size, subscribed_before=before)
+        return sorted([id_ async for page in pages for id_ in page.connection_ids])
+
+    assert await found("lobby", START - 1) == []
+    assert await found("lobby", START + 59) == [ME]
+    assert await found("games", START + 59) == []
+    assert await found("lobby", START + 60) == await found("games", START + 60) == [ME, YOU]
+
+
 async def test_subscription_expires_and_a_repetition_prolongs_it(store: Store, clock: FakeClock) -> None:
     await store.open(ME, b"null", ["lobby", "games"])
     clock.time = START + 60

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 
@@ -57,11 +58,17 @@ class SqliteSubscriptions:
     async def unsubscribe_all(self, connection_id: str) -> None:
         self._rows.execute("DELETE FROM subscriptions WHERE id = ?", (connection_id,))
 
-    async def subscribers(self, channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
-        select = "SELECT id FROM subscriptions WHERE channel = ? AND until > ? AND id > ? ORDER BY id LIMIT ?"
+    async def subscribers(
+        self, channel: str, *, after: str | None = None, page_size: int, subscribed_before: float | None = None
+    ) -> AsyncIterator[Page]:
+        select = (
+            "SELECT id FROM subscriptions WHERE channel = ? AND until > ? AND until <= ? AND id > ? ORDER BY id LIMIT ?"
+        )
+        newest = math.inf if subscribed_before is None else subscribed_before + LIFETIME_S
         while True:
             found = [
-                str(id_) for (id_,) in self._rows.execute(select, (channel, self._clock.now(), after or "", page_size))
+                str(id_)
+                for (id_,) in self._rows.execute(select, (channel, self._clock.now(), newest, after or "", page_size))
             ]
             after = found[-1] if len(found) == page_size else None
             yield Page(found, after)

@@ -162,8 +162,12 @@ class RecordingSubscriptions:
         text = f"Unsubscribed {connection_id} from all"
         await _step(self._recorder, call, lambda _: text, connection_ids=[connection_id])
 
-    def subscribers(self, channel: str, *, after: str | None = None, page_size: int) -> AsyncIterator[Page]:
-        return self._subscriptions.subscribers(channel, after=after, page_size=page_size)
+    def subscribers(
+        self, channel: str, *, after: str | None = None, page_size: int, subscribed_before: float | None = None
+    ) -> AsyncIterator[Page]:
+        return self._subscriptions.subscribers(
+            channel, after=after, page_size=page_size, subscribed_before=subscribed_before
+        )
 
     async def count(self, channel: str, *, after: str | None, until: float) -> Count:
         return await self._subscriptions.count(channel, after=after, until=until)
