@@ -136,6 +136,8 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
     ) -> None:
         """Subscribe a connection to a channel, and send it what was kept after the position `since`.
 
+        `channel` may be a pattern: `orders:*` is all channels that begin with `orders:`.
+
         With `recover` a client of `slip.v1` also receives the channel's newest position.
         """
         await self.send([Subscribe(connection_id, channel, recover, since)])

@@ -128,6 +128,8 @@ class Connection:
     ) -> None:
         """Subscribe to a channel, and send what was kept after the position `since`.
 
+        `channel` may be a pattern: `orders:*` is all channels that begin with `orders:`.
+
         With `recover` a client of `slip.v1` also receives the channel's newest position, from which it recovers after
         the connection was lost.
         """

@@ -138,6 +138,8 @@ class SlipSocketsPublisher(ControlApiClient):
     def subscribe(self, connection_id: str, channel: str, *, recover: bool = False, since: str | None = None) -> None:
         """Subscribe a connection to a channel, and send it what was kept after the position `since`.
 
+        `channel` may be a pattern: `orders:*` is all channels that begin with `orders:`.
+
         With `recover` a client of `slip.v1` also receives the channel's newest position.
         """
         self.send([Subscribe(connection_id, channel, recover, since)])

@@ -144,8 +144,9 @@ class Listeners(msgspec.Struct, frozen=True):
                     remaining = _after(fan_out, page.cursor, is_last=is_last)
                     connection_ids = [id_ for id_ in page.connection_ids if id_ not in had]
                     yield Part(connection_ids, page.framed.union(fan_out.framed), remaining)
-            if not is_last:
-                had.update(await self._subscribers(source, fan_out.known_from) if is_resumed else of_source)
+            had.update(of_source)
+            if is_resumed and not is_last:
+                had.update(await self._subscribers(source, fan_out.known_from))
 
     async def _subscribers(self, source: Source, subscribed_before: float | None) -> list[str]:
         async with aclosing(self._pages(source, subscribed_before=subscribed_before)) as pages:

@@ -101,6 +101,23 @@ async def test_requests_go_where_the_settings_say(backend: GripScript) -> None:
     assert {(post.target, post.headers["Host"]) for post in backend.posts} == {("/ws?a=1", "app.example")}
 
 
+async def test_channel_with_the_name_of_a_pattern_is_a_channel() -> None:
+    async def subscribe(post: Post) -> web.Response:
+        control = text('c:{"type":"subscribe","channel":"orders:*"}')
+        return reply(Event("OPEN"), control, Sec_WebSocket_Extensions="grip")
+
+    async with (
+        GripScript(subscribe) as backend,
+        running(backend.url, backend_protocol=Dialect.GRIP) as server,
+        connect(server) as client,
+    ):
+        for channel in ("orders:1", "orders:*", "orders:2"):
+            status, _ = await publish(server, item(channel, channel=channel))
+            assert status == 200
+        await publish(server, item("end", channel="orders:*"))
+        assert [await client.recv() for _ in range(2)] == ["orders:*", "end"]
+
+
 async def test_several_headers_of_one_name_come_as_one(server: DevServer, backend: GripScript) -> None:
     async with connect(server, additional_headers=[("X-A", "1"), ("X-A", "2")]):
         pass

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slip_sockets.gateway.dialects import Batch, Reply
-from slip_sockets.gateway.effects import NoteContentFilters, Recover, StartTimer
+from slip_sockets.gateway.effects import NoteContentFilters, NotePatterns, Recover, StartTimer
 from slip_sockets.gateway.errors import BackendFailed, NotAccepted
 from slip_sockets.gateway.values import HttpRequest, HttpResponse, Publication
 from slip_sockets.grip.backend import GripBackend
@@ -70,7 +70,7 @@ def test_any_response_is_done_or_refused(
         assert 400 <= outcome.client_status < 600
         return
     for action in outcome.actions:
-        if not isinstance(action, StartTimer | NoteContentFilters | Recover):
+        if not isinstance(action, StartTimer | NoteContentFilters | NotePatterns | Recover):
             check(action, with_patterns=False)
         if isinstance(action, SetMetadata):
             stored = State.read(bytes(action.metadata))
