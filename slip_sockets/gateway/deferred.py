@@ -13,7 +13,7 @@ from typing import Annotated, Self
 import msgspec
 
 from ..protocol.events import Subscribe, Unsubscribe
-from .deferred_base import OfChannel, OfConnection, Summary
+from .deferred_base import DeferredMessage, OfChannel, OfConnection, Summary
 from .effects import Effect
 from .observer import EventType
 from .values import Broadcast, Form, Publication
@@ -197,6 +197,37 @@ class LateLook(_OfSubscription, frozen=True, tag="late_look"):
         return f"a late look for {self.connection_id} at {self.channel!r}"
 
 
+class Look(DeferredMessage, frozen=True, tag="look", omit_defaults=True):
+    """Looks at `due_at` (Unix seconds) who is in a channel, and tells those who are there.
+
+    Looks at a channel are one after another. Those after the grace wait aside, since others are due before them.
+    """
+
+    channel: str
+    due_at: float
+    is_after_grace: bool = False
+
+    @property
+    def group(self) -> str:
+        return f"{'grace' if self.is_after_grace else 'look'}:{_digest(self.channel)}"
+
+    @property
+    def deduplication_id(self) -> str:
+        return f"{self.due_at:.3f}"
+
+    @property
+    def subject(self) -> str:
+        return f"channel {self.channel!r:.60}"
+
+    @property
+    def title(self) -> str:
+        return f"a look who is in {self.channel!r}"
+
+    @property
+    def summary(self) -> Summary:
+        return Summary(channel=self.channel)
+
+
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     """A channel or a pattern, to which connections are subscribed. `joined` and `left` have done so, or have left,
     just before: the index may not show it yet."""
@@ -325,10 +356,15 @@ Deferred = (
     | TimerDue
     | CatchUp
     | LateLook
+    | Look
     | FanOut
     | FanOutChunk
     | Held
 )
+
+
+def _digest(channel: str) -> str:
+    return hashlib.sha256(channel.encode()).hexdigest()[:32]
 
 
 def merged(messages: Sequence[Deferred]) -> tuple[Deferred, int]:

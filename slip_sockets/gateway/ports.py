@@ -19,12 +19,15 @@ from .values import (
     Count,
     Form,
     HttpResponse,
+    MemberConnection,
+    Membership,
     Origin,
     Outcome,
     Page,
     Past,
     Publication,
     StoredConnection,
+    Told,
 )
 
 if TYPE_CHECKING:
@@ -44,8 +47,12 @@ class Connections(Protocol):
         channels: Sequence[str],
         form: Form = Form.RAW,
         user: str | None = None,
+        memberships: Mapping[str, Membership] = {},
     ) -> None:
-        """Write a connection that is being accepted, and its subscriptions. `metadata` is JSON."""
+        """Write a connection that is being accepted, and its subscriptions. `metadata` is JSON.
+
+        `memberships` are those of some of the `channels`, by channel.
+        """
 
     async def get(self, connection_id: str) -> StoredConnection | None:
         """Read consistently: earlier writes are seen."""
@@ -60,11 +67,17 @@ class Connections(Protocol):
         """Return False where there is no such connection."""
 
     async def remove(self, connection_id: str) -> StoredConnection | None:
-        """Delete a connection and its subscriptions, and return the connection as it was. Idempotent."""
+        """Delete a connection and its subscriptions, and return the connection as it was. Idempotent.
+
+        Its memberships end.
+        """
 
 
 class Subscriptions(Protocol):
-    """Who listens to what."""
+    """Who listens to what.
+
+    A membership ends with its subscription. The port MemberChanges hears of each that begins or ends, before that.
+    """
 
     @property
     def index_lag_s(self) -> float:
@@ -74,10 +87,12 @@ class Subscriptions(Protocol):
     def page_size(self) -> int:
         """How many subscribers are read at once."""
 
-    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
+    async def subscribe(
+        self, connection_id: str, channel: str, form: Form | None = None, membership: Membership | None = None
+    ) -> Form | None:
         """Return the connection's form, None where there is no such connection; then nothing was written. Idempotent.
 
-        `form` spares the engine to find it out.
+        `form` spares the engine to find it out. Without a `membership` one that there is stays as it is.
         """
 
     async def is_subscribed(self, connection_id: str, channel: str) -> bool:
@@ -104,6 +119,27 @@ class Subscriptions(Protocol):
     async def prune(self, connection_ids: Sequence[str], *, accepted_before: float) -> Sequence[str]:
         """Delete the subscriptions of those accepted before that time (Unix seconds), or not known at all. Return the
         others."""
+
+
+class MemberChanges(Protocol):
+    """Hears of memberships that are about to begin or end, so that somebody looks afterwards who is there."""
+
+    async def joining(self, channels: Sequence[str]) -> None: ...
+
+    async def leaving(self, channels: Sequence[str]) -> None: ...
+
+
+class Presence(Protocol):
+    """Who is in a channel, and who has just left it; and what was told of that."""
+
+    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Told]:
+        """Read consistently. Connections of one name stand together; those that have left stay until `forget`."""
+
+    async def tell(self, channel: str, told: Told) -> bool:
+        """Replace what was told before it, the version before. Return False where that is not what is stored."""
+
+    async def forget(self, channel: str, left: Sequence[MemberConnection]) -> None:
+        """Delete connections that have left, unless they have come again."""
 
 
 class Claim(enum.Enum):

@@ -188,6 +188,56 @@ def form_of(stored: StoredConnection | None) -> Form:
     return Form.RAW if stored is None else stored.form
 
 
+# Presence
+
+
+class Membership(msgspec.Struct, frozen=True):
+    """That a subscriber is a member of its channel: under the `name` of its user, or its connection id.
+
+    `info` is JSON.
+    """
+
+    name: str
+    info: bytes = b"null"
+
+
+class MemberConnection(msgspec.Struct, frozen=True):
+    """A connection of a member, or one that has just left. Times are in Unix seconds, `info` is JSON.
+
+    `metadata` is what was last stored for one that has left, where the engine keeps that.
+    """
+
+    name: str
+    connection_id: str
+    joined_at: float
+    info: bytes = b"null"
+    form: Form = Form.RAW
+    left_at: float | None = None
+    metadata: bytes | None = None
+
+
+class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the members of a channel have been told of each other, and its backend.
+
+    `version` counts the changes. `at` is when the members were read for it (Unix seconds). `users` has a digest of the
+    info of each, by name; None where there were too many to be listed. `greeted` are connections that have come lately
+    and have had their first frame. Until `queued_until` a frame may be in the queue, until `swept_at` nobody looks
+    unless something changes.
+    """
+
+    version: int = 0
+    at: float = 0.0
+    count: int = 0
+    users: dict[str, str] | None = msgspec.field(default_factory=dict)
+    greeted: tuple[str, ...] = ()
+    is_occupied: bool = False
+    queued_until: float = 0.0
+    swept_at: float = 0.0
+
+
+NOTHING_TOLD = Told()
+
+
 class Page(msgspec.Struct, frozen=True):
     """Some of a channel's subscribers. `cursor` is where the next page begins, None after the last.
 

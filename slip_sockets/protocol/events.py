@@ -33,10 +33,12 @@ MAX_KEPT, MAX_KEPT_S = 1_000, 7 * 24 * 60 * 60
 """How many messages of a channel are kept at most, and for how many seconds."""
 MAX_POLL_TIMEOUT_MS = 25_000
 MAX_USER_BYTES = 128
+MAX_INFO_BYTES = 1024
+"""Of JSON that a member of a channel shows to the others."""
 RESERVED_CHANNEL_PREFIX = "$connection:"
 """Prefix of the table's internal sort keys; channel names must not start with it."""
 
-_NOT_OF_PATTERNS = ("recover", "since")
+_NOT_OF_PATTERNS = ("recover", "since", "presence")
 """Fields of a SUBSCRIBE to a channel alone."""
 _LONGEST_POSITION = str(Position("0" * EPOCH_LENGTH, 10**15 - 1))
 
@@ -111,17 +113,27 @@ class CloseConnection(_Event, tag="CLOSE", frozen=True):
     connection_id: str
 
 
+class Presence(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Makes a subscriber a member of its channel. `info` is any JSON that the other members see, to 1 KB."""
+
+    info: Any = None
+
+
 class Subscribe(_Event, tag="SUBSCRIBE", frozen=True):
     """Subscribes a connection to a channel, or to all channels that match a pattern such as `orders:*`.
 
     With `recover` a client of the subprotocol `slip.v1` learns the channel's newest position, and is sent before that
     what was kept after the position `since`. Any other client is sent the texts that were kept after `since`.
+
+    With `presence` the user of the connection is a member of the channel; without a user, the connection is. Without it
+    a membership stays as it is.
     """
 
     connection_id: str
     channel: str
     recover: bool = False
     since: str | None = None
+    presence: Presence | None = None
 
 
 class Unsubscribe(_Event, tag="UNSUBSCRIBE", frozen=True):
@@ -183,6 +195,12 @@ class History(_Event, tag="HISTORY", frozen=True, rename={"channel": "channelId"
     limit: int = 100
 
 
+class Members(_Event, tag="PRESENCE", frozen=True, rename={"channel": "channelId"}):
+    """Asks who is in a channel: its members at the moment of reading."""
+
+    channel: str
+
+
 ControlEvent = (
     SendText
     | CloseConnection
@@ -193,6 +211,7 @@ ControlEvent = (
     | CloseChannel
     | PollForConnection
     | History
+    | Members
 )
 """The events of a request to the control API."""
 
@@ -246,6 +265,28 @@ class HistoryReport(msgspec.Struct, frozen=True):
     more: bool
     recovered: bool | msgspec.UnsetType = msgspec.UNSET
 
+
+class Member(msgspec.Struct, frozen=True):
+    """A member of a channel: a user with all of its connections there, or a connection without a user.
+
+    `info` is that of the newest connection. `since` is when the first one came, in milliseconds since 1970.
+    """
+
+    user: str
+    info: Any
+    connections: int
+    since: int
+
+
+class PresenceReport(msgspec.Struct, frozen=True):
+    """Who is in a channel. `members` are to 1,000, by their names; with `more` there are others, `count` in all."""
+
+    count: int
+    members: list[Member]
+    more: bool
+
+
+AnyReport = Report | HistoryReport | PresenceReport
 
 NOT_REPORTED = Report(matched=0, sent=0, gone=0, queued=0, is_reported=False)
 
@@ -304,6 +345,18 @@ def decode_control(body: bytes) -> Sequence[ControlEvent]:
     return events
 
 
+def encode_info(info: object) -> bytes:
+    """Return a member's info as compact JSON. Raises InvalidEvents, with a path in the SUBSCRIBE."""
+    try:
+        encoded = _encoder.encode(info)
+    except (RecursionError, TypeError, ValueError, OverflowError) as error:
+        raise InvalidEvents(f"presence.info: SUBSCRIBE needs JSON: {error}", field="presence") from error
+    if len(encoded) > MAX_INFO_BYTES or _is_too_deep(encoded):
+        limits = f"at most {MAX_INFO_BYTES} bytes of JSON, to {MAX_METADATA_DEPTH} levels"
+        raise InvalidEvents(f"presence.info: SUBSCRIBE needs {limits}, got {len(encoded)} bytes", field="presence")
+    return encoded
+
+
 def user_channel(user: str) -> str:
     """Return the channel that all connections of a user listen to. Raises InvalidEvents if no user can be named so."""
     _check_bytes(None, "user", user, 1, MAX_USER_BYTES)
@@ -346,7 +399,7 @@ def check(event: Action, *, with_patterns: bool = True) -> None:
 
     Without `with_patterns` a name that ends in `:*` is that of a channel. Raises InvalidEvents, without an index.
     """
-    if not isinstance(event, PublishText | CloseChannel | History):
+    if not isinstance(event, PublishText | CloseChannel | History | Members):
         _size(event, "connectionId", event.connection_id)
     match event:
         case Accept():
@@ -361,6 +414,10 @@ def check(event: Action, *, with_patterns: bool = True) -> None:
             if not isinstance(event.recover, bool):
                 raise _fault(event, "recover", f"needs true or false, got {type(event.recover).__name__}")
             _check_since(event, event.since)
+            if event.presence is not None:
+                if not isinstance(event.presence, Presence):
+                    raise _fault(event, "presence", f"needs a Presence, got {type(event.presence).__name__}")
+                encode_info(event.presence.info)
         case Unsubscribe():
             _check_own_channel(event, event.channel)
         case PublishText():
@@ -374,6 +431,8 @@ def check(event: Action, *, with_patterns: bool = True) -> None:
             _check_channel(event, "channelId", event.channel)
             _check_since(event, event.since)
             _check_number(event, "limit", event.limit, MAX_KEPT)
+        case Members():
+            _check_channel(event, "channelId", event.channel)
         case CloseChannel():
             _check_channel(event, "channelId", event.channel)
             if event.except_connection_id is not None:
@@ -430,7 +489,9 @@ def _check_pattern(event: Action) -> None:
             for field in _NOT_OF_PATTERNS:
                 if getattr(event, field, None) not in (None, False):
                     raise _fault(event, field, "cannot have it with a pattern, only with a channel")
-        case PublishText(channel=name) | CloseChannel(channel=name) | History(channel=name) if is_pattern(name):
+        case PublishText(channel=name) | CloseChannel(channel=name) | History(channel=name) | Members(channel=name) if (
+            is_pattern(name)
+        ):
             raise _fault(event, "channelId", "needs a channel, got a pattern: its name ends in :*")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Any
 
 import msgspec
 
@@ -40,6 +41,27 @@ class SubscribedFrame(_Frame, tag="subscribed", frozen=True):
     recovered: bool | None = None
 
 
+class Joined(msgspec.Struct, frozen=True):
+    """A member that has come, or has other info now. `info` is any JSON, null where it has none."""
+
+    user: str
+    info: Any
+
+
+class PresenceFrame(_Frame, tag="presence", frozen=True, kw_only=True):
+    """Who has come to a channel and who has left, and how many are there.
+
+    With `all` those in `joined` are all that are there. Without any member the channel has too many to be listed:
+    `count` is all that is known.
+    """
+
+    channel: str
+    all: bool = False
+    joined: list[Joined] = []
+    left: list[str] = []
+    count: int
+
+
 class FrameError(enum.StrEnum):
     NOT_SUBSCRIBED = "not_subscribed"
     INVALID = "invalid"
@@ -68,7 +90,7 @@ class PongFrame(_Frame, tag="pong", frozen=True):
     """Answers a ping."""
 
 
-ServerFrame = TextFrame | MessageFrame | SubscribedFrame | ErrorFrame | PongFrame
+ServerFrame = TextFrame | MessageFrame | SubscribedFrame | PresenceFrame | ErrorFrame | PongFrame
 ClientFrame = TextFrame | RecoverFrame | PingFrame
 
 
