@@ -14,7 +14,7 @@ const AGE_JITTER = 0.05;
 /** Browsers delay timers of a hidden tab by a minute at most. If one fires later than this, the machine was asleep. */
 const ASLEEP_MS = 90_000;
 
-/** The subprotocol of `recover`: each message is a JSON object, whose member `slip` names its kind. */
+/** The subprotocol of `recover` and `presence`: each message is a JSON object, whose member `slip` names its kind. */
 const SLIP = "slip.v1";
 
 /** A message that seems to be missing may be on its way, by another publisher or the other socket of an overlap. */
@@ -30,8 +30,12 @@ const MAX_ASKED = 4;
 const MAX_HELD = 1_000;
 const MAX_HELD_LENGTH = 1024 * 1024;
 
-/** Positions are remembered for this number of channels, those that were heard last. */
+/** Positions are remembered for this number of channels, those that were heard last. So are members for which
+ *  the page has not asked. */
 const MAX_CHANNELS = 1_000;
+
+/** If a channel has more members, the gateway sends their number alone. */
+const MAX_LISTED = 200;
 
 const DEFAULTS = {
   /** Subprotocols to offer, as WebSocket takes them. */
@@ -52,7 +56,8 @@ const DEFAULTS = {
   /** Number the texts of each socket, for a gateway with INBOUND=ordered: it puts those in order that came before their
    *  forerunner, and your backend sees the texts alone. Without INBOUND=ordered it would see the numbers. */
   numberTexts: false,
-  /** Offer the subprotocol slip.v1, and hand out each kept message once and in order, whatever happens to sockets. */
+  /** Offer the subprotocol slip.v1, and hand out each kept message once and in order, whatever happens to sockets.
+   *  `presence` needs it too. */
   recover: false,
   /** With `recover`: what the page has already, by channel, as `{"room:tea": "k3J9:12"}`: the positions at which it was
    *  rendered. */
@@ -98,6 +103,7 @@ export class SlipSocket extends EventTarget {
   #activeAt = 0;
   #number = 0; // of the current socket's last text
   #channels = null; // with `recover`
+  #presences = new Presences(); // empty without `recover`
   #timers = {};
 
   /**
@@ -123,7 +129,7 @@ export class SlipSocket extends EventTarget {
   }
 
   /** The subprotocol that the backend has chosen; "" if it chose none, or no socket is open. Unless it is "slip.v1",
-   *  `recover` has no effect on this socket. */
+   *  `recover` and `presence` have no effect on this socket. */
   get protocol() {
     return this.#current?.protocol ?? "";
   }
@@ -140,6 +146,15 @@ export class SlipSocket extends EventTarget {
   setPosition(channel, position) {
     if (!this.#channels) throw new TypeError("SlipSocket has positions only with the option recover");
     this.#channels.setPosition(channel, position);
+  }
+
+  /**
+   * With `recover`: who is in a channel to which the backend subscribes the page with `presence`. Returns a Presence, the
+   * same one for the same channel.
+   */
+  presence(channel) {
+    if (!this.#channels) throw new TypeError("SlipSocket has presence only with the option recover");
+    return this.#presences.of(channel);
   }
 
   /**
@@ -170,6 +185,7 @@ export class SlipSocket extends EventTarget {
     this.#current?.close(code, reason); // first, because it throws if code or reason are wrong
     this.#opening?.close();
     this.#old?.close();
+    this.#presences.leave(this.#current, this.#old);
     this.#forget();
     this.#channels?.close();
     this.#attempt++;
@@ -203,13 +219,15 @@ export class SlipSocket extends EventTarget {
     socket.onclose = ({ code, reason }) => {
       if (socket === this.#opening) this.#fail(attempt, { code, reason });
       else if (socket === this.#current) this.#lose({ code, reason });
+      else if (socket === this.#old) this.#presences.leave(socket);
     };
   }
 
   #promote(socket) {
     if (socket !== this.#opening) return;
     clearTimeout(this.#timers.connect);
-    this.#old?.close(); // one that has been replaced twice within an overlap
+    this.#presences.leave(this.#old); // one that has been replaced twice within an overlap
+    this.#old?.close();
     const replaced = (this.#old = this.#current);
     this.#opening = null;
     this.#current = socket;
@@ -240,6 +258,7 @@ export class SlipSocket extends EventTarget {
   }
 
   #lose(why) {
+    this.#presences.leave(this.#current);
     if (Date.now() - this.#openedAt >= this.#options.steadyMs) this.#failures = 0;
     this.#current = null;
     clearTimeout(this.#timers.age);
@@ -273,12 +292,14 @@ export class SlipSocket extends EventTarget {
 
   /** Act on a frame of slip.v1. Unknown kinds are ignored. */
   #receiveFrame(socket, text) {
-    const { slip, channel, data, position, recovered, code } = parseFrame(text);
+    const frame = parseFrame(text);
+    const { slip, channel, data, position, recovered, code } = frame;
     const parsed = parsePosition(position);
     if (slip === "message" && parsed) this.#channels.message(channel, parsed, data);
     else if (slip === "message" || slip === "text") {
       if (!this.#overlap?.isRepeated(socket, text)) this.#handOut(data, slip === "message" ? { channel, position } : {});
-    } else if (socket !== this.#current) return; // it answers what was asked of the socket before
+    } else if (slip === "presence") this.#presences.receive(channel, socket, socket === this.#current, frame);
+    else if (socket !== this.#current) return; // it answers what was asked of the socket before
     else if (slip === "subscribed" && parsed) this.#channels.subscribed(channel, parsed, recovered);
     else if (slip === "error") {
       this.#emit("error", { code, channel });
@@ -364,6 +385,7 @@ export class SlipSocket extends EventTarget {
   #leaveOld() {
     const old = this.#old;
     this.#old = null;
+    this.#presences.leave(old);
     old?.close();
     this.#endOverlap();
   }
@@ -746,6 +768,153 @@ export class Channel {
   }
 }
 
+/**
+ * Who is in a channel, up to date over reconnects. An EventTarget; its events:
+ *
+ * - `change`: somebody came or went, or the count alone changed. `event.joined`, `event.left` and `event.updated` are arrays
+ *   of `{ user, info }`: the differences to what the page saw before, also after a reconnect. `updated` are members with
+ *   another `info`. `event.count` and `event.members` are those of the Presence.
+ * - `live`: the gateway has sent all members, and sends what changes.
+ * - `stale`: it does so no longer, since the socket is lost; the members are those that were known last.
+ */
+class Presence extends EventTarget {
+  #members;
+
+  constructor(members) {
+    super();
+    this.#members = members;
+  }
+
+  /** A frozen array of `{ user, info }`, in the order in which the page heard of them; each change makes another array.
+   *  `info` is null if there is none. `members` is null if there are more than 200: then only `count` is known. */
+  get members() {
+    return this.#members.list;
+  }
+
+  get count() {
+    return this.#members.count;
+  }
+
+  /** Whether `members` and `count` are kept up to date at present. */
+  get isLive() {
+    return this.#members.isLive;
+  }
+}
+
+/** The members of each channel that was heard or asked for, and what the page listens to. */
+class Presences {
+  #channels = new Map(); // name -> { members, presence }; `presence` is null until the page asks for it. The last heard is last
+
+  of(name) {
+    const channel = this.#heard(name);
+    channel.presence ??= new Presence(channel.members);
+    return channel.presence;
+  }
+
+  receive(name, socket, isNewest, frame) {
+    const channel = this.#heard(name);
+    const wasLive = channel.members.isLive;
+    const change = channel.members.receive(socket, isNewest, frame);
+    if (channel.members.isLive && !wasLive) this.#emitLater(channel, "live");
+    if (change) channel.presence?.dispatchEvent(Object.assign(new Event("change"), change));
+  }
+
+  /** These sockets receive nothing any more. */
+  leave(...sockets) {
+    for (const channel of this.#channels.values()) {
+      if (sockets.some((socket) => channel.members.leave(socket))) this.#emitLater(channel, "stale");
+    }
+  }
+
+  #heard(name) {
+    const channel = this.#channels.get(name) ?? { members: new Members(), presence: null };
+    this.#channels.delete(name);
+    if (this.#channels.size >= MAX_CHANNELS) this.#forgetOne();
+    this.#channels.set(name, channel);
+    return channel;
+  }
+
+  #forgetOne() {
+    const [name] = [...this.#channels].find(([, { presence }]) => presence === null) ?? [];
+    this.#channels.delete(name);
+  }
+
+  /** Not at once: a listener may close the socket, which is in the middle of a change. */
+  #emitLater({ presence }, type) {
+    queueMicrotask(() => presence?.dispatchEvent(new Event(type)));
+  }
+}
+
+/**
+ * The members of one channel, from the frames of any number of sockets. Only frames of its source count: the socket that
+ * sent all members last. So a frame of a socket that was replaced does not undo what its successor has sent.
+ *
+ * Exported for its tests.
+ */
+export class Members {
+  #known = new Map(); // user -> { user, info }
+  #source = null; // null if the last one is gone
+  #list = Object.freeze([]);
+  #count = 0;
+
+  /** A frozen array of `{ user, info }`, or null if there are too many. */
+  get list() {
+    return this.#list;
+  }
+
+  get count() {
+    return this.#count;
+  }
+
+  get isLive() {
+    return this.#source !== null;
+  }
+
+  /** Take a frame. Return what it changes: `{ joined, updated, left, count, members }`, or null. */
+  receive(socket, isNewest, frame) {
+    const isWhole = frame.all === true || frame.count > MAX_LISTED;
+    const isBySource = this.#source === null || socket === this.#source || (isNewest && isWhole);
+    if (!isBySource) return null;
+    if (isWhole) this.#source = socket;
+    const isListed = frame.count <= MAX_LISTED && (isWhole || this.#list !== null);
+    return isListed ? this.#takeNames(frame) : this.#takeCount(frame);
+  }
+
+  /** A socket receives nothing any more. Return whether it was the source. */
+  leave(socket) {
+    if (socket === null || socket !== this.#source) return false;
+    this.#source = null;
+    return true;
+  }
+
+  #takeNames({ all, joined = [], left = [] }) {
+    const named = new Map(joined.map(({ user, info = null }) => [user, info]));
+    const gone = [...this.#known.keys()].filter((user) => !named.has(user) && (all || left.includes(user)));
+    const change = { joined: [], updated: [], left: gone.map((user) => this.#known.get(user)) };
+    for (const user of gone) this.#known.delete(user);
+    for (const [user, info] of named) {
+      const known = this.#known.get(user);
+      if (known && isEqual(known.info, info)) continue;
+      const member = Object.freeze({ user, info });
+      this.#known.set(user, member);
+      change[known ? "updated" : "joined"].push(member);
+    }
+    const isSame = this.#list !== null && Object.values(change).every((members) => members.length === 0);
+    if (isSame) return null;
+    this.#list = Object.freeze([...this.#known.values()]);
+    this.#count = this.#list.length; // the gateway's may be of a frame that came twice
+    return { ...change, count: this.#count, members: this.#list };
+  }
+
+  #takeCount({ count }) {
+    if (this.#list === null && count === this.#count) return null;
+    this.#known.clear();
+    this.#list = null;
+    this.#count = count;
+    return { joined: [], updated: [], left: [], count, members: null };
+  }
+}
+
 /** Return a frame's members; none if the text is not a JSON object. */
 function parseFrame(text) {
   try {
@@ -759,6 +928,17 @@ function parseFrame(text) {
 function parsePosition(position) {
   const [, epoch, offset] = /^([A-Za-z0-9]{1,32}):(\d{1,15})$/.exec(position) ?? [];
   return epoch === undefined ? null : { epoch, offset: Number(offset) };
+}
+
+/** Whether two values of JSON are equal, in whichever order objects have their members. */
+function isEqual(one, other) {
+  if (Object(one) !== one || Object(other) !== other) return one === other;
+  const names = Object.keys(one);
+  return (
+    Array.isArray(one) === Array.isArray(other) &&
+    names.length === Object.keys(other).length &&
+    names.every((name) => Object.hasOwn(other, name) && isEqual(one[name], other[name]))
+  );
 }
 
 function checkPosition(position) {

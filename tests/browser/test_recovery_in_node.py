@@ -6,20 +6,12 @@ The tests in JavaScript are in `node/`; Node prints which of them failed.
 from __future__ import annotations
 
 import json
-import subprocess
-from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).with_name("node")
+from .in_node import node
+
 LIVES = 1_000
-
-
-def node(*arguments: str) -> str:
-    """Run Node in the folder, and return what it printed."""
-    ended = subprocess.run(("node", *arguments), cwd=FOLDER, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
 
 
 @pytest.mark.parametrize("file", ["channel.test.mjs", "socket.test.mjs"])

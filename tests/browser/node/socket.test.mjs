@@ -3,42 +3,14 @@
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
 import { SlipSocket } from "./module.mjs";
+import { ScriptedWebSocket } from "./scripted_web_socket.mjs";
 import { Clock } from "./world.mjs";
 
 const OPTIONS = { recover: true, positions: { tea: "e1:12" }, maxAgeMs: 100_000, overlapMs: 10_000, firstPauseMs: 1 };
 
 let clock;
-let sockets; // all that were made
+let sockets; // the WebSockets, all that were made
 let heard; // events of the page: [type, channel, position or data]
-
-class ScriptedWebSocket {
-  static OPEN = 1;
-  readyState = 0;
-  sent = [];
-
-  constructor(url, protocols) {
-    this.offered = protocols;
-    sockets.push(this);
-  }
-
-  open(protocol = "slip.v1") {
-    this.protocol = protocol;
-    this.readyState = 1;
-    this.onopen();
-  }
-
-  send(text) {
-    this.sent.push(text);
-  }
-
-  get(frame) {
-    this.onmessage({ data: typeof frame === "string" ? frame : JSON.stringify(frame) });
-  }
-
-  close() {
-    this.readyState = 3;
-  }
-}
 
 const subscribed = (position) => ({ slip: "subscribed", channel: "tea", position });
 const message = (position) => ({ slip: "message", channel: "tea", data: "milk", position });
@@ -49,7 +21,7 @@ beforeEach(() => {
   clock = new Clock();
   clock.install();
   globalThis.WebSocket = ScriptedWebSocket;
-  sockets = [];
+  sockets = ScriptedWebSocket.made = [];
   heard = [];
 });
 
