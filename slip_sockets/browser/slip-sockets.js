@@ -775,7 +775,7 @@ export class Channel {
  *   of `{ user, info }`: the differences to what the page saw before, also after a reconnect. `updated` are members with
  *   another `info`. `event.count` and `event.members` are those of the Presence.
  * - `live`: the gateway has sent all members, and sends what changes.
- * - `stale`: it does so no longer, since the socket is lost; the members are those that were known last.
+ * - `stale`: it does so no longer, mostly because the socket is lost; the members are those that were known last.
  */
 class Presence extends EventTarget {
   #members;
@@ -872,7 +872,7 @@ export class Members {
 
   /** Take a frame. Return what it changes: `{ joined, updated, left, count, members }`, or null. */
   receive(socket, isNewest, frame) {
-    const isWhole = frame.all === true || frame.count > MAX_LISTED;
+    const isWhole = Boolean(frame.all) || frame.count > MAX_LISTED;
     const isBySource = this.#source === null || socket === this.#source || (isNewest && isWhole);
     if (!isBySource) return null;
     if (isWhole) this.#source = socket;
