@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import msgspec
 
 from ..apigateway.limits import ROW_LIFETIME_S
-from ..gateway.ports import Clock
-from ..gateway.values import Count, Form, Page, StoredConnection
+from ..gateway.ports import Clock, MemberChanges
+from ..gateway.values import Count, Form, Membership, Page, StoredConnection
+from .presence import MemoryPresence
 
 PAGE_SIZE = 8_000
 
@@ -69,13 +70,27 @@ class _Channel:
 
 
 class MemoryConnections:
-    """The ports Connections and Subscriptions, for one process. Nothing here suspends, so each method is atomic."""
+    """The ports Connections and Subscriptions, for one process.
+
+    Nothing here suspends but what hears of `changes` of members, before they are made, so each method is atomic. The
+    members are in `presence`; with `keeps_metadata` the metadata of those that have left, too.
+    """
 
     index_lag_s = 0.0
     page_size = PAGE_SIZE
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        changes: MemberChanges | None = None,
+        presence: MemoryPresence | None = None,
+        *,
+        keeps_metadata: bool = False,
+    ) -> None:
+        self.presence = MemoryPresence(clock) if presence is None else presence
         self._clock = clock
+        self._changes = changes
+        self._keeps_metadata = keeps_metadata
         self._connections: dict[str, _Row] = {}
         self._subscriptions: dict[str, set[str]] = {}
         self._channels: dict[str, _Channel] = {}
@@ -90,13 +105,15 @@ class MemoryConnections:
         channels: Sequence[str],
         form: Form = Form.RAW,
         user: str | None = None,
+        memberships: Mapping[str, Membership] = {},
     ) -> None:
+        await self._joining(list(memberships))
         now = self._clock.now()
         self._connections[connection_id] = _Row(
             StoredConnection(metadata, now, form=form, user=user), now + ROW_LIFETIME_S
         )
         for channel in channels:
-            self._add(connection_id, channel)
+            self._add(connection_id, channel, form, memberships.get(channel))
 
     async def get(self, connection_id: str) -> StoredConnection | None:
         row = self._connections.get(connection_id)
@@ -121,18 +138,22 @@ class MemoryConnections:
         return True
 
     async def remove(self, connection_id: str) -> StoredConnection | None:
+        await self._leaving([connection_id])
         stored = await self.get(connection_id)
+        self._discard_all(connection_id)
         self._connections.pop(connection_id, None)
-        await self.unsubscribe_all(connection_id)
         return stored
 
     # Subscriptions
 
-    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
+    async def subscribe(
+        self, connection_id: str, channel: str, form: Form | None = None, membership: Membership | None = None
+    ) -> Form | None:
+        await self._joining([] if membership is None else [channel])
         stored = await self.get(connection_id)
         if stored is None:
             return None
-        self._add(connection_id, channel)
+        self._add(connection_id, channel, stored.form, membership)
         return stored.form
 
     async def is_subscribed(self, connection_id: str, channel: str) -> bool:
@@ -141,12 +162,13 @@ class MemoryConnections:
         return subscription is not None and subscription.expires_at > self._clock.now()
 
     async def unsubscribe(self, connection_id: str, channel: str) -> None:
+        await self._leaving([connection_id], [channel])
         self._subscriptions.get(connection_id, set()).discard(channel)
         self._discard(connection_id, channel)
 
     async def unsubscribe_all(self, connection_id: str) -> None:
-        for channel in self._subscriptions.pop(connection_id, ()):
-            self._discard(connection_id, channel)
+        await self._leaving([connection_id])
+        self._discard_all(connection_id)
 
     async def subscribers(
         self, channel: str, *, after: str | None = None, page_size: int, subscribed_before: float | None = None
@@ -170,12 +192,14 @@ class MemoryConnections:
 
     async def prune(self, connection_ids: Sequence[str], *, accepted_before: float) -> Sequence[str]:
         young: list[str] = []
+        pruned: list[str] = []
         for connection_id in dict.fromkeys(connection_ids):
             stored = await self.get(connection_id)
-            if stored is not None and stored.accepted_at >= accepted_before:
-                young.append(connection_id)
-            else:
-                await self.unsubscribe_all(connection_id)
+            is_young = stored is not None and stored.accepted_at >= accepted_before
+            (young if is_young else pruned).append(connection_id)
+        await self._leaving(pruned)
+        for connection_id in pruned:
+            self._discard_all(connection_id)
         return young
 
     # For the inspector and tests
@@ -194,12 +218,35 @@ class MemoryConnections:
         """The number of connections and subscriptions, expired ones included."""
         return len(self._connections) + sum(len(channel.subscriptions) for channel in self._channels.values())
 
-    def _add(self, connection_id: str, channel: str) -> None:
+    async def _joining(self, channels: Sequence[str]) -> None:
+        if channels and self._changes is not None:
+            await self._changes.joining(channels)
+
+    async def _leaving(self, connection_ids: Sequence[str], channels: Sequence[str] | None = None) -> None:
+        """Report the memberships that connections have in `channels`, in any without these, as about to end."""
+        ending = {
+            channel: None
+            for connection_id in connection_ids
+            for channel in (self._subscriptions.get(connection_id, ()) if channels is None else channels)
+            if self.presence.is_member(channel, connection_id)
+        }
+        if ending and self._changes is not None:
+            await self._changes.leaving(list(ending))
+
+    def _add(self, connection_id: str, channel: str, form: Form, membership: Membership | None) -> None:
         self._subscriptions.setdefault(connection_id, set()).add(channel)
         listeners = self._channels.setdefault(channel, _Channel())
         listeners.add(connection_id, next(self._numbers), self._clock.now() + ROW_LIFETIME_S)
+        if membership is not None:
+            self.presence.join(channel, connection_id, membership, form)
+
+    def _discard_all(self, connection_id: str) -> None:
+        for channel in self._subscriptions.pop(connection_id, ()):
+            self._discard(connection_id, channel)
 
     def _discard(self, connection_id: str, channel: str) -> None:
+        row = self._connections.get(connection_id) if self._keeps_metadata else None
+        self.presence.leave(channel, connection_id, row.stored.metadata if row else None)
         listeners = self._channels.get(channel)
         if listeners is not None:
             listeners.discard(connection_id)
