@@ -23,6 +23,7 @@ from ..apigateway.requests import ApiIdentity, ProxyEvent, ProxyResponse, proxy_
 from ..dialects import Dialect, protocols
 from ..gateway.delivery_rate import UNLIMITED
 from ..gateway.gateway import Gateway, Ports, build_gateway
+from ..gateway.looks import Looks
 from ..gateway.observer import Observers
 from ..gateway.ports import SystemClock
 from ..gateway.worker import DEFAULT_INBOUND_RETRY_S
@@ -100,11 +101,11 @@ class DevServer:
     def __init__(self, settings: DevSettings) -> None:
         self.settings = settings
         self._clock = SystemClock()
-        self.connections = MemoryConnections(self._clock)
         self._channels = MemoryChannels(self._clock)
         self._history = MemoryHistory(self._clock)
         self.metrics = Metrics()
         self.queue = MemoryQueue(self._clock)
+        self.connections = MemoryConnections(self._clock, Looks(self.queue, self._clock))
         self.inbound = MemoryQueue(self._clock)
         self._client: BackendClient
         self._runner: web.AppRunner
@@ -221,6 +222,7 @@ class DevServer:
             claims=self._channels,
             marks=self._channels,
             history=self._history,
+            presence=self.connections.presence,
             sender=EdgeSender(self.edge, self._clock),
             queue=self.queue,
             http=adviser.client(self._client),

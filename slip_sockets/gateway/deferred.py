@@ -16,7 +16,7 @@ from ..protocol.events import Subscribe, Unsubscribe
 from .deferred_base import DeferredMessage, OfChannel, OfConnection, Summary
 from .effects import Effect
 from .observer import EventType
-from .values import Broadcast, Form, Publication
+from .values import Announced, Broadcast, Form, Publication
 
 MAX_TEXTS = 100
 MAX_TEXTS_BYTES = 200_000
@@ -26,14 +26,15 @@ MAX_TEXTS_BYTES = 200_000
 class Continuation(OfConnection, frozen=True, tag="continuation", omit_defaults=True):
     """Actions that had to wait: for the socket to open, or for a client that takes no more at the moment.
 
-    `recent` was written just before them: until `recent_until` (Unix seconds) the index may not show it. `form` is that
-    of the connection.
+    `recent` was written just before them: until `recent_until` (Unix seconds) the index may not show it. `form` and
+    `user` are those of the connection.
     """
 
     actions: Sequence[Effect]
     recent: list[Subscribe | Unsubscribe] = msgspec.field(default_factory=list)
     recent_until: float = 0
     form: Form = Form.RAW
+    user: str | None = None
 
     @property
     def title(self) -> str:
@@ -200,16 +201,28 @@ class LateLook(_OfSubscription, frozen=True, tag="late_look"):
 class Look(DeferredMessage, frozen=True, tag="look", omit_defaults=True):
     """Looks at `due_at` (Unix seconds) who is in a channel, and tells those who are there.
 
-    Looks at a channel are one after another. Those after the grace wait aside, since others are due before them.
+    Looks at a channel are one after another. Those after the grace wait aside, since others are due before them, and so
+    do those that are only there because an earlier one could not tell everything (`is_later`).
+
+    Where an earlier attempt may have sent frames that were not noted, it `is_repeated`; what that one was about to
+    announce to the backend is `announced`.
     """
 
     channel: str
     due_at: float
     is_after_grace: bool = False
+    is_later: bool = False
+    is_repeated: bool = False
+    announced: Announced | None = None
+
+    @property
+    def is_aside(self) -> bool:
+        return self.is_after_grace or self.is_later
 
     @property
     def group(self) -> str:
-        return f"{'grace' if self.is_after_grace else 'look'}:{_digest(self.channel)}"
+        lane = "grace" if self.is_after_grace else "later" if self.is_later else "look"
+        return f"{lane}:{_digest(self.channel)}"
 
     @property
     def deduplication_id(self) -> str:

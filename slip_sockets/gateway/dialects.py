@@ -11,7 +11,7 @@ from typing import Protocol
 import msgspec
 
 from ..protocol.errors import InvalidEvents, InvalidToken
-from ..protocol.events import Action, ControlEvent, HistoryReport, Report, SocketEvent
+from ..protocol.events import Action, AnyReport, ControlEvent, SocketEvent
 from .effects import Effect
 from .errors import ActionFailed, Unavailable
 from .values import Broadcast, Connect, HttpRequest, HttpResponse, Publication
@@ -124,7 +124,7 @@ class Batch(msgspec.Struct, frozen=True):
 class Performed(msgspec.Struct, frozen=True):
     """A batch that was performed, with a report for each event that has one."""
 
-    reports: Sequence[Report | HistoryReport | None]
+    reports: Sequence[AnyReport | None]
 
 
 Rejected = InvalidToken | InvalidEvents | ActionFailed | Unavailable

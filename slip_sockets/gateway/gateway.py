@@ -18,6 +18,7 @@ from .deferred import (
     FanOutChunk,
     Held,
     LateLook,
+    Look,
     Texts,
     Timer,
     TimerDue,
@@ -40,11 +41,14 @@ from .ports import (
     DeliveryRate,
     History,
     HttpClient,
+    Occupancy,
+    Presence,
     Queue,
     Secrets,
     Sender,
     Subscriptions,
 )
+from .presence import Looker
 from .recovery import Recoverer
 from .replies import Replies
 from .sockets import Sockets
@@ -62,6 +66,7 @@ class Ports(msgspec.Struct, frozen=True):
     claims: Claims
     marks: ChannelMarks
     history: History
+    presence: Presence
     sender: Sender
     queue: Queue
     http: HttpClient
@@ -91,9 +96,11 @@ def build_gateway(
     inline_limit: int = INLINE_LIMIT,
     inbound_retry_s: float = DEFAULT_INBOUND_RETRY_S,
     observer: Observer = NO_OBSERVER,
+    occupancy: Occupancy | None = None,
 ) -> Gateway:
     """Put a gateway together over its ports. Channels with more subscribers than `inline_limit` are sent to by the
-    queue. Texts that come by a queue are tried again for `inbound_retry_s` seconds."""
+    queue. Texts that come by a queue are tried again for `inbound_retry_s` seconds. Without `occupancy` the backend
+    does not hear of a channel's first and last member."""
     clock = ports.clock
     deliverer = Deliverer(ports.subscriptions, ports.sender, clock)
     filtered = FilteredDeliverer(ports.connections, backend_protocol, deliverer)
@@ -112,11 +119,15 @@ def build_gateway(
         filtered,
     )
     recoverer = Recoverer(ports.connections, ports.subscriptions, ports.history, deliverer, ports.queue, clock)
+    looker = Looker(
+        ports.presence, ports.marks, deliverer, ports.queue, clock, inline_limit, observer, occupancy=occupancy
+    )
     once = Once(ports.claims, clock)
     performer = Performer(
         ports.connections,
         ports.subscriptions,
         ports.marks,
+        ports.presence,
         ports.queue if ports.timers is None else ports.timers,
         ports.sender,
         deliverer,
@@ -141,6 +152,7 @@ def build_gateway(
         TimerDue: sockets.on_timer_due,
         CatchUp: recoverer.on_catch_up,
         LateLook: recoverer.on_late_look,
+        Look: looker.on_look,
         FanOut: broadcaster.split,
         FanOutChunk: broadcaster.deliver_chunk,
         Held: broadcaster.broadcast_held,

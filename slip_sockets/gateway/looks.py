@@ -46,6 +46,11 @@ class Looks(msgspec.Struct, frozen=True):
             await self.queue.put([_look(look.channel, now, look.is_after_grace) for look in looks])
 
 
+def look_after_grace(channel: str, left_at: float) -> Look:
+    """Return the look at which one that left at that time (Unix seconds) no longer counts."""
+    return _look(channel, left_at, is_after_grace=True)
+
+
 def _look(channel: str, now: float, is_after_grace: bool) -> Look:
     due_at = (math.floor(now / TOGETHER_S) + 1) * TOGETHER_S + SETTLED_AFTER_S
     return Look(channel, due_at + GRACE_S if is_after_grace else due_at, is_after_grace)

@@ -12,12 +12,15 @@ from ..protocol.errors import InvalidEvents, SlipSocketsError
 from ..protocol.events import (
     MAX_TEXT_BYTES,
     Accept,
+    AnyReport,
     CloseChannel,
     CloseConnection,
     History,
     HistoryReport,
     KeptMessage,
+    Members,
     PollForConnection,
+    PresenceReport,
     PublishText,
     Report,
     SendText,
@@ -37,19 +40,22 @@ from .fan_out import Broadcaster
 from .idempotency import Once
 from .observer import Observer
 from .pattern_use import PatternUse
-from .ports import ChannelMarks, Clock, Connections, Queue, Sender, Subscriptions
+from .plan_open import membership_of
+from .ports import ChannelMarks, Clock, Connections, Presence, Queue, Sender, Subscriptions
+from .presence import fitted_members, members_report
 from .recent import Recent, Written
 from .recovery import Recoverer
-from .values import NO_FORMS, Broadcast, ChannelClose, Form, Origin, Publication, form_of
+from .values import NOTHING_KNOWN, Broadcast, ChannelClose, Form, Known, Origin, Publication, known_of
 
 log = logging.getLogger("slip_sockets.gateway")
 
 POLL_PAUSE_S = 0.05
 LONGEST_ESCAPE = 7
 """Bytes that a character may have in a frame, and a little for the frame itself."""
-MAX_HISTORY_BYTES = 2 * 1024 * 1024
-"""Of JSON that a batch's HISTORY events return: a function's response may have 6 MB, in which each quotation mark of a
-text is up to four bytes. https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+MAX_REPORTS_BYTES = 2 * 1024 * 1024
+"""Of JSON that a batch's HISTORY and PRESENCE events return: a function's response may have 6 MB, in which
+each quotation mark of a text is up to four bytes.
+https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
 FILTERED_FOR_S = 2 * 60 * 60.0
 """How long a channel has content filters after a subscription with one: as long as a connection lives."""
 
@@ -62,6 +68,7 @@ class Performer(msgspec.Struct, frozen=True):
     connections: Connections
     subscriptions: Subscriptions
     marks: ChannelMarks
+    presence: Presence
     timers: Queue
     sender: Sender
     deliverer: Deliverer
@@ -72,16 +79,16 @@ class Performer(msgspec.Struct, frozen=True):
     observer: Observer
     patterns: PatternUse
 
-    async def check(self, actions: Sequence[Performable], forms: Mapping[str, Form] = NO_FORMS) -> None:
+    async def check(self, actions: Sequence[Performable], known: Mapping[str, Known] = NOTHING_KNOWN) -> None:
         """Check what depends on the form of the connection that an action is for; few actions do.
 
-        `forms` are those that are known. Raises InvalidEvents or Unavailable.
+        `known` are some of the connections. Raises InvalidEvents or Unavailable.
         """
         for index, action in enumerate(actions):
             if not isinstance(action, SendText | Subscribe) or (fault := fault_in_frames(action)) is None:
                 continue
-            form = forms.get(action.connection_id) or await self._stored_form(action.connection_id)
-            if form is Form.SLIP_V1:
+            found = known.get(action.connection_id) or known_of(await self.connections.get(action.connection_id))
+            if found.form is Form.SLIP_V1:
                 field, problem = fault
                 where = f"events[{index}].{field}: {action.__struct_config__.tag}"
                 raise InvalidEvents(f"{where} {problem}", index=index, field=field)
@@ -92,31 +99,33 @@ class Performer(msgspec.Struct, frozen=True):
         *,
         deadline: float = math.inf,
         recent: Sequence[Written] = (),
-        forms: Mapping[str, Form] = NO_FORMS,
-    ) -> list[Report | HistoryReport | None]:
+        known: Mapping[str, Known] = NOTHING_KNOWN,
+    ) -> list[AnyReport | None]:
         """Perform `actions` in order and return a report for each that has one. Raises ActionFailed and stops there.
 
-        It stops in time before `deadline` (Unix seconds). The effects of `recent` were written just before. `forms` are
-        those that are known.
+        It stops in time before `deadline` (Unix seconds). The effects of `recent` were written just before. `known` are
+        some of the connections.
         """
-        written = Recent(self.subscriptions.index_lag_s, forms)
+        written = Recent(self.subscriptions.index_lag_s, known)
         for earlier in recent:
             written.note(earlier, self.clock.now())
-        reports: list[Report | HistoryReport | None] = []
-        history_left = MAX_HISTORY_BYTES
+        reports: list[AnyReport | None] = []
+        bytes_left = MAX_REPORTS_BYTES
         for index, action in enumerate(actions):
             try:
                 if self.clock.now() > deadline - RESERVE_S:
                     raise NoTimeLeft("no time is left for it")
                 report = await self._perform(action, written, deadline)
                 if isinstance(report, HistoryReport):
-                    report, history_left = fitted(report, history_left)
+                    report, bytes_left = fitted(report, bytes_left)
+                elif isinstance(report, PresenceReport):
+                    report, bytes_left = fitted_members(report, bytes_left)
                 reports.append(report)
             except Unavailable as error:
                 raise ActionFailed(index, action, error) from error
         return reports
 
-    async def _perform(self, action: Performable, written: Recent, deadline: float) -> Report | HistoryReport | None:
+    async def _perform(self, action: Performable, written: Recent, deadline: float) -> AnyReport | None:
         match action:
             case PublishText(channel, data, message_id, keep):
                 return await self._publish(Publication(channel, data, message_id, keep=keep), written, deadline)
@@ -129,6 +138,9 @@ class Performer(msgspec.Struct, frozen=True):
                 return await self.broadcaster.broadcast(action, written, deadline=deadline)
             case History():
                 return await self._history(action)
+            case Members(channel):
+                connections, _ = await self.presence.read(channel)
+                return members_report(connections)
             case NoteContentFilters(channel):
                 await self.marks.mark_filtered(channel, for_s=FILTERED_FOR_S)
                 return None
@@ -186,7 +198,12 @@ class Performer(msgspec.Struct, frozen=True):
         connection_id, channel = subscribe.connection_id, subscribe.channel
         if is_pattern(channel):
             await self.patterns.note()
-        form = await self.subscriptions.subscribe(connection_id, channel, written.forms.get(connection_id))
+        membership = None
+        if subscribe.presence is not None:
+            user = await self._user(connection_id, written)
+            membership = membership_of(connection_id, user, subscribe.presence)
+        known_form = written.forms.get(connection_id)
+        form = await self.subscriptions.subscribe(connection_id, channel, known_form, membership)
         if form is None:
             _log_skipped(subscribe, "is not connected")
             return
@@ -198,11 +215,17 @@ class Performer(msgspec.Struct, frozen=True):
 
     async def _form(self, connection_id: str, known: Recent) -> Form:
         if connection_id not in known.forms:
-            known.forms[connection_id] = await self._stored_form(connection_id)
+            await self._look_up(connection_id, known)
         return known.forms[connection_id]
 
-    async def _stored_form(self, connection_id: str) -> Form:
-        return form_of(await self.connections.get(connection_id))
+    async def _user(self, connection_id: str, known: Recent) -> str | None:
+        if connection_id not in known.users:
+            await self._look_up(connection_id, known)
+        return known.users[connection_id]
+
+    async def _look_up(self, connection_id: str, known: Recent) -> None:
+        found = known_of(await self.connections.get(connection_id))
+        known.forms[connection_id], known.users[connection_id] = found.form, found.user
 
     async def _deliver(self, action: SendText | CloseConnection, what: Send | Close, deadline: float) -> None:
         delivery = await self.deliverer.deliver(what, [action.connection_id], until=deadline - RESERVE_S)

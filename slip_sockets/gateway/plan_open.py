@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from ..protocol.events import (
     Accept,
     CloseChannel,
+    Presence,
     PublishText,
     SetMetadata,
     Subscribe,
     Unsubscribe,
+    encode_info,
     encode_metadata,
     user_channel,
 )
@@ -20,14 +22,14 @@ from ..protocol.patterns import is_pattern, patterns_of
 from .deferred import Continuation
 from .effects import Effect, NoteContentFilters, NotePatterns, Recover, StartTimer
 from .errors import BackendFailed, BackendFault
-from .values import Form
+from .values import Known, Membership
 
 
 class OpenPlan(msgspec.Struct, frozen=True):
     """What it takes to let a client in.
 
     `notes`, then `metadata` (JSON) and `channels`, then `others` are written before the handshake is answered.
-    `deferred` happens once the socket is open, in order.
+    `memberships` are those of some of the `channels`. `deferred` happens once the socket is open, in order.
     """
 
     metadata: bytes
@@ -35,6 +37,7 @@ class OpenPlan(msgspec.Struct, frozen=True):
     others: tuple[Subscribe | Unsubscribe | StartTimer, ...]
     deferred: tuple[Effect, ...]
     notes: tuple[NoteContentFilters | NotePatterns, ...] = ()
+    memberships: Mapping[str, Membership] = {}
 
 
 def check_user(user: str | None, looks_like_connection_id: Callable[[str], bool]) -> None:
@@ -56,6 +59,7 @@ def plan_open(
     """
     metadata = initial_metadata
     channels: dict[str, None] = {}
+    memberships: dict[str, Membership] = {}
     recovered: dict[str, Recover] = {}
     others: list[Subscribe | Unsubscribe | StartTimer] = []
     deferred: list[Effect] = []
@@ -70,10 +74,13 @@ def plan_open(
                 deferred.append(action)
             case Subscribe(connection_id=id_) if id_ == connection_id:
                 channels[action.channel] = None
+                if action.presence is not None:
+                    memberships[action.channel] = membership_of(connection_id, user, action.presence)
                 if action.recover or action.since is not None:
                     recovered[action.channel] = Recover(connection_id, action.channel, action.since)
             case Unsubscribe(connection_id=id_) if id_ == connection_id:
                 channels.pop(action.channel, None)
+                memberships.pop(action.channel, None)
                 recovered.pop(action.channel, None)
             case Subscribe() | Unsubscribe() | StartTimer():
                 others.append(action)
@@ -85,10 +92,16 @@ def plan_open(
         channels[user_channel(user)] = None
     if any(map(is_pattern, channels)):
         notes.append(NotePatterns())
-    return OpenPlan(metadata, tuple(channels), tuple(others), (*recovered.values(), *deferred), tuple(notes))
+    waiting = (*recovered.values(), *deferred)
+    return OpenPlan(metadata, tuple(channels), tuple(others), waiting, tuple(notes), memberships)
 
 
-def continuation_of(connection_id: str, plan: OpenPlan, form: Form, *, now: float, lag_s: float) -> Continuation:
+def membership_of(connection_id: str, user: str | None, presence: Presence) -> Membership:
+    """Return the membership that a SUBSCRIBE asks for. Raises InvalidEvents."""
+    return Membership(connection_id if user is None else user, encode_info(presence.info))
+
+
+def continuation_of(connection_id: str, plan: OpenPlan, known: Known, *, now: float, lag_s: float) -> Continuation:
     """Return the deferred actions, with what a publish among them must know of the writes before them.
 
     `lag_s` is how long the index may not show these.
@@ -99,4 +112,5 @@ def continuation_of(connection_id: str, plan: OpenPlan, form: Form, *, now: floa
     recent = [
         action for action in written if isinstance(action, Subscribe | Unsubscribe) and action.channel in published
     ]
-    return Continuation(connection_id, list(plan.deferred), recent, now + lag_s if recent else 0, form)
+    recent_until = now + lag_s if recent else 0
+    return Continuation(connection_id, list(plan.deferred), recent, recent_until, known.form, known.user)

@@ -142,6 +142,13 @@ class Presence(Protocol):
         """Delete connections that have left, unless they have come again."""
 
 
+class Occupancy(Protocol):
+    """Has the backend hear of a channel's first member, and of its last one."""
+
+    async def changed(self, channel: str, is_occupied: bool, who: MemberConnection, version: int) -> None:
+        """The channel has its first member, or has lost its last one. Idempotent for each `version`, which grows."""
+
+
 class Claim(enum.Enum):
     """The result of claiming a message id."""
 

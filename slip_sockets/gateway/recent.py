@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..protocol.events import CloseConnection, Subscribe, Unsubscribe
-from .values import NO_FORMS, Form
+from .values import NOTHING_KNOWN, Form, Known
 
 Written = Subscribe | Unsubscribe | CloseConnection
 
 
 class Recent:
-    """The subscriptions and closes of the last `lag_s` seconds, and the forms of connections that are known."""
+    """The subscriptions and closes of the last `lag_s` seconds, and what is known of connections.
 
-    def __init__(self, lag_s: float, forms: Mapping[str, Form] = NO_FORMS) -> None:
+    `forms` are known of more connections than `users`.
+    """
+
+    def __init__(self, lag_s: float, known: Mapping[str, Known] = NOTHING_KNOWN) -> None:
         self.lag_s = lag_s
-        self.forms = dict(forms)
+        self.forms = {id_: each.form for id_, each in known.items()}
+        self.users = {id_: each.user for id_, each in known.items()}
         self._written: dict[str, dict[str, tuple[bool, float]]] = {}  # by channel, then by connection id
         self._closed: dict[str, float] = {}
 

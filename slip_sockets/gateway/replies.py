@@ -17,9 +17,11 @@ from .observer import Observer
 from .perform import Performer
 from .ports import Queue
 from .recent import Written
-from .values import Form
+from .values import Known
 
 log = logging.getLogger("slip_sockets.gateway")
+
+NOBODY = Known()
 
 
 class Replies(msgspec.Struct, frozen=True):
@@ -36,18 +38,17 @@ class Replies(msgspec.Struct, frozen=True):
         metadata: bytes | None,
         events: Sequence[SocketEvent],
         *,
-        user: str | None = None,
-        form: Form = Form.RAW,
+        known: Known = NOBODY,
     ) -> Sequence[Effect]:
-        """Send events, and return what the reply asks for. `form` is that of the connection. Raises BackendFailed."""
-        actions = await self.backend.call(connection_id, metadata, events, user)
-        await self.check(connection_id, actions, form)
+        """Send events, and return what the reply asks for. Raises BackendFailed."""
+        actions = await self.backend.call(connection_id, metadata, events, known.user)
+        await self.check(connection_id, actions, known)
         return actions
 
-    async def check(self, connection_id: str, actions: Sequence[Effect], form: Form) -> None:
+    async def check(self, connection_id: str, actions: Sequence[Effect], known: Known) -> None:
         """Raises BackendFailed where a reply asks for what its connection cannot be sent."""
         try:
-            await self.performer.check(actions, {connection_id: form})
+            await self.performer.check(actions, {connection_id: known})
         except InvalidEvents as error:
             problem = f"responded with a body that is not valid: {error}"
             raise BackendFailed(BackendFault.INVALID_BODY, problem) from error
@@ -61,25 +62,25 @@ class Replies(msgspec.Struct, frozen=True):
         actions: Sequence[Effect],
         deadline: float,
         recent: Sequence[Written] = (),
-        form: Form = Form.RAW,
+        known: Known = NOBODY,
     ) -> bool:
         """Perform actions; queue those that cannot be done now, since the backend will not ask for them again.
 
         Return False where they could not be queued either. The effects of `recent` hold already, or are taken to.
-        `form` is that of the connection.
         """
         try:
-            await self.performer.run(actions, deadline=deadline, recent=recent, forms={connection_id: form})
+            await self.performer.run(actions, deadline=deadline, recent=recent, known={connection_id: known})
         except ActionFailed as error:
-            return await self._queue_remaining(kind, connection_id, actions[error.index :], form, error)
+            return await self._queue_remaining(kind, connection_id, actions[error.index :], known, error)
         return True
 
     async def _queue_remaining(
-        self, kind: str, connection_id: str, actions: Sequence[Effect], form: Form, cause: ActionFailed
+        self, kind: str, connection_id: str, actions: Sequence[Effect], known: Known, cause: ActionFailed
     ) -> bool:
         count = len(actions)
         try:
-            await self.queue.put([Continuation(connection_id, list(actions), form=form)])
+            waiting = Continuation(connection_id, list(actions), form=known.form, user=known.user)
+            await self.queue.put([waiting])
         except Unavailable as error:
             message = "%s of connection %s: in the reply, %s; it and what follows, %d in all, cannot be queued: %s"
             self.failed(error, message, kind, connection_id, cause, count, error)

@@ -21,7 +21,19 @@ from .perform import Performer
 from .plan_open import OpenPlan, check_user, continuation_of, plan_open
 from .ports import Checkpoint, Clock, Connections, Queue
 from .replies import Replies
-from .values import Accepted, Connect, Disconnect, Done, Failed, Form, Message, Refused, StoredConnection, form_of
+from .values import (
+    Accepted,
+    Connect,
+    Disconnect,
+    Done,
+    Failed,
+    Form,
+    Known,
+    Message,
+    Refused,
+    StoredConnection,
+    known_of,
+)
 
 log = logging.getLogger("slip_sockets.gateway")
 
@@ -66,7 +78,8 @@ class Sockets(msgspec.Struct, frozen=True):
         try:
             opening = await self.replies.backend.open(connect, metadata)
             form = Form.SLIP_V1 if opening.subprotocol == SUBPROTOCOL else Form.RAW
-            await self.replies.check(connection_id, opening.actions, form)
+            known = Known(form, opening.user)
+            await self.replies.check(connection_id, opening.actions, known)
             check_user(opening.user, self.performer.sender.looks_like_connection_id)
             plan = plan_open(connection_id, opening.actions, metadata, opening.user)
         except BackendFailed as error:
@@ -74,7 +87,7 @@ class Sockets(msgspec.Struct, frozen=True):
         except NotAccepted as error:
             return self._refuse(connection_id, error, error.client_status)
         try:
-            await self._let_in(connection_id, plan, form, opening.user, deadline)
+            await self._let_in(connection_id, plan, known, deadline)
         except (Unavailable, ActionFailed) as error:
             refused = self._refuse(connection_id, error, 500)
             await self._forget(connection_id)
@@ -85,13 +98,14 @@ class Sockets(msgspec.Struct, frozen=True):
         self.replies.failed(error, "OPEN of connection %s: %s; refused with %d", connection_id, error, status)
         return Refused(status)
 
-    async def _let_in(self, connection_id: str, plan: OpenPlan, form: Form, user: str | None, deadline: float) -> None:
+    async def _let_in(self, connection_id: str, plan: OpenPlan, known: Known, deadline: float) -> None:
+        form, user = known.form, known.user
         await self.performer.run(plan.notes, deadline=deadline)
-        await self.connections.open(connection_id, plan.metadata, plan.channels, form, user)
+        await self.connections.open(connection_id, plan.metadata, plan.channels, form, user, plan.memberships)
         await self.performer.run(plan.others, deadline=deadline)
         if plan.deferred:
             lag_s = self.performer.subscriptions.index_lag_s
-            await self.inbound.put([continuation_of(connection_id, plan, form, now=self.clock.now(), lag_s=lag_s)])
+            await self.inbound.put([continuation_of(connection_id, plan, known, now=self.clock.now(), lag_s=lag_s)])
 
     async def _forget(self, connection_id: str) -> None:
         try:
@@ -105,8 +119,8 @@ class Sockets(msgspec.Struct, frozen=True):
         connection_id = message.connection_id
         try:
             stored = await self.connections.get(connection_id)
-            form = form_of(stored)
-            content = unframed(message.text, form)
+            known = known_of(stored)
+            content = unframed(message.text, known.form)
             if not isinstance(content, str):
                 if content is not None:
                     await self.frames.answer(connection_id, content, deadline=deadline)
@@ -120,14 +134,14 @@ class Sockets(msgspec.Struct, frozen=True):
             if error.ends_connection:
                 return await self._end(connection_id, deadline)
             return Failed(error.client_status)
-        return _result(await self.replies.perform_or_queue("TEXT", connection_id, actions, deadline, form=form))
+        return _result(await self.replies.perform_or_queue("TEXT", connection_id, actions, deadline, known=known))
 
     async def _call(
         self, connection_id: str, stored: StoredConnection | None, events: Sequence[SocketEvent]
     ) -> Sequence[Effect]:
         """Raises BackendFailed."""
-        metadata, user = (stored.metadata, stored.user) if stored else (None, None)
-        return await self.replies.call(connection_id, metadata, events, user=user, form=form_of(stored))
+        metadata = stored.metadata if stored else None
+        return await self.replies.call(connection_id, metadata, events, known=known_of(stored))
 
     async def _end(self, connection_id: str, deadline: float) -> Done | Failed:
         """Close a connection of which the backend hears nothing more."""
@@ -167,7 +181,7 @@ class Sockets(msgspec.Struct, frozen=True):
 
     async def _send_close(self, notice: CloseNotice) -> Sequence[Effect]:
         event = Close(notice.connection_id, notice.code, notice.reason)
-        return await self.replies.call(notice.connection_id, notice.metadata, [event], user=notice.user)
+        return await self.replies.call(notice.connection_id, notice.metadata, [event], known=Known(user=notice.user))
 
     # Deferred messages
 
@@ -175,8 +189,8 @@ class Sockets(msgspec.Struct, frozen=True):
         """Handler of a Continuation. Raises Incomplete."""
         try:
             recent = message.recent if self.clock.now() < message.recent_until else []
-            forms = {message.connection_id: message.form}
-            await self.performer.run(message.actions, deadline=deadline, recent=recent, forms=forms)
+            known = {message.connection_id: Known(message.form, message.user)}
+            await self.performer.run(message.actions, deadline=deadline, recent=recent, known=known)
         except ActionFailed as error:
             remaining = msgspec.structs.replace(message, actions=message.actions[error.index :])
             raise Incomplete(remaining, str(error)) from error
@@ -187,7 +201,7 @@ class Sockets(msgspec.Struct, frozen=True):
         try:
             stored = await self.connections.get(connection_id)
             next_number = stored.next_number if stored else 1
-            received = read_texts(message.texts, form_of(stored))
+            received = read_texts(message.texts, known_of(stored).form)
             texts = in_order(received.numbered)
             if is_early(texts, next_number=next_number) and message.waits < MAX_WAITS:
                 await self.clock.sleep(WAIT_S)
@@ -217,7 +231,7 @@ class Sockets(msgspec.Struct, frozen=True):
             if error.ends_connection:
                 await self._end(connection_id, deadline)
             return
-        if not await self.replies.perform_or_queue("TEXT", connection_id, actions, deadline, form=form_of(stored)):
+        if not await self.replies.perform_or_queue("TEXT", connection_id, actions, deadline, known=known_of(stored)):
             raise Incomplete(message, "what the backend asked for could be neither done nor queued")
 
     async def _count(self, connection_id: str, next_number: int, before: int) -> None:
@@ -267,7 +281,7 @@ class Sockets(msgspec.Struct, frozen=True):
                 if error.ends_connection:
                     await self._end(connection_id, deadline)
                 return
-        if not await self.replies.perform_or_queue("A timer", connection_id, actions, deadline, form=stored.form):
+        if not await self.replies.perform_or_queue("A timer", connection_id, actions, deadline, known=known_of(stored)):
             raise Incomplete(message, "what it asked for could be neither done nor queued")
 
     async def _until_idle(self, connection_id: str, idle_s: float) -> float:

@@ -166,7 +166,15 @@ class Form(enum.StrEnum):
     """In the frames of the subprotocol of that name."""
 
 
-NO_FORMS: Mapping[str, Form] = {}
+class Known(msgspec.Struct, frozen=True):
+    """What an action must know of its connection. `user` is who is at it, None where the backend did not say."""
+
+    form: Form = Form.RAW
+    user: str | None = None
+
+
+NOTHING_KNOWN: Mapping[str, Known] = {}
+"""By connection id."""
 
 
 class StoredConnection(msgspec.Struct, frozen=True):
@@ -183,9 +191,9 @@ class StoredConnection(msgspec.Struct, frozen=True):
     user: str | None = None
 
 
-def form_of(stored: StoredConnection | None) -> Form:
-    """Return how a connection is sent to: raw, as ever, where it is not known; it has left, or is about to."""
-    return Form.RAW if stored is None else stored.form
+def known_of(stored: StoredConnection | None) -> Known:
+    """Return what is known of a connection: raw, as ever, where there is none; it has left, or is about to."""
+    return Known() if stored is None else Known(stored.form, stored.user)
 
 
 # Presence
@@ -220,22 +228,37 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the members of a channel have been told of each other, and its backend.
 
     `version` counts the changes. `at` is when the members were read for it (Unix seconds). `users` has a digest of the
-    info of each, by name; None where there were too many to be listed. `greeted` are connections that have come lately
-    and have had their first frame. Until `queued_until` a frame may be in the queue, until `swept_at` nobody looks
-    unless something changes.
+    info of each, by name; None where there were too many to be listed, and everybody was told `count` alone, last at
+    `counted_at`; -1 where some were told another count since.
+
+    `greeted` are connections that joined after `new_from` and have had their first frame; `owed` are those that a frame
+    did not reach. `occupant` is one of those who were there, by name and connection id. Until `queued_until` a frame
+    may be in the queue, until `swept_at` nobody looks unless something changes.
     """
 
     version: int = 0
     at: float = 0.0
     count: int = 0
     users: dict[str, str] | None = msgspec.field(default_factory=dict)
+    counted_at: float = 0.0
     greeted: tuple[str, ...] = ()
+    new_from: float = 0.0
+    owed: tuple[str, ...] = ()
     is_occupied: bool = False
+    occupant: tuple[str, str] = ("", "")
     queued_until: float = 0.0
     swept_at: float = 0.0
 
 
 NOTHING_TOLD = Told()
+
+
+class Announced(msgspec.Struct, frozen=True):
+    """That a channel has its first member, or has lost its last one, which is `who`. `version` is that of its Told."""
+
+    is_occupied: bool
+    who: MemberConnection
+    version: int
 
 
 class Page(msgspec.Struct, frozen=True):

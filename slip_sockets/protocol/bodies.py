@@ -9,7 +9,7 @@ import msgspec
 
 from .decoding import UNREADABLE, without_mark
 from .errors import InvalidEvents
-from .events import HistoryReport, Report
+from .events import AnyReport, HistoryReport, PresenceReport, Report
 
 
 def open_metadata(headers: Mapping[str, str], ip: str | None, query: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -23,7 +23,7 @@ def open_metadata(headers: Mapping[str, str], ip: str | None, query: Mapping[str
 DONE = "processed successfully"
 
 
-def encode_done(reports: Sequence[Report | HistoryReport | None]) -> bytes:
+def encode_done(reports: Sequence[AnyReport | None]) -> bytes:
     """Return the body of a 200: a report for each event of the batch, `{}` for an event without one."""
     events: list[object] = [{} if report is None else report for report in reports]
     return msgspec.json.encode({"message": DONE, "events": events})
@@ -59,7 +59,7 @@ class _Done(msgspec.Struct):
     events: Any = None
 
 
-def decode_done(body: bytes, count: int) -> list[Report | HistoryReport | None] | None:
+def decode_done(body: bytes, count: int) -> list[AnyReport | None] | None:
     """Return the reports of a batch of `count` events, None for each event without one.
 
     The original gateway responds without `events`: then all are None. Returns None if no control API sends such a body.
@@ -78,8 +78,10 @@ def decode_done(body: bytes, count: int) -> list[Report | HistoryReport | None] 
     return reports if len(reports) == count else [None] * count
 
 
-def _report(event: dict[str, Any]) -> Report | HistoryReport:
-    return msgspec.convert(event, HistoryReport) if "messages" in event else msgspec.convert(event, Report)
+def _report(event: dict[str, Any]) -> AnyReport:
+    type_ = HistoryReport if "messages" in event else PresenceReport if "members" in event else Report
+    report: AnyReport = msgspec.convert(event, type_)
+    return report
 
 
 def decode_fault(body: bytes) -> ControlFault:

@@ -12,7 +12,7 @@ from slip_sockets.dev.connections import MemoryConnections
 from slip_sockets.dev.server import DevServer, DevSettings
 from slip_sockets.gateway.errors import Unavailable
 from slip_sockets.gateway.ports import SystemClock
-from slip_sockets.gateway.values import Form
+from slip_sockets.gateway.values import Form, Membership
 
 from ..conftest import SECRET
 from ..scripted_backend import ScriptedBackend
@@ -175,10 +175,12 @@ class FailingStore(MemoryConnections):
     def __init__(self) -> None:
         super().__init__(SystemClock())
 
-    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
+    async def subscribe(
+        self, connection_id: str, channel: str, form: Form | None = None, membership: Membership | None = None
+    ) -> Form | None:
         if channel == "away":
             raise Unavailable("the table is away")
-        return await super().subscribe(connection_id, channel, form)
+        return await super().subscribe(connection_id, channel, form, membership)
 
 
 async def test_port_that_fails_stops_the_batch_with_503_and_the_index(

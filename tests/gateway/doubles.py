@@ -18,6 +18,7 @@ from slip_sockets.apigateway.requests import ProxyEvent, ProxyResponse
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.dev.connections import MemoryConnections
 from slip_sockets.dev.history import MemoryHistory
+from slip_sockets.dev.presence import MemoryPresence
 from slip_sockets.gateway.deferred import (
     CatchUp,
     CloseNotice,
@@ -36,7 +37,9 @@ from slip_sockets.gateway.delivery import Deliverer
 from slip_sockets.gateway.errors import BackendFailed, HttpError, Unavailable
 from slip_sockets.gateway.fan_out import Broadcaster
 from slip_sockets.gateway.gateway import Ports, build_gateway
+from slip_sockets.gateway.looks import Looks
 from slip_sockets.gateway.observer import EventType, HandledEvent, current_event, handling
+from slip_sockets.gateway.ports import MemberChanges
 from slip_sockets.gateway.values import Form, HttpResponse, Outcome, Page
 from slip_sockets.protocol.errors import SlipSocketsError
 from slip_sockets.protocol.events import Report
@@ -194,8 +197,8 @@ class FaultyStore(MemoryConnections, MemoryChannels):
 
     index_lag_s = 10.0
 
-    def __init__(self, clock: FakeClock) -> None:
-        MemoryConnections.__init__(self, clock)
+    def __init__(self, clock: FakeClock, changes: MemberChanges | None = None) -> None:
+        MemoryConnections.__init__(self, clock, changes, FaultyPresence(clock), keeps_metadata=True)
         MemoryChannels.__init__(self, clock)
         self.page_size = PAGE_SIZE
         self.away: set[str] = set()
@@ -221,6 +224,19 @@ class FaultyStore(MemoryConnections, MemoryChannels):
 
 class FaultyHistory(MemoryHistory):
     """The port History. It raises Unavailable from the methods that a test names."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.away: set[str] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "away" and name in self.away:
+            raise Unavailable(f"the table is away for {name}")
+        return super().__getattribute__(name)
+
+
+class FaultyPresence(MemoryPresence):
+    """The port Presence. It raises Unavailable from the methods that a test names."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
@@ -273,10 +289,10 @@ class World:
 
     def __init__(self, *, is_ordered: bool = False) -> None:
         self.clock = FakeClock()
-        self.store = FaultyStore(self.clock)
+        self.queue = RecordingQueue()
+        self.store = FaultyStore(self.clock, Looks(self.queue, self.clock))
         self.history = FaultyHistory(self.clock)
         self.sender = RecordingSender()
-        self.queue = RecordingQueue()
         self.inbound = RecordingQueue()
         self.rate = ScriptedRate()
         self.checkpoint = Saved()
@@ -292,6 +308,7 @@ class World:
                 store,
                 store,
                 self.history,
+                self.store.presence,
                 self.sender,
                 self.queue,
                 self.client,

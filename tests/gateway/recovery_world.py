@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from slip_sockets.dev.history import MemoryHistory
-from slip_sockets.gateway.values import ChannelState, Form, HttpResponse, Origin, Page, Publication
+from slip_sockets.gateway.values import ChannelState, Form, HttpResponse, Membership, Origin, Page, Publication
 from slip_sockets.protocol.positions import Position
 
 from .doubles import FakeClock, FaultyStore
@@ -34,14 +34,17 @@ class LaggingStore(FaultyStore):
         channels: Sequence[str],
         form: Form = Form.RAW,
         user: str | None = None,
+        memberships: Mapping[str, Membership] = {},
     ) -> None:
-        await super().open(connection_id, metadata, channels, form, user)
+        await super().open(connection_id, metadata, channels, form, user, memberships)
         for channel in channels:
             self.hide(connection_id, channel)
 
-    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
+    async def subscribe(
+        self, connection_id: str, channel: str, form: Form | None = None, membership: Membership | None = None
+    ) -> Form | None:
         self.hide(connection_id, channel)
-        return await super().subscribe(connection_id, channel, form)
+        return await super().subscribe(connection_id, channel, form, membership)
 
     def hide(self, connection_id: str, channel: str) -> None:
         if connection_id in self.hidden:

@@ -93,7 +93,7 @@ class RecoveryMachine(RuleBasedStateMachine):
         queue: Any = Staged(self.queue, stage)
         backend: Any = Staged(Backend(), stage, HttpError)
         self.gateway = build_gateway(
-            Ports(store, store, store, store, history, self.sender, queue, backend, clock),
+            Ports(store, store, store, store, history, self.store.presence, self.sender, queue, backend, clock),
             target_url="https://app.example/slip",
             secrets=self.secrets,
             backend_protocol=SlipBackend(),

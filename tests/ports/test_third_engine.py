@@ -15,7 +15,7 @@ from slip_sockets.gateway.fan_out import Broadcaster
 from slip_sockets.gateway.listeners import Listeners
 from slip_sockets.gateway.pattern_use import PatternUse
 from slip_sockets.gateway.recent import Recent
-from slip_sockets.gateway.values import Count, Form, Page, Publication
+from slip_sockets.gateway.values import Count, Form, Membership, Page, Publication
 from slip_sockets.protocol.events import Report
 
 from ..gateway.doubles import ME, START, YOU, FakeClock, RecordingQueue, RecordingSender
@@ -42,7 +42,9 @@ class SqliteSubscriptions:
     def connect(self, connection_id: str) -> None:
         self._rows.execute("INSERT INTO connections VALUES (?, ?)", (connection_id, self._clock.now()))
 
-    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
+    async def subscribe(
+        self, connection_id: str, channel: str, form: Form | None = None, membership: Membership | None = None
+    ) -> Form | None:
         row = (channel, connection_id, self._clock.now() + LIFETIME_S)
         known = "SELECT ?, ?, ? WHERE EXISTS (SELECT 1 FROM connections WHERE id = ?)"
         statement = f"INSERT OR REPLACE INTO subscriptions {known}"

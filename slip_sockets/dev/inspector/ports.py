@@ -14,6 +14,7 @@ from ...gateway.values import (
     Count,
     Form,
     HttpResponse,
+    Membership,
     Origin,
     Outcome,
     Page,
@@ -95,12 +96,13 @@ class RecordingConnections:
         channels: Sequence[str],
         form: Form = Form.RAW,
         user: str | None = None,
+        memberships: Mapping[str, Membership] = {},
     ) -> None:
         others = channels if user is None else [each for each in channels if each != user_channel(user)]
         listed = ", ".join(map(repr, others[:10])) + (", ..." if len(others) > 10 else "")
         who = f"{connection_id} in" if user is None else f"{connection_id} in as {user!r}"
         text = f"Let {who}" + (f", subscribed to {listed}" if others else "")
-        call = self._connections.open(connection_id, metadata, channels, form, user)
+        call = self._connections.open(connection_id, metadata, channels, form, user, memberships)
         await _step(self._recorder, call, lambda _: text, connection_ids=[connection_id])
 
     async def get(self, connection_id: str) -> StoredConnection | None:
@@ -141,10 +143,12 @@ class RecordingSubscriptions:
     def page_size(self) -> int:
         return self._subscriptions.page_size
 
-    async def subscribe(self, connection_id: str, channel: str, form: Form | None = None) -> Form | None:
+    async def subscribe(
+        self, connection_id: str, channel: str, form: Form | None = None, membership: Membership | None = None
+    ) -> Form | None:
         return await _step(
             self._recorder,
-            self._subscriptions.subscribe(connection_id, channel, form),
+            self._subscriptions.subscribe(connection_id, channel, form, membership),
             lambda found: _unless_missing(found is not None, f"Subscribed {connection_id} to {channel!r}"),
             connection_ids=[connection_id],
         )

@@ -96,6 +96,7 @@ class World:
             claims=channels,
             marks=channels,
             history=MemoryHistory(self.clock),
+            presence=self.store.presence,
             sender=self.sender,
             queue=self.queue,
             http=self.client,
