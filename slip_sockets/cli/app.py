@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import check, close, cost, dev, doctor, history, outputs, publish, redrive, send
+from . import check, close, cost, dev, doctor, history, members, outputs, publish, redrive, send
 from .command import Command
 from .exit_codes import HELP, Commands
 from .token import token
@@ -37,6 +37,7 @@ _add(_BUILD, check.check, check.EXAMPLES)
 app.add_typer(token, name="token", help="Mint a token, or inspect one.", rich_help_panel=_BUILD)
 _add(_TALK, publish.publish, publish.EXAMPLES)
 _add(_TALK, history.history, history.EXAMPLES)
+_add(_TALK, members.members, members.EXAMPLES)
 _add(_TALK, send.send, send.EXAMPLES, takes_ids=True)
 _add(_TALK, close.close, close.EXAMPLES, takes_ids=True)
 _add(_OPERATE, doctor.doctor, doctor.EXAMPLES)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from ..protocol.errors import InvalidSettings
-from ..protocol.events import HistoryReport, KeptMessage
+from ..protocol.events import HistoryReport
 from .audience import Audience, UserOption
 from .deployment import (
     ControlApiOption,
@@ -19,7 +18,7 @@ from .deployment import (
     StackOption,
     open_publisher,
 )
-from .printing import in_one_line, print_json
+from .printing import in_one_line, print_json, time_of
 
 EXAMPLES = """Examples:
 
@@ -57,7 +56,7 @@ def history(
         print_json(audience.document(report))
         return
     for message in report.messages:
-        typer.echo(f"{message.position}  {_when(message)}  {in_one_line(message.data)}")
+        typer.echo(f"{message.position}  {time_of(message.published_at)}  {in_one_line(message.data)}")
     typer.echo(f"{audience.title}: {_described(report, since)}")
 
 
@@ -70,10 +69,3 @@ def _described(report: HistoryReport, since: str) -> str:
     if report.more:
         parts.append(f"more after {report.messages[-1].position}" if since else "older ones are kept too")
     return "; ".join(parts)
-
-
-def _when(message: KeptMessage) -> str:
-    try:
-        return datetime.fromtimestamp(message.published_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):  # another gateway's
-        return str(message.published_at)

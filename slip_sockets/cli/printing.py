@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import msgspec
@@ -46,6 +47,14 @@ def _decoded(data: bytes) -> str:
 def in_one_line(text: str) -> str:
     """Return a text as a terminal may show it: line ends and control characters escaped."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def time_of(milliseconds: int) -> str:
+    """Return a time, in milliseconds since 1970, as text in UTC."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):  # another gateway's
+        return str(milliseconds)
 
 
 def described(report: Report, kind: str, done: str) -> str:

@@ -13,13 +13,17 @@ from typing import Any, Self
 
 from ..protocol.errors import ControlApiUnavailable, InvalidSettings
 from ..protocol.events import (
+    AnyReport,
     CloseChannel,
     CloseConnection,
     ControlEvent,
     History,
     HistoryReport,
     Keep,
+    Members,
     PollForConnection,
+    Presence,
+    PresenceReport,
     PublishText,
     Report,
     SendText,
@@ -28,6 +32,7 @@ from ..protocol.events import (
     Unsubscribe,
     user_channel,
 )
+from .connection import presence_of
 from .control_client import (
     CONNECT_TIMEOUT_S,
     RESPONSE_TIMEOUT_S,
@@ -107,6 +112,11 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
         (report,) = await self.send([History(channel, since, limit)])
         return self._history(report)
 
+    async def members(self, channel: str) -> PresenceReport:
+        """Return who is in `channel` at this moment: those subscribed with `presence`, to 1,000 of them."""
+        (report,) = await self.send([Members(channel)])
+        return self._members(report)
+
     async def close_channel(self, channel: str, *, except_connection_id: str | None = None) -> Report:
         """Close the connections of all subscribers of `channel`, but for `except_connection_id`."""
         (report,) = await self.send([CloseChannel(channel, except_connection_id)])
@@ -132,15 +142,22 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
         await self.send([CloseConnection(connection_id)])
 
     async def subscribe(
-        self, connection_id: str, channel: str, *, recover: bool = False, since: str | None = None
+        self,
+        connection_id: str,
+        channel: str,
+        *,
+        recover: bool = False,
+        since: str | None = None,
+        presence: Presence | bool = False,
     ) -> None:
         """Subscribe a connection to a channel, and send it what was kept after the position `since`.
 
         `channel` may be a pattern: `orders:*` is all channels that begin with `orders:`.
 
-        With `recover` a client of `slip.v1` also receives the channel's newest position.
+        With `recover` a client of `slip.v1` also receives the channel's newest position. With `presence` the
+        connection's user is a member of the channel, `Presence(info)` with info that the others see.
         """
-        await self.send([Subscribe(connection_id, channel, recover, since)])
+        await self.send([Subscribe(connection_id, channel, recover, since, presence_of(presence))])
 
     async def unsubscribe(self, connection_id: str, channel: str) -> None:
         await self.send([Unsubscribe(connection_id, channel)])
@@ -153,7 +170,7 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
         """Wait until the connection is open, at most `timeout_ms` (0 to 25,000) milliseconds."""
         await self.send([PollForConnection(connection_id, timeout_ms)])
 
-    async def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
+    async def send(self, events: Sequence[ControlEvent]) -> list[AnyReport | None]:
         """Send up to 10,000 events, which take effect in order.
 
         Returns a report for each event, None for an event of which the gateway reports nothing.
@@ -171,7 +188,7 @@ class AsyncSlipSocketsPublisher(ControlApiClient):
                 await self._sleep(delay_s)
                 attempt += 1
 
-    async def _post(self, session: aiohttp.ClientSession, call: ControlCall) -> list[Report | HistoryReport | None]:
+    async def _post(self, session: aiohttp.ClientSession, call: ControlCall) -> list[AnyReport | None]:
         proxy = proxy_of_environment(self._url)
         if proxy is not None and proxy.is_socks:
             what = "Set it to an http proxy, or set no_proxy to the control API's host"

@@ -16,6 +16,7 @@ from ..protocol.events import (
     CloseConnection,
     Keep,
     Open,
+    Presence,
     PublishText,
     ReplyEvent,
     SendText,
@@ -124,7 +125,13 @@ class Connection:
         self._close = CloseConnection(self.connection_id)
 
     def subscribe(
-        self, channel: str, *, recover: bool = False, since: str | None = None, connection_id: str | None = None
+        self,
+        channel: str,
+        *,
+        recover: bool = False,
+        since: str | None = None,
+        presence: Presence | bool = False,
+        connection_id: str | None = None,
     ) -> None:
         """Subscribe to a channel, and send what was kept after the position `since`.
 
@@ -132,8 +139,12 @@ class Connection:
 
         With `recover` a client of `slip.v1` also receives the channel's newest position, from which it recovers after
         the connection was lost.
+
+        With `presence` the connection's user, or the connection where it has none, is a member of the channel, whom
+        its members and `publisher.members(channel)` see. `Presence(info)` shows them any JSON of at most 1 KB, such as
+        `Presence({"name": "Ann"})`; subscribing again replaces it.
         """
-        self._record(Subscribe(self._named(connection_id), channel, recover, since))
+        self._record(Subscribe(self._named(connection_id), channel, recover, since, presence_of(presence)))
 
     def unsubscribe(self, channel: str, *, connection_id: str | None = None) -> None:
         self._record(Unsubscribe(self._named(connection_id), channel))
@@ -204,6 +215,13 @@ def parse_request(
     except UnicodeEncodeError as error:
         raise InvalidEvents("the body is not UTF-8") from error
     return Connection(decode_request(raw), subprotocol=subprotocol)
+
+
+def presence_of(presence: Presence | bool) -> Presence | None:
+    """Return what SUBSCRIBE carries: for True a membership without info."""
+    if isinstance(presence, bool):
+        return Presence() if presence else None
+    return presence
 
 
 def secrets_problems(jwt_secret: object, previous_secrets: object) -> list[str]:

@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
@@ -17,8 +17,10 @@ import msgspec
 from ..protocol.errors import ControlApiRefused, ControlApiUnavailable, InvalidSettings
 from ..protocol.events import (
     NOT_REPORTED,
+    AnyReport,
     ControlEvent,
     HistoryReport,
+    PresenceReport,
     PublishText,
     Report,
     SendText,
@@ -38,6 +40,7 @@ RESPONSE_TIMEOUT_S = 30.0
 """An HTTP API of API Gateway responds within 30 s, at the latest with a 503.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-quotas.html"""
 
+_Reported = TypeVar("_Reported", HistoryReport, PresenceReport)
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]+")
 
 
@@ -61,7 +64,7 @@ def control_call(events: Sequence[ControlEvent]) -> ControlCall:
     return ControlCall(body, len(events), not any(map(_sends_texts_again, events)))
 
 
-def publish_report(report: Report | HistoryReport | None) -> Report:
+def publish_report(report: AnyReport | None) -> Report:
     return report if isinstance(report, Report) else NOT_REPORTED
 
 
@@ -109,15 +112,19 @@ class ControlApiClient:
         """
         return parse_request(headers, body, secrets=self._secrets, subprotocol=subprotocol)
 
-    def _history(self, report: Report | HistoryReport | None) -> HistoryReport:
-        """Raises ControlApiRefused where the gateway has reported nothing of a HISTORY."""
-        if isinstance(report, HistoryReport):
+    def _history(self, report: AnyReport | None) -> HistoryReport:
+        return self._reported(report, HistoryReport, "what it keeps of a channel")
+
+    def _members(self, report: AnyReport | None) -> PresenceReport:
+        return self._reported(report, PresenceReport, "who is in a channel")
+
+    def _reported(self, report: AnyReport | None, kind: type[_Reported], what: str) -> _Reported:
+        """Raises ControlApiRefused where the gateway has reported nothing."""
+        if isinstance(report, kind):
             return report
-        what = "It is the original's or an older one. Deploy this version of SLIP Sockets"
         place = without_secrets(self._url)
-        raise ControlApiRefused(
-            f"the gateway of {place} does not report what it keeps of a channel. {what}", status=200
-        )
+        then = "It is the original's or an older one. Deploy this version of SLIP Sockets"
+        raise ControlApiRefused(f"the gateway of {place} does not report {what}. {then}", status=200)
 
     def _token(self) -> str:
         return mint("ControlEvent", self._secrets[0])

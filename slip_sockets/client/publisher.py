@@ -17,13 +17,17 @@ import urllib3
 
 from ..protocol.errors import ControlApiUnavailable, InvalidSettings, SlipSocketsError
 from ..protocol.events import (
+    AnyReport,
     CloseChannel,
     CloseConnection,
     ControlEvent,
     History,
     HistoryReport,
     Keep,
+    Members,
     PollForConnection,
+    Presence,
+    PresenceReport,
     PublishText,
     Report,
     SendText,
@@ -32,6 +36,7 @@ from ..protocol.events import (
     Unsubscribe,
     user_channel,
 )
+from .connection import presence_of
 from .control_client import (
     CONNECT_TIMEOUT_S,
     RESPONSE_TIMEOUT_S,
@@ -113,6 +118,11 @@ class SlipSocketsPublisher(ControlApiClient):
         (report,) = self.send([History(channel, since, limit)])
         return self._history(report)
 
+    def members(self, channel: str) -> PresenceReport:
+        """Return who is in `channel` at this moment: those subscribed with `presence`, to 1,000 of them."""
+        (report,) = self.send([Members(channel)])
+        return self._members(report)
+
     def close_channel(self, channel: str, *, except_connection_id: str | None = None) -> Report:
         """Close the connections of all subscribers of `channel`, but for `except_connection_id`."""
         (report,) = self.send([CloseChannel(channel, except_connection_id)])
@@ -135,14 +145,23 @@ class SlipSocketsPublisher(ControlApiClient):
         """Close one connection; the client sees code 1000."""
         self.send([CloseConnection(connection_id)])
 
-    def subscribe(self, connection_id: str, channel: str, *, recover: bool = False, since: str | None = None) -> None:
+    def subscribe(
+        self,
+        connection_id: str,
+        channel: str,
+        *,
+        recover: bool = False,
+        since: str | None = None,
+        presence: Presence | bool = False,
+    ) -> None:
         """Subscribe a connection to a channel, and send it what was kept after the position `since`.
 
         `channel` may be a pattern: `orders:*` is all channels that begin with `orders:`.
 
-        With `recover` a client of `slip.v1` also receives the channel's newest position.
+        With `recover` a client of `slip.v1` also receives the channel's newest position. With `presence` the
+        connection's user is a member of the channel, `Presence(info)` with info that the others see.
         """
-        self.send([Subscribe(connection_id, channel, recover, since)])
+        self.send([Subscribe(connection_id, channel, recover, since, presence_of(presence))])
 
     def unsubscribe(self, connection_id: str, channel: str) -> None:
         self.send([Unsubscribe(connection_id, channel)])
@@ -155,7 +174,7 @@ class SlipSocketsPublisher(ControlApiClient):
         """Wait until the connection is open, at most `timeout_ms` (0 to 25,000) milliseconds."""
         self.send([PollForConnection(connection_id, timeout_ms)])
 
-    def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
+    def send(self, events: Sequence[ControlEvent]) -> list[AnyReport | None]:
         """Send up to 10,000 events, which take effect in order.
 
         Returns a report for each event, None for an event of which the gateway reports nothing.
@@ -172,7 +191,7 @@ class SlipSocketsPublisher(ControlApiClient):
             self._sleep(delay_s)
             attempt += 1
 
-    def _post(self, call: ControlCall) -> list[Report | HistoryReport | None]:
+    def _post(self, call: ControlCall) -> list[AnyReport | None]:
         proxy = self._proxy()
         takes_bundle = self._session.trust_env and self._session.verify is True
         bundle = bundle_of_environment(self._url, proxy) if takes_bundle else None

@@ -9,7 +9,7 @@ from urllib.parse import urljoin
 
 from ..protocol.bodies import DONE, decode_done, decode_fault
 from ..protocol.errors import ControlApiError, ControlApiRefused, ControlApiUnavailable
-from ..protocol.events import HistoryReport, Report
+from ..protocol.events import AnyReport
 from ..protocol.urls import url_problem, without_secrets
 from .environment import Proxy
 
@@ -88,7 +88,7 @@ class ControlResponse:
     location: str = ""
     content_type: str = ""
 
-    def reports(self, target: Target, count: int) -> list[Report | HistoryReport | None]:
+    def reports(self, target: Target, count: int) -> list[AnyReport | None]:
         """Return a report for each of `count` events, None for one without.
 
         Raises ControlApiRefused or ControlApiUnavailable.

@@ -21,7 +21,19 @@ from slip_sockets.cli.exit_codes import HELP, Commands
 from .conftest import Cli
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = {"close", "cost", "dev", "history", "outputs", "publish", "redrive", "send", "token inspect", "token mint"}
+COMMANDS = {
+    "close",
+    "cost",
+    "dev",
+    "history",
+    "members",
+    "outputs",
+    "publish",
+    "redrive",
+    "send",
+    "token inspect",
+    "token mint",
+}
 
 
 def commands(group: Any, before: str = "") -> Iterator[tuple[str, Any]]:

@@ -66,6 +66,7 @@ REST: dict[str, tuple[str, ...]] = {
     "check": (NOWHERE, *SECRETS),
     "publish": ("lobby", "hi", *SECRETS),
     "history": ("lobby", *SECRETS),
+    "members": ("lobby", *SECRETS),
     "send": ("L0SM9cOFvHcCIhw=", "hi", *SECRETS),
     "close": ("L0SM9cOFvHcCIhw=", *SECRETS),
     "doctor": SECRETS,

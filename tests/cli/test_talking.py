@@ -174,6 +174,7 @@ async def test_a_url_that_is_not_a_control_api_is_explained(dev_server: DevServe
         ),
         (("history", "lobby", "--limit", "1001"), "limit: HISTORY needs 1 to 1000, got 1001"),
         (("history", "$connection:x"), "channelId: HISTORY"),
+        (("members", "$connection:x"), "channelId: PRESENCE"),
         (("publish", "lobby", "hi", "--id", "x" * 129), "id: PUBLISH_TEXT"),
         (("send", "", "hi"), "'' is not a connection id. One looks like L0SM9cOFvHcCIhw="),
         (("close", "no\tid"), "'no\\tid' is not a connection id. One looks like L0SM9cOFvHcCIhw="),
@@ -298,11 +299,42 @@ def test_history_prints_what_is_kept(
     assert json.loads(as_json.stdout) == {"channel": "lobby", "report": report}
 
 
-def test_a_gateway_without_history_is_one_line(cli: Cli, stub: HttpStub) -> None:
+ANN = {"user": "ann", "info": {"name": "Ann\n\x1b[2J é"}, "connections": 2, "since": 1_796_000_000_123}
+BOB = {"user": "bob\n", "info": None, "connections": 1, "since": 10**30}
+
+
+@pytest.mark.parametrize(
+    ("report", "shown"),
+    [
+        (
+            {"count": 2, "members": [ANN, BOB], "more": False},
+            'ann  since 2026-11-30 00:53:20Z  2 connections  {"name":"Ann\\n\\u001b[2J é"}\n'
+            f"bob\\n  since {10**30}\nlobby: 2 members\n",
+        ),
+        ({"count": 1_001, "members": [BOB], "more": True}, "lobby: 1,001 members; the first 1 by name are listed\n"),
+        ({"count": 0, "members": [], "more": False}, "lobby: 0 members\n"),
+    ],
+)
+def test_members_prints_who_is_in_a_channel(cli: Cli, stub: HttpStub, report: dict[str, Any], shown: str) -> None:
+    stub.script = reporting(report)
+    arguments = ("members", "lobby", "--control-api", stub.url)
+    result = cli(*arguments, JWT_SECRET=SECRET)
+    assert result.exit_code == 0
+    assert result.stdout.endswith(shown)
+    (event,) = json.loads(stub.requests[0].body)["events"]
+    assert event == {"type": "PRESENCE", "channelId": "lobby"}
+    as_json = cli(*arguments, "--json", JWT_SECRET=SECRET)
+    assert json.loads(as_json.stdout) == {"channel": "lobby", "report": report}
+
+
+@pytest.mark.parametrize(
+    ("command", "what"), [("history", "what it keeps of a channel"), ("members", "who is in a channel")]
+)
+def test_a_gateway_that_is_older_is_one_line(cli: Cli, stub: HttpStub, command: str, what: str) -> None:
     stub.script = lambda _: Answer(200, b'{"message": "processed successfully"}')
-    problem = f"the gateway of {stub.url}/ does not report what it keeps of a channel. "
-    what = "It is the original's or an older one. Deploy this version of SLIP Sockets"
-    refused(cli("history", "lobby", "--control-api", stub.url, JWT_SECRET=SECRET), problem + what)
+    problem = f"the gateway of {stub.url}/ does not report {what}. "
+    then = "It is the original's or an older one. Deploy this version of SLIP Sockets"
+    refused(cli(command, "lobby", "--control-api", stub.url, JWT_SECRET=SECRET), problem + then)
 
 
 @pytest.mark.parametrize("connection_id", ["-3pRHTPSvaITlik=", "-hpRHTPSvaITlik="])

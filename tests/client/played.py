@@ -19,7 +19,6 @@ from slip_sockets import (
     AsyncSlipSocketsPublisher,
     ControlApiRefused,
     ControlApiUnavailable,
-    HistoryReport,
     InvalidSettings,
     PublishText,
     Report,
@@ -28,6 +27,7 @@ from slip_sockets import (
     SlipSocketsPublisher,
 )
 from slip_sockets.client.control_client import CONNECT_TIMEOUT_S
+from slip_sockets.protocol.events import AnyReport
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 PROMISED = (InvalidSettings, ControlApiRefused, ControlApiUnavailable)
@@ -37,7 +37,7 @@ REPORTS = [None, Report(2, 2, 0, 0)]
 TOKEN = b"{TOKEN}"
 """The server puts the token of the request in its place."""
 
-Outcome = list[Report | HistoryReport | None] | SlipSocketsError
+Outcome = list[AnyReport | None] | SlipSocketsError
 
 
 def response(status: str | int, body: bytes = b"", *headers: str) -> bytes:
@@ -143,13 +143,13 @@ def call(kind: str, url: str, *, timeout_s: float = 5, **settings: Any) -> Outco
     try:
         if kind == "sync":
             with _noting(SlipSocketsPublisher(control_api=url, sleep=lambda _: None, **settings), tokens) as publisher:
-                reports: list[Report | HistoryReport | None] = publisher.send(batch)
+                reports: list[AnyReport | None] = publisher.send(batch)
                 return reports
 
-        async def send() -> list[Report | HistoryReport | None]:
+        async def send() -> list[AnyReport | None]:
             made = AsyncSlipSocketsPublisher(control_api=url, sleep=_no_sleep, **settings)
             async with _noting(made, tokens) as publisher:
-                reports: list[Report | HistoryReport | None] = await publisher.send(batch)
+                reports: list[AnyReport | None] = await publisher.send(batch)
                 return reports
 
         return asyncio.run(send())

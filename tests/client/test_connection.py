@@ -18,6 +18,7 @@ from slip_sockets import (
     Keep,
     MissingToken,
     Open,
+    Presence,
     SlipSocketsPublisher,
     Text,
     error_response,
@@ -218,6 +219,28 @@ def test_it_is_the_user_that_is_at_fault_and_not_a_channel(user: Any, problem: s
             call()
         assert (str(refusal.value), refusal.value.field) == (f"{beginning}{problem}", "user")
     assert replied(connection) == []
+
+
+def test_a_subscriber_can_be_a_member_and_show_something_of_itself() -> None:
+    connection = opening(Text(ME, "hi"))
+    connection.subscribe("room", presence=True)
+    connection.subscribe("room", presence=Presence({"name": "Ann"}), recover=True)
+    connection.subscribe("room", presence=False)
+    subscribe = {"type": "SUBSCRIBE", "connectionId": ME, "channel": "room"}
+    assert replied(connection) == [
+        subscribe | {"presence": {}},
+        subscribe | {"presence": {"info": {"name": "Ann"}}, "recover": True},
+        subscribe,
+    ]
+
+
+@pytest.mark.parametrize("presence", [{"name": "Ann"}, "yes", Presence({1, object()}), Presence("x" * 1_023)])
+def test_a_membership_that_the_gateway_would_refuse_is_refused_at_once(presence: Any) -> None:
+    connection = opening(Text(ME, "hi"))
+    with pytest.raises(InvalidEvents, match="presence"):
+        connection.subscribe("room", presence=presence)
+    connection.subscribe("room", presence=Presence("x" * 1_022))
+    assert len(replied(connection)) == 1
 
 
 def offering(value: str, name: str = "Sec-WebSocket-Protocol") -> bytes:

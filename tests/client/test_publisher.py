@@ -27,6 +27,9 @@ from slip_sockets import (
     InvalidSettings,
     Keep,
     KeptMessage,
+    Member,
+    Presence,
+    PresenceReport,
     PublishText,
     Report,
     SendText,
@@ -188,6 +191,14 @@ CALLS: list[tuple[Do, dict[str, Any]]] = [
         lambda p: p.subscribe(ME, "room", recover=True, since="k3J9:12"),
         {"type": "SUBSCRIBE", "connectionId": ME, "channel": "room", "recover": True, "since": "k3J9:12"},
     ),
+    (
+        lambda p: p.subscribe(ME, "room", presence=True),
+        {"type": "SUBSCRIBE", "connectionId": ME, "channel": "room", "presence": {}},
+    ),
+    (
+        lambda p: p.subscribe(ME, "room", presence=Presence({"name": "Ann"})),
+        {"type": "SUBSCRIBE", "connectionId": ME, "channel": "room", "presence": {"info": {"name": "Ann"}}},
+    ),
 ]
 
 
@@ -296,15 +307,33 @@ def test_a_kept_message_has_a_position_and_is_in_the_history(
     assert repeated["events"] == [{"type": "HISTORY", "channelId": "room", "since": "k3J9:16", "limit": 5}]
 
 
-@pytest.mark.parametrize("body", [DONE, DONE | {"events": [{}]}, DONE | {"events": [{"messages": 3}]}])
-def test_a_gateway_without_history_is_an_error(
-    publisher: SlipSocketsPublisher, control_api: ControlApi, body: object
+def test_the_members_of_a_channel_are_read(publisher: SlipSocketsPublisher, control_api: ControlApi) -> None:
+    member = {"user": "ann", "info": {"name": "Ann"}, "connections": 2, "since": 1_796_000_000_123}
+    control_api.responses = [(503, b""), (200, DONE | {"events": [{"count": 1, "members": [member], "more": False}]})]
+    ann = Member("ann", {"name": "Ann"}, connections=2, since=1_796_000_000_123)
+    assert publisher.members("room") == PresenceReport(1, [ann], more=False)
+    assert [body["events"] for body in control_api.bodies] == [[{"type": "PRESENCE", "channelId": "room"}]] * 2
+
+
+@pytest.mark.parametrize(
+    "body",
+    [DONE, DONE | {"events": [{}]}, DONE | {"events": [{"messages": 3}]}, DONE | {"events": [{"members": 3}]}],
+)
+@pytest.mark.parametrize(
+    ("ask", "what"),
+    [
+        (lambda p: p.history("room"), "what it keeps of a channel"),
+        (lambda p: p.members("room"), "who is in a channel"),
+    ],
+)
+def test_a_gateway_that_does_not_report_is_an_error(
+    publisher: SlipSocketsPublisher, control_api: ControlApi, body: object, ask: Do, what: str
 ) -> None:
     control_api.responses = [(200, body)]
     with pytest.raises(ControlApiRefused) as refusal:
-        publisher.history("room")
+        ask(publisher)
     assert str(refusal.value) == (
-        f"the gateway of {control_api.url} does not report what it keeps of a channel. "
+        f"the gateway of {control_api.url} does not report {what}. "
         "It is the original's or an older one. Deploy this version of SLIP Sockets"
     )
     assert publisher.publish_text("room", "hi", keep=Keep(1, 1)) == NO_REPORT

@@ -16,16 +16,17 @@ from slip_sockets.protocol.errors import ControlApiError, InvalidEvents
 from slip_sockets.protocol.events import (
     MAX_KEPT,
     Action,
+    AnyReport,
     BackendRequest,
     CloseChannel,
     CloseConnection,
     ControlEvent,
     History,
-    HistoryReport,
     Keep,
+    Members,
     Open,
+    Presence,
     PublishText,
-    Report,
     SendText,
     SetMetadata,
     Subscribe,
@@ -109,6 +110,7 @@ class Library:
         count: Any = mutator.one_of((1, 100, MAX_KEPT))
         keep: Any = mutator.one_of((None, Keep(count, 1), Keep(1, count)))
         recover: Any = mutator.chance() < 0.5
+        presence: Any = mutator.one_of((Presence(), Presence(metadata)))
         for _ in range(faults):
             kind = mutator.chance()
             if kind < 0.2:
@@ -128,13 +130,16 @@ class Library:
                 keep = mutator.one_of((count, Keep(count, 1), Keep(1, count), {"count": 1, "seconds": 1}))
             else:
                 recover = mutator.one_of((*STRANGE, 0, 1, None))
+                presence = mutator.one_of(({"info": 1}, Presence("x" * 1_023)))
         events: tuple[ControlEvent, ...] = (
             SendText(connection_id, text),
             PublishText(channel, text),
             PublishText(channel, text, mutator.one_of((None, "1", channel)), keep),
             Subscribe(connection_id, channel),
             Subscribe(connection_id, channel, recover, since),
+            Subscribe(connection_id, channel, presence=presence),
             History(channel, since, count),
+            Members(channel),
             Unsubscribe(YOU, channel),
             SetMetadata(ME, metadata),
             CloseChannel(channel),
@@ -165,7 +170,7 @@ class Library:
         assert error.index is not None
         assert error_response(error).status == 400
         event = given.events[error.index]
-        if not isinstance(event, History):  # a backend's reply has none
+        if not isinstance(event, History | Members):  # a backend's reply has none
             with pytest.raises(InvalidEvents):
                 _recorded([event])
 
@@ -199,9 +204,7 @@ class Library:
         return True
 
 
-def _reports(
-    response: ControlResponse, count: int
-) -> tuple[list[Report | HistoryReport | None], ControlApiError | None]:
+def _reports(response: ControlResponse, count: int) -> tuple[list[AnyReport | None], ControlApiError | None]:
     try:
         return response.reports(Target("https://control.example/", "a.token", None), count), None
     except ControlApiError as error:
@@ -220,7 +223,11 @@ def _recorded(events: Any) -> bytes:
                 connection.publish_text(event.channel, event.data, message_id=event.message_id, keep=event.keep)
             case Subscribe():
                 connection.subscribe(
-                    event.channel, recover=event.recover, since=event.since, connection_id=event.connection_id
+                    event.channel,
+                    recover=event.recover,
+                    since=event.since,
+                    presence=event.presence or False,
+                    connection_id=event.connection_id,
                 )
             case Unsubscribe():
                 connection.unsubscribe(event.channel, connection_id=event.connection_id)
