@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..client.async_publisher import AsyncSlipSocketsPublisher
-from ..protocol.events import ControlEvent, HistoryReport, Report
+from ..protocol.events import AnyReport, ControlEvent
 from .kept_messages import KeptMessages
 from .publishers import NO_SUBSCRIBERS, SETTINGS, record_events
 from .sockets import Socket
@@ -22,5 +22,5 @@ class AsyncRecordingPublisher(AsyncSlipSocketsPublisher):
         self.sockets: list[Socket] = []
         self._kept_messages = KeptMessages()
 
-    async def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
+    async def send(self, events: Sequence[ControlEvent]) -> list[AnyReport | None]:
         return record_events(events, self.sent, self.report, self._kept_messages, self.sockets)

@@ -11,8 +11,18 @@ import msgspec
 
 from ..client.control_client import ControlApiClient
 from ..client.publisher import SlipSocketsPublisher
-from ..protocol.events import CloseChannel, ControlEvent, History, HistoryReport, PublishText, Report, check_all
+from ..protocol.events import (
+    AnyReport,
+    CloseChannel,
+    ControlEvent,
+    History,
+    Members,
+    PublishText,
+    Report,
+    check_all,
+)
 from .kept_messages import KeptMessages
+from .members import presence_report
 from .sockets import Socket
 
 NO_SUBSCRIBERS = Report(matched=0, sent=0, gone=0, queued=0)
@@ -25,7 +35,8 @@ class RecordingPublisher(SlipSocketsPublisher):
     A batch that the control API would refuse raises InvalidEvents here too. Publishes return `report`, which you may
     set. What is published with `keep` has a position, `test:1` for a channel's first, and `history` returns it.
 
-    `sockets` are those who are connected, if you put any in: what is sent reaches them, and reports count them.
+    `sockets` are those who are connected, if you put any in: what is sent reaches them, reports count them, and
+    `members` returns those of them that are in a channel.
     """
 
     def __init__(self, **settings: Any) -> None:
@@ -35,7 +46,7 @@ class RecordingPublisher(SlipSocketsPublisher):
         self.sockets: list[Socket] = []
         self._kept_messages = KeptMessages()
 
-    def send(self, events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
+    def send(self, events: Sequence[ControlEvent]) -> list[AnyReport | None]:
         return record_events(events, self.sent, self.report, self._kept_messages, self.sockets)
 
 
@@ -50,10 +61,10 @@ def record(
     sent: list[ControlEvent] = []
     kept = KeptMessages()
 
-    def send(events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
+    def send(events: Sequence[ControlEvent]) -> list[AnyReport | None]:
         return record_events(events, sent, report, kept, sockets)
 
-    async def send_async(events: Sequence[ControlEvent]) -> list[Report | HistoryReport | None]:
+    async def send_async(events: Sequence[ControlEvent]) -> list[AnyReport | None]:
         return record_events(events, sent, report, kept, sockets)
 
     is_async = inspect.iscoroutinefunction(getattr(publisher, "send", None))
@@ -70,16 +81,14 @@ def record_events(
     report: Report,
     kept: KeptMessages,
     sockets: Sequence[Socket],
-) -> list[Report | HistoryReport | None]:
+) -> list[AnyReport | None]:
     """Check `events`, append them to `sent`, and return what the control API would report. Raises InvalidEvents."""
     check_all(events)
     sent.extend(events)
     return [_reported(event, report, kept, sockets) for event in events]
 
 
-def _reported(
-    event: ControlEvent, report: Report, kept: KeptMessages, sockets: Sequence[Socket]
-) -> Report | HistoryReport | None:
+def _reported(event: ControlEvent, report: Report, kept: KeptMessages, sockets: Sequence[Socket]) -> AnyReport | None:
     reached = sum([socket.take(event) for socket in sockets])
     if sockets:
         report = Report(matched=reached, sent=reached, gone=0, queued=0)
@@ -91,5 +100,8 @@ def _reported(
             return report
         case History():
             return kept.history(event)
+        case Members():
+            there = [socket.membership(event.channel) for socket in sockets]
+            return presence_report([each for each in there if each is not None])
         case _:
             return None

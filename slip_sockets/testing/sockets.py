@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 from ..apigateway.connection_ids import has_usual_form
 from ..gateway.errors import BackendFailed, NotAccepted
 from ..gateway.plan_open import check_user
+from ..gateway.values import MemberConnection
 from ..protocol.bodies import open_metadata
 from ..protocol.events import (
     Close,
@@ -26,6 +28,7 @@ from ..protocol.events import (
     Subscribe,
     Text,
     Unsubscribe,
+    encode_info,
     encode_metadata,
     user_channel,
 )
@@ -49,9 +52,10 @@ class Socket:
     an AssertionError, if the gateway would not accept the response.
 
     `metadata`, `user` and `channels` are what the gateway stores for the connection; with a user, `user_channel(user)`
-    is one of the channels. `recovering` are the channels that it was
-    subscribed to with `recover`, each with the position `since`, or None. `received` are the texts that reached the
-    client: those of the responses to its own events, and those of a publisher that records and knows this socket.
+    is one of the channels. `recovering` are the channels that it was subscribed to with `recover`, each with the
+    position `since`, or None. `presence` are the channels that it is a member of, each with the info that the others
+    see. `received` are the texts that reached the client: those of the responses to its own events, and those of a
+    publisher that records and knows this socket.
     """
 
     def __init__(self, post: Post, *, jwt_secret: str, connection_id: str | None = None) -> None:
@@ -60,12 +64,21 @@ class Socket:
         self.user: str | None = None
         self.channels: set[str] = set()
         self.recovering: dict[str, str | None] = {}
+        self._memberships: dict[str, MemberConnection] = {}
         self.received: list[str] = []
         self.subprotocol: str | None = None
         self.is_open = False
         self._is_close_due = False
         self._post = post
         self._jwt_secret = jwt_secret
+
+    @property
+    def presence(self) -> dict[str, Any]:
+        return {channel: msgspec.json.decode(member.info) for channel, member in self._memberships.items()}
+
+    def membership(self, channel: str) -> MemberConnection | None:
+        """Return how this socket is a member of a channel, None where it is not."""
+        return self._memberships.get(channel)
 
     def open(
         self,
@@ -141,9 +154,14 @@ class Socket:
                 self.recovering.pop(event.channel, None)
                 if event.recover:
                     self.recovering[event.channel] = event.since
+                if event.presence is not None:
+                    name = self.connection_id if self.user is None else self.user
+                    info = encode_info(event.presence.info)
+                    self._memberships[event.channel] = MemberConnection(name, self.connection_id, time.time(), info)
             case Unsubscribe(connection_id=self.connection_id):
                 self.channels.discard(event.channel)
                 self.recovering.pop(event.channel, None)
+                self._memberships.pop(event.channel, None)
             case SendText(connection_id=self.connection_id):
                 self.received.append(event.data)
             case PublishText() if event.channel in self.channels:
@@ -160,3 +178,4 @@ class Socket:
         self.is_open = False
         self.channels.clear()
         self.recovering.clear()
+        self._memberships.clear()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from slip_sockets import (
     Connection,
     InvalidToken,
+    Members,
+    Presence,
     PublishText,
     Report,
     SendText,
@@ -183,6 +186,82 @@ async def test_so_does_the_async_one_and_any_other_within_the_block() -> None:
         assert another.close_user("ann").sent == 1
     assert visitor.received == ["from the reply", "a"]
     assert (len(sent), visitor.is_open) == (1, False)
+
+
+def room(connection: Connection) -> None:
+    if connection.is_opening:
+        (user,) = connection.metadata["query"].get("user", [None])
+        connection.accept(user=user)
+        connection.subscribe("tea", presence=Presence({"name": user}) if user else True)
+    for data in connection.texts:
+        match data:
+            case "away":
+                connection.subscribe("tea", presence=Presence({"away": True}))
+            case "again":
+                connection.subscribe("tea")
+            case "leave":
+                connection.unsubscribe("tea")
+            case _:
+                connection.close()
+
+
+def in_tea(publisher: RecordingPublisher) -> list[tuple[str, Any, int]]:
+    report = publisher.members("tea")
+    assert (report.count, report.more) == (len(report.members), False)
+    return [(member.user, member.info, member.connections) for member in report.members]
+
+
+def test_those_who_were_subscribed_with_presence_are_the_members_of_a_channel() -> None:
+    publisher = RecordingPublisher()
+    laptop, phone, guest, other = (socket(room) for _ in range(4))
+    publisher.sockets = [phone, guest, laptop, other]
+    assert in_tea(publisher) == []
+    before = time.time_ns() // 1_000_000
+    for each in (laptop, phone):
+        each.open(query={"user": ["ann"]})
+    guest.open()
+    publisher.subscribe(guest.connection_id, "milk")
+    assert (laptop.presence, guest.presence) == ({"tea": {"name": "ann"}}, {"tea": None})
+    assert sorted(in_tea(publisher)) == sorted([("ann", {"name": "ann"}, 2), (guest.connection_id, None, 1)])
+    assert publisher.members("milk").count == 0
+    assert publisher.sent[-1] == Members("milk")
+    (ann,) = [member for member in publisher.members("tea").members if member.user == "ann"]
+    assert before <= ann.since <= time.time_ns() // 1_000_000
+
+    laptop.text("away")
+    guest.text("leave")
+    assert in_tea(publisher) == [("ann", {"away": True}, 2)]
+    laptop.text("again")
+    assert laptop.presence == {"tea": {"away": True}}
+    phone.close(1006)
+    assert in_tea(publisher) == [("ann", {"away": True}, 1)]
+    publisher.subscribe(laptop.connection_id, "tea", presence=True)
+    assert in_tea(publisher) == [("ann", None, 1)]
+    laptop.text("bye")
+    assert (in_tea(publisher), laptop.presence) == ([], {})
+
+
+async def test_the_async_publisher_and_any_other_within_the_block_know_them_too() -> None:
+    visitor = socket(room)
+    visitor.open(query={"user": ["ann"]})
+    publisher = AsyncRecordingPublisher()
+    assert (await publisher.members("tea")).count == 0
+    publisher.sockets = [visitor]
+    report = await publisher.members("tea")
+    assert [member.user for member in report.members] == ["ann"]
+    another = SlipSocketsPublisher(control_api="http://127.0.0.1:1/", jwt_secret=SECRET)
+    with record(another, sockets=[visitor]):
+        assert another.members("tea") == report
+
+
+def test_of_a_large_channel_a_thousand_members_are_listed() -> None:
+    sockets = [socket(room) for _ in range(1_001)]
+    for number, each in enumerate(sockets):
+        each.open(query={"user": [f"user{number:04}"]})
+    publisher = RecordingPublisher()
+    publisher.sockets = sockets
+    report = publisher.members("tea")
+    assert (report.count, len(report.members), report.members[-1].user, report.more) == (1_001, 1_000, "user0999", True)
 
 
 def test_several_texts_go_in_one_post_each_with_an_id() -> None:
