@@ -11,6 +11,7 @@ import msgspec
 
 from ..client.control_client import ControlApiClient
 from ..client.publisher import SlipSocketsPublisher
+from ..gateway.members import presence_report
 from ..protocol.events import (
     AnyReport,
     CloseChannel,
@@ -22,7 +23,6 @@ from ..protocol.events import (
     check_all,
 )
 from .kept_messages import KeptMessages
-from .members import presence_report
 from .sockets import Socket
 
 NO_SUBSCRIBERS = Report(matched=0, sent=0, gone=0, queued=0)

@@ -19,6 +19,7 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from slip_sockets.dev.server import DevServer
 from slip_sockets.dialects import Dialect
+from slip_sockets.gateway.values import Membership
 from slip_sockets.grip.framing import Event
 
 from ..contract.wire import (
@@ -204,10 +205,14 @@ async def test_the_page_can_send_publish_and_close(
         await page.do(lambda page: page.type("#details input", "for you", Keys.ENTER))
         assert await member.recv() == "for you"
         await page.do(lambda page: page.find(".channels button").click())
+        await page.see("#details h2", "lobby")
+        await page.do(lambda page: page.find(".actions > button").click())
         await page.do(lambda page: page.type("#publish-text", "for all"))
         await page.do(lambda page: page.find("#publish button").click())
         assert await member.recv() == "for all"
         await page.see("#publish-result", "1 matched: 1 sent, 0 gone, 0 queued.")
+        await page.do(lambda page: page.find("#details .channels button").click())
+        await page.see("#details h2", member.connection_id)
         await page.do(lambda page: page.find(".actions > button").click())
         assert await member.close_code() == 1000
         await page.see("#details", "No longer open")
@@ -225,6 +230,22 @@ async def test_the_page_shows_who_is_at_a_connection_and_reaches_them(
         await page.do(lambda page: page.type("#publish-text", "to ann"))
         await page.do(lambda page: page.find("#publish button").click())
         assert [await member.recv(), await other.recv()] == ["to ann", "to ann"]
+
+
+async def test_the_page_shows_who_is_in_a_channel(
+    server: DevServer, backend: ScriptedBackend, page: InspectorPage
+) -> None:
+    async with joined(server, backend, "lobby") as member:
+        await page.see("#connections li", member.connection_id)
+        await page.do(lambda page: page.type("#connections", Keys.ARROW_DOWN))
+        await page.do(lambda page: page.find(".channels button").click())
+        await page.see("#details", "None. Those are members who are subscribed with presence.")
+        await server.connections.subscribe(member.connection_id, "lobby", None, Membership("ann", b'{"name":"<b>"}'))
+        backend.script = replies(TEXT=lambda post: [set_metadata(post.connection_id, {"n": 1})])
+        await member.client.send("something happens")
+        await page.see("#details .members code", "ann")
+        await page.see("#details .members pre", '{\n  "name": "<b>"\n}')
+        await page.see("#details h3 small", "1")
 
 
 async def test_a_test_socket_speaks_and_hears_from_the_page(

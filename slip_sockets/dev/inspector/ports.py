@@ -8,12 +8,13 @@ from typing import TypeVar
 
 from ...gateway.deferred import Deferred
 from ...gateway.errors import HttpError
-from ...gateway.ports import Connections, History, HttpClient, Queue, Sender, Subscriptions
+from ...gateway.ports import Connections, History, HttpClient, Presence, Queue, Sender, Subscriptions
 from ...gateway.values import (
     ChannelState,
     Count,
     Form,
     HttpResponse,
+    MemberConnection,
     Membership,
     Origin,
     Outcome,
@@ -21,11 +22,13 @@ from ...gateway.values import (
     Past,
     Publication,
     StoredConnection,
+    Told,
 )
 from ...protocol.events import user_channel
 from ...protocol.positions import Position
 from .recorder import Recorder
 from .records import Body, Exchange, Step
+from .sent import described
 
 T = TypeVar("T")
 
@@ -99,9 +102,9 @@ class RecordingConnections:
         memberships: Mapping[str, Membership] = {},
     ) -> None:
         others = channels if user is None else [each for each in channels if each != user_channel(user)]
-        listed = ", ".join(map(repr, others[:10])) + (", ..." if len(others) > 10 else "")
         who = f"{connection_id} in" if user is None else f"{connection_id} in as {user!r}"
-        text = f"Let {who}" + (f", subscribed to {listed}" if others else "")
+        text = f"Let {who}" + (f", subscribed to {_listed(others)}" if others else "")
+        text += f", a member of {_listed(list(memberships))}" if memberships else ""
         call = self._connections.open(connection_id, metadata, channels, form, user, memberships)
         await _step(self._recorder, call, lambda _: text, connection_ids=[connection_id])
 
@@ -146,10 +149,13 @@ class RecordingSubscriptions:
     async def subscribe(
         self, connection_id: str, channel: str, form: Form | None = None, membership: Membership | None = None
     ) -> Form | None:
+        text = f"Subscribed {connection_id} to {channel!r}"
+        text += f", as the member {membership.name!r}" if membership is not None else ""
         return await _step(
             self._recorder,
             self._subscriptions.subscribe(connection_id, channel, form, membership),
-            lambda found: _unless_missing(found is not None, f"Subscribed {connection_id} to {channel!r}"),
+            lambda found: _unless_missing(found is not None, text),
+            data=None if membership is None or membership.info == b"null" else membership.info,
             connection_ids=[connection_id],
         )
 
@@ -203,6 +209,33 @@ class RecordingHistory:
         return await _step(self._recorder, call, lambda past: f"Read {channel!r}{after}: {_found(past)}")
 
 
+class RecordingPresence:
+    """The port Presence."""
+
+    def __init__(self, presence: Presence, recorder: Recorder) -> None:
+        self._presence = presence
+        self._recorder = recorder
+
+    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Told]:
+        call = self._presence.read(channel)
+        return await _step(
+            self._recorder, call, lambda read: f"Read who is in {channel!r}" + ("" if read is None else _there(read[0]))
+        )
+
+    async def tell(self, channel: str, told: Told) -> bool:
+        text = f"Noted that those in {channel!r} know of {_counted(told.count, 'member')}"
+        return await _step(
+            self._recorder,
+            self._presence.tell(channel, told),
+            lambda is_told: f"{text}: another look has written before" if is_told is False else text,
+        )
+
+    async def forget(self, channel: str, left: Sequence[MemberConnection]) -> None:
+        if left:
+            text = f"Forgot {_counted(len(left), 'connection')} that left {channel!r}"
+            await _step(self._recorder, self._presence.forget(channel, left), lambda _: text)
+
+
 class RecordingSender:
     """The port Sender."""
 
@@ -224,7 +257,7 @@ class RecordingSender:
         call = self._sender.send(connection_ids, data, until=until)
         if not connection_ids:
             return await call
-        text = "Sent a text to"
+        text = f"Sent {described(data)} to"
         return await _step(
             self._recorder, call, lambda outcome: _reached(outcome, text, connection_ids), data=data.encode()
         )
@@ -265,6 +298,20 @@ class RecordingQueue:
         await _step(self._recorder, self._queue.put(messages), lambda _: text)
 
 
+def _listed(channels: Sequence[str]) -> str:
+    return ", ".join(map(repr, channels[:10])) + (", ..." if len(channels) > 10 else "")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _there(connections: Sequence[MemberConnection]) -> str:
+    left = sum(connection.left_at is not None for connection in connections)
+    has_left = f", and {left:,} more that left a moment ago" if left else ""
+    return f": {_counted(len(connections) - left, 'connection')}{has_left}"
+
+
 def _unless_missing(is_found: bool | None, text: str) -> str:
     return f"{text}: there is no such connection" if is_found is False else text
 
@@ -274,8 +321,7 @@ def _found(past: Past | None) -> str:
         return "failed"
     if not past.is_whole:
         return f"not all of it is kept any more; the newest position is {past.newest}"
-    count = len(past.messages)
-    return f"{count} text{'' if count == 1 else 's'}; the newest position is {past.newest}"
+    return f"{_counted(len(past.messages), 'text')}; the newest position is {past.newest}"
 
 
 def _reached(outcome: Outcome | None, action: str, connection_ids: Sequence[str]) -> str:

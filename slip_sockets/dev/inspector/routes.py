@@ -45,11 +45,13 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What the server provides. `control` performs a batch for the control API and returns status and body."""
+    """What the server provides. `channel` returns who is in one, as PRESENCE reports it. `control` performs a batch for
+    the control API and returns status and body."""
 
     urls: Callable[[], Json]
     connection_ids: Callable[[], Sequence[str]]
     connection: Callable[[str], Json | None]
+    channel: Callable[[str], Awaitable[Json]]
     metrics: Callable[[], Json]
     control: Callable[[bytes], Awaitable[tuple[int, str]]]
 
@@ -80,6 +82,10 @@ def inspector_routes(recorder: Recorder, serving: Serving) -> list[web.RouteDef]
         _guard(request)
         return web.json_response(serving.connection(request.match_info["connection_id"]), headers=_HEADERS)
 
+    async def channel(request: web.Request) -> web.StreamResponse:
+        _guard(request)
+        return web.json_response(await serving.channel(request.query.get("name", "")), headers=_HEADERS)
+
     async def metrics(request: web.Request) -> web.StreamResponse:
         _guard(request)
         return web.json_response(serving.metrics(), headers=_HEADERS)
@@ -101,6 +107,7 @@ def inspector_routes(recorder: Recorder, serving: Serving) -> list[web.RouteDef]
         web.get(f"{PREFIX}/stream", stream),
         web.get(PREFIX + r"/records/{number:\d{1,15}}", record),
         web.get(f"{PREFIX}/connections/{{connection_id}}", connection),
+        web.get(f"{PREFIX}/channel", channel),
         web.delete(f"{PREFIX}/records", clear),
         web.post(f"{PREFIX}/control", control),
         web.get(f"{PREFIX}/metrics", metrics),

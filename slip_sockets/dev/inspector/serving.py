@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
+
+import msgspec
 
 from ...apigateway.http_events import http_event
 from ...apigateway.requests import ApiIdentity
+from ...gateway.members import presence_report
 from ...protocol.tokens import mint
 from ..connections import MemoryConnections
 from ..edge import Edge, Function, ManagementError
@@ -40,10 +44,16 @@ def serving_of(
         response = await control(event)
         return response["statusCode"], response["body"]
 
+    async def channel(name: str) -> Json:
+        present, _ = await connections.presence.read(name)
+        report: dict[str, Any] = msgspec.to_builtins(presence_report(present))
+        return report
+
     return Serving(
         urls=urls,
         connection_ids=lambda: edge.connection_ids,
         connection=lambda connection_id: _connection_state(edge, connections, connection_id),
+        channel=channel,
         metrics=metrics.values,
         control=perform,
     )

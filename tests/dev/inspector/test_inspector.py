@@ -15,6 +15,7 @@ from aiohttp import web
 from slip_sockets.dev.inspector.recorder import MAX_RECORDS
 from slip_sockets.dev.inspector.records import MAX_KEPT_BYTES
 from slip_sockets.dev.server import DevServer
+from slip_sockets.gateway.values import Membership
 
 from ...contract.wire import (
     TIMEOUT_S,
@@ -30,6 +31,7 @@ from ...contract.wire import (
     subscribe,
     text,
 )
+from ...gateway.doubles import ME, YOU
 from ...scripted_backend import ScriptedBackend
 
 
@@ -140,6 +142,21 @@ async def test_who_is_at_a_connection_is_shown(server: DevServer, backend: Scrip
         shown = viewer.connections[ann.connection_id]
         assert (shown["user"], shown["channels"]) == ("ann", ["$user:ann", "lobby"])
         assert viewer.connections[nobody.connection_id]["user"] is None
+
+
+async def test_the_members_of_a_channel_are_shown(server: DevServer, viewer: Viewer) -> None:
+    nobody = await viewer.get("/channel?name=tea")
+    assert nobody == {"count": 0, "members": [], "more": False}
+    ann = Membership("ann", b'{"name":"Ann"}')
+    for id_ in (ME, YOU):
+        await server.connections.open(id_, b"1", ["a/b ?"], memberships={"a/b ?": ann})
+    report = await viewer.get("/channel?name=a%2Fb%20%3F")
+    (member,) = report["members"]
+    assert (report["count"], member["user"], member["connections"]) == (1, "ann", 2)
+    assert (member["info"], type(member["since"])) == ({"name": "Ann"}, int)
+    await server.connections.remove(ME)
+    await server.connections.remove(YOU)
+    assert await viewer.get("/channel?name=a%2Fb%20%3F") == nobody
 
 
 async def test_a_later_viewer_gets_all_that_is_kept(server: DevServer, backend: ScriptedBackend) -> None:

@@ -18,6 +18,7 @@ from slip_sockets.dev.inspector.ports import (
     RecordingClient,
     RecordingConnections,
     RecordingHistory,
+    RecordingPresence,
     RecordingQueue,
     RecordingSender,
     RecordingSubscriptions,
@@ -28,7 +29,16 @@ from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, F
 from slip_sockets.gateway.errors import HttpError, Unavailable
 from slip_sockets.gateway.gateway import Ports
 from slip_sockets.gateway.observer import EventType, Observer
-from slip_sockets.gateway.ports import Checkpoint, Connections, History, HttpClient, Queue, Sender, Subscriptions
+from slip_sockets.gateway.ports import (
+    Checkpoint,
+    Connections,
+    History,
+    HttpClient,
+    Presence,
+    Queue,
+    Sender,
+    Subscriptions,
+)
 from slip_sockets.gateway.values import (
     ChannelClose,
     ChannelState,
@@ -36,10 +46,12 @@ from slip_sockets.gateway.values import (
     Done,
     Form,
     HttpResponse,
+    Membership,
     Origin,
     Outcome,
     Page,
     Publication,
+    Told,
 )
 from slip_sockets.gateway.worker import DeadLetter, Retry, Worker
 from slip_sockets.protocol.events import Keep, SendText
@@ -52,6 +64,7 @@ RECORDING: dict[type, type] = {
     Connections: RecordingConnections,
     Subscriptions: RecordingSubscriptions,
     History: RecordingHistory,
+    Presence: RecordingPresence,
     Sender: RecordingSender,
     Queue: RecordingQueue,
     HttpClient: RecordingClient,
@@ -123,7 +136,7 @@ def test_all_ports_are_recorded_but_claims_marks_and_the_clock() -> None:
     world = World()
     ports = world.ports
     recording = (ports.connections, ports.subscriptions, ports.history, ports.sender, ports.queue, ports.http)
-    assert {type(port) for port in recording} == set(RECORDING.values()) - {RecordingWorker}
+    assert {type(port) for port in recording} == set(RECORDING.values()) - {RecordingWorker, RecordingPresence}
     others = (ports.claims, ports.marks, ports.clock)
     assert others == (world.inner.claims, world.inner.marks, world.inner.clock)
 
@@ -177,6 +190,65 @@ async def test_subscriptions_are_recorded() -> None:
     assert unsubscribed == (None, f"Unsubscribed {ME} from 'lobby'")
     unsubscribed = await world.step(lambda: subscriptions.unsubscribe_all(ME))
     assert unsubscribed == (None, f"Unsubscribed {ME} from all")
+
+
+async def test_memberships_are_recorded() -> None:
+    world = World()
+    connections, subscriptions = world.ports.connections, world.ports.subscriptions
+    ann = Membership("ann", b'{"name":"Ann"}')
+    opened = await world.step(lambda: connections.open(ME, b"1", ["tea", "hall"], Form.SLIP_V1, "ann", {"tea": ann}))
+    assert opened == (None, f"Let {ME} in as 'ann', subscribed to 'tea', 'hall', a member of 'tea'")
+    joined, record = await world.recorded(lambda: subscriptions.subscribe(ME, "hall", None, ann))
+    (step,) = record.steps
+    assert (joined, step.text) == (Form.SLIP_V1, f"Subscribed {ME} to 'hall', as the member 'ann'")
+    assert step.data == Body(b'{"name":"Ann"}', 14)
+    await world.store.open(YOU, b"1", [])
+    _, record = await world.recorded(lambda: subscriptions.subscribe(YOU, "hall", None, Membership(YOU)))
+    assert record.steps[0].data is None
+    assert [member.name for member in (await world.store.presence.read("hall"))[0]] == [YOU, "ann"]
+
+
+async def test_who_was_there_and_what_was_told_are_recorded() -> None:
+    world = World()
+    presence = RecordingPresence(world.store.presence, world.inspector.recorder)
+    for id_ in (ME, YOU):
+        await world.store.open(id_, b"1", ["tea"], memberships={"tea": Membership(id_)})
+    assert (await world.step(lambda: presence.read("tea")))[1] == "Read who is in 'tea': 2 connections"
+    await world.store.unsubscribe(ME, "tea")
+    there, _ = await presence.read("tea")
+    assert (await world.step(lambda: presence.read("tea")))[1] == (
+        "Read who is in 'tea': 1 connection, and 1 more that left a moment ago"
+    )
+    told = Told(version=1, count=1)
+    text = "Noted that those in 'tea' know of 1 member"
+    assert await world.step(lambda: presence.tell("tea", told)) == (True, text)
+    assert await world.step(lambda: presence.tell("tea", told)) == (False, f"{text}: another look has written before")
+    left = [member for member in there if member.left_at is not None]
+    assert await world.step(lambda: presence.forget("tea", left)) == (None, "Forgot 1 connection that left 'tea'")
+    _, record = await world.recorded(lambda: presence.forget("tea", []))
+    assert record.steps == []
+
+
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        (
+            '{"slip":"presence","channel":"tea","joined":[{"user":"ann","info":null}],"left":["bob","c"],"count":9}',
+            "who is in 'tea' (1 came, 2 left, 9 in all)",
+        ),
+        (
+            '{"slip":"presence","channel":"tea","all":true,"joined":[{"user":"ann","info":null}],"count":1}',
+            "who is in 'tea' (1 in all)",
+        ),
+        ('{"slip":"presence","channel":"tea","count":1234}', "who is in 'tea' (1,234 in all)"),
+        ('{"slip":"presence","channel":"tea"}', "a text"),
+        ('{"slip":"text","data":"presence"}', "a text"),
+        ("hello", "a text"),
+    ],
+)
+async def test_what_is_sent_is_said(data: str, what: str) -> None:
+    world = World()
+    assert (await world.step(lambda: world.ports.sender.send([ME], data, until=math.inf)))[1] == f"Sent {what} to {ME}"
 
 
 async def test_history_is_recorded_with_its_positions() -> None:

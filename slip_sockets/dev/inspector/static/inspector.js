@@ -11,7 +11,7 @@ const $ = (id) => document.getElementById(id);
 const connections = new Map(); // id -> { connection, row }
 const records = new Map(); // number -> { record, row }
 const shown = { kinds: new Set(KINDS), connection: null, words: "", failedOnly: false };
-let chosen = null; // { record: number } or { connection: id }
+let chosen = null; // { record: number }, { connection: id } or { channel: name }
 let isPaused = false;
 let held = []; // messages of the stream while the page is paused
 let isPinned = true; // whether the newest record is in sight, and has to stay there
@@ -56,6 +56,7 @@ function take(messages) {
     for (const connection of message.connections ?? []) setConnection(connection);
     for (const record of message.records ?? []) setRecord(record, parts);
     isTouched ||= Boolean(chosen?.connection && (message.connections ?? []).some(({ id }) => id === chosen.connection));
+    isTouched ||= Boolean(chosen?.channel && (message.connections?.length || message.gone?.length));
     isTouched ||= Boolean(chosen?.record && (message.records ?? []).some(({ number }) => number === chosen.record));
   }
   $("records").append(parts);
@@ -212,7 +213,11 @@ function choose(what) {
 async function showDetails() {
   const what = chosen;
   if (!what) return $("details").replaceChildren(help());
-  const url = what.record ? `/_inspector/records/${what.record}` : `/_inspector/connections/${encodeURIComponent(what.connection)}`;
+  const url = what.record
+    ? `/_inspector/records/${what.record}`
+    : what.channel
+      ? `/_inspector/channel?name=${encodeURIComponent(what.channel)}`
+      : `/_inspector/connections/${encodeURIComponent(what.connection)}`;
   let found = null;
   try {
     found = await (await fetch(url)).json();
@@ -220,7 +225,11 @@ async function showDetails() {
     return; // the stream shows that the server is away
   }
   if (what !== chosen) return;
-  const parts = what.record ? recordDetails(found) : connectionDetails(found, what.connection);
+  const parts = what.record
+    ? recordDetails(found)
+    : what.channel
+      ? channelDetails(found, what.channel)
+      : connectionDetails(found, what.connection);
   const { scrollTop } = $("details");
   const typed = $("details").querySelector("input")?.value;
   const hadFocus = $("details").querySelector("input") === document.activeElement;
@@ -330,8 +339,9 @@ function connectionDetails(connection, id) {
   close.onclick = () => act([{ type: "CLOSE", connectionId: id }], result, "Closed.");
   const channels = connection.channels.map((channel) => {
     const button = element("button", "", named(channel));
-    button.title = channel.startsWith(USER_CHANNEL) ? "Publish to all connections of this user" : "Publish to this channel";
-    button.onclick = () => publishTo(channel);
+    const isOfUser = channel.startsWith(USER_CHANNEL);
+    button.title = isOfUser ? "Publish to all connections of this user" : "Who is in this channel";
+    button.onclick = () => (isOfUser ? publishTo(channel) : choose({ channel }));
     return button;
   });
   return [
@@ -341,6 +351,25 @@ function connectionDetails(connection, id) {
     result,
     ...titled("Channels", String(channels.length), channels.length ? element("div", "channels", ...channels) : element("p", "facts", "None.")),
     ...titled("Metadata", "", pretty({ text: connection.metadata ?? "null", bytes: 0 })),
+  ];
+}
+
+/** Who is in a channel, and who listens to it. */
+function channelDetails({ count, members, more }, channel) {
+  const publish = element("button", "", "Publish");
+  publish.onclick = () => publishTo(channel);
+  const listening = [...connections.values()].filter(({ connection }) => connection.channels.includes(channel));
+  const list = element("ol", "members");
+  for (const { user, info, connections: number, since } of members) {
+    const facts = [`since ${clock(since / 1000).slice(0, 8)}`, number > 1 && `${number} connections`].filter(Boolean).join(" · ");
+    list.append(element("li", "", element("code", "", user), element("small", "", facts), info !== null && element("pre", "", indented(JSON.stringify(info)))));
+  }
+  if (more) list.append(element("li", "", `… ${(count - members.length).toLocaleString("en")} more`));
+  return [
+    element("h2", "", element("code", "", channel)),
+    element("div", "actions", publish),
+    ...titled("Members", count.toLocaleString("en"), count ? list : element("p", "facts", "None. Those are members who are subscribed with presence.")),
+    ...titled("Connections", listening.length.toLocaleString("en"), element("div", "channels", ...listening.slice(0, 200).map(({ connection }) => connectionLink(connection.id)))),
   ];
 }
 

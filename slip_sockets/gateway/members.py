@@ -1,4 +1,4 @@
-"""Who is in a channel, of the sockets of a test."""
+"""Who is in a channel, as PRESENCE reports it. Pure."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ from collections.abc import Iterable
 
 import msgspec
 
-from ..gateway.values import MemberConnection
 from ..protocol.events import Member, PresenceReport
+from .values import MemberConnection
 
 MAX_MEMBERS = 1_000
+"""That are listed in a report."""
 
 
 def presence_report(connections: Iterable[MemberConnection]) -> PresenceReport:
-    """Return what the gateway reports of those who are in a channel."""
+    """Report those who are there. Those who have left are not, also while they may come back."""
     of_user: defaultdict[str, list[MemberConnection]] = defaultdict(list)
     for connection in connections:
-        of_user[connection.name].append(connection)
+        if connection.left_at is None:
+            of_user[connection.name].append(connection)
     names = sorted(of_user, key=str.encode)
     members = [_member(name, of_user[name]) for name in names[:MAX_MEMBERS]]
     return PresenceReport(len(names), members, more=len(names) > MAX_MEMBERS)
