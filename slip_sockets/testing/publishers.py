@@ -11,7 +11,7 @@ import msgspec
 
 from ..client.control_client import ControlApiClient
 from ..client.publisher import SlipSocketsPublisher
-from ..gateway.members import presence_report
+from ..gateway.presence import members_report
 from ..protocol.events import (
     AnyReport,
     CloseChannel,
@@ -102,6 +102,6 @@ def _reported(event: ControlEvent, report: Report, kept: KeptMessages, sockets: 
             return kept.history(event)
         case Members():
             there = [socket.membership(event.channel) for socket in sockets]
-            return presence_report([each for each in there if each is not None])
+            return members_report([each for each in there if each is not None])
         case _:
             return None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from slip_sockets.gateway.effects import NotePatterns
 from slip_sockets.gateway.plan_open import OpenPlan, continuation_of, plan_open
-from slip_sockets.gateway.values import Form
+from slip_sockets.gateway.values import Known
 from slip_sockets.protocol.events import (
     Accept,
     CloseConnection,
@@ -59,7 +59,7 @@ def test_a_publish_that_waits_knows_that_its_user_has_just_come() -> None:
     actions = [PublishText("$user:ann", "hi")]
     planned = plan_open(ME, actions, b"null", "ann")
     assert planned.channels == ("$user:ann",)
-    continuation = continuation_of(ME, planned, Form.RAW, now=1_000, lag_s=5)
+    continuation = continuation_of(ME, planned, Known(), now=1_000, lag_s=5)
     assert (continuation.recent, continuation.recent_until) == ([Subscribe(ME, "$user:ann")], 1_005)
 
 

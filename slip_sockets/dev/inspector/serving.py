@@ -9,7 +9,7 @@ import msgspec
 
 from ...apigateway.http_events import http_event
 from ...apigateway.requests import ApiIdentity
-from ...gateway.members import presence_report
+from ...gateway.presence import members_report
 from ...protocol.tokens import mint
 from ..connections import MemoryConnections
 from ..edge import Edge, Function, ManagementError
@@ -46,7 +46,7 @@ def serving_of(
 
     async def channel(name: str) -> Json:
         present, _ = await connections.presence.read(name)
-        report: dict[str, Any] = msgspec.to_builtins(presence_report(present))
+        report: dict[str, Any] = msgspec.to_builtins(members_report(present))
         return report
 
     return Serving(

@@ -135,8 +135,9 @@ class World:
 def test_all_ports_are_recorded_but_claims_marks_and_the_clock() -> None:
     world = World()
     ports = world.ports
-    recording = (ports.connections, ports.subscriptions, ports.history, ports.sender, ports.queue, ports.http)
-    assert {type(port) for port in recording} == set(RECORDING.values()) - {RecordingWorker, RecordingPresence}
+    stores = (ports.connections, ports.subscriptions, ports.history, ports.presence)
+    recording = (*stores, ports.sender, ports.queue, ports.http)
+    assert {type(port) for port in recording} == set(RECORDING.values()) - {RecordingWorker}
     others = (ports.claims, ports.marks, ports.clock)
     assert others == (world.inner.claims, world.inner.marks, world.inner.clock)
 
