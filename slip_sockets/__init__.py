@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         KeptMessage,
         Member,
         Members,
+        Occupied,
         Open,
         PollForConnection,
         Presence,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         Subscribe,
         Text,
         Unsubscribe,
+        Vacated,
         user_channel,
     )
 
@@ -74,6 +76,7 @@ __all__ = [
     "Member",
     "Members",
     "MissingToken",
+    "Occupied",
     "Open",
     "PollForConnection",
     "Presence",
@@ -90,6 +93,7 @@ __all__ = [
     "Subscribe",
     "Text",
     "Unsubscribe",
+    "Vacated",
     "error_response",
     "parse_request",
     "user_channel",
@@ -123,6 +127,7 @@ _MODULES = {
         "KeptMessage",
         "Member",
         "Members",
+        "Occupied",
         "Open",
         "PollForConnection",
         "Presence",
@@ -137,6 +142,7 @@ _MODULES = {
         "Text",
         "Unsubscribe",
         "user_channel",
+        "Vacated",
     ),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -17,6 +17,7 @@ from ..protocol.events import (
     Accept,
     Close,
     CloseConnection,
+    Occupied,
     Open,
     SendText,
     SetMetadata,
@@ -24,6 +25,7 @@ from ..protocol.events import (
     Subscribe,
     Text,
     Unsubscribe,
+    Vacated,
 )
 from .content import filtered, filtered_channels
 from .controls import CONTROL_PREFIX, apply_control
@@ -67,7 +69,7 @@ class GripBackend:
         now: float,
     ) -> BackendRequest | None:
         state = State.read(metadata)
-        if state is None or state.is_detached:
+        if state is None or state.is_detached or any(isinstance(event, Occupied | Vacated) for event in events):
             return None
         headers = request_headers(connection_id, state, grip_sig(secret, now), self._routing.host)
         return BackendRequest(headers, encode(map(_event, events)), state.query, state.path)
@@ -269,6 +271,8 @@ def _event(event: SocketEvent) -> Event:
             return Event("TEXT", data.encode() or None)
         case Close(code=code, reason=reason):
             return _close(code, reason)
+        case Occupied() | Vacated():
+            raise AssertionError("GRIP has no events of channels")
 
 
 def _close(code: int | None, reason: str | None) -> Event:

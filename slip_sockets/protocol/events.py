@@ -82,8 +82,20 @@ class Close(_Event, tag="CLOSE", frozen=True):
     reason: str | None = None
 
 
-SocketEvent = Open | Text | Close
-"""What happens on a socket."""
+class Occupied(_Event, tag="OCCUPIED", frozen=True, rename={"channel": "channelId"}):
+    """A channel has its first member. The request is about the connection that has come."""
+
+    channel: str
+
+
+class Vacated(_Event, tag="VACATED", frozen=True, rename={"channel": "channelId"}):
+    """A channel has no members any more. The request is about the connection that was the last to go."""
+
+    channel: str
+
+
+SocketEvent = Open | Text | Close | Occupied | Vacated
+"""What happens on a socket, and what becomes of a channel by that."""
 
 
 # From the backend, or a publisher, to the gateway
@@ -464,7 +476,9 @@ _request_decoder = msgspec.json.Decoder(BackendRequest)
 _reply_decoder = msgspec.json.Decoder(_ReplyBody)
 _control_decoder = msgspec.json.Decoder(_ControlBody)
 
-_TYPES = frozenset(str(event.__struct_config__.tag) for event in (*get_args(ControlEvent), *get_args(ReplyEvent), Open))
+_TYPES = frozenset(
+    str(event.__struct_config__.tag) for kind in (ControlEvent, ReplyEvent, SocketEvent) for event in get_args(kind)
+)
 
 
 def _check_channel(event: Action, field: str, channel: str) -> None:

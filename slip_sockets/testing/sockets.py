@@ -19,6 +19,7 @@ from ..protocol.events import (
     CloseChannel,
     CloseConnection,
     ControlEvent,
+    Occupied,
     Open,
     PublishText,
     ReplyEvent,
@@ -28,6 +29,7 @@ from ..protocol.events import (
     Subscribe,
     Text,
     Unsubscribe,
+    Vacated,
     encode_info,
     encode_metadata,
     user_channel,
@@ -128,8 +130,29 @@ class Socket:
         self._forget()
         return self._post_events(Close(self.connection_id, code, reason))
 
+    def occupied(self, channel: str) -> Sequence[ReplyEvent]:
+        """Be the first member of `channel`, as with OCCUPANCY_EVENTS=true."""
+        if not self.is_open:
+            raise RuntimeError("the socket is not open: call open() first")
+        reply = self._post_events(Occupied(channel))
+        self._store(reply)
+        return reply
+
+    def vacated(self, channel: str) -> Sequence[ReplyEvent]:
+        """Have been the last member of `channel`, as with OCCUPANCY_EVENTS=true: also after `close`."""
+        reply = self._post_events(Vacated(channel))
+        if self.is_open:
+            self._store(reply)
+        return reply
+
     def _post_events(self, *events: SocketEvent) -> Sequence[ReplyEvent]:
-        request = signed_request(*events, jwt_secret=self._jwt_secret, metadata=self.metadata, user=self.user)
+        request = signed_request(
+            *events,
+            jwt_secret=self._jwt_secret,
+            metadata=self.metadata,
+            user=self.user,
+            connection_id=self.connection_id,
+        )
         status, body = self._post(request.headers, request.body)
         try:
             return read_reply(status, body)

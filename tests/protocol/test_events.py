@@ -21,6 +21,7 @@ from slip_sockets.protocol.events import (
     CloseConnection,
     History,
     Keep,
+    Occupied,
     Open,
     PollForConnection,
     PublishText,
@@ -29,6 +30,7 @@ from slip_sockets.protocol.events import (
     Subscribe,
     Text,
     Unsubscribe,
+    Vacated,
     check,
     check_all,
     decode_control,
@@ -144,6 +146,24 @@ def test_a_request_to_the_backend_is_its_wire_form_and_back() -> None:
     assert (request.connection_id, request.metadata) == ("c", {"n": 1})
     assert request.events == [Open("c"), Text("c", ""), Close("c", 1000, ""), Close("c")]
     assert decode_request(encode_request("c", None, [])).metadata is None
+
+
+def test_events_of_a_channel_name_it_as_publishes_do() -> None:
+    body = encode_request("c", None, [Occupied("room:tea"), Vacated("room:tea")], "ann")
+    assert json.loads(body) == {
+        "connectionId": "c",
+        "metadata": None,
+        "user": "ann",
+        "events": [
+            {"type": "OCCUPIED", "channelId": "room:tea"},
+            {"type": "VACATED", "channelId": "room:tea"},
+        ],
+    }
+    request = decode_request(body)
+    assert (request.events, request.user) == ([Occupied("room:tea"), Vacated("room:tea")], "ann")
+    with pytest.raises(InvalidEvents) as refusal:
+        decode_request(b'{"connectionId":"c","metadata":null,"events":[{"type":"OCCUPIED"}]}')
+    assert str(refusal.value) == "events[0].channelId: OCCUPIED needs this field, and it is missing"
 
 
 TEXT = {"type": "TEXT", "connectionId": "c", "data": "hi"}

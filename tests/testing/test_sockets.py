@@ -11,16 +11,19 @@ from slip_sockets import (
     Connection,
     InvalidToken,
     Members,
+    Occupied,
     Presence,
     PublishText,
     Report,
     SendText,
     SlipSocketsPublisher,
+    Vacated,
     error_response,
     parse_request,
 )
 from slip_sockets.protocol.events import Accept, SetMetadata, Subscribe
 from slip_sockets.testing import (
+    CONNECTION_ID,
     AsyncRecordingPublisher,
     ClientRefused,
     InvalidResponse,
@@ -339,3 +342,35 @@ def test_a_socket_that_the_application_closed_still_sends_its_close() -> None:
 def test_a_request_needs_an_event() -> None:
     with pytest.raises(ValueError, match="signed_request needs an event"):
         signed_request(jwt_secret=SECRET)
+
+
+def test_a_socket_is_the_first_of_a_channel_and_the_last() -> None:
+    received: list[tuple[object, str, Any]] = []
+
+    def do(connection: Connection) -> None:
+        accept(connection)
+        for event in connection.events:
+            match event:
+                case Occupied(channel=channel):
+                    connection.set_metadata({"first": channel})
+                case Vacated(channel=channel):
+                    connection.publish_text("lobby", f"{channel} is empty")
+        received.append((connection.events[0], connection.connection_id, connection.metadata))
+
+    visitor = socket(do)
+    with pytest.raises(RuntimeError, match="the socket is not open"):
+        visitor.occupied("tea")
+    visitor.open()
+    me = visitor.connection_id
+    assert visitor.occupied("tea") == [SetMetadata(me, {"first": "tea"})]
+    visitor.close()
+    assert visitor.vacated("tea") == [PublishText("lobby", "tea is empty")]
+    assert received[1][:2] == (Occupied("tea"), me)
+    assert received[3] == (Vacated("tea"), me, {"first": "tea"})
+
+
+def test_a_request_about_a_channel_is_of_the_connection_that_is_named() -> None:
+    for named, expected in ((None, CONNECTION_ID), ("A" * 15 + "=", "A" * 15 + "=")):
+        headers, body = signed_request(Occupied("tea"), jwt_secret=SECRET, connection_id=named)
+        connection = parse_request(headers, body, secrets=[SECRET])
+        assert (connection.connection_id, connection.events) == (expected, (Occupied("tea"),))
