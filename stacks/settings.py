@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
-import idna
-
 from slip_sockets.dialects import Dialect
 from slip_sockets.gateway.delivery_rate import DEFAULT_FAN_OUT_RATE, MAX_FAN_OUT_RATE, MIN_FAN_OUT_RATE
 from slip_sockets.gateway.fan_out import INLINE_LIMIT
@@ -19,8 +17,9 @@ from slip_sockets.grip.routing import RIGHT_HOST, RIGHT_PATH_FROM, is_host, is_p
 from slip_sockets.protocol.errors import InvalidSettings
 from slip_sockets.protocol.quoting import quoted
 from slip_sockets.protocol.tokens import RECOMMENDED_SECRET_BYTES, secret_problem, secret_warning, split_secrets
-from slip_sockets.protocol.urls import MAX_HOST_LENGTH, is_local, quoted_url, url_problem
+from slip_sockets.protocol.urls import is_local, quoted_url, url_problem
 
+from .domain_names import is_domain
 from .regions import DEFAULT_REGION, profile_name, profile_region, region_problem, region_warning
 
 T = TypeVar("T", bound=str)
@@ -62,15 +61,10 @@ _BUCKET_NAME = re.compile(
     re.ASCII,
 )
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html"""
-_HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 _MAILBOX = re.compile(r"(?=.{1,64}\Z)[A-Za-z0-9!#$%&'*+/=?^_`|~-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`|~-]+)*")
 """The dot-string of RFC 5321, section 4.1.2, without braces, because Terraform expands `${...}`."""
 MAX_EMAIL_LENGTH = 254
 """RFC 5321, section 4.5.3.1.3: a path of 256 octets, its angle brackets included."""
-_NOT_PUBLIC = frozenset(("alt", "example", "internal", "invalid", "local", "localhost", "onion", "test"))
-"""https://www.iana.org/assignments/special-use-domain-names/, and ICANN's `internal`: no authority certifies them."""
-_OF_AMAZON = ("amazonaws.com", "cloudfront.net", "elasticbeanstalk.com")
-"""https://docs.aws.amazon.com/acm/latest/userguide/troubleshooting-failed.html"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +81,8 @@ class StageSettings:
 
     Backend and publishers speak `backend_protocol`; `grip_path_from` and `grip_host`, "" if not set, are GRIP's. With
     `inbound` ordered, as always in GRIP, texts and disconnects go to the backend through a queue, in order; texts that
-    it does not take are sent again for `inbound_retry_s` seconds.
+    it does not take are sent again for `inbound_retry_s` seconds. With `occupancy_events`, which GRIP has not, the
+    backend receives OCCUPIED and VACATED.
     """
 
     stage: Stage
@@ -111,6 +106,7 @@ class StageSettings:
     grip_host: str
     inbound: Inbound
     inbound_retry_s: int
+    occupancy_events: bool
     inline_limit: int
     provisioned_concurrency: int
     deliver_concurrency: int
@@ -190,11 +186,8 @@ class _Reader:
             or None,
             architecture=architecture,
             python=self._one_of("LAMBDA_PYTHON", PYTHONS, "3.13"),
-            access_logs=self._one_of("ACCESS_LOGS", ("true", "false"), "false") == "true",
-            deletion_protection=self._one_of(
-                "DELETION_PROTECTION", ("true", "false"), "true" if production else "false"
-            )
-            == "true",
+            access_logs=self._flag("ACCESS_LOGS"),
+            deletion_protection=self._flag("DELETION_PROTECTION", production),
             throttling_rate_limit=2_000 if production else 200,
             throttling_burst_limit=1_000 if production else 100,
             backend_protocol=backend_protocol,
@@ -204,6 +197,7 @@ class _Reader:
             inbound_retry_s=self._number(
                 "INBOUND_RETRY_S", DEFAULT_INBOUND_RETRY_S, MIN_INBOUND_RETRY_S, MAX_INBOUND_RETRY_S, "of seconds"
             ),
+            occupancy_events=self._occupancy_events(backend_protocol),
             inline_limit=self._number("INLINE_LIMIT", INLINE_LIMIT, 0, MAX_INLINE_LIMIT, "of subscribers"),
             provisioned_concurrency=self._number(
                 "PROVISIONED_CONCURRENCY", 0, 0, MAX_PROVISIONED_CONCURRENCY, "of functions to keep warm"
@@ -219,7 +213,7 @@ class _Reader:
                 "FAN_OUT_RATE", DEFAULT_FAN_OUT_RATE, MIN_FAN_OUT_RATE, MAX_FAN_OUT_RATE, "of calls a second"
             ),
             alarm_email=self._alarm_email(),
-            tracing=self._one_of("TRACING", ("true", "false"), "false") == "true",
+            tracing=self._flag("TRACING"),
         )
 
     def _name(self, name: str) -> str:
@@ -308,11 +302,11 @@ class _Reader:
             return None, None
         # For ws.example.co.uk two labels are not enough: hence HOSTED_ZONE_NAME.
         zone = self._host_name("HOSTED_ZONE_NAME", ".".join(name.split(".")[-2:]))
-        if not _is_domain(name) or len(name) > MAX_DOMAIN_LENGTH:
+        if not is_domain(name) or len(name) > MAX_DOMAIN_LENGTH:
             what = f"a domain name of at most {MAX_DOMAIN_LENGTH} characters in a zone of Route 53, e.g. ws.example.com"
             self._wrong("DOMAIN_NAME", name, what)
             return None, None
-        if not (_is_domain(zone) and f".{name}".endswith(f".{zone}")):
+        if not (is_domain(zone) and f".{name}".endswith(f".{zone}")):
             self._wrong("HOSTED_ZONE_NAME", zone, f"the zone in Route 53 that holds {name}, e.g. example.com")
         if self._stage == "staging" and self._name("DOMAIN_NAME") == "DOMAIN_NAME":
             name = f"staging.{name}"
@@ -332,6 +326,15 @@ class _Reader:
                 "requests come in order. Set it to ordered, or to nothing"
             )
         return inbound
+
+    def _occupancy_events(self, backend_protocol: Dialect) -> bool:
+        is_on = self._flag("OCCUPANCY_EVENTS")
+        if is_on and backend_protocol is Dialect.GRIP:
+            self._problems.append(
+                f"{self._name('OCCUPANCY_EVENTS')} is 'true', and {self._name('BACKEND_PROTOCOL')} is 'grip', which "
+                "has no such events. Set it to false, or to nothing"
+            )
+        return is_on
 
     def _host_name(self, name: str, default: str) -> str:
         """Return a domain name as AWS stores it."""
@@ -356,11 +359,12 @@ class _Reader:
     def _alarm_email(self) -> str | None:
         address = self._value("ALARM_EMAIL", "")
         local, _, host = address.rpartition("@")
-        if address and not (
-            _MAILBOX.fullmatch(local) and _is_domain(host.lower()) and len(address) <= MAX_EMAIL_LENGTH
-        ):
+        if address and not (_MAILBOX.fullmatch(local) and is_domain(host.lower()) and len(address) <= MAX_EMAIL_LENGTH):
             self._wrong("ALARM_EMAIL", address, "one mail address, e.g. operators@example.com")
         return address or None
+
+    def _flag(self, name: str, default: bool = False) -> bool:
+        return self._one_of(name, ("true", "false"), "true" if default else "false") == "true"
 
     def _one_of(self, name: str, choices: Sequence[T], default: T) -> T:
         value = self._value(name, default)
@@ -372,24 +376,3 @@ class _Reader:
 
     def _wrong(self, name: str, value: str, right: str) -> None:
         self._problems.append(f"{self._name(name)} is {quoted(value)}. Set it to {right}")
-
-
-def _is_domain(name: str) -> bool:
-    """Return whether a name in lower case is one that ACM certifies: below a public top-level domain, labels real."""
-    *labels, last = name.split(".")
-    # An IP address is not a domain name, which never ends in a number.
-    if (
-        not labels
-        or last.isdigit()
-        or len(last) < 2
-        or last in _NOT_PUBLIC
-        or any(f".{name}".endswith(f".{each}") for each in _OF_AMAZON)
-    ):
-        return False
-    if len(name) > MAX_HOST_LENGTH or not all(_HOST_LABEL.fullmatch(label) for label in (*labels, last)):
-        return False
-    try:
-        idna.decode(name)  # refuses `ab--cd`, and after `xn--` what no name becomes
-    except UnicodeError:
-        return False
-    return True

@@ -27,7 +27,7 @@ from .naming import named
 from .permissions import Allow
 from .python_function import FunctionCode, PythonFunction
 from .settings import StageSettings
-from .timers_queue import TimersQueue
+from .timers_queue import RETENTION_S, SWEEP_RETENTION_S, TimersQueue
 from .websocket_api import WebSocketApi
 
 MEMORY_MB = 512
@@ -97,7 +97,7 @@ class SlipSocketsStack(TerraformStack):
             dead_letters_arn=self._queue.dead_letters_arn,
             deletion_protection=settings.deletion_protection,
         )
-        self._timers = TimersQueue(self, "timers_queue", stack_name=settings.stack_name) if self._is_grip else None
+        self._timers = self._timers_queue()
         self.secrets = JwtSecrets(
             self,
             "secrets",
@@ -169,6 +169,12 @@ class SlipSocketsStack(TerraformStack):
             )
             backend.add_override("use_lockfile", True)
 
+    def _timers_queue(self) -> TimersQueue | None:
+        if not (self._is_grip or self._settings.occupancy_events):
+            return None
+        retention_s = RETENTION_S if self._is_grip else SWEEP_RETENTION_S
+        return TimersQueue(self, "timers_queue", stack_name=self._settings.stack_name, retention_s=retention_s)
+
     def _function_code(self, package: FunctionPackage) -> FunctionCode:
         asset = TerraformAsset(
             self, "functions", path=str(package.path), type=AssetType.FILE, asset_hash=package.sha256_hex
@@ -183,7 +189,7 @@ class SlipSocketsStack(TerraformStack):
             allows=[
                 self._sockets.manages("POST", "DELETE"),
                 Allow(["sqs:SendMessage"], [self._inbound.arn]),  # what has to be done before a connection's first text
-                *self._of_timers("sqs:SendMessage"),
+                *(self._of_timers("sqs:SendMessage") if self._is_grip else []),  # a reply to OPEN may begin some
             ],
             published=True,
             provisioned_concurrency=self._settings.provisioned_concurrency,  # clients wait for this function alone
@@ -253,6 +259,7 @@ class SlipSocketsStack(TerraformStack):
                 "BACKEND_PROTOCOL": self._settings.backend_protocol,
                 "GRIP_PATH_FROM": self._settings.grip_path_from,
                 "GRIP_HOST": self._settings.grip_host,
+                "OCCUPANCY_EVENTS": "true" if self._settings.occupancy_events else "false",
                 "INBOUND": self._settings.inbound,
                 "INBOUND_QUEUE_URL": self._inbound.url,
                 "INBOUND_RETRY_S": str(self._settings.inbound_retry_s),

@@ -57,9 +57,9 @@ class Consumer(msgspec.Struct, frozen=True):
     clock: Clock
     dead_letters: Queue | None = None
 
-    def of(self, queue: SqsQueue) -> Consumer:
-        """Return the same for another queue."""
-        return msgspec.structs.replace(self, queue=queue)
+    def of(self, queue: SqsQueue, *, dead_letters: Queue) -> Consumer:
+        """Return the same for another queue, which has no redrive policy."""
+        return msgspec.structs.replace(self, queue=queue, dead_letters=dead_letters)
 
     async def handle(self, event: SqsEvent, *, deadline: float) -> BatchResponse:
         """Handle the records, those of a group in order, groups side by side. Return those that must come again.

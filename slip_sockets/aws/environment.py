@@ -54,8 +54,8 @@ class FunctionSettings(msgspec.Struct, frozen=True):
     that are accepted, the one that signs first. `inline_limit` is how many subscribers a publish sends to without the
     queue, `fan_out_rate` how many calls a second of the management API those of the queue may make, all functions
     together. With `is_ordered` API Gateway puts what clients send into the inbound queue; what the backend does not
-    take of it is tried again for `inbound_retry_s` seconds. Only GRIP has a `timers_queue_url`. Without `stack_name`
-    the function writes no metrics.
+    take of it is tried again for `inbound_retry_s` seconds. Only GRIP and `occupancy_events` have a
+    `timers_queue_url`. Without `stack_name` the function writes no metrics.
     """
 
     target_url: str
@@ -74,6 +74,7 @@ class FunctionSettings(msgspec.Struct, frozen=True):
     backend_protocol: Dialect = Dialect.SLIP
     grip_path_from: str = ""
     grip_host: str = ""
+    occupancy_events: bool = False
     timers_queue_url: str | None = None
     stack_name: str | None = None
 
@@ -100,6 +101,7 @@ class FunctionSettings(msgspec.Struct, frozen=True):
             backend_protocol=Dialect(environ.get("BACKEND_PROTOCOL") or Dialect.SLIP),
             grip_path_from=environ.get("GRIP_PATH_FROM", ""),
             grip_host=environ.get("GRIP_HOST", ""),
+            occupancy_events=environ.get("OCCUPANCY_EVENTS") == "true",
             timers_queue_url=environ.get("TIMERS_QUEUE_URL") or None,
             stack_name=environ.get("STACK_NAME") or None,
         )
@@ -152,6 +154,7 @@ class Runtime:
             publish_protocol=publish_protocol,
             inline_limit=settings.inline_limit,
             inbound_retry_s=settings.inbound_retry_s,
+            occupancy_events=settings.occupancy_events,
             observer=observer,
         )
 

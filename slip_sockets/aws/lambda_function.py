@@ -86,8 +86,7 @@ def deliver_handler(environ: Mapping[str, str]) -> Handler:
     inbound = Consumer(
         gateway.inbound, runtime.inbound_queue, runtime.checkpoints, runtime.clock, dead_letters=runtime.dead_letters
     )
-
-    timers = None if runtime.timers is None else deferred.of(runtime.timers)
+    timers = None if runtime.timers is None else deferred.of(runtime.timers, dead_letters=runtime.dead_letters)
 
     def handle(event: SqsEvent, context: LambdaContext) -> BatchResponse:
         consumer, event_type, waited = deferred, EventType.DEFERRED, metrics.attempted

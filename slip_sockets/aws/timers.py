@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..gateway.deferred import Deferred, Timer
+from ..gateway.deferred_presence import Sweep
 from .errors import calling
 from .queue import MAX_BATCH_MESSAGES, SqsQueue, encode
 from .table import slices
@@ -24,7 +25,10 @@ MAX_DELAY_S = 900
 
 
 class SqsTimers(SqsQueue):
-    """The port Queue, for timers. If one comes twice, the inbound queue drops the second tick of the same number."""
+    """The port Queue, for timers and sweeps. One may come twice: then another queue drops what the second puts there.
+
+    A message whose time is in more than MAX_DELAY_S comes before it, and is put again by its handler.
+    """
 
     async def put(self, messages: Sequence[Deferred]) -> None:
         now = self._clock.now()
@@ -38,5 +42,5 @@ class SqsTimers(SqsQueue):
 
 
 def _delay_s(message: Deferred, now: float) -> int:
-    left_s = message.due_at - now if isinstance(message, Timer) else 0
+    left_s = message.due_at - now if isinstance(message, Timer | Sweep) else 0
     return min(max(0, math.ceil(left_s)), MAX_DELAY_S)

@@ -95,6 +95,14 @@ def dev(
     grip_host: Annotated[
         str, typer.Option(envvar="GRIP_HOST", help="Host of requests in GRIP.", show_default="the client's")
     ] = "",
+    occupancy_events: Annotated[
+        bool,
+        typer.Option(
+            "--occupancy-events",
+            envvar="OCCUPANCY_EVENTS",
+            help="Send your backend OCCUPIED and VACATED for channels with presence.",
+        ),
+    ] = False,
     inspector: Annotated[
         bool | None,
         typer.Option(
@@ -114,6 +122,10 @@ def dev(
         problems.append(f"GRIP_PATH_FROM is {quoted(grip_path_from)}. Set it to {RIGHT_PATH_FROM}")
     if grip_host and not is_host(grip_host):
         problems.append(f"GRIP_HOST is {quoted(grip_host)}. Set it to {RIGHT_HOST}")
+    if occupancy_events and backend_protocol is Dialect.GRIP:
+        problems.append(
+            "OCCUPANCY_EVENTS is 'true', and BACKEND_PROTOCOL is 'grip', which has no such events. Leave out one"
+        )
     # An empty host would be all of this machine's addresses.
     blank = {"--host": host, "--stack-name": stack_name}
     problems += [
@@ -142,6 +154,7 @@ def dev(
         backend_protocol=backend_protocol,
         grip_path_from=grip_path_from,
         grip_host=grip_host,
+        occupancy_events=occupancy_events,
     )
     asyncio.run(_serve(settings))
 

@@ -109,6 +109,7 @@ _KINDS = {
     "fan_out": "fan-out",
     "fan_out_chunk": "chunk",
     "held": "held publish",
+    "sweep": "later look",
     "timer_due": "timer",
 }
 

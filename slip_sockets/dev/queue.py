@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..gateway.deferred import MAX_TEXTS, Deferred, Timer, merged
+from ..gateway.deferred_presence import Sweep
 from ..gateway.ports import Clock
 from ..gateway.values import Done
 from ..gateway.worker import DeadLetter, Retry, Worker
@@ -71,11 +72,11 @@ class MemoryQueue:
             await asyncio.wait(self._tasks, timeout=patience_s)
 
     async def aclose(self) -> None:
-        """Stop. Messages that still wait are lost; their number is logged, without timers, which end in any case."""
+        """Stop. Messages that still wait are lost; their number is logged, without those that end in any case."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        lost = sum(not isinstance(each.message, Timer) for group in self._groups.values() for each in group)
+        lost = sum(not isinstance(each.message, Timer | Sweep) for group in self._groups.values() for each in group)
         if lost:
             log.warning("%d deferred messages are lost with this server", lost)
         self._groups.clear()
@@ -103,6 +104,8 @@ class MemoryQueue:
         del self._groups[name]
 
     async def _finish(self, waiting: _Waiting) -> None:
+        if isinstance(waiting.message, Sweep):  # as in the queue of timers on AWS, where it is put for later
+            await self._clock.sleep(max(0.0, waiting.message.due_at - self._clock.now()))
         attempt = 1
         while True:
             match await self.worker.attempt(waiting.message, attempt, waiting, deadline=float("inf")):

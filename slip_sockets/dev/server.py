@@ -73,7 +73,7 @@ class DevSettings:
 
     `fan_out_rate` is the number of calls a second of publishes to many, None for no limit. With `is_ordered` texts come
     to the backend in order; what it does not take of them is tried again for `inbound_retry_s` seconds. GRIP is always
-    ordered.
+    ordered. With `occupancy_events`, which GRIP has not, the backend receives OCCUPIED and VACATED.
     With `inspector` there is a page at `/_inspector` that shows what happens and can act, for anybody who reaches it.
     """
 
@@ -93,6 +93,7 @@ class DevSettings:
     backend_protocol: Dialect = Dialect.SLIP
     grip_path_from: str = ""
     grip_host: str = ""
+    occupancy_events: bool = False
 
 
 class DevServer:
@@ -245,6 +246,7 @@ class DevServer:
             inbound_retry_s=settings.inbound_retry_s,
             backend_protocol=backend_protocol,
             publish_protocol=publish_protocol,
+            occupancy_events=settings.occupancy_events,
             observer=Observers(self.metrics, adviser, *([] if inspector is None else [inspector.recorder])),
         )
 

@@ -1,6 +1,7 @@
 """The messages of the queue: work for later. Each knows its group, its subject, and how it may be divided.
 
-A new kind is a class here, in the union at the end, and a handler in `gateway.build_gateway`.
+A new kind is a class here or in `deferred_presence`, in the union at the end, and a handler in
+`gateway.build_gateway`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from ..protocol.events import Subscribe, Unsubscribe
 from .deferred_base import DeferredMessage, OfChannel, OfConnection, Summary
+from .deferred_presence import OccupancyNotice, Sweep
 from .effects import Effect
 from .observer import EventType
 from .values import Announced, Broadcast, Form, Publication
@@ -370,6 +372,8 @@ Deferred = (
     | CatchUp
     | LateLook
     | Look
+    | Sweep
+    | OccupancyNotice
     | FanOut
     | FanOutChunk
     | Held

@@ -23,6 +23,7 @@ from .deferred import (
     Timer,
     TimerDue,
 )
+from .deferred_presence import OccupancyNotice, Sweep
 from .delivery import Deliverer
 from .delivery_rate import UNLIMITED
 from .dialects import BackendProtocol, PublishProtocol
@@ -31,6 +32,7 @@ from .framed import FrameAnswers
 from .idempotency import Once
 from .listeners import Listeners
 from .observer import NO_OBSERVER, Observer
+from .occupancy import Occupancy
 from .pattern_use import PatternUse
 from .perform import Performer
 from .ports import (
@@ -52,6 +54,7 @@ from .presence import Looker
 from .recovery import Recoverer
 from .replies import Replies
 from .sockets import Sockets
+from .sweeps import Sweeps
 from .worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 
 
@@ -95,13 +98,14 @@ def build_gateway(
     publish_protocol: PublishProtocol,
     inline_limit: int = INLINE_LIMIT,
     inbound_retry_s: float = DEFAULT_INBOUND_RETRY_S,
+    occupancy_events: bool = False,
     observer: Observer = NO_OBSERVER,
-    occupancy: Occupancy | None = None,
 ) -> Gateway:
     """Put a gateway together over its ports. Channels with more subscribers than `inline_limit` are sent to by the
-    queue. Texts that come by a queue are tried again for `inbound_retry_s` seconds. Without `occupancy` the backend
-    does not hear of a channel's first and last member."""
+    queue. Texts that come by a queue are tried again for `inbound_retry_s` seconds. With `occupancy_events` the backend
+    hears of channels that have their first member, or none any more."""
     clock = ports.clock
+    timers = ports.queue if ports.timers is None else ports.timers
     deliverer = Deliverer(ports.subscriptions, ports.sender, clock)
     filtered = FilteredDeliverer(ports.connections, backend_protocol, deliverer)
     lag_s = ports.subscriptions.index_lag_s
@@ -119,16 +123,13 @@ def build_gateway(
         filtered,
     )
     recoverer = Recoverer(ports.connections, ports.subscriptions, ports.history, deliverer, ports.queue, clock)
-    looker = Looker(
-        ports.presence, ports.marks, deliverer, ports.queue, clock, inline_limit, observer, occupancy=occupancy
-    )
     once = Once(ports.claims, clock)
     performer = Performer(
         ports.connections,
         ports.subscriptions,
         ports.marks,
         ports.presence,
-        ports.queue if ports.timers is None else ports.timers,
+        timers,
         ports.sender,
         deliverer,
         broadcaster,
@@ -143,6 +144,17 @@ def build_gateway(
     frames = FrameAnswers(ports.subscriptions, recoverer, deliverer)
     replies = Replies(backend, performer, ports.queue, observer)
     sockets = Sockets(ports.connections, ports.queue, inbound, performer, replies, frames, clock)
+    occupancy, sweeps = Occupancy(ports.connections, ports.queue, replies), Sweeps(timers, ports.queue, clock)
+    looker = Looker(
+        ports.presence,
+        ports.marks,
+        deliverer,
+        ports.queue,
+        clock,
+        inline_limit,
+        observer,
+        occupancy if occupancy_events else None,
+    )
     handlers: dict[type[Any], Handler] = {
         Continuation: sockets.on_continuation,
         CloseNotice: sockets.on_close_notice,
@@ -153,6 +165,8 @@ def build_gateway(
         CatchUp: recoverer.on_catch_up,
         LateLook: recoverer.on_late_look,
         Look: looker.on_look,
+        Sweep: sweeps.on_sweep,
+        OccupancyNotice: occupancy.on_notice,
         FanOut: broadcaster.split,
         FanOutChunk: broadcaster.deliver_chunk,
         Held: broadcaster.broadcast_held,

@@ -17,7 +17,6 @@ class SignedRequest(NamedTuple):
 
 
 def signed_request(
-def signed_request(
     *events: SocketEvent,
     jwt_secret: str,
     metadata: Any = None,

@@ -9,6 +9,7 @@ import pytest
 from slip_sockets.aws.queue import decode
 from slip_sockets.aws.timers import SqsTimers
 from slip_sockets.gateway.deferred import Timer
+from slip_sockets.gateway.deferred_presence import Sweep
 from slip_sockets.gateway.errors import Unavailable
 
 from ..gateway.doubles import ME, START, FakeClock
@@ -32,6 +33,14 @@ async def test_each_timer_is_delayed_until_its_time(
     (entry,) = request.json["Entries"]
     assert entry.keys() == {"Id", "MessageBody", "DelaySeconds"}
     assert (entry["DelaySeconds"], decode(entry["MessageBody"])) == (delay_s, timers(1, after_s)[0])
+
+
+@pytest.mark.parametrize(("after_s", "delay_s"), [(30, 30), (-5, 0), (7_800, 900)])
+async def test_sweeps_wait_as_timers_do(stub: HttpStub, clock: FakeClock, after_s: float, delay_s: int) -> None:
+    sweep = Sweep("room", START + after_s)
+    await SqsTimers(client("sqs", stub.url), "http://sqs/0/timers", clock).put([sweep])
+    (entry,) = stub.requests[0].json["Entries"]
+    assert (entry["DelaySeconds"], decode(entry["MessageBody"])) == (delay_s, sweep)
 
 
 async def test_many_are_sent_ten_at_a_time(stub: HttpStub, clock: FakeClock) -> None:

@@ -25,6 +25,7 @@ from slip_sockets.aws.queue import decode, encode
 from slip_sockets.cli.app import app
 from slip_sockets.cli.dead_letters import DeadLetter, DeadLetters
 from slip_sockets.gateway.deferred import CloseNotice, Continuation, Deferred, FanOut, FanOutChunk
+from slip_sockets.gateway.deferred_presence import OccupancyNotice, Sweep
 from slip_sockets.gateway.errors import Unavailable
 from slip_sockets.gateway.ports import SystemClock
 from slip_sockets.gateway.values import ChannelClose, Publication
@@ -158,6 +159,11 @@ ONE_OF_EACH: Sequence[tuple[Deferred | str, dict[str, object]]] = [
     ),
     (CloseNotice(B, 1001, SECRET_TEXT, b'"for nobody else"'), {"kind": "close_notice", "connection_id": B}),
     (FanOut(LOBBY, "p1"), {"kind": "fan_out", "channel": "lobby"}),
+    (
+        OccupancyNotice("bar", False, B, 2, b'"for nobody else"', SECRET_TEXT),
+        {"kind": "vacated", "connection_id": B, "channel": "bar"},
+    ),
+    (Sweep("bar", 17.5), {"kind": "sweep", "channel": "bar"}),
     (
         FanOutChunk(ChannelClose("bar"), "p2", [A, B], 3),
         {"kind": "fan_out_chunk", "channel": "bar", "connections": 2},

@@ -97,6 +97,16 @@ async def test_no_settings_are_a_line_each_and_exit_status_2(tmp_path: Path) -> 
                 for name in ("TARGET_URL", "JWT_SECRET", "JWT_PREVIOUS_SECRETS")
             ),
         ),
+        (
+            {
+                "TARGET_URL": "http://127.0.0.1:1/",
+                "JWT_SECRET": SECRET,
+                "BACKEND_PROTOCOL": "grip",
+                "OCCUPANCY_EVENTS": "true",
+            },
+            "slip-sockets: OCCUPANCY_EVENTS is 'true', and BACKEND_PROTOCOL is 'grip', which has no such events. "
+            "Leave out one",
+        ),
         ({"JWT_SECRET": SECRET}, NO_TARGET),
         ({"JWT_SECRET": SECRET, "TARGET_URL": ""}, NO_TARGET),
         *(

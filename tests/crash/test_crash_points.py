@@ -20,6 +20,7 @@ from slip_sockets.gateway.deferred import (
     ReceivedText,
     Texts,
 )
+from slip_sockets.gateway.deferred_presence import OccupancyNotice
 from slip_sockets.gateway.values import Publication
 from slip_sockets.protocol.events import Action, PublishText, SendText
 
@@ -208,6 +209,28 @@ def test_close_notice(crashing: World) -> None:
 
     calls = delivered(crashing, lambda: CloseNotice(me, 1001, "bye", None), check, "aside")
     assert calls[:5] == ["GetItem", "PutItem", "Query", "BatchWriteItem", "CLOSE to the backend"]
+
+
+def test_occupancy_notice(crashing: World) -> None:
+    """Whenever the function dies, the backend has the event at least once, and the next one after it."""
+    me = OTHERS[0]
+    crashing.replies = {"OCCUPIED": [publish("open")], "VACATED": [publish("closed")]}
+
+    def notice() -> Deferred:
+        crashing.put(OccupancyNotice("room", False, me, 2, b'"Zo\u00eb"', "ann"))
+        return OccupancyNotice("room", True, me, 1, None, "ann")
+
+    def check(where: str) -> None:
+        events = [request["events"][0]["type"] for request in crashing.requests]
+        assert firsts(events) == ["OCCUPIED", "VACATED"], where
+        assert repeated_at_most_once(events), where
+        assert {(request["metadata"], request["user"]) for request in crashing.requests} == {("Zoë", "ann")}, where
+        for id_ in OTHERS:
+            assert firsts(crashing.received(id_)) == ["open", "closed"], where
+            assert repeated_at_most_once(crashing.received(id_)), where
+
+    calls = delivered(crashing, notice, check)
+    assert calls[:2] == ["GetItem", "OCCUPIED to the backend"]
 
 
 def test_split(crashing: World) -> None:

@@ -17,6 +17,7 @@ from bench.stubs.programs import Stub
 from slip_sockets.aws.connections import INDEX_LAG_S
 from slip_sockets.aws.queue import SHARDS, encode
 from slip_sockets.gateway.deferred import Deferred, Disconnected, ReceivedText, Texts
+from slip_sockets.gateway.deferred_presence import OccupancyNotice
 from slip_sockets.gateway.delivery_rate import MIN_RESERVED_CALLS
 from slip_sockets.gateway.ports import SystemClock
 
@@ -121,8 +122,8 @@ class Account:
         sqs.delete_message(QueueUrl=QUEUE_URL, ReceiptHandle=message["ReceiptHandle"])
         return self.call("deliver", sqs_event(message))
 
-    def deliver_inbound(self, *messages: Deferred, attempt: int = 1) -> Used:
-        """Handle a batch of the queue of what clients send."""
+    def deliver_inbound(self, *messages: Deferred, attempt: int = 1, queue_url: str = INBOUND_QUEUE_URL) -> Used:
+        """Handle a batch of the queue of what clients send, or of another queue."""
         records = []
         for number, message in enumerate(messages):
             attributes = {
@@ -137,7 +138,7 @@ class Account:
                 "MD5OfBody": "",
                 "Attributes": attributes,
             }
-            records += sqs_event(received, INBOUND_QUEUE_URL)["Records"]
+            records += sqs_event(received, queue_url)["Records"]
         self.backend.script = replies()
         return self.call("deliver", {"Records": records})
 
@@ -306,6 +307,14 @@ def test_disconnect_in_order_is_a_read_more(account: Account) -> None:
     account.connect()
     both = account.deliver_inbound(account.received_text("hi"), left)
     assert both == Used(once | {"GetItem": 2}, 3, 2, backend=2)
+
+
+def test_a_channel_that_is_occupied_is_a_read_and_one_that_is_vacated_is_none(account: Account) -> None:
+    account.connect()
+    occupied = OccupancyNotice("lobby", True, account.me, 1)
+    assert account.deliver_inbound(occupied, queue_url=QUEUE_URL) == Used({"GetItem": 1}, 1, backend=1)
+    vacated = OccupancyNotice("lobby", False, account.me, 2, b"null")
+    assert account.deliver_inbound(vacated, queue_url=QUEUE_URL) == Used(backend=1)
 
 
 def test_connect_with_a_text_is_a_message_in_either_queue(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,18 +172,23 @@ class RecordingObserver:
 
 @dataclass
 class ScriptedClient:
-    """The port HttpClient. It returns what the test put there: a response, or an error to raise."""
+    """The port HttpClient. It returns what the test put there: a response, or an error to raise.
+
+    Each of `responses` is returned once, before `response`.
+    """
 
     response: HttpResponse | HttpError = field(default_factory=lambda: HttpResponse(200, body=b'{"events":[]}'))
+    responses: list[HttpResponse | HttpError] = field(default_factory=list)
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes, *, max_bytes: int) -> HttpResponse:
         self.requests.append(msgspec.json.decode(body))
         self.headers.append(dict(headers))
-        if isinstance(self.response, HttpError):
-            raise self.response
-        return self.response
+        response = self.responses.pop(0) if self.responses else self.response
+        if isinstance(response, HttpError):
+            raise response
+        return response
 
     def will_reply(self, *events: dict[str, Any]) -> None:
         self.response = HttpResponse(200, body=msgspec.json.encode({"events": events}))

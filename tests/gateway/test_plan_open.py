@@ -81,5 +81,5 @@ def test_publish_that_waits_knows_the_patterns_that_match_its_channel() -> None:
     planned = plan(
         Subscribe(ME, "a:b"), Subscribe(ME, "a:*"), Subscribe(ME, "a:b:*"), Subscribe(ME, "b:*"), PublishText("a:b", "")
     )
-    waiting = continuation_of(ME, planned, Form.RAW, now=0, lag_s=10)
+    waiting = continuation_of(ME, planned, Known(), now=0, lag_s=10)
     assert waiting.recent == [Subscribe(ME, "a:b"), Subscribe(ME, "a:*")]

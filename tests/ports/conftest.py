@@ -15,10 +15,12 @@ from slip_sockets.gateway.deferred import (
     FanOutChunk,
     Held,
     LateLook,
+    Look,
     Texts,
     Timer,
     TimerDue,
 )
+from slip_sockets.gateway.deferred_presence import OccupancyNotice, Sweep
 from slip_sockets.gateway.ports import History
 from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 
@@ -66,6 +68,9 @@ def history(engine: Engine, clock: FakeClock) -> History:
 # The queue
 
 
+OF_PRESENCE = (Look, OccupancyNotice, Sweep)
+
+
 @pytest.fixture
 def handler() -> ScriptedHandler:
     return ScriptedHandler()
@@ -76,7 +81,8 @@ async def queue_engine(
     request: pytest.FixtureRequest, handler: ScriptedHandler, clock: YieldingClock, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[QueueEngine]:
     """The queue of deferred messages. It has a worker with `handler` for all kinds of them."""
-    kinds = (Continuation, CloseNotice, CatchUp, LateLook, FanOut, FanOutChunk, Held, Timer)
+    kinds = (Continuation, CloseNotice, CatchUp, LateLook, FanOut, FanOutChunk, Held, Timer, *OF_PRESENCE)
+
     worker = DeferredWorker(dict.fromkeys(kinds, handler))
     engine = _queue_engine(request, worker, clock, monkeypatch, gives_up=False)
     yield engine

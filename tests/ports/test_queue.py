@@ -18,9 +18,11 @@ from slip_sockets.gateway.deferred import (
     FanOutChunk,
     Held,
     LateLook,
+    Look,
     Timer,
 )
 from slip_sockets.gateway.deferred_base import RETRY_FOR_S
+from slip_sockets.gateway.deferred_presence import OccupancyNotice, Sweep
 from slip_sockets.gateway.errors import Incomplete
 from slip_sockets.gateway.values import ChannelClose, Form, Link, Publication
 from slip_sockets.gateway.worker import attempts_within
@@ -78,6 +80,9 @@ async def test_each_kind_arrives_as_it_was_put(queue_engine: QueueEngine, handle
         LateLook(YOU, "lobby", "abc:1", 17.5),
         Held(Publication("lobby", "hi", link=Link("2", "1")), "p3", 17.5),
         Timer(ME, "t1", 2, due_at=17.5),
+        Look("lobby", 17.5, is_after_grace=True),
+        OccupancyNotice("lobby", True, ME, 3, b'{ "a": 1e400 }', "ann"),
+        Sweep("lobby", 17.5),
     ]
     await queue_engine.queue.put(messages)
     await queue_engine.settle()

@@ -9,6 +9,8 @@ import pytest
 from slip_sockets.apigateway.limits import BACKEND_TIMEOUT_S
 from slip_sockets.aws.environment import FunctionSettings
 from slip_sockets.aws.queue import MAX_BATCH_BYTES, MAX_RECEIVE_COUNT
+from slip_sockets.aws.timers import MAX_DELAY_S
+from slip_sockets.gateway.deferred_base import RETRY_FOR_S
 from slip_sockets.grip.timers import MAX_TIMER_S
 
 from .synthesis import PRODUCTION, STAGING, Stack, Synthesis
@@ -76,6 +78,20 @@ def test_timers_of_grip_have_a_standard_queue_of_their_own(synth: Callable[..., 
     for name in FUNCTIONS:
         read = FunctionSettings.from_environ(in_grip.environment(name))
         assert read.timers_queue_url == "${aws_sqs_queue.timers.url}"
+
+
+def test_sweeps_have_that_queue_too_where_the_backend_hears_who_is_there(synth: Callable[..., Synthesis]) -> None:
+    deployment = synth(OCCUPANCY_EVENTS="true", STAGING_OCCUPANCY_EVENTS="false")
+    assert "timers" not in deployment.stack(STAGING).config["resource"]["aws_sqs_queue"]
+    production = deployment.stack(PRODUCTION)
+    queue = production.resource("sqs_queue", "timers")
+    assert "fifo_queue" not in queue, "it would have no delay for each message"
+    assert queue["message_retention_seconds"] > RETRY_FOR_S + MAX_DELAY_S, "it becomes a dead letter before"
+    mapping = production.resource("lambda_event_source_mapping", "timers")
+    assert mapping["event_source_arn"] == "${aws_sqs_queue.timers.arn}"
+    for name in FUNCTIONS:
+        read = FunctionSettings.from_environ(production.environment(name))
+        assert (read.occupancy_events, read.timers_queue_url) == (True, "${aws_sqs_queue.timers.url}")
 
 
 @pytest.mark.parametrize("address", QUEUES)

@@ -120,6 +120,17 @@ def test_grip_adds_the_queue_of_timers_and_a_look_at_connections(
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
+def test_occupancy_events_add_the_queue_of_timers_for_one_function(
+    synth: Callable[..., Synthesis], function: str
+) -> None:
+    timers = "${aws_sqs_queue.timers.arn}"
+    received = {(action, timers) for action, queue in OWN["deliver"] if queue == QUEUE}
+    added = {("sqs:SendMessage", timers), *received} if function == "deliver" else set()
+    with_events = allowed(synth(OCCUPANCY_EVENTS="true").stack(PRODUCTION), function)
+    assert with_events == COMMON | OWN[function] | added | logs(function)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_no_option_but_tracing_changes_a_role(
     defaults: Synthesis, all_options: Synthesis, ordered: Synthesis, function: str
 ) -> None:

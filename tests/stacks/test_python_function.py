@@ -85,7 +85,7 @@ class TestEach:
             fan_out_rate=8_000,
             stack_name=stack.folder.name,
         )
-        assert set(environment) == environment.read - {"TIMERS_QUEUE_URL"}  # which is of GRIP
+        assert set(environment) == environment.read - {"TIMERS_QUEUE_URL"}  # which other settings have
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

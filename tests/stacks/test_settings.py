@@ -59,6 +59,7 @@ def test_target_and_secret_are_enough() -> None:
         backend_protocol=Dialect.SLIP,
         grip_path_from="",
         grip_host="",
+        occupancy_events=False,
         inline_limit=1_000,
         provisioned_concurrency=0,
         deliver_concurrency=100,
@@ -87,6 +88,7 @@ def test_every_setting_is_read() -> None:
         ACCESS_LOGS="true",
         INBOUND="ordered",
         INBOUND_RETRY_S="240",
+        OCCUPANCY_EVENTS="true",
         INLINE_LIMIT="25",
         PROVISIONED_CONCURRENCY="2",
         DELIVER_CONCURRENCY="2",
@@ -105,6 +107,7 @@ def test_every_setting_is_read() -> None:
     assert production.access_logs is True
     assert production.inbound == "ordered"
     assert production.inbound_retry_s == 240
+    assert production.occupancy_events is True
     assert production.inline_limit == 25
     assert production.provisioned_concurrency == 2
     assert production.deliver_concurrency == 2
@@ -283,6 +286,15 @@ class TestProblems:
             "Set it to ordered, or to nothing"
         ]
         assert problems(BACKEND_PROTOCOL="GRIP") == ["BACKEND_PROTOCOL is 'GRIP'. Set it to one of slip, grip"]
+
+    def test_grip_has_no_events_of_channels(self) -> None:
+        staging, production = read(OCCUPANCY_EVENTS="true", PRODUCTION_OCCUPANCY_EVENTS="false")
+        assert (staging.occupancy_events, production.occupancy_events) == (True, False)
+        assert problems(OCCUPANCY_EVENTS="true", STAGING_BACKEND_PROTOCOL="grip") == [
+            "OCCUPANCY_EVENTS is 'true', and STAGING_BACKEND_PROTOCOL is 'grip', which has no such events. "
+            "Set it to false, or to nothing"
+        ]
+        assert problems(OCCUPANCY_EVENTS="yes") == ["OCCUPANCY_EVENTS is 'yes'. Set it to one of true, false"]
 
     def test_where_requests_go_in_grip(self) -> None:
         staging, production = read(GRIP_PATH_FROM="query:p", STAGING_GRIP_PATH_FROM="host", GRIP_HOST="a.example:8080")
