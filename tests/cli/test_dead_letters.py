@@ -160,15 +160,15 @@ ONE_OF_EACH: Sequence[tuple[Deferred | str, dict[str, object]]] = [
     (CloseNotice(B, 1001, SECRET_TEXT, b'"for nobody else"'), {"kind": "close_notice", "connection_id": B}),
     (FanOut(LOBBY, "p1"), {"kind": "fan_out", "channel": "lobby"}),
     (
-        OccupancyNotice("bar", False, B, 2, b'"for nobody else"', SECRET_TEXT),
-        {"kind": "vacated", "connection_id": B, "channel": "bar"},
-    ),
-    (Sweep("bar", 17.5), {"kind": "sweep", "channel": "bar"}),
-    (
         FanOutChunk(ChannelClose("bar"), "p2", [A, B], 3),
         {"kind": "fan_out_chunk", "channel": "bar", "connections": 2},
     ),
     (FanOutChunk(LOBBY, "p3", [A]), {"kind": "fan_out_chunk", "channel": "lobby", "connections": 1}),
+    (
+        OccupancyNotice("bar", False, B, 2, b'"for nobody else"', SECRET_TEXT),
+        {"kind": "vacated", "connection_id": B, "channel": "bar"},
+    ),
+    (Sweep("bar", 17.5), {"kind": "sweep", "channel": "bar"}),
     (SECRET_TEXT, {"kind": "unreadable"}),
     ("zlib:\u00e9", {"kind": "unreadable"}),
 ]
@@ -326,7 +326,7 @@ def masked(output: str, stack: str) -> str:
 
 
 def test_dry_run_lists_and_a_second_run_sends(deployment: Deployment, redrive: Redrive) -> None:
-    ids = deployment.bury(*(message for message, _ in ONE_OF_EACH[:6]))
+    ids = deployment.bury(*(message for message, _ in ONE_OF_EACH[:8]))
     asyncio.run(deployment.checkpoints.save(ids[3], encode(FanOutChunk(ChannelClose("bar"), "p2", [B], 3))))
     lines = """\
 TIME    2 attempts  continuation  connection AAAAAAAAAAAAAAA=, 2 events
@@ -334,19 +334,21 @@ TIME    2 attempts  close notice  connection BBBBBBBBBBBBBBB=
 TIME    2 attempts  fan-out       channel 'lobby'
 TIME    2 attempts  chunk         channel 'bar', 1 connections, the rest of it
 TIME    2 attempts  chunk         channel 'lobby', 1 connections
+TIME    2 attempts  vacated       connection BBBBBBBBBBBBBBB=, channel 'bar'
+TIME    2 attempts  later look    channel 'bar'
 TIME    2 attempts  unreadable    message ID
 """
     listed = redrive("--stack", deployment.stack, *REGION, "--dry-run")
     assert (listed.exit_code, listed.stderr) == (0, "")
     unreadable = "1 cannot be read: left in STACK-dead-letters.fifo.\n"
-    assert masked(listed.stdout, deployment.stack) == f"{lines}6 found in STACK-dead-letters.fifo.\n{unreadable}"
+    assert masked(listed.stdout, deployment.stack) == f"{lines}8 found in STACK-dead-letters.fifo.\n{unreadable}"
     assert deployment.sent_again() == []
     sent = redrive("--stack", deployment.stack, *REGION)
     assert (sent.exit_code, sent.stderr) == (0, "")
     assert SECRET_TEXT not in listed.stdout + sent.stdout
-    summary = f"5 sent again, to STACK-deferred.fifo.\n{unreadable}"
+    summary = f"7 sent again, to STACK-deferred.fifo.\n{unreadable}"
     assert masked(sent.stdout, deployment.stack) == lines.replace("2 attempts", "3 attempts") + summary
-    assert len(deployment.sent_again()) == 5
+    assert len(deployment.sent_again()) == 7
     deployment.taken(deployment.url)
     empty = redrive("--stack", deployment.stack, *REGION)
     assert (empty.exit_code, masked(empty.stdout, deployment.stack)) == (0, "STACK-dead-letters.fifo is empty.\n")

@@ -216,11 +216,14 @@ def test_occupancy_notice(crashing: World) -> None:
     me = OTHERS[0]
     crashing.replies = {"OCCUPIED": [publish("open")], "VACATED": [publish("closed")]}
 
-    def notice() -> Deferred:
-        crashing.put(OccupancyNotice("room", False, me, 2, b'"Zo\u00eb"', "ann"))
-        return OccupancyNotice("room", True, me, 1, None, "ann")
+    def prepare() -> None:
+        for id_ in OTHERS:
+            crashing.connected(id_, "lobby", metadata='"Zoë"')
+        crashing.put(OccupancyNotice("room", True, me, 1, None, "ann"))
+        crashing.put(OccupancyNotice("room", False, me, 2, '"Zoë"'.encode(), "ann"))
 
     def check(where: str) -> None:
+        crashing.drain()
         events = [request["events"][0]["type"] for request in crashing.requests]
         assert firsts(events) == ["OCCUPIED", "VACATED"], where
         assert repeated_at_most_once(events), where
@@ -229,7 +232,7 @@ def test_occupancy_notice(crashing: World) -> None:
             assert firsts(crashing.received(id_)) == ["open", "closed"], where
             assert repeated_at_most_once(crashing.received(id_)), where
 
-    calls = delivered(crashing, notice, check)
+    calls = at_each_call(crashing, prepare, lambda dies_at: crashing.deliver(dies_at=dies_at), check)
     assert calls[:2] == ["GetItem", "OCCUPIED to the backend"]
 
 
