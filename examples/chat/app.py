@@ -2,18 +2,18 @@
 
 The gateway keeps what is said, for a day: a newcomer is shown it, and a client that was away is sent what it missed.
 
-The clients keep the list of people: a client that receives JOINED of a newcomer sends HERE to it, through this backend.
-So a restart loses nobody. The gateway notices every tab that closes or crashes: its CLOSE comes with the metadata of
-that client, and comes again later if this backend could not be reached.
+The gateway knows who is in a room, too: each client is subscribed as a member, and its page is told who comes and goes.
+So a restart of this backend loses nobody, and a tab that is reloaded has not left.
 
-A client's name is the one that it sends. A real application would know its users, for instance by the cookie in
-`metadata["headers"]`.
+Each tab is a user of its own, under an id and a name that it chooses. A real application would know its users, for
+instance by the cookie in `metadata["headers"]`.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import time
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 from flask import Flask, Response, request, send_file
 
-from slip_sockets import Close, Connection, ControlApiError, Keep, Open, Text
+from slip_sockets import Connection, ControlApiError, Keep, Open, Presence, Text
 from slip_sockets.browser import MODULE
 from slip_sockets.flask import SlipSockets
 
@@ -73,8 +73,6 @@ def create_app() -> Flask:
                     join(connection)
                 case Text(data=data):
                     listen(connection, data)
-                case Close():
-                    leave(connection)
 
     @app.post("/announce")
     def announce() -> dict[str, int]:
@@ -94,37 +92,34 @@ def create_app() -> Flask:
 def join(connection: Connection) -> None:
     query = connection.metadata["query"]
     name, room = tidy(query.get("name", [""])[0], "somebody"), tidy(query.get("room", [""])[0], "lobby")
-    connection.accept()
+    connection.accept(user=user_id(query.get("user", [""])[0]))
     connection.set_metadata({"name": name, "room": room})
-    # In this order, so that of two clients that join at once each receives the other's JOINED or HERE.
-    connection.subscribe(channel(room), recover=True)
-    connection.send_text(message("welcome", connection, name=name, room=room))
-    connection.publish_text(channel(room), message("joined", connection, name=name))
+    connection.subscribe(channel(room), recover=True, presence=Presence({"name": name}))
+    connection.send_text(message("welcome", name=name, room=room))
 
 
 def listen(connection: Connection, data: str) -> None:
     me = connection.metadata
     match parse(data):
         case {"type": "say", "text": str(text), "message": str(id_)} if text.strip():
-            said = message("said", connection, name=me["name"], text=text[:MAX_TEXT], message=id_[:MAX_NAME])
+            said = message(
+                "said", user=connection.user or "", name=me["name"], text=text[:MAX_TEXT], message=id_[:MAX_NAME]
+            )
             connection.publish_text(channel(me["room"]), said, keep=KEEP)
-        case {"type": "here", "to": str(newcomer)} if newcomer.isascii():
-            connection.send_text(message("here", connection, name=me["name"]), connection_id=newcomer)
-
-
-def leave(connection: Connection) -> None:
-    me = connection.metadata
-    connection.publish_text(channel(me["room"]), message("left", connection, name=me["name"]))
 
 
 def channel(room: str) -> str:
     return f"room:{room}"
 
 
-def message(kind: str, sender: Connection | None = None, **fields: str) -> str:
+def user_id(text: str) -> str:
+    """Return the id that a tab has made up, or another one where it is not of the page's making."""
+    return text if re.fullmatch(r"[0-9a-f]{24}", text) else secrets.token_hex(12)
+
+
+def message(kind: str, **fields: str) -> str:
     """Return a message for the page: JSON with the time in milliseconds, as JavaScript counts it."""
-    id_ = {"id": sender.connection_id} if sender else {}
-    return json.dumps({"type": kind, **id_, **fields, "at": int(time.time() * 1000)})
+    return json.dumps({"type": kind, **fields, "at": int(time.time() * 1000)})
 
 
 def parse(data: str) -> object:

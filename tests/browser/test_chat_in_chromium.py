@@ -123,7 +123,11 @@ def test_a_reload_keeps_name_and_room(two: tuple[Window, Window]) -> None:
     ada, grace = two
     grace.driver.refresh()
     grace.see_people("Ada", "Grace")
-    ada.see("Grace left")
+    grace.say("Back")
+    ada.see("Back")
+    assert grace.driver.find_elements(By.CSS_SELECTOR, ".message.mine")
+    assert "Grace left" not in ada.log
+    assert ada.people == ["Ada", "Grace"]
 
 
 def test_a_link_leads_into_its_room_and_back_leads_out_again(two: tuple[Window, Window]) -> None:

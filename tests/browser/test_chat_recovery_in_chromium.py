@@ -55,7 +55,7 @@ class Chat:
     async def say(self, count: int = 1) -> None:
         for _ in range(count):
             number = str(len(self.said))
-            said = {"type": "said", "id": "elsewhere", "name": "Grace", "text": number, "message": number, "at": 1}
+            said = {"type": "said", "user": "elsewhere", "name": "Grace", "text": number, "message": number, "at": 1}
             await self.publisher.publish_text("room:lobby", json.dumps(said), keep=KEEP)
             self.said.append(number)
 

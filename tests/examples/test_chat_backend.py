@@ -20,9 +20,7 @@ from slip_sockets.dev.server import DevServer, DevSettings
 
 from ..conftest import SECRET
 from .chat_backend import Backend
-from .visitor import PATIENCE_S, visit
-
-SLIP = websockets.Subprotocol("slip.v1")
+from .visitor import PATIENCE_S, SLIP, visit
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ async def test_a_text_reaches_all_in_the_room(url: str) -> None:
 
         for visitor in (ada, grace):
             said = await visitor.hear("said")
-            assert (said["id"], said["name"], said["text"], said["message"]) == (ada.id, "Ada", "Hello", "m1")
+            assert (said["user"], said["name"], said["text"], said["message"]) == (ada.user, "Ada", "Hello", "m1")
 
 
 async def test_a_message_has_the_time_in_milliseconds(url: str) -> None:
@@ -69,32 +67,33 @@ async def test_another_room_hears_nothing(url: str) -> None:
         await ada.say("About tea")
         await ada.hear("said")
         await grace.say("About coffee")
-        assert (await grace.next())["text"] == "About coffee"
+        assert (await grace.hear("said"))["text"] == "About coffee"
 
 
 async def test_a_newcomer_and_a_visitor_learn_of_each_other(url: str) -> None:
     async with visit(url, name="Ada") as ada, visit(url, name="Grace") as grace:
-        joined = await ada.hear("joined")
-        assert (joined["id"], joined["name"]) == (grace.id, "Grace")
-
-        await ada.send({"type": "here", "to": joined["id"]})
-
-        here = await grace.next()
-        assert (here["type"], here["id"], here["name"]) == ("here", ada.id, "Ada")
+        await asyncio.gather(ada.see("Ada", "Grace"), grace.see("Ada", "Grace"))
 
 
-async def test_a_visitor_that_closes_the_tab_has_left(url: str) -> None:
+async def test_visitors_who_close_the_tab_or_crash_have_left(url: str) -> None:
+    async with visit(url, name="Ada") as ada, visit(url, name="Eve") as eve:
+        async with visit(url, name="Grace") as grace:
+            await ada.see("Ada", "Eve", "Grace")
+        eve.vanish()
+        await ada.miss(grace.user, eve.user)
+
+
+async def test_a_visitor_who_reloads_the_page_has_not_left(url: str, server: DevServer) -> None:
     async with visit(url, name="Ada") as ada:
         async with visit(url, name="Grace") as grace:
-            pass
-        left = await ada.hear("left")
-        assert (left["id"], left["name"]) == (grace.id, "Grace")
-
-
-async def test_a_visitor_that_crashes_has_left(url: str) -> None:
-    async with visit(url, name="Ada") as ada, visit(url, name="Grace") as grace:
-        grace.vanish()
-        assert (await ada.hear("left"))["id"] == grace.id
+            await ada.see("Ada", "Grace")
+        async with visit(url, name="Grace", user=grace.user) as again, visit(url, name="Eve"):
+            await again.see("Ada", "Grace")
+            heard: list[Any] = []
+            while not any(joined["info"]["name"] == "Eve" for frame in heard for joined in frame.get("joined", [])):
+                heard.append(await ada.hear("presence"))
+            assert all(joined["info"]["name"] != "Grace" for frame in heard for joined in frame.get("joined", []))
+            assert not any("left" in frame for frame in heard)
 
 
 async def test_a_restarted_backend_has_lost_nobody(server: DevServer, chat: Backend) -> None:
@@ -102,11 +101,12 @@ async def test_a_restarted_backend_has_lost_nobody(server: DevServer, chat: Back
         with chat.running():
             ada = await visitors.enter_async_context(visit(server.websocket_url, name="Ada", room="tea"))
             grace = await visitors.enter_async_context(visit(server.websocket_url, name="Grace", room="tea"))
+            await ada.see("Ada", "Grace")
         with chat.running():
             await grace.say("Still here?")
             assert (await ada.hear("said"))["name"] == "Grace"
-            await grace.socket.close()
-            assert (await ada.hear("left"))["name"] == "Grace"
+            await visitors.enter_async_context(visit(server.websocket_url, name="Eve", room="tea"))
+            await grace.see("Eve")
             await visitors.aclose()
             await server.edge.aclose(5)
 
@@ -115,7 +115,7 @@ async def test_a_restarted_backend_has_lost_nobody(server: DevServer, chat: Back
     ("name", "becomes"),
     [
         ("<img src=x onerror=alert(1)>", "<img src=x onerror=alert(1)>"),
-        ('"},{"type":"left"', '"},{"type":"left"'),
+        ('"},{"slip":"presence"', '"},{"slip":"presence"'),
         ("  Ada \n\t Lovelace ", "Ada Lovelace"),
         ("", "somebody"),
         (" \u3000 ", "somebody"),
@@ -126,15 +126,21 @@ async def test_a_restarted_backend_has_lost_nobody(server: DevServer, chat: Back
     ids=["markup", "JSON", "several lines", "empty", "spaces", "control characters", "long", "long and wide"],
 )
 async def test_a_hostile_name_stays_one_harmless_line_of_text(url: str, name: str, becomes: str) -> None:
-    async with visit(url, name="Ada") as ada:
-        async with visit(url, name=name):
-            assert (await ada.hear("joined"))["name"] == becomes
-        assert (await ada.hear("left"))["name"] == becomes
+    async with visit(url, name="Ada") as ada, visit(url, name=name):
+        await ada.see("Ada", becomes)
 
 
 async def test_without_name_and_room_one_is_somebody_in_the_lobby(url: str) -> None:
     async with visit(url, name="Ada", room="lobby") as ada, visit(url):
-        assert (await ada.hear("joined"))["name"] == "somebody"
+        await ada.see("Ada", "somebody")
+
+
+@pytest.mark.parametrize("user", ["", "ann", "A" * 24, "0" * 25])
+async def test_an_id_that_is_not_of_the_pages_making_is_replaced(url: str, user: str) -> None:
+    async with visit(url, name="Ada", user=user) as ada:
+        (joined,) = (await ada.hear("presence"))["joined"]
+        assert joined["user"] != user
+        assert len(joined["user"]) == 24
 
 
 @pytest.mark.parametrize(
@@ -149,25 +155,24 @@ async def test_without_name_and_room_one_is_somebody_in_the_lobby(url: str) -> N
         '{"type": "say"}',
         '{"type": "say", "text": 5, "message": "m"}',
         '{"type": "say", "text": "  ", "message": "m"}',
-        '{"type": "left", "id": "x", "name": "Ada"}',
-        '{"type": "here", "to": "nobody"}',
-        '{"type": "here", "to": "\\ud800"}',
-        '{"type": "here", "to": ["x"]}',
+        '{"type": "welcome"}',
+        '{"slip": "presence", "channel": "room:lobby", "left": ["x"], "count": 0}',
     ],
     ids=lambda frame: frame[:50] or "empty",
 )
 async def test_a_text_that_is_not_of_the_page_does_nothing(url: str, frame: str) -> None:
     async with visit(url, name="Ada") as ada:
-        for part in _fragments(frame):
-            await ada.socket.send(part)
+        await ada.send(frame)
         await ada.say("Still fine")
-        assert (await ada.next())["text"] == "Still fine"
+        while (message := await ada.next())["type"] == "presence":
+            pass
+        assert message["text"] == "Still fine"
 
 
 async def test_the_longest_message_of_the_widest_characters_arrives_and_longer_is_cut(url: str) -> None:
     async with visit(url, name="Ada") as ada:
         text = json.dumps("\U0001f600" * (MAX_TEXT + 1), ensure_ascii=False)
-        await ada.socket.send(_fragments(f'{{"type": "say", "message": "m", "text": {text}}}'))
+        await ada.send(f'{{"type": "say", "message": "m", "text": {text}}}')
         assert (await ada.hear("said"))["text"] == "\U0001f600" * MAX_TEXT
 
 
@@ -246,8 +251,3 @@ def test_the_page_needs_nothing_from_elsewhere_and_never_parses_user_text_as_mar
         assert "@import" not in source, name
         for markup in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
             assert markup not in source, name
-
-
-def _fragments(text: str) -> list[str]:
-    """API Gateway takes frames to 32 KiB; a longer message comes in several."""
-    return [text[start : start + 8_000] for start in range(0, len(text), 8_000)] or [""]

@@ -10,15 +10,15 @@ const NAMES = ["Avocet", "Curlew", "Dipper", "Dunlin", "Heron", "Kestrel", "Linn
 const $ = (id) => document.getElementById(id);
 const { websocketUrl } = await (await fetch("settings.json")).json();
 
+const me = userOfTab();
 let name = sessionStorage.getItem("name") ?? "";
 let room = "";
 let socket = null;
-let myId = null; // this connection's; null until the backend's WELCOME
+let presence = null; // who is in the room, as the gateway knows it
+let isIn = false; // from the backend's WELCOME until the socket is lost
 let lostAt = 0;
 let unread = 0;
 let pinned = true; // whether to scroll to the newest line
-const people = new Map(); // in the room: connection id -> name
-const gone = new Set(); // ids that have left and never come back: a HERE may arrive after its LEFT
 const heard = new Set(); // ids of messages; one that comes again, by whatever way, is shown once
 const unsent = new Map(); // my messages without an echo: message id -> { room, text, element, timer }
 const logs = new Map(); // room -> its lines, kept while this tab lives
@@ -28,30 +28,14 @@ let isLoading = false; // the room's history
 // ---- Messages of the backend
 
 const hear = {
-  welcome({ id, at }) {
-    const before = myId;
-    myId = id;
-    people.clear();
-    people.set(id, name);
-    if (before) return gone.add(before); // there was no gap: nothing was missed
+  welcome({ at }) {
+    if (isIn) return; // there was no gap: nothing was missed
+    isIn = true;
     if (lostAt) note(at, `Back after ${seconds(at - lostAt)}.`);
     else if (reached.has(room)) note(at, "You are back.");
     else note(at, "You are in ", isolated(room), ". Open this page in a second tab, or send somebody its link.");
     lostAt = 0;
     for (const [message, { room: where }] of unsent) if (where === room) sayAgain(message);
-  },
-  joined({ id, name, at }) {
-    if (id === myId || gone.has(id)) return;
-    people.set(id, name);
-    note(at, isolated(name), " joined");
-    transmit({ type: "here", to: id });
-  },
-  here({ id, name }) {
-    if (!gone.has(id)) people.set(id, name);
-  },
-  left({ id, name, at }) {
-    gone.add(id);
-    if (people.delete(id)) note(at, isolated(name), " left");
   },
   said(frame) {
     if (heard.has(frame.message)) return;
@@ -59,7 +43,7 @@ const hear = {
     const mine = unsent.get(frame.message);
     if (mine) settle(frame.message, mine);
     else show(messageElement(frame));
-    if (document.hidden && myId) title(unread + 1);
+    if (document.hidden && isIn) title(unread + 1);
   },
   announced({ text, at, message }) {
     if (heard.has(message)) return;
@@ -70,9 +54,7 @@ const hear = {
 
 function onText(text) {
   const frame = JSON.parse(text);
-  if (!Object.hasOwn(hear, frame.type)) return;
-  hear[frame.type](frame);
-  showPeople();
+  if (Object.hasOwn(hear, frame.type)) hear[frame.type](frame);
 }
 
 /** Show what is kept of the room, and go on from there. What comes meanwhile comes again. */
@@ -97,8 +79,8 @@ function loadAgain() {
 // ---- My messages
 
 function say(text) {
-  const message = Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-  const line = messageElement({ id: myId, name, text, at: Date.now() });
+  const message = randomId();
+  const line = messageElement({ user: me, name, text, at: Date.now() });
   unsent.set(message, { room, text, element: line, timer: 0 });
   show(line, true);
   sayAgain(message);
@@ -112,7 +94,7 @@ function sayAgain(message) {
   mine.element.querySelector(".again")?.remove();
   transmit({ type: "say", text: mine.text, message });
   mine.timer = setTimeout(() => {
-    if (!myId) return; // sent at the next WELCOME
+    if (!isIn) return; // sent at the next WELCOME
     const again = element("button", "again", "Not sent. Try again");
     again.onclick = () => sayAgain(message);
     mine.element.querySelector(".body").append(again);
@@ -137,9 +119,8 @@ function enter() {
   if (socket) reached.set(room, socket.positions);
   room = roomInUrl();
   socket?.close();
-  myId = null;
+  isIn = false;
   lostAt = 0;
-  people.clear();
   if (!logs.has(room)) logs.set(room, element("div", "lines"));
   $("log").replaceChildren(logs.get(room));
   $("room").textContent = room;
@@ -148,10 +129,10 @@ function enter() {
   title(0);
   scrollDown();
   showRooms();
-  showPeople();
   showMenu(false);
   isLoading = false;
   socket = new SlipSocket(socketUrl, { recover: true, positions: reached.get(room) ?? {} });
+  watchPeople(socket.presence(`room:${room}`));
   onState("connecting");
   socket.addEventListener("open", () => onState("connected"));
   socket.addEventListener("waiting", ({ pauseMs }) => onState("reconnecting", pauseMs));
@@ -167,6 +148,7 @@ function enter() {
 async function socketUrl() {
   if (!Object.keys(socket.positions).length) await load();
   const url = new URL(websocketUrl);
+  url.searchParams.set("user", me);
   url.searchParams.set("name", name);
   url.searchParams.set("room", room);
   return url;
@@ -199,9 +181,9 @@ function showRooms() {
 let countdown = 0;
 
 function onState(state, pauseMs = 0) {
-  if (state === "reconnecting" && myId) {
+  if (state === "reconnecting" && isIn) {
     lostAt = Date.now();
-    myId = null;
+    isIn = false;
   }
   const due = performance.now() + pauseMs;
   const words = { connecting: "Connecting", connected: "Connected", reconnecting: "Reconnecting" };
@@ -252,14 +234,14 @@ function note(at, ...words) {
   show(element("div", "note", element("span", "", ...words), " ", clock(at)));
 }
 
-function messageElement({ id, name: author, text, at }) {
+function messageElement({ user, name: author, text, at }) {
   const words = element("p", "", text);
   words.dir = "auto";
   const head = element("div", "head", element("b", "", isolated(author)), clock(at));
   const made = element("article", "message", avatar(author), element("div", "body", head, words));
-  made.dataset.from = id === myId ? `me, ${name}` : id; // two people may have one name
+  made.dataset.from = `${user}, ${author}`; // two people may have one name, and one may change it
   made.dataset.at = String(at);
-  made.classList.toggle("mine", id === myId);
+  made.classList.toggle("mine", user === me);
   const before = logs.get(room).lastElementChild;
   const together = before?.dataset.from === made.dataset.from && at - Number(before.dataset.at) < TOGETHER_MS;
   made.classList.toggle("more", together);
@@ -274,12 +256,33 @@ function show(line, always = false) {
   else if (!line.classList.contains("note")) $("newest").hidden = false;
 }
 
+/** Keep the list of the room's people, and say who comes and goes once the page knows who was there. */
+function watchPeople(those) {
+  presence = those;
+  let isKnown = false;
+  those.addEventListener("live", () => (isKnown = true));
+  those.addEventListener("change", ({ joined, left }) => {
+    if (those !== presence) return;
+    if (isKnown) {
+      for (const who of joined) note(Date.now(), isolated(nameOf(who)), " joined");
+      for (const who of left) note(Date.now(), isolated(nameOf(who)), " left");
+    }
+    showPeople();
+  });
+  showPeople();
+}
+
+function nameOf({ info }) {
+  return info.name;
+}
+
 function showPeople() {
-  const others = [...people].filter(([id]) => id !== myId).sort(([, a], [, b]) => a.localeCompare(b));
-  const all = myId ? [[myId, name], ...others] : others;
-  $("count").textContent = all.length ? String(all.length) : "";
+  const people = presence.members ?? []; // more than can be listed
+  const others = people.filter(({ user }) => user !== me).sort((a, b) => nameOf(a).localeCompare(nameOf(b)));
+  const mine = people.filter(({ user }) => user === me);
+  $("count").textContent = presence.count ? String(presence.count) : "";
   $("people").replaceChildren(
-    ...all.map(([id, who]) => element("li", "", avatar(who), isolated(who), ...(id === myId ? [element("small", "", "you")] : []))),
+    ...[...mine, ...others].map((one) => element("li", "", avatar(nameOf(one)), isolated(nameOf(one)), ...(one.user === me ? [element("small", "", "you")] : []))),
   );
   $("me").replaceChildren(avatar(name), isolated(name), element("small", "", "change"));
 }
@@ -303,6 +306,17 @@ function showMenu(open) {
 
 function tidy(text) {
   return [...text.trim().replace(/\s+/g, " ")].slice(0, MOST_CHARACTERS).join("").trim();
+}
+
+function randomId() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(12)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** The id of this tab's user, who stays the same when the tab is reloaded. */
+function userOfTab() {
+  const id = sessionStorage.getItem("user") ?? randomId();
+  sessionStorage.setItem("user", id);
+  return id;
 }
 
 function seconds(ms) {
