@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from .errors import BenchError
 from .figures import Figure, figures_table
 from .servers import CHANNEL, Running, backend, slip_sockets
+from .stubs.backend import Opens
 
 TEXT_BYTES = 200
 KEEP = {"count": 1_000, "seconds": 3_600}
@@ -109,7 +110,7 @@ def measure(clients: int, missed: int) -> dict[str, list[Figure]]:
     """Return the figures of both cases. Raises BenchError."""
     figures = {}
     for name, count in ((f"{missed} missed", missed), ("nothing missed", 0)):
-        with backend(CHANNEL, recovers=True) as backend_port, slip_sockets(backend_port) as server:
+        with backend(CHANNEL, Opens.RECOVERING) as backend_port, slip_sockets(backend_port) as server:
             positions = keep(server, 2 * missed)
             returned = come_back(server, clients, positions[-1 - count])
         figures[name] = [

@@ -23,6 +23,7 @@ from slip_sockets.protocol.tokens import mint
 from .errors import BenchError
 from .processes import Usage, usage
 from .publishing import PublishRequest
+from .stubs.backend import Opens
 from .stubs.programs import Stub
 
 CHANNEL = "bench"
@@ -51,12 +52,9 @@ StartServer = Callable[[int], AbstractContextManager[Running]]
 
 
 @contextlib.contextmanager
-def backend(channel: str = "", *, recovers: bool = False) -> Iterator[int]:
-    """Run the backend and yield its port. It subscribes every connection to `channel`, if that is given.
-
-    With `recovers` that is with slip.v1, since the position in the client's query.
-    """
-    with Stub("backend", "--channel", channel, *(["--recovers"] if recovers else [])) as stub:
+def backend(channel: str = "", opens: Opens = Opens.RAW) -> Iterator[int]:
+    """Run the backend and yield its port. It subscribes every connection to `channel`, if that is given."""
+    with Stub("backend", "--channel", channel, "--opens", opens) as stub:
         yield stub.port
 
 

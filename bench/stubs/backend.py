@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import enum
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,14 +35,28 @@ _request = msgspec.json.Decoder(_Request)
 _json = msgspec.json.Encoder()
 
 
-def slip_reply(body: bytes, channel: str, *, recovers: bool = False) -> bytes:
-    """Return the reply to events of SLIP Sockets, both as JSON. With `recovers` queries have a `since`."""
+class Opens(enum.StrEnum):
+    """How connections are let in."""
+
+    RAW = "raw"
+    RECOVERING = "recovering"
+    """With slip.v1, since the position in the query."""
+    MEMBERS = "members"
+    """With slip.v1, as the user in the query, who is a member of the channel."""
+
+
+def slip_reply(body: bytes, channel: str, opens: Opens = Opens.RAW) -> bytes:
+    """Return the reply to events of SLIP Sockets, both as JSON."""
     request = _request.decode(body)
     id_ = request.connection_id
     events: list[dict[str, Any]] = []
     for event in request.events:
         match event.type:
-            case "OPEN" if recovers:
+            case "OPEN" if opens is Opens.MEMBERS:
+                user = request.metadata["query"]["user"][0]
+                events.append({"type": "ACCEPT", "connectionId": id_, "subprotocol": "slip.v1", "user": user})
+                events.append({"type": "SUBSCRIBE", "connectionId": id_, "channel": channel, "presence": {}})
+            case "OPEN" if opens is Opens.RECOVERING:
                 since = request.metadata["query"]["since"][0]
                 events.append({"type": "ACCEPT", "connectionId": id_, "subprotocol": "slip.v1"})
                 subscribe = {"type": "SUBSCRIBE", "connectionId": id_, "channel": channel}
@@ -87,14 +102,14 @@ def _grip_text(content: bytes) -> bytes:
 
 
 class _Connection(HttpConnection):
-    def __init__(self, channel: str, recovers: bool) -> None:
+    def __init__(self, channel: str, opens: Opens) -> None:
         super().__init__()
         self._channel = channel
-        self._recovers = recovers
+        self._opens = opens
 
     def on_request(self, head: bytes, body: bytes) -> None:
         if body.startswith(b"{"):
-            reply = slip_reply(body, self._channel, recovers=self._recovers)
+            reply = slip_reply(body, self._channel, self._opens)
             headers = b"Content-Type: application/json\r\n"
         else:
             reply = grip_reply(body, self._channel)
@@ -109,6 +124,6 @@ class _Connection(HttpConnection):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--channel", default="", help="channel that every connection is subscribed to")
-    parser.add_argument("--recovers", action="store_true", help="with slip.v1, since the position in the query")
+    parser.add_argument("--opens", type=Opens, default=Opens.RAW, help="raw, recovering or members (%(default)s)")
     given = parser.parse_args()
-    asyncio.run(serve(lambda: _Connection(given.channel, given.recovers)))
+    asyncio.run(serve(lambda: _Connection(given.channel, given.opens)))
