@@ -43,7 +43,6 @@ from .ports import (
     DeliveryRate,
     History,
     HttpClient,
-    Occupancy,
     Presence,
     Queue,
     Secrets,
