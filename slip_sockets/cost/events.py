@@ -17,7 +17,7 @@ from ..aws.queue import SHARDS
 from ..aws.table import MAX_BATCH_READS
 from ..gateway.delivery_rate import MIN_RESERVED_CALLS
 from ..gateway.worker import Inbound
-from ..protocol.events import USER_CHANNEL_PREFIX
+from ..protocol.patterns import USER_CHANNEL_PREFIX
 from .metering import (
     connection_row_bytes,
     gb_seconds,
@@ -226,7 +226,7 @@ def open_sockets(w: Workload) -> Usage:
     usage = Usage(w)
     usage.units[Meter.CONNECTION_MINUTES] += w.connections * MINUTES_A_MONTH
     rows, entries = _rows(w), _entries(w)
-    stored = sum(rows) + sum(entries) + (len(rows) + len(entries)) * INDEX_ENTRY_OVERHEAD_BYTES
+    stored: float = sum(rows) + sum(entries) + (len(rows) + len(entries)) * INDEX_ENTRY_OVERHEAD_BYTES
     stored += w.users * 2 * (subscription_row_bytes(USER_CHANNEL_BYTES) + INDEX_ENTRY_OVERHEAD_BYTES)
     usage.units[Meter.TABLE_STORAGE] += w.connections * stored / GIB
     usage.units[Meter.SQS_REQUESTS] += IDLE_POLLS * ((QUEUES + 1) / QUEUES if w.timer_s else 1)

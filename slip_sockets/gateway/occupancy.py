@@ -9,7 +9,7 @@ from .deferred_presence import OccupancyNotice
 from .errors import BackendFailed, Incomplete, Unavailable
 from .ports import Checkpoint, Connections, Queue
 from .replies import Replies
-from .values import MemberConnection, form_of
+from .values import Form, Known, MemberConnection
 
 
 class Occupancy(msgspec.Struct, frozen=True):
@@ -38,8 +38,8 @@ class Occupancy(msgspec.Struct, frozen=True):
             stored = None if is_known else await self.connections.get(connection_id)
             if stored is not None:
                 notice = msgspec.structs.replace(notice, metadata=stored.metadata)
-            form = form_of(stored)
-            actions = await self.replies.call(connection_id, notice.metadata, [event], user=notice.user, form=form)
+            known = Known(Form.RAW if stored is None else stored.form, notice.user)
+            actions = await self.replies.call(connection_id, notice.metadata, [event], known=known)
         except Unavailable as error:
             raise Incomplete(notice, f"{error}; the backend was not called") from error
         except BackendFailed as error:
@@ -49,5 +49,5 @@ class Occupancy(msgspec.Struct, frozen=True):
             if error.is_retryable:
                 raise Incomplete(notice, str(error)) from error
             return
-        if not await self.replies.perform_or_queue(kind, connection_id, actions, deadline, form=form):
+        if not await self.replies.perform_or_queue(kind, connection_id, actions, deadline, known=known):
             raise Incomplete(notice, "what the backend asked for could be neither done nor queued")

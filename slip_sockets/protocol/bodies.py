@@ -79,9 +79,9 @@ def decode_done(body: bytes, count: int) -> list[AnyReport | None] | None:
 
 
 def _report(event: dict[str, Any]) -> AnyReport:
-    type_ = HistoryReport if "messages" in event else PresenceReport if "members" in event else Report
-    report: AnyReport = msgspec.convert(event, type_)
-    return report
+    if "messages" in event:
+        return msgspec.convert(event, HistoryReport)
+    return msgspec.convert(event, PresenceReport) if "members" in event else msgspec.convert(event, Report)
 
 
 def decode_fault(body: bytes) -> ControlFault:

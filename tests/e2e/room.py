@@ -7,23 +7,24 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import pytest
 import websockets
 
-from slip_sockets import Keep, Open, Report, SlipSocketsPublisher
+from slip_sockets import Close, Keep, Open, Report, SlipSocketsPublisher, Text
 from slip_sockets.apigateway.limits import ROW_LIFETIME_S
 from slip_sockets.aws.connections import own_channel
-from slip_sockets.protocol.events import SocketEvent
 
-from .backend import Chat, ChatBackend, Received, open_chat
+from .backend import Chat, ChatBackend, open_chat
 from .deployment import PRODUCTION, Deployment
 from .patience import PATIENCE_S, until
 from .queues import deferred, inbound
 
 LONG_AGO_S = 600.0
+
+E = TypeVar("E", Open, Text, Close)
 
 
 class Client:
@@ -149,14 +150,15 @@ class Room:
 
     # The backend
 
-    async def received(self, kind: type[SocketEvent], connection_id: str) -> Received:
-        """Wait until the backend has received an event of a connection, and return the first of that kind."""
+    async def received(self, kind: type[E], connection_id: str) -> tuple[E, Any]:
+        """Wait until the backend has received an event of a connection; return the first of that kind, and its
+        metadata."""
 
-        def found() -> list[Received]:
+        def found() -> list[tuple[E, Any]]:
             return [
-                received
-                for received in self.chat.received
-                if isinstance(received.event, kind) and received.event.connection_id == connection_id
+                (event, metadata)
+                for event, metadata in self.chat.received
+                if isinstance(event, kind) and event.connection_id == connection_id
             ]
 
         await until(lambda: found() != [])

@@ -40,7 +40,7 @@ class Visitor:
                     case "text" | "message":
                         return dict(json.loads(frame["data"]))
                     case "presence":
-                        return {"type": "presence"} | frame
+                        return {"type": "presence", **frame}
 
     async def hear(self, kind: str) -> Message:
         """Return the next message of type `kind`; skip others before it."""
