@@ -29,6 +29,7 @@ from slip_sockets.gateway.deferred import (
     FanOutChunk,
     Held,
     LateLook,
+    Look,
     Texts,
     Timer,
     TimerDue,
@@ -39,7 +40,8 @@ from slip_sockets.gateway.fan_out import Broadcaster
 from slip_sockets.gateway.gateway import Ports, build_gateway
 from slip_sockets.gateway.looks import Looks
 from slip_sockets.gateway.observer import EventType, HandledEvent, current_event, handling
-from slip_sockets.gateway.ports import MemberChanges
+from slip_sockets.gateway.ports import MemberChanges, Occupancy
+from slip_sockets.gateway.presence import Looker
 from slip_sockets.gateway.values import Form, HttpResponse, Outcome, Page
 from slip_sockets.protocol.errors import SlipSocketsError
 from slip_sockets.protocol.events import Report
@@ -202,8 +204,10 @@ class FaultyStore(MemoryConnections, MemoryChannels):
 
     index_lag_s = 10.0
 
-    def __init__(self, clock: FakeClock, changes: MemberChanges | None = None) -> None:
-        MemoryConnections.__init__(self, clock, changes, FaultyPresence(clock), keeps_metadata=True)
+    def __init__(
+        self, clock: FakeClock, changes: MemberChanges | None = None, presence: MemoryPresence | None = None
+    ) -> None:
+        MemoryConnections.__init__(self, clock, changes, presence or FaultyPresence(clock), keeps_metadata=True)
         MemoryChannels.__init__(self, clock)
         self.page_size = PAGE_SIZE
         self.away: set[str] = set()
@@ -330,6 +334,7 @@ class World:
         )
         self.performer = self.gateway.control.performer
         self.broadcaster = self.broadcaster_with(INLINE_LIMIT)
+        self.looker = self.looker_with(None)
 
     def broadcaster_with(self, inline_limit: int) -> Broadcaster:
         deliverer = Deliverer(self.store, self.sender, self.clock)
@@ -343,6 +348,13 @@ class World:
             inline_limit,
             self.observer,
             self.rate,
+        )
+
+    def looker_with(self, occupancy: Occupancy | None) -> Looker:
+        deliverer = Deliverer(self.store, self.sender, self.clock)
+        presence = self.store.presence
+        return Looker(
+            presence, self.store, deliverer, self.queue, self.clock, INLINE_LIMIT, self.observer, occupancy=occupancy
         )
 
     async def secrets(self) -> Sequence[str]:
@@ -373,6 +385,8 @@ class World:
                 await self.performer.recoverer.on_catch_up(message, self.checkpoint, deadline=deadline)
             case LateLook():
                 await self.performer.recoverer.on_late_look(message, self.checkpoint, deadline=deadline)
+            case Look():
+                await self.looker.on_look(message, self.checkpoint, deadline=deadline)
             case Held():
                 await self.broadcaster.broadcast_held(message, self.checkpoint, deadline=deadline)
             case CloseNotice():
