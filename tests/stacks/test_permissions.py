@@ -249,6 +249,7 @@ async def test_connections_need_what_every_role_allows(stub: HttpStub) -> None:
         channel="news",
         accepted_before=1,
         after=None,
+        subscribed_before=1,
         page_size=1,
         until=math.inf,
     )
