@@ -197,7 +197,7 @@ async def test_what_cannot_be_done_now_is_queued_and_the_event_is_repeated_where
     assert await handle(world, notice) == Retry(1)
     world.queue.is_away = False
     assert await handle(world, notice, 2) == Done()
-    assert world.queue.messages[1:] == [Continuation(ME, [SendText(YOU, "bye")])]
+    assert world.queue.messages[1:] == [Continuation(ME, [SendText(YOU, "bye")], user="ann")]
 
 
 async def test_a_change_that_cannot_be_queued_is_unavailable(world: World) -> None:

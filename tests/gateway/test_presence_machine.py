@@ -23,6 +23,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from slip_sockets.apigateway.functions import websocket_function
 from slip_sockets.apigateway.limits import OPENING_WINDOW_S
 from slip_sockets.gateway import plan_presence
+from slip_sockets.gateway.deferred import Deferred
+from slip_sockets.gateway.deferred_presence import OccupancyNotice, Sweep
 from slip_sockets.gateway.errors import HttpError
 from slip_sockets.gateway.gateway import Ports, build_gateway
 from slip_sockets.gateway.looks import Looks
@@ -90,26 +92,33 @@ class SeenPresence(FaultyPresence):
         return connections, told
 
 
-class Hooks:
-    """The port Occupancy, with what it was told by channel and version."""
+class WatchedQueue(StagedQueue):
+    """`said` has what is to be told to the backend, by channel and version."""
 
-    def __init__(self, presence: SeenPresence) -> None:
+    def __init__(self, stage: Stage, presence: SeenPresence) -> None:
+        super().__init__(stage)
         self.said: defaultdict[str, dict[int, bool]] = defaultdict(dict)
         self._presence = presence
 
-    async def changed(self, channel: str, is_occupied: bool, who: MemberConnection, version: int) -> None:
-        assert who.connection_id, "nobody"
-        said = self.said[channel]
-        assert said.get(version, is_occupied) is is_occupied, "two decisions of one version"
+    async def put(self, messages: Sequence[Deferred]) -> None:
+        for message in messages:
+            if isinstance(message, OccupancyNotice):
+                self._check(message)
+        await super().put(messages)
+
+    def _check(self, notice: OccupancyNotice) -> None:
+        assert notice.connection_id, "nobody"
+        said, channel, version = self.said[notice.channel], notice.channel, notice.version
+        assert said.get(version, notice.is_occupied) is notice.is_occupied, "two decisions of one version"
         if version in said:
             return
         assert version > max(said, default=0)
-        assert is_occupied is not list(said.values() or [False])[-1], "they do not alternate"
-        if is_occupied:
+        assert notice.is_occupied is not list(said.values() or [False])[-1], "they do not alternate"
+        if notice.is_occupied:
             self._presence.found_empty.discard(channel)
         else:
             assert channel in self._presence.found_empty, "vacated while somebody was there"
-        said[version] = is_occupied
+        said[version] = notice.is_occupied
 
 
 class PresenceMachine(RuleBasedStateMachine):
@@ -118,17 +127,15 @@ class PresenceMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.clock = clock = FakeClock()
         self.stage = stage = Stage(clock, self.runner.get_loop())
-        self.sender, self.queue = StagedSender(stage, self.deliver), StagedQueue(stage)
-        queue: Any = Staged(self.queue, stage)
         self.presence = SeenPresence(clock)
+        self.sender, self.queue = StagedSender(stage, self.deliver), WatchedQueue(stage, self.presence)
+        queue: Any = Staged(self.queue, stage)
         self.store = FaultyStore(clock, Looks(queue, clock), self.presence)
-        self.hooks = Hooks(self.presence)
         self.visitors: dict[str, Visitor] = {}
         self.unnoticed: list[str] = []
         self.listed, plan_presence.MAX_LISTED = plan_presence.MAX_LISTED, max_listed
         store: Any = Staged(self.store, stage)
         presence: Any = Staged(self.presence, stage)
-        hooks: Any = Staged(self.hooks, stage)
         backend: Any = Staged(Backend(), stage, HttpError)
         history: Any = None
         self.gateway = build_gateway(
@@ -138,7 +145,7 @@ class PresenceMachine(RuleBasedStateMachine):
             backend_protocol=SlipBackend(),
             publish_protocol=SlipPublish(),
             inline_limit=inline_limit,
-            occupancy=hooks,
+            occupancy_events=True,
         )
 
     async def secrets(self) -> list[str]:
@@ -244,7 +251,7 @@ class PresenceMachine(RuleBasedStateMachine):
             self.run(self.steps(chance, 10_000, 0))
             if self.stage.functions or self.unnoticed:
                 continue
-            waiting = self.queue.first_of_groups()
+            waiting = [entry for entry in self.queue.first_of_groups() if not isinstance(entry.message, Sweep)]
             if not waiting:
                 self.clock.time += OPENING_WINDOW_S
                 self.check()
@@ -265,7 +272,7 @@ class PresenceMachine(RuleBasedStateMachine):
                     page.check(list(connections), self.clock.now(), plan_presence.MAX_LISTED)
                 else:
                     assert not page.frames
-            assert list(self.hooks.said[channel].values() or [False])[-1] is told.is_occupied is bool(there)
+            assert list(self.queue.said[channel].values() or [False])[-1] is told.is_occupied is bool(there)
 
     # Short ways
 

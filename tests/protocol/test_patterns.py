@@ -100,8 +100,8 @@ def test_star_elsewhere_is_a_letter(event: Action) -> None:
     [
         (Subscribe("c", "a:b:c:d:e:*"), "channel: SUBSCRIBE needs a pattern of at most 5 segments, got 6"),
         (Unsubscribe("c", "a:b:c:d:e:*"), "channel: UNSUBSCRIBE needs a pattern of at most 5 segments, got 6"),
-        (Subscribe("c", "$user:*"), "channel: SUBSCRIBE needs a pattern that does not begin with $user:"),
-        (Subscribe("c", "$user:a:*"), "channel: SUBSCRIBE needs a pattern that does not begin with $user:"),
+        (Subscribe("c", "$user:*"), "channel: SUBSCRIBE needs a name that does not begin with $user:"),
+        (Subscribe("c", "$user:a:*"), "channel: SUBSCRIBE needs a name that does not begin with $user:"),
         (Subscribe("c", "$connection:*"), "channel: SUBSCRIBE needs a name that does not begin with $connection:"),
         (
             Subscribe("c", "a:*", recover=True),
