@@ -200,7 +200,10 @@ class Performer(msgspec.Struct, frozen=True):
             await self.patterns.note()
         membership = None
         if subscribe.presence is not None:
-            user = await self._user(connection_id, written)
+            if connection_id not in written.users and not await self._look_up(connection_id, written):
+                _log_skipped(subscribe, "is not connected")
+                return
+            user = written.users[connection_id]
             membership = membership_of(connection_id, user, subscribe.presence)
         known_form = written.forms.get(connection_id)
         form = await self.subscriptions.subscribe(connection_id, channel, known_form, membership)
@@ -214,18 +217,16 @@ class Performer(msgspec.Struct, frozen=True):
             await self.recoverer.on_subscribed(recover, form, deadline=deadline)
 
     async def _form(self, connection_id: str, known: Recent) -> Form:
-        if connection_id not in known.forms:
-            await self._look_up(connection_id, known)
+        if connection_id not in known.forms and not await self._look_up(connection_id, known):
+            return Form.RAW
         return known.forms[connection_id]
 
-    async def _user(self, connection_id: str, known: Recent) -> str | None:
-        if connection_id not in known.users:
-            await self._look_up(connection_id, known)
-        return known.users[connection_id]
-
-    async def _look_up(self, connection_id: str, known: Recent) -> None:
-        found = known_of(await self.connections.get(connection_id))
-        known.forms[connection_id], known.users[connection_id] = found.form, found.user
+    async def _look_up(self, connection_id: str, known: Recent) -> bool:
+        """Return False where there is no such connection; it may come."""
+        stored = await self.connections.get(connection_id)
+        if stored is not None:
+            known.forms[connection_id], known.users[connection_id] = stored.form, stored.user
+        return stored is not None
 
     async def _deliver(self, action: SendText | CloseConnection, what: Send | Close, deadline: float) -> None:
         delivery = await self.deliverer.deliver(what, [action.connection_id], until=deadline - RESERVE_S)

@@ -61,9 +61,10 @@ class Room:
             queue.messages[:] = looks.values()
             for chunk in chunks:
                 await self.world.defer(chunk)
-            key = min(looks, key=lambda key: looks[key].due_at, default=None)
-            if key is None or looks[key].due_at > end:
+            due = [key for key, look in looks.items() if look.due_at <= end]
+            if not due:
                 break
+            key = min(due, key=lambda key: looks[key].due_at)
             self._seen.add(key)
             clock.time = max(clock.time, looks[key].due_at)
             await self.attempt(looks[key])

@@ -207,7 +207,7 @@ async def test_a_look_that_is_not_noted_tells_everybody_everything(room: Room) -
     presence.away.clear()
     await room.leave([THEY])
     room.world.clock.time += GRACE_S
-    await room.attempt(raised.value.remaining)  # type: ignore[arg-type]
+    await room.attempt(raised.value.remaining)
     room.receive()
     assert members(room)[ME] == members(room)[YOU] == ["ann", "bob"]
 
@@ -256,7 +256,7 @@ async def test_of_two_looks_at_a_time_the_later_one_tells_all_anew(room: Room) -
         await tell(channel, msgspec.structs.replace(told, version=told.version + 1))
         return await tell(channel, later)
 
-    presence.tell = overtaken  # type: ignore[method-assign]
+    presence.tell = overtaken  # type: ignore[method-assign,assignment]
     await room.attempt(Look(ROOM, room.world.clock.time))
     room.receive()
     assert room.frames() == {ME: 2, YOU: 2, THEY: 2}
