@@ -153,6 +153,7 @@ def build_gateway(
         inline_limit,
         observer,
         occupancy if occupancy_events else None,
+        sweeps if occupancy_events else None,
     )
     handlers: dict[type[Any], Handler] = {
         Continuation: sockets.on_continuation,

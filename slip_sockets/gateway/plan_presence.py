@@ -38,7 +38,8 @@ class LookPlan(msgspec.Struct, frozen=True):
     `sendings` are for different connections each. `told` holds once they are sent; None where nothing is to be noted.
     With `is_risky` they must not be sent, unless a repeated look would know that they may have been. `announced` is for
     the backend. `forgotten` have left, and no longer count. The first of those that have left and still count does so
-    until `grace_until`; at `count_due_at` the number of the members may be told (Unix seconds).
+    until `grace_until`; at `count_due_at` the number of the members may be told; at `sweep_due_at` all that are there
+    now may have expired (Unix seconds).
     """
 
     sendings: Sequence[Sending]
@@ -48,6 +49,7 @@ class LookPlan(msgspec.Struct, frozen=True):
     forgotten: Sequence[MemberConnection]
     grace_until: float | None
     count_due_at: float | None
+    sweep_due_at: float | None
 
 
 def plan_look(
@@ -57,11 +59,13 @@ def plan_look(
     now: float,
     *,
     has_occupancy: bool = False,
+    expires_after_s: float | None = None,
     is_repeated: bool = False,
 ) -> LookPlan:
     """Decide for the connections of a channel, as they were read after `now` (Unix seconds).
 
-    Without `has_occupancy` the backend is told nothing. Where it `is_repeated`, an earlier attempt may
+    Without `has_occupancy` the backend is told nothing. Where rows expire without an event, they do so in time before
+    `expires_after_s`. Where it `is_repeated`, an earlier attempt may
     have sent frames that are not noted: everybody is told everything.
     """
     if is_repeated:
@@ -74,9 +78,14 @@ def plan_look(
         sendings, following = _by_name(channel, counted, pages, new, told)
     else:
         sendings, following = _by_number(channel, len(counted), pages, new, told, now)
-    is_noted = bool(sendings) or announced is not None
+    sweep_due_at = None
+    if expires_after_s is not None and now >= told.swept_at and (live := _joined_last(connections)) is not None:
+        sweep_due_at = max(live.joined_at, now) + expires_after_s
+    is_noted = bool(sendings) or announced is not None or sweep_due_at is not None
     if not is_noted:
         following = told
+    elif sweep_due_at is not None:
+        following = msgspec.structs.replace(following, swept_at=sweep_due_at)
     is_behind = bool(pages) and len(counted) > MAX_LISTED and following.count != len(counted)
     left = [each for each in connections if each.left_at is not None]
     grace_ends = [each.left_at + GRACE_S for each in left if each.left_at is not None]
@@ -88,6 +97,7 @@ def plan_look(
         [each for each in left if not is_counted(each, now)],
         min((end for end in grace_ends if end > now), default=None),
         following.counted_at + COUNT_EVERY_S if is_behind else None,
+        sweep_due_at,
     )
 
 
@@ -109,6 +119,10 @@ def counted_members(connections: Iterable[MemberConnection], now: float) -> dict
 
 def _age(member: MemberConnection) -> tuple[float, str]:
     return member.joined_at, member.connection_id
+
+
+def _joined_last(connections: Iterable[MemberConnection]) -> MemberConnection | None:
+    return max((each for each in connections if each.left_at is None), key=_age, default=None)
 
 
 def _new(pages: Iterable[MemberConnection], told: Told) -> set[str]:

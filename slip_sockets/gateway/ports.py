@@ -149,6 +149,13 @@ class Occupancy(Protocol):
         """The channel has its first member, or has lost its last one. Idempotent for each `version`, which grows."""
 
 
+class Sweeps(Protocol):
+    """Has somebody look at a channel far later."""
+
+    async def look_at(self, channel: str, due_at: float) -> None:
+        """Have a Look come at `due_at` (Unix seconds)."""
+
+
 class Claim(enum.Enum):
     """The result of claiming a message id."""
 

@@ -24,19 +24,24 @@ from .looks import look_after_grace
 from .observer import NO_OBSERVER, Observer
 from .plan_presence import LookPlan, Sending, plan_look
 from .plan_publish import MAX_SLOW
-from .ports import ChannelMarks, Checkpoint, Clock, Occupancy, Presence, Queue
+from .ports import ChannelMarks, Checkpoint, Clock, Occupancy, Presence, Queue, Sweeps
 from .values import MemberConnection, Publication, Told
 
 log = logging.getLogger("slip_sockets.gateway")
 
 OWED_PAUSE_S = 10.0
 """After which a connection that a frame did not reach is sent all members."""
+EXPIRES_AFTER_S = 135 * 60.0
+"""By then the row of a membership has expired: a little longer than a connection lives."""
 MAX_MEMBERS = 1_000
 """Of a report."""
 
 
 class Looker(msgspec.Struct, frozen=True):
-    """Looks at channels. More recipients than `inline_limit` are sent to by the queue."""
+    """Looks at channels. More recipients than `inline_limit` are sent to by the queue.
+
+    Without `occupancy` the backend hears nothing; without `sweeps` nobody looks when rows expire.
+    """
 
     presence: Presence
     marks: ChannelMarks
@@ -46,6 +51,7 @@ class Looker(msgspec.Struct, frozen=True):
     inline_limit: int = INLINE_LIMIT
     observer: Observer = NO_OBSERVER
     occupancy: Occupancy | None = None
+    sweeps: Sweeps | None = None
 
     async def on_look(self, look: Look, checkpoint: Checkpoint, *, deadline: float) -> None:
         """Handler of a Look. Raises Incomplete."""
@@ -61,8 +67,15 @@ class Looker(msgspec.Struct, frozen=True):
             now = self.clock.now()
             connections, told = await self.presence.read(look.channel)
             told = await self._resumed(look, told)
-            has_occupancy, is_repeated = self.occupancy is not None, look.is_repeated
-            plan = plan_look(look.channel, connections, told, now, has_occupancy=has_occupancy, is_repeated=is_repeated)
+            plan = plan_look(
+                look.channel,
+                connections,
+                told,
+                now,
+                has_occupancy=self.occupancy is not None,
+                expires_after_s=None if self.sweeps is None else EXPIRES_AFTER_S,
+                is_repeated=look.is_repeated,
+            )
             look = await self._begun(look, plan, checkpoint)
             await self._follow(look.channel, plan, deadline - RESERVE_S)
         except _Overtaken as error:
@@ -101,6 +114,8 @@ class Looker(msgspec.Struct, frozen=True):
         if plan.announced is not None and self.occupancy is not None:
             announced = plan.announced
             await self.occupancy.changed(channel, announced.is_occupied, announced.who, announced.version)
+        if plan.sweep_due_at is not None and self.sweeps is not None:
+            await self.sweeps.look_at(channel, plan.sweep_due_at)
         if plan.told is not None:
             told = await self._send(channel, plan.sendings, plan.told, until)
             if told.owed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +15,6 @@ from slip_sockets.apigateway.connection_ids import has_usual_form, is_connection
 from slip_sockets.apigateway.functions import control_function, websocket_function
 from slip_sockets.apigateway.limits import OPENING_WINDOW_S
 from slip_sockets.apigateway.requests import ProxyEvent, ProxyResponse
-from slip_sockets.dev.channels import MemoryChannels
-from slip_sockets.dev.connections import MemoryConnections
-from slip_sockets.dev.history import MemoryHistory
-from slip_sockets.dev.presence import MemoryPresence
 from slip_sockets.gateway.deferred import (
     CatchUp,
     CloseNotice,
@@ -40,14 +36,16 @@ from slip_sockets.gateway.fan_out import Broadcaster
 from slip_sockets.gateway.gateway import Ports, build_gateway
 from slip_sockets.gateway.looks import Looks
 from slip_sockets.gateway.observer import EventType, HandledEvent, current_event, handling
-from slip_sockets.gateway.ports import MemberChanges, Occupancy
+from slip_sockets.gateway.ports import Occupancy
 from slip_sockets.gateway.presence import Looker
-from slip_sockets.gateway.values import Form, HttpResponse, Outcome, Page
+from slip_sockets.gateway.values import Form, HttpResponse, Outcome
 from slip_sockets.protocol.errors import SlipSocketsError
 from slip_sockets.protocol.events import Report
 from slip_sockets.protocol.tokens import mint
 from slip_sockets.slip.backend import SlipBackend
 from slip_sockets.slip.publish import SlipPublish
+
+from .faulty_store import FaultyHistory, FaultyStore
 
 SECRET = "a-secret-of-more-than-thirty-two-bytes"
 ME = "AAAAAAAAAAAAAAA="
@@ -196,69 +194,7 @@ class ScriptedClient:
         self.response = HttpResponse(200, body=msgspec.json.encode({"events": events}))
 
 
-class FaultyStore(MemoryConnections, MemoryChannels):
-    """All ports of the store. It raises Unavailable from the methods that a test names.
-
-    Its index lags: it lacks the `unseen`, and shows `ghosts`.
-    """
-
-    index_lag_s = 10.0
-
-    def __init__(
-        self, clock: FakeClock, changes: MemberChanges | None = None, presence: MemoryPresence | None = None
-    ) -> None:
-        MemoryConnections.__init__(self, clock, changes, presence or FaultyPresence(clock), keeps_metadata=True)
-        MemoryChannels.__init__(self, clock)
-        self.page_size = PAGE_SIZE
-        self.away: set[str] = set()
-        self.unseen: set[str] = set()
-        self.ghosts: list[str] = []
-
-    async def subscribers(
-        self, channel: str, *, after: str | None = None, page_size: int = 1_000, subscribed_before: float | None = None
-    ) -> AsyncIterator[Page]:
-        shown_first = self.ghosts if after is None else []
-        async for page in super().subscribers(
-            channel, after=after, page_size=page_size, subscribed_before=subscribed_before
-        ):
-            shown = [id_ for id_ in page.connection_ids if id_ not in self.unseen]
-            yield Page([*shown_first, *shown], page.cursor, page.framed)
-            shown_first = []
-
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") and name != "away" and name in self.away:
-            raise Unavailable(f"the table is away for {name}")
-        return super().__getattribute__(name)
-
-
-class FaultyHistory(MemoryHistory):
-    """The port History. It raises Unavailable from the methods that a test names."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__(clock)
-        self.away: set[str] = set()
-
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") and name != "away" and name in self.away:
-            raise Unavailable(f"the table is away for {name}")
-        return super().__getattribute__(name)
-
-
-class FaultyPresence(MemoryPresence):
-    """The port Presence. It raises Unavailable from the methods that a test names."""
-
-    def __init__(self, clock: FakeClock) -> None:
-        super().__init__(clock)
-        self.away: set[str] = set()
-
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") and name != "away" and name in self.away:
-            raise Unavailable(f"the table is away for {name}")
-        return super().__getattribute__(name)
-
-
 INLINE_LIMIT = 4
-PAGE_SIZE = 3
 """As a test can count."""
 
 

@@ -27,6 +27,17 @@ class RecordingOccupancy:
         assert self.changes.setdefault(version, (is_occupied, who))[0] is is_occupied
 
 
+class RecordingSweeps:
+    """The port Sweeps."""
+
+    def __init__(self) -> None:
+        self.due: list[float] = []
+
+    async def look_at(self, channel: str, due_at: float) -> None:
+        assert channel == ROOM
+        self.due.append(due_at)
+
+
 class Room:
     """`pages` are those that were sent frames, by connection id."""
 

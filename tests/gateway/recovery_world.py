@@ -13,7 +13,8 @@ from slip_sockets.dev.history import MemoryHistory
 from slip_sockets.gateway.values import ChannelState, Form, HttpResponse, Membership, Origin, Page, Publication
 from slip_sockets.protocol.positions import Position
 
-from .doubles import FakeClock, FaultyStore
+from .doubles import FakeClock
+from .faulty_store import FaultyStore
 
 CHANNELS = BY_OPEN, BY_TEXT = "hall", "room"
 

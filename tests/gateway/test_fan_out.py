@@ -15,8 +15,9 @@ from slip_sockets.gateway.plan_publish import MAX_SLOW
 from slip_sockets.gateway.values import ChannelClose, Page, Publication
 from slip_sockets.protocol.events import Action, CloseConnection, PublishText, Report, Unsubscribe
 
-from .doubles import INLINE_LIMIT, PAGE_SIZE, Saved, World
+from .doubles import INLINE_LIMIT, Saved, World
 from .fan_out import HI, SHARDS, chunked, drain, ids, incomplete, publish, shard_of, taken
+from .faulty_store import PAGE_SIZE
 
 # Few
 

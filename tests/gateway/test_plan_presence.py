@@ -160,6 +160,17 @@ def test_the_backend_hears_of_the_first_and_the_last() -> None:
     assert plan_look(ROOM, first, NOTHING_TOLD, START).announced is None
 
 
+def test_a_sweep_comes_when_those_who_are_there_have_expired() -> None:
+    plan = plan_look(ROOM, crowd(2), NOTHING_TOLD, START, expires_after_s=1_000)
+    assert plan.told is not None
+    assert plan.sweep_due_at == plan.told.swept_at == START + 1_000
+    quiet = plan_look(ROOM, crowd(2), plan.told, START + 999, expires_after_s=1_000)
+    assert (quiet.sweep_due_at, quiet.told) == (None, None)
+    again = plan_look(ROOM, [member(0, age_s=-500)], plan.told, START + 1_000, expires_after_s=1_000)
+    assert again.sweep_due_at == START + 2_000
+    assert plan_look(ROOM, [], plan.told, START + 1_000, expires_after_s=1_000).sweep_due_at is None
+
+
 def test_many_that_come_at_once_are_greeted_once_and_their_note_stays_small() -> None:
     many = [member(number, age_s=number / 1_000) for number in range(3_000)]
     plan = plan_look(ROOM, many, NOTHING_TOLD, START)

@@ -25,7 +25,7 @@ from slip_sockets.protocol.events import (
 )
 
 from .doubles import ACCEPT, ME, START, YOU, World, control_event, socket_event
-from .presence_room import ROOM, RecordingOccupancy, Room
+from .presence_room import ROOM, RecordingOccupancy, RecordingSweeps, Room
 
 THEY = "T0000000000000="
 SOON_S, LATER_S = 2.5, 15.0
@@ -372,6 +372,18 @@ async def test_the_backend_hears_of_the_first_and_of_the_last() -> None:
     await room.pass_time(LATER_S)
     (_, (is_occupied, who)) = occupancy.changes.values()
     assert (is_occupied, who.connection_id, who.metadata) == (False, THEY, b"null")
+
+
+async def test_the_backend_hears_of_those_who_vanish_without_a_trace() -> None:
+    room, occupancy, sweeps = Room(), RecordingOccupancy(), RecordingSweeps()
+    room.world.looker = msgspec.structs.replace(room.world.looker_with(occupancy), sweeps=sweeps)
+    await room.enter(ME, user="ann")
+    await room.pass_time(100)
+    (due_at,) = sweeps.due
+    room.world.clock.time = due_at
+    await room.attempt(Look(ROOM, due_at))
+    said = [(is_occupied, who.name) for is_occupied, who in occupancy.changes.values()]
+    assert said == [(True, "ann"), (False, "ann")]
 
 
 @pytest.mark.parametrize("is_back", [False, True])

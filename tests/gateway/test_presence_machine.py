@@ -34,7 +34,8 @@ from slip_sockets.protocol.frames import SUBPROTOCOL, TextFrame, encode_frame
 from slip_sockets.slip.backend import SlipBackend
 from slip_sockets.slip.publish import SlipPublish
 
-from .doubles import SECRET, FakeClock, FaultyPresence, FaultyStore, socket_event
+from .doubles import SECRET, FakeClock, socket_event
+from .faulty_store import FaultyPresence, FaultyStore
 from .presence_page import PresencePage
 from .stage import FUNCTION_S, Stage, Staged, StagedQueue, StagedSender
 
