@@ -1,4 +1,4 @@
-"""What channels remember: claimed message ids, marks, last ids, checkpoints of deferred messages."""
+"""What channels remember: claimed message ids, marks, last ids, kept messages, members, checkpoints."""
 
 from __future__ import annotations
 

@@ -220,6 +220,7 @@ class SlipSocketsStack(TerraformStack):
                 Allow(receives, [self._queue.arn, self._inbound.arn]),
                 Allow(["sqs:SendMessage"], [self._queue.dead_letters_arn]),  # texts that the backend does not take
                 Allow(["sqs:SendMessage"], [self._inbound.arn]),  # a numbered text that came before its forerunner
+                Allow(["dynamodb:DeleteItem"], [self._channels.arn]),  # a member that has left is forgotten
                 *self._of_timers("sqs:SendMessage", *receives),
             ],
         )

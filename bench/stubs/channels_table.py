@@ -1,15 +1,17 @@
-"""The table `Channels`, over the development server's MemoryChannels, and `KeptRows`."""
+"""The table `Channels`, over the development server's MemoryChannels, `KeptRows` and `PresenceRows`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from slip_sockets.aws import channels, delivery_rate, history
+from slip_sockets.aws import channels, delivery_rate, history, presence
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.gateway.ports import Claim, SystemClock
 
 from .aws_json import Response
 from .kept_rows import KeptRows
+from .presence_rows import PresenceRows, is_of_presence
 from .table import Table, condition_failed, expect, finished
 from .units import Item, Meter, item_bytes, items_bytes
 
@@ -18,8 +20,8 @@ LATER_S = 60.0
 
 
 class ChannelsTable(Table):
-    """A claim is kept by the digest that is its partition key. Of rows that are not `KeptRows`, all but checkpoints are
-    below one write unit."""
+    """A claim is kept by the digest that is its partition key. Of rows that are not `KeptRows` or `PresenceRows`,
+    all but checkpoints are below one write unit."""
 
     def __init__(self, meter: Meter) -> None:
         self._clock = SystemClock()
@@ -28,9 +30,9 @@ class ChannelsTable(Table):
         self._rate: Item | None = None
         self._meter = meter
         self._kept = KeptRows(meter)
+        self._presence = PresenceRows(meter)
         self.operations = {
             "BatchGetItem": self._kept.read,
-            "BatchWriteItem": self._kept.write,
             "Query": self._query,
             "GetItem": self._get_item,
             "PutItem": self._put_item,
@@ -38,13 +40,26 @@ class ChannelsTable(Table):
             "DeleteItem": self._delete_item,
         }
 
+    def write(self, writes: Sequence[Any]) -> None:
+        for write in writes:
+            item = write["PutRequest"]["Item"]
+            if is_of_presence(item):
+                self.put_member(item, "BatchWriteItem")
+            else:
+                self._kept.write(item)
+
+    def put_member(self, item: Item, operation: str, *, is_transaction: bool = False) -> None:
+        self._presence.put(item, operation, is_transaction=is_transaction)
+
     def _query(self, request: Any) -> Response:
         if "BETWEEN" in request["KeyConditionExpression"]:
             return self._kept.pages(request)
         expect(request["KeyConditionExpression"], "#partition = :partition AND begins_with(#sort, :prefix)")
         values = request["ExpressionAttributeValues"]
-        expect(values[":prefix"]["S"], channels.MARK)
+        expect(values[":prefix"]["S"], channels.MARK, presence.PRESENCE)
         channel = values[":partition"]["S"]
+        if values[":prefix"]["S"] == presence.PRESENCE:
+            return self._presence.query(channel)
         state = finished(self._memory.channel_state(channel))
         marks = [*([channels.QUEUED] if state.is_queued else []), *(f"{channels.SLOW}{id_}" for id_ in state.slow)]
         ttl = {"N": str(int(self._clock.now() + LATER_S))}
@@ -77,6 +92,8 @@ class ChannelsTable(Table):
     def _put_item(self, request: Any) -> Response:
         item = request["Item"]
         self._meter.call("PutItem")
+        if is_of_presence(item):
+            return self._presence.tell(request)
         self._meter.write("PutItem", item, index=False)
         match request.get("ConditionExpression"):
             case None if item["key"]["S"] == channels.LAST:
@@ -97,6 +114,8 @@ class ChannelsTable(Table):
 
     def _delete_item(self, request: Any) -> Response:
         key = request["Key"]
+        if is_of_presence(key):
+            return self._presence.forget(request)
         expect(key["key"]["S"], channels.LAST)
         self._meter.call("DeleteItem")
         self._meter.write("DeleteItem", key, index=False)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from slip_sockets.apigateway.limits import ROW_LIFETIME_S
 from slip_sockets.aws.connections import (
+    HAS_MEMBER,
+    HAS_NO_MEMBER,
     INDEX_NAME,
     IS_CONNECTED,
     IS_CONNECTED_RAW,
     NOT_EXPIRED,
     OF_CHANNEL,
+    SUBSCRIBE,
+    SUBSCRIBE_WITH_FORM,
     own_channel,
 )
+from slip_sockets.aws.presence import MEMBERSHIP
 from slip_sockets.dev.connections import MemoryConnections
 from slip_sockets.gateway.ports import SystemClock
 from slip_sockets.gateway.values import Page
@@ -51,7 +57,7 @@ class ConnectionsTable(Table):
 
     def __init__(self, meter: Meter) -> None:
         self._memory = MemoryConnections(SystemClock())
-        self._forms: dict[tuple[str, str], str] = {}
+        self._attributes: dict[tuple[str, str], Item] = {}  # of subscriptions, which the store does not keep
         self._fillings: dict[str, Filling] = {}
         self._numbers = itertools.count()
         self._meter = meter
@@ -60,8 +66,6 @@ class ConnectionsTable(Table):
             "GetItem": self._get_item,
             "UpdateItem": self._update_item,
             "DeleteItem": self._delete_item,
-            "BatchWriteItem": self._batch_write_item,
-            "TransactWriteItems": self._transact_write_items,
         }
 
     def fill(self, channel: str, subscribers: int) -> Filling:
@@ -99,13 +103,16 @@ class ConnectionsTable(Table):
         return {}
 
     def _delete_item(self, request: Any) -> Response:
+        expect(request.get("ConditionExpression"), None, HAS_NO_MEMBER)
         self._meter.call("DeleteItem")
+        if "ConditionExpression" in request and self._has_member(request["Key"]):
+            row = self._row(request["Key"])
+            self._meter.write("DeleteItem", row or {}, index=False)
+            raise condition_failed(row)
         self._delete("DeleteItem", request["Key"])
         return {}
 
-    def _batch_write_item(self, request: Any) -> Response:
-        self._meter.call("BatchWriteItem")
-        (writes,) = request["RequestItems"].values()
+    def write(self, writes: Sequence[Any]) -> None:
         for write in writes:
             match write:
                 case {"PutRequest": {"Item": item}}:
@@ -113,20 +120,32 @@ class ConnectionsTable(Table):
                     self._put(item)
                 case {"DeleteRequest": {"Key": key}}:
                     self._delete("BatchWriteItem", key)
-        return {"UnprocessedItems": {}}
 
-    def _transact_write_items(self, request: Any) -> Response:
-        """A subscription: the check of one row, the put of another."""
-        check, put = request["TransactItems"][0]["ConditionCheck"], request["TransactItems"][1]["Put"]
+    def transact(self, items: Sequence[Any]) -> None:
+        """A subscription: the check of one row, the write of another. Or its end, where it has a member."""
+        match items:
+            case [{"Delete": {"Key": key, "ConditionExpression": condition}}]:
+                expect(condition, HAS_MEMBER)
+                if not self._has_member(key):
+                    raise _transaction_cancelled("ConditionalCheckFailed", "None")
+                self._delete("TransactWriteItems", key, is_transaction=True)
+            case [{"ConditionCheck": check}, {"Put": {"Item": item}}]:
+                self._attributes.pop(_key(item), None)
+                self._subscribe(check, item)
+            case [{"ConditionCheck": check}, {"Update": update}]:
+                expect(update["UpdateExpression"], SUBSCRIBE, SUBSCRIBE_WITH_FORM)
+                values = update["ExpressionAttributeValues"]
+                self._subscribe(check, update["Key"] | {name.removeprefix(":"): values[name] for name in values})
+            case other:
+                raise ValueError(f"the stub does not know {other!r}")
+
+    def _subscribe(self, check: Any, item: Item) -> None:
         expect(check["ConditionExpression"], IS_CONNECTED, IS_CONNECTED_RAW)
-        self._meter.call("TransactWriteItems")
         self._meter.write("TransactWriteItems", check["Key"], index=False, is_transaction=True)
-        if not finished(self._memory.subscribe(*_key(put["Item"]))):
-            reasons = [{"Code": "ConditionalCheckFailed"}, {"Code": "None"}]
-            raise ServiceError("TransactionCanceledException", "Transaction cancelled", CancellationReasons=reasons)
-        self._meter.write("TransactWriteItems", put["Item"], index=True, is_transaction=True)
-        self._keep_form(put["Item"])
-        return {}
+        if not finished(self._memory.subscribe(*_key(item))):
+            raise _transaction_cancelled("ConditionalCheckFailed", "None")
+        self._keep_attributes(item)
+        self._meter.write("TransactWriteItems", item | self._attributes_of(item), index=True, is_transaction=True)
 
     def _query_index(self, request: Any) -> Response:
         expect(request["IndexName"], INDEX_NAME)
@@ -140,8 +159,8 @@ class ConnectionsTable(Table):
         is_count = request.get("Select") == "COUNT"
         operation = f"Query {INDEX_NAME}{' COUNT' if is_count else ''}"
         ids = page.connection_ids
-        forms = [self._forms.get((id_, channel)) for id_ in ids] if self._forms else []
-        forms_bytes = sum(item_bytes(_form(form)) for form in forms if form is not None)
+        forms = [self._form(id_, channel) for id_ in ids] if self._attributes else []
+        forms_bytes = sum(map(item_bytes, forms))
         self._meter.read(operation, len(ids) * row_bytes + forms_bytes, is_consistent=False)
         response: Response = {"Count": len(ids)}
         if not is_count:
@@ -150,7 +169,7 @@ class ConnectionsTable(Table):
                 raise ValueError(f"the stub does not know {request['ProjectionExpression']!r}")
             items: list[Item] = [{"connectionId": {"S": id_}} for id_ in ids]
             if "form" in names:
-                items = [item | _form(form) for item, form in itertools.zip_longest(items, forms)]
+                items = [item | form for item, form in itertools.zip_longest(items, forms, fillvalue={})]
             response["Items"] = items
         if page.cursor is not None:
             response["LastEvaluatedKey"] = {"connectionId": {"S": page.cursor}, "channel": {"S": channel}}
@@ -169,19 +188,28 @@ class ConnectionsTable(Table):
             finished(self._memory.open(id_, item["metadata"]["S"].encode(), (), user=user))
         elif not finished(self._memory.subscribe(id_, channel)):
             raise ValueError("the connection's own row must come before its subscriptions")
-        self._keep_form(item)
+        self._attributes.pop(_key(item), None)
+        self._keep_attributes(item)
 
-    def _keep_form(self, item: Item) -> None:
-        """The store does not keep it."""
-        self._forms.pop(_key(item), None)
-        if "form" in item:
-            self._forms[_key(item)] = item["form"]["S"]
+    def _keep_attributes(self, item: Item) -> None:
+        if kept := {name: item[name] for name in MEMBERSHIP if name in item}:
+            self._attributes[_key(item)] = self._attributes_of(item) | kept
 
-    def _delete(self, operation: str, key: Item) -> None:
+    def _attributes_of(self, key: Item) -> Item:
+        return self._attributes.get(_key(key), {})
+
+    def _has_member(self, key: Item) -> bool:
+        return "member" in self._attributes_of(key)
+
+    def _form(self, id_: str, channel: str) -> Item:
+        attributes = self._attributes.get((id_, channel), {})
+        return {"form": attributes["form"]} if "form" in attributes else {}
+
+    def _delete(self, operation: str, key: Item, *, is_transaction: bool = False) -> None:
         row = self._row(key)
-        self._meter.write(operation, row or {}, index=row is not None)
+        self._meter.write(operation, row or {}, index=row is not None, is_transaction=is_transaction)
         id_, channel = _key(key)
-        self._forms.pop((id_, channel), None)
+        self._attributes.pop((id_, channel), None)
         if channel == own_channel(id_):
             finished(self._memory.remove(id_))
         else:
@@ -193,7 +221,7 @@ class ConnectionsTable(Table):
 
     def _rows(self, id_: str) -> list[Item]:
         rows = [
-            _subscription(id_, channel) | _form(self._forms.get((id_, channel)))
+            _subscription(id_, channel) | self._attributes.get((id_, channel), {})
             for channel in self._memory.peek(id_)[1]
         ]
         stored = finished(self._memory.get(id_))
@@ -217,9 +245,9 @@ def _key(item: Item) -> tuple[str, str]:
     return item["connectionId"]["S"], item["channel"]["S"]
 
 
-def _form(form: str | None) -> Item:
-    """A row without a form does not have the attribute."""
-    return {} if form is None else {"form": {"S": form}}
+def _transaction_cancelled(*reasons: str) -> ServiceError:
+    codes = [{"Code": reason} for reason in reasons]
+    return ServiceError("TransactionCanceledException", "Transaction cancelled", CancellationReasons=codes)
 
 
 def _subscription(id_: str, channel: str) -> Item:

@@ -31,20 +31,43 @@ class DynamoDb(Service):
         self._latency_s = latency_s
         self._meter = Meter()
         self._connections = ConnectionsTable(self._meter)
-        self._tables: Mapping[str, Table] = {
-            "Connections": self._connections,
-            "Channels": ChannelsTable(self._meter),
+        self._channels = ChannelsTable(self._meter)
+        self._tables: Mapping[str, Table] = {"Connections": self._connections, "Channels": self._channels}
+        self._of_all_tables = {
+            "BatchWriteItem": self._batch_write_item,
+            "TransactWriteItems": self._transact_write_items,
         }
-        names = {name for table in self._tables.values() for name in table.operations}
+        names = {*self._of_all_tables, *(name for table in self._tables.values() for name in table.operations)}
         self.operations = {name: partial(self._call, name) for name in names} | {"GetSecretValue": _get_secret_value}
         self.controls = {"/fill": self._fill, "/stats": lambda _: self._meter.stats(), "/reset": self._reset}
 
     def _call(self, operation: str, request: Any) -> Response | asyncio.Future[Response]:
-        # A table's name may begin with the stack's.
-        table = self._tables[_table_name(request).rpartition("-")[2]]
+        perform = self._of_all_tables.get(operation)
+        if perform is None:
+            perform = self._table(_table_name(request)).operations[operation]
         if not self._latency_s:
-            return table.operations[operation](request)
-        return asyncio.ensure_future(self._call_late(table.operations[operation], request))
+            return perform(request)
+        return asyncio.ensure_future(self._call_late(perform, request))
+
+    def _table(self, name: str) -> Table:
+        """A table's name may begin with the stack's."""
+        return self._tables[name.rpartition("-")[2]]
+
+    def _batch_write_item(self, request: Any) -> Response:
+        self._meter.call("BatchWriteItem")
+        for name, writes in request["RequestItems"].items():
+            self._table(name).write(writes)
+        return {"UnprocessedItems": {}}
+
+    def _transact_write_items(self, request: Any) -> Response:
+        """A subscription begins, or ends: what concerns its member comes last and has no condition."""
+        self._meter.call("TransactWriteItems")
+        *of_subscription, last = request["TransactItems"]
+        of_member = last if "Put" in last and self._table(last["Put"]["TableName"]) is self._channels else None
+        self._connections.transact(of_subscription if of_member else request["TransactItems"])
+        if of_member:
+            self._channels.put_member(of_member["Put"]["Item"], "TransactWriteItems", is_transaction=True)
+        return {}
 
     async def _call_late(self, operation: Operation, request: Any) -> Response:
         """Half of the time is the request's way, half the response's."""
@@ -69,10 +92,8 @@ def _table_name(request: Any) -> str:
     match request:
         case {"TableName": str(name)}:
             return name
-        case {"RequestItems": {**by_table}}:
-            (only,) = by_table
-            return str(only)
-    return str(request["TransactItems"][1]["Put"]["TableName"])
+    (only,) = request["RequestItems"]
+    return str(only)
 
 
 def _get_secret_value(request: Any) -> Response:

@@ -40,14 +40,9 @@ class KeptRows:
         self._meter.read("Query", items_bytes(rows), is_consistent=True)
         return {"Items": rows, "Count": len(rows)}
 
-    def write(self, request: Any) -> Response:
-        self._meter.call("BatchWriteItem")
-        (writes,) = request["RequestItems"].values()
-        for write in writes:
-            item = write["PutRequest"]["Item"]
-            self._meter.write("BatchWriteItem", item, index=False)
-            self._put(item)
-        return {"UnprocessedItems": {}}
+    def write(self, item: Item) -> None:
+        self._meter.write("BatchWriteItem", item, index=False)
+        self._put(item)
 
     def read(self, request: Any) -> Response:
         ((name, asked),) = request["RequestItems"].items()

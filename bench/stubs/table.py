@@ -6,7 +6,7 @@ the development server's stores, and refuse others.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .aws_json import Operation, ServiceError
@@ -16,9 +16,13 @@ T = TypeVar("T")
 
 
 class Table:
-    """`operations` by DynamoDB's names."""
+    """`operations` by DynamoDB's names, but for those that may be of several tables."""
 
     operations: Mapping[str, Operation]
+
+    def write(self, writes: Sequence[Any]) -> None:
+        """Perform the requests of a BatchWriteItem that are for this table."""
+        raise NotImplementedError
 
 
 def finished(call: Coroutine[Any, Any, T]) -> T:

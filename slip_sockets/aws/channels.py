@@ -14,7 +14,7 @@ position, ttl |
 
 A claim without `leaseUntil` is confirmed; `position` is that of a message that is kept. Each is in a partition of its
 own, so that a channel takes as many publishes a second as the table does. `checkpoints` and `delivery_rate` have the
-last two, `history` has rows of its own. The sort key says what a row is: channels may have any name.
+last two, `history` and `presence` have rows of their own. The sort key says what a row is: channels may have any name.
 """
 
 from __future__ import annotations

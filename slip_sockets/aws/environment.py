@@ -13,6 +13,7 @@ from ..dialects import Dialect, protocols
 from ..gateway.delivery_rate import DEFAULT_FAN_OUT_RATE
 from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.gateway import Ports, build_gateway
+from ..gateway.looks import Looks
 from ..gateway.observer import Observer
 from ..gateway.ports import SystemClock
 from ..gateway.worker import DEFAULT_INBOUND_RETRY_S, Inbound
@@ -27,6 +28,7 @@ from .delivery_rate import DynamoDbDeliveryRate
 from .history import DynamoDbHistory
 from .jwt_secrets import SecretsManagerClient, StoredSecrets
 from .management import ApiGatewaySender
+from .presence import DynamoDbPresence
 from .queue import SqsQueue
 from .timers import SqsTimers
 
@@ -128,7 +130,8 @@ class Runtime:
         self.checkpoints = DynamoDbCheckpoints(dynamodb, settings.channels_table, clock)
         self._sender = ApiGatewaySender(settings.management_url, _region(), self._credentials, clock)
         self._backend = BackendClient(clock, BACKEND_TIMEOUT_S)
-        connections = DynamoDbConnections(dynamodb, settings.connections_table, clock)
+        changes = Looks(self.queue, clock)
+        connections = DynamoDbConnections(dynamodb, settings.connections_table, settings.channels_table, clock, changes)
         channels = DynamoDbChannels(dynamodb, settings.channels_table, clock)
         backend_protocol, publish_protocol = protocols(
             settings.backend_protocol, grip_path_from=settings.grip_path_from, grip_host=settings.grip_host
@@ -140,6 +143,7 @@ class Runtime:
                 claims=channels,
                 marks=channels,
                 history=DynamoDbHistory(dynamodb, settings.channels_table, clock),
+                presence=DynamoDbPresence(dynamodb, settings.channels_table, clock),
                 sender=self._sender,
                 queue=self.queue,
                 http=self._backend,

@@ -100,8 +100,8 @@ class Table:
             await self._process(batch, read)
         return [item for item in found if self.is_live(item)]
 
-    async def partition(self, name: str, *, keys_only: bool = False, sort_prefix: str = "") -> list[Item]:
-        """Read the rows of a partition consistently, expired ones included.
+    async def partition(self, name: str, *, attributes: Sequence[str] = (), sort_prefix: str = "") -> list[Item]:
+        """Read the rows of a partition consistently, expired ones included: the keys and these `attributes`, or all.
 
         `sort_prefix` leaves out those with a sort key that does not begin with it.
         """
@@ -112,9 +112,10 @@ class Table:
         if sort_prefix:
             condition += " AND begins_with(#sort, :prefix)"
             values[":prefix"] = {"S": sort_prefix}
-        if keys_only:
-            how["ProjectionExpression"] = "#partition, #sort"
-        if sort_prefix or keys_only:
+        if attributes:
+            names |= {f"#{attribute}": attribute for attribute in attributes}
+            how["ProjectionExpression"] = ", ".join(["#partition", "#sort", *(f"#{each}" for each in attributes)])
+        if sort_prefix or attributes:
             names["#sort"] = self._sort_key
         return await self._query(condition, names, values, how)
 
@@ -148,9 +149,17 @@ class Table:
         await self.write([{"DeleteRequest": {"Key": key}} for key in keys])
 
     async def write(self, requests: Sequence[WriteRequest]) -> None:
-        async def write(pending: Sequence[WriteRequest]) -> Sequence[WriteRequest]:
-            response = await self._client.batch_write_item(RequestItems={self.name: pending})
-            return response["UnprocessedItems"].get(self.name, [])
+        await self.write_to_tables([(self.name, request) for request in requests])
+
+    async def write_to_tables(self, requests: Sequence[tuple[str, WriteRequest]]) -> None:
+        """Write rows of this table and of others, each with the name of its table."""
+
+        async def write(pending: Sequence[tuple[str, WriteRequest]]) -> Sequence[tuple[str, WriteRequest]]:
+            by_table: dict[str, list[WriteRequest]] = {}
+            for name, request in pending:
+                by_table.setdefault(name, []).append(request)
+            response = await self._client.batch_write_item(RequestItems=by_table)
+            return [(name, request) for name, left in response["UnprocessedItems"].items() for request in left]
 
         for batch in slices(requests, MAX_BATCH_ROWS):
             await self._process(batch, write)

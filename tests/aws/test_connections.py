@@ -31,15 +31,17 @@ EXPIRY = {"N": str(int(START + ROW_LIFETIME_S))}
 
 
 @pytest.fixture
-def store(moto_url: str, connections_table: str, clock: FakeClock) -> DynamoDbConnections:
-    return DynamoDbConnections(client("dynamodb", moto_url), connections_table, clock)
+def store(moto_url: str, connections_table: str, channels_table: str, clock: FakeClock) -> DynamoDbConnections:
+    return DynamoDbConnections(client("dynamodb", moto_url), connections_table, channels_table, clock)
 
 
 @pytest.fixture
-def proxied(stub: HttpStub, moto_url: str, connections_table: str, clock: FakeClock) -> DynamoDbConnections:
+def proxied(
+    stub: HttpStub, moto_url: str, connections_table: str, channels_table: str, clock: FakeClock
+) -> DynamoDbConnections:
     """A store that calls through `stub`: a test may replace responses."""
     stub.script = forward_to(moto_url)
-    return DynamoDbConnections(client("dynamodb", stub.url), connections_table, clock)
+    return DynamoDbConnections(client("dynamodb", stub.url), connections_table, channels_table, clock)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def dynamodb(dynamodb_stub: Stub) -> DynamoDBClient:
 
 @pytest.fixture
 def connections(dynamodb: DynamoDBClient) -> DynamoDbConnections:
-    return DynamoDbConnections(dynamodb, "bench-Connections", SystemClock())
+    return DynamoDbConnections(dynamodb, "bench-Connections", "bench-Channels", SystemClock())
 
 
 @pytest.fixture

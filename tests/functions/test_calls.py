@@ -70,6 +70,9 @@ class Account:
         self._management.requests.clear()
         self.backend.posts.clear()
 
+    def url(self, service: str) -> str:
+        return {"dynamodb": self._dynamodb, "sqs": self._sqs}[service].url
+
     def used(self) -> Used:
         """Return what was used since `reset`."""
         stats = self._dynamodb.get("/stats")

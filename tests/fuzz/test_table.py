@@ -99,7 +99,7 @@ class Rows:
             return False
         tables, clock = Tables(), FakeClock()
         client = cast("DynamoDBClient", tables)
-        connections = DynamoDbConnections(client, "Connections", clock)
+        connections = DynamoDbConnections(client, "Connections", "Channels", clock)
         metadata = encode_metadata(given.metadata)
         run(connections.open(ME, metadata, list(channels)))
         memory = DynamoDbChannels(client, "Channels", clock)

@@ -21,7 +21,7 @@ from slip_sockets.gateway.deferred import (
     TimerDue,
 )
 from slip_sockets.gateway.deferred_presence import OccupancyNotice, Sweep
-from slip_sockets.gateway.ports import History
+from slip_sockets.gateway.ports import History, Presence
 from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 
 from ..aws.moto_server import channels_table, client, connections_table, dynamodb, moto_url, queue_url, sqs
@@ -58,6 +58,11 @@ def store(engine: Engine, clock: FakeClock) -> Store:
 @pytest.fixture
 def channels(engine: Engine, clock: FakeClock) -> Channels:
     return engine.channels(clock)
+
+
+@pytest.fixture
+def presence(engine: Engine, clock: FakeClock) -> Presence:
+    return engine.presence(clock)
 
 
 @pytest.fixture

@@ -8,11 +8,23 @@ from slip_sockets.aws.channels import DynamoDbChannels
 from slip_sockets.aws.connections import DynamoDbConnections
 from slip_sockets.aws.delivery_rate import DynamoDbDeliveryRate
 from slip_sockets.aws.history import DynamoDbHistory
+from slip_sockets.aws.presence import DynamoDbPresence
 from slip_sockets.dev.channels import MemoryChannels
 from slip_sockets.dev.connections import MemoryConnections
 from slip_sockets.dev.delivery_rate import MemoryDeliveryRate
 from slip_sockets.dev.history import MemoryHistory
-from slip_sockets.gateway.ports import ChannelMarks, Claims, Clock, Connections, DeliveryRate, History, Subscriptions
+from slip_sockets.dev.presence import MemoryPresence
+from slip_sockets.gateway.ports import (
+    ChannelMarks,
+    Claims,
+    Clock,
+    Connections,
+    DeliveryRate,
+    History,
+    MemberChanges,
+    Presence,
+    Subscriptions,
+)
 
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
@@ -30,7 +42,9 @@ class Channels(Claims, ChannelMarks, Protocol):
 
 
 class Engine(Protocol):
-    def store(self, clock: Clock) -> Store: ...
+    def store(self, clock: Clock, changes: MemberChanges | None = None, *, keeps_metadata: bool = False) -> Store: ...
+
+    def presence(self, clock: Clock) -> Presence: ...
 
     def channels(self, clock: Clock) -> Channels: ...
 
@@ -41,8 +55,17 @@ class Engine(Protocol):
 
 
 class Memory:
-    def store(self, clock: Clock) -> Store:
-        return MemoryConnections(clock)
+    def __init__(self) -> None:
+        self._presence: MemoryPresence | None = None
+
+    def store(self, clock: Clock, changes: MemberChanges | None = None, *, keeps_metadata: bool = False) -> Store:
+        return MemoryConnections(clock, changes, self.presence(clock), keeps_metadata=keeps_metadata)
+
+    def presence(self, clock: Clock) -> MemoryPresence:
+        """All stores of an engine share it."""
+        if self._presence is None:
+            self._presence = MemoryPresence(clock)
+        return self._presence
 
     def channels(self, clock: Clock) -> Channels:
         return MemoryChannels(clock)
@@ -60,8 +83,13 @@ class DynamoDb:
         self._connections_table = connections_table
         self._channels_table = channels_table
 
-    def store(self, clock: Clock) -> Store:
-        return DynamoDbConnections(self._client, self._connections_table, clock)
+    def store(self, clock: Clock, changes: MemberChanges | None = None, *, keeps_metadata: bool = False) -> Store:
+        return DynamoDbConnections(
+            self._client, self._connections_table, self._channels_table, clock, changes, keeps_metadata=keeps_metadata
+        )
+
+    def presence(self, clock: Clock) -> Presence:
+        return DynamoDbPresence(self._client, self._channels_table, clock)
 
     def channels(self, clock: Clock) -> Channels:
         return DynamoDbChannels(self._client, self._channels_table, clock)

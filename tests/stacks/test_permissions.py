@@ -17,10 +17,11 @@ from slip_sockets.aws.checkpoints import DynamoDbCheckpoints
 from slip_sockets.aws.connections import INDEX_NAME, DynamoDbConnections
 from slip_sockets.aws.history import DynamoDbHistory
 from slip_sockets.aws.management import ApiGatewaySender
+from slip_sockets.aws.presence import DynamoDbPresence
 from slip_sockets.aws.queue import SqsQueue
 from slip_sockets.gateway.deferred import Continuation
 from slip_sockets.gateway.ports import SystemClock
-from slip_sockets.gateway.values import ChannelState, Form, Origin, Publication
+from slip_sockets.gateway.values import ChannelState, Form, MemberConnection, Membership, Origin, Publication, Told
 from slip_sockets.protocol.errors import InvalidEvents
 from slip_sockets.protocol.events import Keep, decode_control, decode_reply
 from slip_sockets.protocol.positions import Position
@@ -32,6 +33,7 @@ from .synthesis import FUNCTIONS, PRODUCTION, Stack, Synthesis
 CONNECTIONS = "${aws_dynamodb_table.Connections.arn}"
 INDEX = f"{CONNECTIONS}/index/channel-index"
 CHANNELS = "${aws_dynamodb_table.Channels.arn}"
+TABLES = {"Connections": CONNECTIONS, "Channels": CHANNELS}
 QUEUE, INBOUND, DEAD_LETTERS = (f"${{aws_sqs_queue.{name}.arn}}" for name in ("deferred", "inbound", "dead_letters"))
 LIVE = "${aws_apigatewayv2_api.websocket.execution_arn}/live"
 CONNECTION = "AAAAAAAAAAAAAAA="
@@ -73,6 +75,7 @@ OWN = {
         ("sqs:ReceiveMessage", INBOUND),
         ("sqs:SendMessage", INBOUND),
         ("sqs:SendMessage", DEAD_LETTERS),
+        ("dynamodb:DeleteItem", CHANNELS),
     },
 }
 TRACES = {("xray:PutTraceSegments", "*"), ("xray:PutTelemetryRecords", "*")}
@@ -168,6 +171,14 @@ ITEM = {
     "remaining": {"S": "{}"},
     "ttl": {"N": "99999999999"},
 }
+MEMBERSHIP = Membership("ann")
+MEMBER = {
+    "connectionId": {"S": CONNECTION},
+    "channel": {"S": "news"},
+    "member": {"S": "ann"},
+    "joinedAt": {"N": "99999999999999"},
+    "ttl": {"N": "99999999999"},
+}
 HEAD = {
     "channel": {"S": "news"},
     "key": {"S": "mark:head"},
@@ -197,23 +208,31 @@ def dynamodb_answers(request: Request) -> Answer:
             return Answer()
 
 
-def dynamodb_needs(request: Request, table: str) -> Iterable[tuple[str, str]]:
-    """A transaction needs the permissions of its parts.
+def dynamodb_needs(request: Request) -> Iterable[tuple[str, str]]:
+    """A transaction needs the permissions of its parts, a batch those for each of its tables.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html"""
-    if request.operation == "TransactWriteItems":
-        actions = {"ConditionCheck": "ConditionCheckItem", "Put": "PutItem"}
-        for part in request.json["TransactItems"]:
-            yield from ((f"dynamodb:{actions[kind]}", table) for kind in part)
-    elif (index := request.json.get("IndexName")) is None:
-        yield f"dynamodb:{request.operation}", table
-    else:
-        assert index == INDEX_NAME
-        yield f"dynamodb:{request.operation}", f"{table}/index/{index}"
+    match request.json:
+        case {"TransactItems": parts}:
+            actions = {
+                "ConditionCheck": "ConditionCheckItem",
+                "Delete": "DeleteItem",
+                "Put": "PutItem",
+                "Update": "UpdateItem",
+            }
+            for part in parts:
+                yield from ((f"dynamodb:{actions[kind]}", TABLES[part[kind]["TableName"]]) for kind in part)
+        case {"RequestItems": by_table}:
+            yield from ((f"dynamodb:{request.operation}", TABLES[name]) for name in by_table)
+        case {"TableName": name, "IndexName": index}:
+            assert index == INDEX_NAME
+            yield f"dynamodb:{request.operation}", f"{TABLES[name]}/index/{index}"
+        case {"TableName": name}:
+            yield f"dynamodb:{request.operation}", TABLES[name]
 
 
-def needs(stub: HttpStub, table: str) -> set[tuple[str, str]]:
-    """Return what the calls since the last time needed, all of them to one table."""
-    needed = {need for request in stub.requests for need in dynamodb_needs(request, table)}
+def needs(stub: HttpStub) -> set[tuple[str, str]]:
+    """Return what the calls since the last time needed."""
+    needed = {need for request in stub.requests for need in dynamodb_needs(request)}
     stub.requests.clear()
     return needed
 
@@ -236,7 +255,7 @@ async def call_all_methods(port: object, **arguments: Any) -> None:
 
 async def test_connections_need_what_every_role_allows(stub: HttpStub) -> None:
     stub.script = dynamodb_answers
-    connections = DynamoDbConnections(client("dynamodb", stub.url), "Connections", SystemClock())
+    connections = DynamoDbConnections(client("dynamodb", stub.url), "Connections", "Channels", SystemClock())
     await call_all_methods(
         connections,
         connection_id=CONNECTION,
@@ -252,8 +271,21 @@ async def test_connections_need_what_every_role_allows(stub: HttpStub) -> None:
         subscribed_before=1,
         page_size=1,
         until=math.inf,
+        memberships={"news": MEMBERSHIP},
+        membership=MEMBERSHIP,
     )
-    assert needs(stub, CONNECTIONS) == of(COMMON, CONNECTIONS, INDEX)
+    await connections.subscribe(CONNECTION, "news")
+    needed = needs(stub)
+    assert of(needed, CONNECTIONS, INDEX) == of(COMMON, CONNECTIONS, INDEX)
+    assert {action for action, _ in of(needed, CHANNELS)} == {"dynamodb:BatchWriteItem", "dynamodb:PutItem"}
+    stub.script = lambda request: (
+        Answer.error("ConditionalCheckFailedException", Item=MEMBER)
+        if request.operation == "DeleteItem"
+        else dynamodb_answers(request)
+    )
+    await connections.unsubscribe(CONNECTION, "news")
+    assert "TransactWriteItems" in stub.operations
+    assert needs(stub) <= COMMON
 
 
 async def test_channels_need_what_every_role_allows(stub: HttpStub) -> None:
@@ -280,14 +312,24 @@ async def test_channels_need_what_every_role_allows(stub: HttpStub) -> None:
         since=Position("abc", 90),
         limit=1,
     )
-    assert needs(stub, CHANNELS) == of(COMMON, CHANNELS)
+    assert needs(stub) == of(COMMON, CHANNELS)
+
+
+async def test_presence_needs_what_the_deliver_role_allows(stub: HttpStub) -> None:
+    stub.script = lambda request: Answer.of({"Items": []}) if request.operation == "Query" else Answer()
+    presence = DynamoDbPresence(client("dynamodb", stub.url), "Channels", SystemClock())
+    left = [MemberConnection("ann", CONNECTION, 1, left_at=2)]
+    await call_all_methods(presence, channel="news", told=Told(version=1), left=left)
+    needed = needs(stub)
+    assert {action for action, _ in needed} == {"dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"}
+    assert needed <= COMMON | OWN["deliver"]
 
 
 async def test_checkpoints_need_what_the_deliver_role_allows(stub: HttpStub) -> None:
     stub.script = dynamodb_answers
     checkpoints = DynamoDbCheckpoints(client("dynamodb", stub.url), "Channels", SystemClock())
     await call_all_methods(checkpoints, message_id="1", remaining="{}")
-    needed = needs(stub, CHANNELS)
+    needed = needs(stub)
     assert needed == {("dynamodb:PutItem", CHANNELS), ("dynamodb:GetItem", CHANNELS)}
     assert needed <= COMMON | OWN["deliver"]
 
