@@ -94,7 +94,10 @@ class Vacated(_Event, tag="VACATED", frozen=True, rename={"channel": "channelId"
     channel: str
 
 
-SocketEvent = Open | Text | Close | Occupied | Vacated
+ConnectionEvent = Open | Text | Close
+"""What happens on a socket."""
+
+SocketEvent = ConnectionEvent | Occupied | Vacated
 """What happens on a socket, and what becomes of a channel by that."""
 
 

@@ -15,21 +15,21 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-from slip_sockets import Close, Connection, InvalidToken, Keep, Open, Text, parse_request
-from slip_sockets.protocol.events import SocketEvent
+from slip_sockets import Close, Connection, InvalidToken, Keep, Occupied, Open, Text, Vacated, parse_request
+from slip_sockets.protocol.events import ConnectionEvent
 from slip_sockets.protocol.frames import SUBPROTOCOL
 
-Fault = Callable[[SocketEvent, Any], str | None]
+Fault = Callable[[ConnectionEvent, Any], str | None]
 """Returns for an event and its metadata how the backend fails: a status, or one of `_Handler`'s ways; None for not."""
 DRIP_S = 0.5
 
 
-def no_fault(event: SocketEvent, metadata: object) -> None:
+def no_fault(event: ConnectionEvent, metadata: object) -> None:
     """The backend works."""
 
 
 class Received(NamedTuple):
-    event: SocketEvent
+    event: ConnectionEvent
     metadata: Any
 
 
@@ -47,7 +47,7 @@ class Chat:
     since: str | None = None
     """A position of the kept channel, from which a reply with everything recovers."""
     received: list[Received] = field(default_factory=list)
-    failed: list[SocketEvent] = field(default_factory=list)
+    failed: list[ConnectionEvent] = field(default_factory=list)
     connection_ids: set[str] = field(default_factory=set)
     over: threading.Event = field(default_factory=threading.Event)
     closed: threading.Event = field(default_factory=threading.Event)
@@ -56,7 +56,7 @@ class Chat:
     most_at_once: int = 0
     """The most requests of one connection that the backend had at once."""
 
-    def act(self, connection: Connection, event: SocketEvent) -> None:
+    def act(self, connection: Connection, event: ConnectionEvent) -> None:
         match event:
             case Open():
                 query = connection.metadata["query"]
@@ -176,6 +176,8 @@ class ChatBackend:
             chat.connection_ids.add(connection.connection_id)
             with chat.responding(connection.connection_id):
                 for event in connection.events:
+                    if isinstance(event, Occupied | Vacated):
+                        continue
                     fault = chat.fault(event, connection.metadata)
                     if fault is not None:
                         chat.failed.append(event)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from slip_sockets import Close, ControlApiUnavailable, Open, Report, Text
-from slip_sockets.protocol.events import SocketEvent
+from slip_sockets.protocol.events import ConnectionEvent
 
 from .backend import ChatBackend, no_fault
 from .deployment import INLINE_LIMIT, PRODUCTION, Deployment
@@ -33,7 +33,7 @@ CLOSE_RETRIED = ("500", "429", "reset")
 async def test_a_backend_that_fails_refuses_clients_loses_no_socket_and_gets_a_close_again(
     deployment: Deployment, room: Room
 ) -> None:
-    def fault(event: SocketEvent, metadata: Any) -> str | None:
+    def fault(event: ConnectionEvent, metadata: Any) -> str | None:
         match event:
             case Open():
                 return str(metadata["query"]["user"][0]).partition("stranger-")[2] or None
