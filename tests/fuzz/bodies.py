@@ -13,6 +13,7 @@ THEY = "DDDDDDDDDDDDDDD="
 IDS = (ME, YOU, THEY, ME, YOU, THEY, ABSENT, "not-an-id")
 POSITIONS = (None, "k3J9:12", "k3J9:0", "", "no position")
 """None of them is one of the gateway's."""
+USERS = ("ann", "\U0001f600", "a" * 128)
 CHANNELS = ("hall", "room", "r\u00e4ume/\U0001f600", "connection:", "mark:queued", "a" * 1024)
 PATTERNS = ("mark:*", "connection:*", ":*")
 
@@ -21,7 +22,7 @@ def an_event(mutator: Mutator, kinds: tuple[str, ...]) -> dict[str, Any]:
     kind = mutator.one_of(kinds)
     event: dict[str, Any] = {"type": kind}
     if kind in ("PUBLISH_TEXT", "CLOSE_CHANNEL", "HISTORY"):
-        event["channelId"] = mutator.one_of(CHANNELS)
+        event["channelId"] = mutator.one_of(CHANNELS if mutator.chance() < 0.8 else [f"$user:{each}" for each in USERS])
     else:
         event["connectionId"] = mutator.one_of(IDS)
     if kind in ("SUBSCRIBE", "UNSUBSCRIBE"):
@@ -37,6 +38,8 @@ def an_event(mutator: Mutator, kinds: tuple[str, ...]) -> dict[str, Any]:
         event["recover"] = mutator.chance() < 0.5
     if kind in ("SUBSCRIBE", "HISTORY") and may_recover and mutator.chance() < 0.3:
         event["since"] = mutator.one_of(POSITIONS)
+    if kind == "CLOSE_CHANNEL" and mutator.chance() < 0.3:
+        event["exceptConnectionId"] = mutator.one_of((None, *IDS))
     if kind == "HISTORY" and mutator.chance() < 0.5:
         event["limit"] = mutator.one_of((1, 2, 1_000))
     if kind == "SET_METADATA":

@@ -24,6 +24,7 @@ WORDS = (
     "query", "Authorization", "requestContext", "eventType", "constructor", "__proto__", "__class__", "toString",
     "continuation", "fan_out", "zlib:", "zlib:eJwDAAAAAAE=", "null", "NaN", "OPEN", "ACCEPT", "TEXT", "CLOSE",
     "PUBLISH_TEXT", "HISTORY", "keep", "count", "seconds", "recover", "since", "limit", "position",
+    "user", "$user:", "$user:ann", "exceptConnectionId",
 )  # fmt: skip
 """Names that are ours, DynamoDB's, API Gateway's or a language's own."""
 

@@ -30,7 +30,13 @@ COMMON = {
 }
 CONTROL = COMMON | {"POLL_FOR_CONNECTION": ("connectionId", "timeout"), "HISTORY": ("channelId",)}
 REPLY = COMMON | {"ACCEPT": ("connectionId",)}
-OPTIONAL_TEXTS = {"PUBLISH_TEXT": ("id",), "ACCEPT": ("subprotocol",), "SUBSCRIBE": ("since",), "HISTORY": ("since",)}
+OPTIONAL_TEXTS = {
+    "PUBLISH_TEXT": ("id",),
+    "ACCEPT": ("subprotocol", "user"),
+    "SUBSCRIBE": ("since",),
+    "HISTORY": ("since",),
+    "CLOSE_CHANNEL": ("exceptConnectionId",),
+}
 """Fields that may be missing or null."""
 
 
@@ -108,6 +114,8 @@ def _check(event: Any, kinds: dict[str, tuple[str, ...]]) -> None:
             channel = event[name]
             if not 1 <= len(channel.encode()) <= MAX_CHANNEL_BYTES or channel.startswith("$connection:"):
                 raise _Refused
+            if name == "channel" and channel.startswith("$user:"):
+                raise _Refused
             if channel.endswith(":*"):
                 _check_pattern(event, channel)
     if "data" in kinds[kind] and len(event["data"].encode()) > MAX_TEXT_BYTES:
@@ -117,6 +125,8 @@ def _check(event: Any, kinds: dict[str, tuple[str, ...]]) -> None:
             raise _Refused
     if kind == "PUBLISH_TEXT":
         _check_publish(event)
+    elif kind == "ACCEPT":
+        _check_user(event.get("user"))
     elif kind == "SUBSCRIBE" and not isinstance(event.get("recover", False), bool):
         raise _Refused
     elif kind == "HISTORY":
@@ -124,9 +134,14 @@ def _check(event: Any, kinds: dict[str, tuple[str, ...]]) -> None:
 
 
 def _check_pattern(event: Event, name: str) -> None:
-    if event["type"] not in ("SUBSCRIBE", "UNSUBSCRIBE") or len(name.split(":")) > 5 or name.startswith("$user:"):
+    if event["type"] not in ("SUBSCRIBE", "UNSUBSCRIBE") or len(name.split(":")) > 5:
         raise _Refused
     if event["type"] == "SUBSCRIBE" and (event.get("recover", False) or event.get("since") is not None):
+        raise _Refused
+
+
+def _check_user(user: str | None) -> None:
+    if user is not None and (not 1 <= len(user.encode()) <= 128 or user == "*" or user.endswith(":*")):
         raise _Refused
 
 
@@ -156,7 +171,7 @@ def _fits(frame: Frame) -> bool:
 def fit_frames(events: list[Event], framed: set[str]) -> bool:
     """Whether a batch is valid for the clients of slip.v1 among its connections."""
     for event in events:
-        if event.get("connectionId") in framed:
+        if event["type"] in ("TEXT", "SUBSCRIBE") and event["connectionId"] in framed:
             if event["type"] == "TEXT" and not _fits({"slip": "text", "data": event["data"]}):
                 return False
             if event["type"] == "SUBSCRIBE" and event.get("since") is not None and not event.get("recover"):
@@ -225,7 +240,8 @@ class Model:
                 self.published.add((event["channelId"], name))
             self._publish(event)
         elif kind == "CLOSE_CHANNEL":
-            self.closed += self._listeners(event["channelId"], [])
+            spared = event.get("exceptConnectionId")
+            self.closed += [id_ for id_ in self._listeners(event["channelId"], []) if id_ != spared]
         elif kind in ("ACCEPT", "HISTORY") or not is_connection_id(connection_id):
             pass
         elif kind == "TEXT":

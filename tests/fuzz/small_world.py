@@ -13,7 +13,8 @@ from .bodies import THEY
 from .oracle import Frame, Model, in_frame
 from .play import run
 
-OPEN = {ME: ["hall"], YOU: ["hall", "room"], THEY: ["hall"]}
+OPEN = {ME: ["hall", "$user:ann"], YOU: ["hall", "room"], THEY: ["hall", "$user:ann"]}
+USERS = {ME: "ann", THEY: "ann"}
 
 
 class SmallWorld(World):
@@ -21,7 +22,7 @@ class SmallWorld(World):
         super().__init__()
         for connection_id, channels in OPEN.items():
             form = Form.SLIP_V1 if connection_id == THEY else Form.RAW
-            run(self.connected(connection_id, channels=channels, form=form))
+            run(self.connected(connection_id, channels=channels, form=form, user=USERS.get(connection_id)))
 
     def model(self) -> Model:
         return Model(dict.fromkeys(OPEN), {id_: set(channels) for id_, channels in OPEN.items()}, {THEY})

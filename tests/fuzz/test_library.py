@@ -91,7 +91,7 @@ class Library:
         if kind < 0.8:
             metadata = json.dumps(mutator.json(), allow_nan=False).encode()
             event = Open(ME) if mutator.chance() < 0.5 else Text(ME, mutator.text())
-            body = json.loads(encode_request(ME, metadata, [event]))
+            body = json.loads(encode_request(ME, metadata, [event], mutator.one_of((None, "ann"))))
         else:
             body = REPORTS
         for _ in range(faults):
@@ -142,7 +142,7 @@ class Library:
             Members(channel),
             Unsubscribe(YOU, channel),
             SetMetadata(ME, metadata),
-            CloseChannel(channel),
+            CloseChannel(channel, mutator.one_of((None, connection_id, text))),
             CloseConnection(connection_id),
         )
         return mutator.one_of(events)
@@ -182,6 +182,7 @@ class Library:
             self._holds_error_response(status, body.decode())
             return False
         assert isinstance(connection.connection_id, str)
+        assert isinstance(connection.user, str | None)
         assert all(isinstance(text, str) for text in connection.texts)
         connection.accept()
         assert decode_reply(connection.response().body)
@@ -234,7 +235,7 @@ def _recorded(events: Any) -> bytes:
             case SetMetadata():
                 connection.set_metadata(event.metadata)
             case CloseChannel():
-                connection.close_channel(event.channel)
+                connection.close_channel(event.channel, except_connection_id=event.except_connection_id)
             case CloseConnection():
                 connection.close()
     return connection.response().body

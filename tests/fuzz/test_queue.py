@@ -52,10 +52,11 @@ def a_message(mutator: Mutator) -> Deferred:
         return Continuation(mutator.one_of((ME, YOU)), list(decode_reply(json.dumps({"events": events}).encode())))
     if kind < 0.6:
         metadata = mutator.one_of((None, b"null", json.dumps(mutator.json()).encode()))
-        return CloseNotice(ME, mutator.one_of((None, 1000, 4999)), mutator.one_of((None, mutator.text())), metadata)
+        code, reason = mutator.one_of((None, 1000, 4999)), mutator.one_of((None, mutator.text()))
+        return CloseNotice(ME, code, reason, metadata, mutator.one_of((None, "ann", mutator.text())))
     channel = mutator.one_of(CHANNELS)
     kind = mutator.chance()
-    broadcast: Broadcast = ChannelClose(channel)
+    broadcast: Broadcast = ChannelClose(channel, except_connection_id=mutator.one_of((None, ME)))
     if kind >= 0.3:
         broadcast = Publication(channel, mutator.text(), mutator.one_of((None, "1")))
     if kind < 0.6:

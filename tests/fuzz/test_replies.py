@@ -12,7 +12,7 @@ from slip_sockets.gateway.deferred import LateLook
 from slip_sockets.gateway.values import HttpResponse
 
 from ..gateway.doubles import ME, SECRET, socket_event
-from .bodies import THEY, a_body, an_event
+from .bodies import THEY, USERS, a_body, an_event
 from .mutator import Mutator
 from .oracle import REPLY, Event, Unsure, events_of, fit_frames
 from .play import play, run, run_in_loop
@@ -51,6 +51,8 @@ class Replies:
             accept = {"type": "ACCEPT", "connectionId": NEW}
             if mutator.chance() < 0.3:
                 accept["subprotocol"] = mutator.one_of(OFFERED)
+            if mutator.chance() < 0.3:
+                accept["user"] = mutator.one_of((None, *USERS, *([NEW] if faults else [])))
             events.insert(at, accept)
         status = mutator.one_of(STATUSES) if faults and mutator.chance() < 0.1 else 200
         body = a_body(mutator, events, faults)
@@ -69,6 +71,7 @@ class Replies:
             given.kind, context={"connectionId": given.connection_id}, body="hi", multiValueHeaders=headers
         )
         status = run_in_loop(world.websocket(event))["statusCode"]
+        assert world.client.requests[-1].get("user") == ("ann" if given.kind == "MESSAGE" else None)
         if not 200 <= given.status < 300:
             is_sent_later = given.kind == "DISCONNECT" and (given.status == 429 or given.status >= 500)
             assert status == (200 if is_sent_later else 500)
@@ -95,7 +98,9 @@ class Replies:
         model = world.model()
         if given.kind == "CONNECT":
             model.metadata[NEW] = {"headers": {}, "ip": "203.0.113.7", "query": {}}
-            model.channels[NEW] = set()
+            user = next(event.get("user") for event in events if event["type"] == "ACCEPT")
+            model.channels[NEW] = set() if user is None else {f"$user:{user}"}
+            assert world.store.user_of(NEW) == user
             assert sum(not isinstance(message, LateLook) for message in world.queue.messages) <= 1
             assert NEW not in dict(world.sender.sent), "something was sent to a socket that is not open"
             if NEW in _framed(events, given):
@@ -155,6 +160,8 @@ def _lets_in(events: list[Event]) -> bool:
         return False
     early = events[: events.index(accepts[0])]
     if any(event["type"] == "SET_METADATA" and event["connectionId"] == NEW for event in early):
+        return False
+    if re.fullmatch("[A-Za-z0-9_-]{15}=", accepts[0].get("user") or ""):
         return False
     return accepts[0].get("subprotocol") in (None, *OFFERED)
 

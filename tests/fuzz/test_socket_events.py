@@ -37,6 +37,7 @@ NAMES = (
     "requestContext", "ip", "query", "headers", "metadata", "", "__proto__",
 )  # fmt: skip
 SURROGATE = re.compile("[\ud800-\udfff]")
+USER = "ann \0 \U0001f600"
 CODES = (None, 1000, 1001, 1005, 1006, 3000, 4999)
 
 
@@ -107,7 +108,7 @@ class SocketEvents:
             if name.strip()
         ]
         chosen = next((name for name in offered if _as_utf8(name) == name), None)
-        accept = {"type": "ACCEPT", "connectionId": CONNECTION_ID, "subprotocol": chosen}
+        accept = {"type": "ACCEPT", "connectionId": CONNECTION_ID, "subprotocol": chosen, "user": USER}
         self.backend.reply = json.dumps({"events": [accept]}).encode()
         response = run(websocket_function(self.sockets, connect))
         assert response["statusCode"] == 200
@@ -120,20 +121,21 @@ class SocketEvents:
         self._was_posted(metadata, Open(CONNECTION_ID))
         self.backend.reply = b""
         assert run(websocket_function(self.sockets, message))["statusCode"] == 200
-        self._was_posted(metadata, Text(CONNECTION_ID, _as_utf8(message["body"])))
+        self._was_posted(metadata, Text(CONNECTION_ID, _as_utf8(message["body"])), USER)
         assert run(websocket_function(self.sockets, disconnect))["statusCode"] == 200
         context = disconnect["requestContext"]
         reason = _as_utf8(context["disconnectReason"])
-        self._was_posted(metadata, Close(CONNECTION_ID, context["disconnectStatusCode"], reason))
+        self._was_posted(metadata, Close(CONNECTION_ID, context["disconnectStatusCode"], reason), USER)
         assert self.world.seen() == others, "another connection has changed"
         written = [metadata, message["body"], context["disconnectReason"]]
         return bool(_as_utf8(written) == written)
 
-    def _was_posted(self, metadata: Any, event: Open | Text | Close) -> None:
+    def _was_posted(self, metadata: Any, event: Open | Text | Close, user: str | None = None) -> None:
         connection = self.backend.connection()
         assert connection.connection_id == CONNECTION_ID
         assert connection.metadata == _as_utf8(metadata)
         assert connection.events == (event,)
+        assert connection.user == user
 
 
 def _as_stored(headers: Mapping[str, str]) -> dict[str, str]:
