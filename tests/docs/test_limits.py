@@ -43,6 +43,7 @@ from slip_sockets.protocol.events import (
     MAX_METADATA_DEPTH,
     MAX_POLL_TIMEOUT_MS,
     MAX_TEXT_BYTES,
+    MAX_USER_BYTES,
 )
 from slip_sockets.protocol.patterns import MAX_CHANNEL_BYTES, MAX_PATTERN_SEGMENTS
 from stacks import control_api, deferred_queue, settings, slip_sockets_stack, websocket_api
@@ -78,6 +79,7 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
     "The protocol": {
         "a channel's name": [1, MAX_CHANNEL_BYTES],
         "segments of a pattern": [MAX_PATTERN_SEGMENTS],
+        "a user": [1, MAX_USER_BYTES],
         "a text": [MAX_TEXT_BYTES],
         "a connection's metadata": [MAX_METADATA_BYTES, 400 * KB],
         "nesting of arrays and objects in it": [MAX_METADATA_DEPTH],

@@ -37,7 +37,8 @@ class Received(NamedTuple):
 class Chat:
     """What the backend knows of one room, and how it behaves there.
 
-    `received` are the events that it has responded to, in order, `failed` those at which it failed as `fault` says.
+    `received` are the events that it has responded to, in order, `users` who was at the connection of each, and
+    `failed` those at which it failed as `fault` says.
     `fault` and `is_silent` (no text is published) may be set at any time.
     """
 
@@ -47,6 +48,7 @@ class Chat:
     since: str | None = None
     """A position of the kept channel, from which a reply with everything recovers."""
     received: list[Received] = field(default_factory=list)
+    users: list[tuple[SocketEvent, str | None]] = field(default_factory=list)
     failed: list[ConnectionEvent] = field(default_factory=list)
     connection_ids: set[str] = field(default_factory=set)
     over: threading.Event = field(default_factory=threading.Event)
@@ -61,7 +63,8 @@ class Chat:
             case Open():
                 query = connection.metadata["query"]
                 offered = connection.metadata["headers"].get("Sec-WebSocket-Protocol", "")
-                connection.accept(subprotocol=offered if offered in ("v1", SUBPROTOCOL) else None)
+                subprotocol = offered if offered in ("v1", SUBPROTOCOL) else None
+                connection.accept(subprotocol=subprotocol, user=query.get("as", [None])[0])
                 since = query.get("since", [None])[0]
                 connection.subscribe(self.room, recover=offered == SUBPROTOCOL, since=since)
                 connection.set_metadata(self.metadata(query.get("user", ["somebody"])[0]))
@@ -183,6 +186,7 @@ class ChatBackend:
                         chat.failed.append(event)
                         return Response(int(fault), b"") if fault.isdigit() else Failure(fault, chat)
                     chat.act(connection, event)
+                    chat.users.append((event, connection.user))
                     chat.received.append(Received(event, connection.metadata))
                     if isinstance(event, Close):
                         chat.closed.set()
