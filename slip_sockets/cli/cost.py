@@ -24,6 +24,8 @@ slip-sockets cost --region eu-central-1 --sent 6 --replied 1 --publishes 0 --fre
 
 slip-sockets cost --inbound ordered --sent 60 --texts-a-post 5
 
+slip-sockets cost --joined 1 --members 25
+
 slip-sockets cost --subscribers 100000 --publishes 0.01 --json"""
 
 _DEFAULT = Workload()
@@ -81,6 +83,13 @@ def cost(
     missed: Annotated[
         int, typer.Option(help="Messages that each of these has missed.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.missed,
+    joined: Annotated[
+        float,
+        typer.Option(help="Share of the connects that join a channel as a member, 0 to 1.", rich_help_panel=_TRAFFIC),
+    ] = _DEFAULT.joined,
+    members: Annotated[
+        int, typer.Option(help="Members that such a channel has, on average.", rich_help_panel=_TRAFFIC)
+    ] = _DEFAULT.members,
     in_replies: Annotated[
         bool,
         typer.Option(
@@ -163,6 +172,8 @@ def cost(
         kept=kept,
         recovered=recovered,
         missed=missed,
+        joined=joined,
+        members=members,
         in_replies=in_replies,
         text_bytes=text_bytes,
         backend_ms=backend_ms,

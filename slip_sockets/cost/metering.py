@@ -70,6 +70,13 @@ def kept_message_bytes(text_bytes: int) -> int:
     return names + 16 + len("message") + text_bytes + 2 * 8 + 3 + _TTL_BYTES
 
 
+def member_row_bytes(channel_bytes: int) -> int:
+    """The row of a member's connection in the table `Channels`, with a name of 16 bytes and an info of 32."""
+    names = len("channelkeyinfojoinedAtform")
+    key = len("presence:member:") + 16 + 1 + _CONNECTION_ID_BYTES
+    return names + channel_bytes + key + 32 + 8 + len("slip.v1") + _TTL_BYTES
+
+
 def subscription_row_bytes(channel_bytes: int) -> int:
     """A row in the table, or in the index, which has the same attributes."""
     return _KEY_NAMES + _CONNECTION_ID_BYTES + channel_bytes + _TTL_BYTES

@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from ..gateway.worker import Inbound
-from . import events
+from . import events, presence
 from .prices import Meter, PriceBook
 from .usage import Usage
 from .workload import SECONDS_A_MONTH, Workload
@@ -39,7 +39,9 @@ CONNECTS_PER_S = 500
 """An account's quotas in most regions.
 https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html"""
 
-EventKind = Literal["connect", "recovery", "text", "ping", "disconnect", "publish", "keep", "timer", "open sockets"]
+EventKind = Literal[
+    "connect", "join", "recovery", "text", "ping", "disconnect", "leave", "publish", "keep", "timer", "open sockets"
+]
 
 
 class Line(msgspec.Struct, frozen=True, rename="camel"):
@@ -88,11 +90,13 @@ class _Bill:
     def __init__(self, w: Workload, book: PriceBook, region: str, free: dict[Meter, float]) -> None:
         self.usages: dict[EventKind, Usage] = {
             "connect": events.connect(w),
+            **({"join": presence.join(w)} if w.joined else {}),
             "text": events.text(w),
             "recovery": events.recovery(w),
             "ping": events.ping(w),
             "keep": events.keep(w),
             "disconnect": events.disconnect(w),
+            **({"leave": presence.leave(w)} if w.joined else {}),
             "publish": events.publish(w),
             **({"timer": events.timer(w)} if w.timer_s else {}),
             "open sockets": events.open_sockets(w),
@@ -100,10 +104,12 @@ class _Bill:
         self.counts: dict[EventKind, float] = {
             "connect": w.connects,
             "text": w.texts,
+            "join": w.joins,
             "recovery": w.recoveries,
             "ping": w.pings,
             "keep": w.kept_publishes,
             "disconnect": w.connects,
+            "leave": w.joins,
             "publish": w.publishes,
             "timer": w.ticks,
             "open sockets": 1,

@@ -27,7 +27,7 @@ class Usage:
         self._memory_mb = workload.memory_mb
         self._time = Meter.LAMBDA_ARM64 if workload.architecture == "arm64" else Meter.LAMBDA_X86
 
-    def invoke(self, *, cpu_ms: float, waits_ms: float, backend_ms: float = 0, times: int = 1) -> None:
+    def invoke(self, *, cpu_ms: float, waits_ms: float, backend_ms: float = 0, times: float = 1) -> None:
         """Invoke a function, which writes one line to its log."""
         duration_ms = stretched(cpu_ms, self._memory_mb) + waits_ms + backend_ms
         self.units[Meter.LAMBDA_REQUESTS] += times
@@ -36,18 +36,19 @@ class Usage:
         self.billed_ms += times * math.ceil(duration_ms)
         self.waiting_for_backend_ms += times * backend_ms
 
-    def prolong(self, *, cpu_ms: float, waits_ms: float) -> None:
+    def prolong(self, *, cpu_ms: float, waits_ms: float, times: float = 1) -> None:
         """Prolong an invocation that is counted elsewhere."""
         duration_ms = stretched(cpu_ms, self._memory_mb) + waits_ms
-        self.units[self._time] += gb_seconds(duration_ms, self._memory_mb)
-        self.billed_ms += math.ceil(duration_ms)
+        self.units[self._time] += times * gb_seconds(duration_ms, self._memory_mb)
+        self.billed_ms += times * math.ceil(duration_ms)
 
-    def write(self, *rows: int, indexed: Iterable[int] = (), calls: int = 1) -> None:
+    def write(self, *rows: int, indexed: Iterable[int] = (), calls: float = 1, times: float = 1) -> None:
         """Write rows of these sizes to DynamoDB, and to an index, where each entry is a row of its own."""
-        self.units[Meter.WRITE_UNITS] += sum(map(write_units, rows)) + sum(map(write_units, indexed))
-        self.aws_calls += calls
+        units = sum(map(write_units, rows)) + sum(map(write_units, indexed))
+        self.units[Meter.WRITE_UNITS] += times * units
+        self.aws_calls += times * calls
 
-    def read(self, *rows: int, consistent: bool, calls: int = 1) -> None:
+    def read(self, *rows: int, consistent: bool, calls: float = 1) -> None:
         self.units[Meter.READ_UNITS] += calls * read_units(*rows, consistent=consistent)
         self.aws_calls += calls
 

@@ -22,6 +22,7 @@ https://docs.aws.amazon.com/apigateway/latest/developerguide/apigateway-executio
 _MOST = 1_000_000_000
 """Of anything that is counted: more than AWS's quotas give, and few enough to compute with."""
 MAX_SUBSCRIBERS = 10_000_000
+MAX_MEMBERS = 100_000
 MAX_CHANNELS = 100_000
 """Each is counted one by one, so that more would take minutes."""
 
@@ -41,8 +42,9 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     text has `text_bytes`; the backend responds after `backend_ms`. With `inbound` ordered, `texts_a_post` of a
     client come to it in one POST. `kept` is the share of the publishes (0 to 1) that are kept, and `recovered` that
     of the connects that recover a channel, each after it has missed `missed` messages. `users` is the share of the
-    connections whose user the backend names. In GRIP, each socket may have a timer that ticks each `timer_s` seconds
-    and sends a text; 0 is for none.
+    connections whose user the backend names. `joined` is the share of the connects that join a channel as a member,
+    one that has `members` on average. In GRIP, each socket may have a timer that ticks each `timer_s` seconds and
+    sends a text; 0 is for none.
 
     `metadata_bytes` is the size of a connection's metadata: the browser's headers unless the backend sets its own.
     """
@@ -56,6 +58,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     recovered: float = 0
     missed: int = 0
     users: float = 0
+    joined: float = 0
+    members: int = 10
     publishes_per_s: float = 1
     pattern_segments: int = 0
     subscribers: int = 20
@@ -85,6 +89,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
             "recovered": (0, 1),
             "missed": (0, MAX_KEPT),
             "users": (0, 1),
+            "joined": (0, 1),
+            "members": (1, MAX_MEMBERS),
             "publishes_per_s": (0, _MOST),
             "pattern_segments": (0, MAX_PATTERN_SEGMENTS - 1),
             "subscribers": (0, MAX_SUBSCRIBERS),
@@ -142,6 +148,11 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def recoveries(self) -> float:
         """Connects in a month that recover a channel."""
         return self.connects * self.recovered
+
+    @property
+    def joins(self) -> float:
+        """Connects in a month that join a channel as a member; as many leave."""
+        return self.connects * self.joined
 
     @property
     def deliveries(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from slip_sockets.cost import events
+from slip_sockets.cost import events, presence
 from slip_sockets.cost.prices import Meter, read_prices
 from slip_sockets.cost.usage import Usage
 from slip_sockets.cost.workload import Workload
@@ -37,6 +37,13 @@ def test_a_million_ticks_of_timers_cost_what_the_pages_say() -> None:
     cost = f"{usd(events.timer(Workload())):.2f} USD"
     assert f"{cost} a million" in PAGE.path.read_text()
     assert f"{cost} for a million" in Page("docs/grip.md").path.read_text()
+
+
+def test_the_table_of_members_is_right() -> None:
+    rows = [[cell.text for cell in row] for row in PAGE.rows("Members")]
+    workloads = [Workload(members=int(row[0].replace(",", ""))) for row in rows]
+    costs = [[f"{usd(event(w)):.2f}" for event in (presence.join, presence.leave)] for w in workloads]
+    assert [row[1:] for row in rows] == costs
 
 
 def test_a_disconnect_and_the_polls_cost_what_the_page_says() -> None:

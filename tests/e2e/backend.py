@@ -48,7 +48,7 @@ class Chat:
     since: str | None = None
     """A position of the kept channel, from which a reply with everything recovers."""
     received: list[Received] = field(default_factory=list)
-    users: list[tuple[SocketEvent, str | None]] = field(default_factory=list)
+    users: list[tuple[ConnectionEvent, str | None]] = field(default_factory=list)
     failed: list[ConnectionEvent] = field(default_factory=list)
     connection_ids: set[str] = field(default_factory=set)
     over: threading.Event = field(default_factory=threading.Event)
