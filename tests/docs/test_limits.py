@@ -16,7 +16,7 @@ from slip_sockets.client.control_client import RESPONSE_TIMEOUT_S
 from slip_sockets.cost.model import CALLS_PER_S, CONNECTS_PER_S
 from slip_sockets.dev import edge, front_door, http_server, server, websocket
 from slip_sockets.dev.inspector import recorder, records
-from slip_sockets.gateway import backend, delivery_rate, fan_out, plan_publish
+from slip_sockets.gateway import backend, delivery_rate, fan_out, plan_presence, plan_publish, presence
 from slip_sockets.gateway.deferred import MAX_TEXTS, MAX_TEXTS_BYTES
 from slip_sockets.gateway.deferred_base import RETRY_FOR_S
 from slip_sockets.gateway.ports import CLAIM_LIFETIME_S, MAX_PAST_BYTES
@@ -36,6 +36,7 @@ from slip_sockets.http import reader
 from slip_sockets.protocol import tokens
 from slip_sockets.protocol.events import (
     MAX_EVENTS,
+    MAX_INFO_BYTES,
     MAX_KEPT,
     MAX_KEPT_S,
     MAX_MESSAGE_ID_BYTES,
@@ -89,6 +90,9 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "seconds of it": [1, MAX_KEPT_S, MAX_KEPT_S],
         "its frame": [MAX_TEXT_BYTES],
         "messages of a HISTORY": [MAX_KEPT, MAX_PAST_BYTES],
+        "the info of a member": [MAX_INFO_BYTES],
+        "members in a report": [presence.MAX_MEMBERS],
+        "members that are told": [plan_presence.MAX_LISTED],
         "events in a batch": [MAX_EVENTS],
         "the timeout of POLL_FOR_CONNECTION": [MAX_POLL_TIMEOUT_MS / 1000, server.CONTROL_TIMEOUT_S],
         "channels of a connection": [],

@@ -73,6 +73,7 @@ PROGRAMS: dict[str, dict[str, list[By]]] = {
             "tests/docs/test_moving_page.py::test_after_it_does_the_same_here",
         ],
     },
+    "docs/presence.md": {"Turn it on": ["tests/docs/test_presence_page.py::test_the_program_knows_who_is_there"]},
     "docs/testing-your-backend.md": {
         "Flask": [SAME_AS_EXAMPLE],
         "Django": [SAME_AS_EXAMPLE],

@@ -263,6 +263,6 @@ def test_each_event_is_there_with_its_fields(heading: str, kinds: Iterable[type[
         if first.text == ", ".join(first.code) and all(re.fullmatch("[A-Z_]+", name) for name in first.code):
             for name in first.code:
                 shown[name] = {"connectionId"} | {code for code in fields.code if re.fullmatch("[a-zA-Z]+", code)}
-                if name in ("PUBLISH_TEXT", "CLOSE_CHANNEL", "HISTORY", "OCCUPIED", "VACATED"):
+                if name in ("PUBLISH_TEXT", "CLOSE_CHANNEL", "HISTORY", "PRESENCE", "OCCUPIED", "VACATED"):
                     shown[name].remove("connectionId")
     assert shown == {kind.__struct_config__.tag: set(kind.__struct_encode_fields__) for kind in kinds}
