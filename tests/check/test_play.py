@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from slip_sockets import Close, Connection, Presence
+from slip_sockets import Close, Connection
 from slip_sockets.check.cases import CLOSING, OPENING, TOKENS
 from slip_sockets.check.judge import Level
 from slip_sockets.check.play import CannotRun, CheckSettings, Result, play
@@ -317,40 +317,6 @@ async def test_what_a_backend_needs_to_let_in_can_be_given() -> None:
 async def test_an_error_on_close_is_named(status: int, then: str) -> None:
     wrong = named(await results(answering("CLOSE", lambda _: web.Response(status=status))), Level.WRONG)
     assert wrong == dict.fromkeys(["close-plain", "close-again", "close-cut", "close-reason", "close-unknown"], then)
-
-
-def members(connection: Connection) -> None:
-    if connection.is_opening:
-        connection.accept()
-        name = connection.metadata["query"].get("name", [""])[0]
-        connection.subscribe("lobby", presence=Presence({"name": name[:200]}))
-    for _ in connection.texts:
-        connection.subscribe("lobby", presence=True)
-
-
-async def test_subscribing_members_is_right() -> None:
-    found = await results(taking(members))
-    assert [result for result in found.values() if result.verdict.level is not Level.RIGHT] == []
-
-
-@pytest.mark.parametrize(
-    ("presence", "problem"),
-    [
-        (True, "events[0].presence: SUBSCRIBE needs an object or null, got bool"),
-        (
-            {"info": "x" * 1_023},
-            "events[0].presence.info: SUBSCRIBE needs at most 1024 bytes of JSON, to 100 levels, got 1025 bytes",
-        ),
-    ],
-)
-async def test_a_membership_that_is_not_valid_is_named(presence: object, problem: str) -> None:
-    def subscribe(connection: Connection) -> web.Response:
-        event = {"type": "SUBSCRIBE", "connectionId": connection.connection_id, "channel": "tea"}
-        return events(event | {"presence": presence})
-
-    verdict = (await results(answering("TEXT", subscribe)))["text-plain"].verdict
-    assert verdict.level is Level.WRONG
-    assert verdict.finding.startswith(f"responded with 200 and a body that is not valid: {problem}: the text is lost")
 
 
 async def test_wrong_events_to_a_text_are_named() -> None:
