@@ -226,9 +226,9 @@ def open_sockets(w: Workload) -> Usage:
     usage = Usage(w)
     usage.units[Meter.CONNECTION_MINUTES] += w.connections * MINUTES_A_MONTH
     rows, entries = _rows(w), _entries(w)
-    stored: float = sum(rows) + sum(entries) + (len(rows) + len(entries)) * INDEX_ENTRY_OVERHEAD_BYTES
-    stored += w.users * 2 * (subscription_row_bytes(USER_CHANNEL_BYTES) + INDEX_ENTRY_OVERHEAD_BYTES)
-    usage.units[Meter.TABLE_STORAGE] += w.connections * stored / GIB
+    stored = sum(rows) + sum(entries) + (len(rows) + len(entries)) * INDEX_ENTRY_OVERHEAD_BYTES
+    of_user = 2 * (subscription_row_bytes(USER_CHANNEL_BYTES) + INDEX_ENTRY_OVERHEAD_BYTES)
+    usage.units[Meter.TABLE_STORAGE] += w.connections * (stored + w.users * of_user) / GIB
     usage.units[Meter.SQS_REQUESTS] += IDLE_POLLS * ((QUEUES + 1) / QUEUES if w.timer_s else 1)
     usage.units[Meter.SECRETS] += 1
     if w.provisioned:

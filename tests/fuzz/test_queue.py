@@ -52,8 +52,8 @@ def a_message(mutator: Mutator) -> Deferred:
         return Continuation(mutator.one_of((ME, YOU)), list(decode_reply(json.dumps({"events": events}).encode())))
     if kind < 0.6:
         metadata = mutator.one_of((None, b"null", json.dumps(mutator.json()).encode()))
-        code, reason = mutator.one_of((None, 1000, 4999)), mutator.one_of((None, mutator.text()))
-        return CloseNotice(ME, code, reason, metadata, mutator.one_of((None, "ann", mutator.text())))
+        code, said = mutator.one_of((None, 1000, 4999)), mutator.one_of((None, mutator.text()))
+        return CloseNotice(ME, code, said, metadata, mutator.one_of((None, "ann", mutator.text())))
     channel = mutator.one_of(CHANNELS)
     kind = mutator.chance()
     broadcast: Broadcast = ChannelClose(channel, except_connection_id=mutator.one_of((None, ME)))

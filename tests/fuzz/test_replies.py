@@ -48,7 +48,7 @@ class Replies:
                 if "connectionId" in event and mutator.chance() < 0.6:
                     event["connectionId"] = NEW
             at = 0 if mutator.chance() < 0.8 else int(mutator.chance() * (len(events) + 1))
-            accept = {"type": "ACCEPT", "connectionId": NEW}
+            accept: Event = {"type": "ACCEPT", "connectionId": NEW}
             if mutator.chance() < 0.3:
                 accept["subprotocol"] = mutator.one_of(OFFERED)
             if mutator.chance() < 0.3:
