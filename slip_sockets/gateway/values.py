@@ -240,14 +240,14 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     at: float = 0.0
     count: int = 0
     users: dict[str, str] | None = msgspec.field(default_factory=dict)
-    counted_at: float = 0.0
     greeted: tuple[str, ...] = ()
-    new_from: float = 0.0
-    owed: tuple[str, ...] = ()
     is_occupied: bool = False
-    occupant: tuple[str, str] = ("", "")
     queued_until: float = 0.0
     swept_at: float = 0.0
+    counted_at: float = 0.0
+    new_from: float = 0.0
+    owed: tuple[str, ...] = ()
+    occupant: tuple[str, str] = ("", "")
 
 
 NOTHING_TOLD = Told()

@@ -42,6 +42,7 @@ from .stage import FUNCTION_S, Stage, Staged, StagedQueue, StagedSender
 HALL, ROOM = "hall", "room"
 USERS = ["ann", "bob", "cem", None]
 MAX_PAGES, MAX_ROUNDS = 6, 400
+SOON_S, AFTER_GRACE_S = 2.5, 13.0
 SLOW_S = 4.0
 """For longer no function takes from the announcement of a change to its writing."""
 seeds = st.integers(0, 2**32)
@@ -241,6 +242,39 @@ class PresenceMachine(RuleBasedStateMachine):
     async def finish(self, chance: random.Random) -> None:
         while await self.stage.step(chance, 0):
             pass
+
+    @precondition(lambda self: 0 < len(self.open) < MAX_PAGES)
+    @rule(data=st.data(), seed=seeds, trouble=st.sampled_from([0.1, 0.3]), steps=st.integers(2, 20))
+    def change_back_beside_a_look(self, data: st.DataObject, seed: int, trouble: float, steps: int) -> None:
+        """A look goes wrong, after which all is as before: nothing comes that would show what is missing."""
+        self.end()
+        chance = random.Random(seed)
+        user = data.draw(st.sampled_from(USERS))
+        if data.draw(st.booleans()):
+            self.come(user, Form.SLIP_V1)
+            self.run(self.finish(chance))
+            self.clock.time += SOON_S
+            self.run(self.steps(chance, steps, trouble))
+            self.run(self.finish(chance))
+            last = list(self.visitors.values())[-1]
+            if last.is_open:
+                self.leave(last)
+        else:
+            visitor = data.draw(st.sampled_from(self.open))
+            self.leave(visitor)
+            self.run(self.finish(chance))
+            self.clock.time += AFTER_GRACE_S
+            self.run(self.steps(chance, steps, trouble))
+            self.come(visitor.user, visitor.form)
+        self.run(self.finish(chance))
+        self.clock.time += AFTER_GRACE_S
+        self.end()
+
+    def leave(self, visitor: Visitor) -> None:
+        visitor.is_open = False
+        self.sender.gone.add(visitor.id_)
+        self.unnoticed.append(visitor.id_)
+        self.notice()
 
     # The end
 
