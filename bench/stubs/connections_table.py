@@ -159,7 +159,7 @@ class ConnectionsTable(Table):
         is_count = request.get("Select") == "COUNT"
         operation = f"Query {INDEX_NAME}{' COUNT' if is_count else ''}"
         ids = page.connection_ids
-        forms = [self._form(id_, channel) for id_ in ids] if self._attributes else []
+        forms: list[Item] = [self._form(id_, channel) if self._attributes else {} for id_ in ids]
         forms_bytes = sum(map(item_bytes, forms))
         self._meter.read(operation, len(ids) * row_bytes + forms_bytes, is_consistent=False)
         response: Response = {"Count": len(ids)}
@@ -169,7 +169,7 @@ class ConnectionsTable(Table):
                 raise ValueError(f"the stub does not know {request['ProjectionExpression']!r}")
             items: list[Item] = [{"connectionId": {"S": id_}} for id_ in ids]
             if "form" in names:
-                items = [item | form for item, form in itertools.zip_longest(items, forms, fillvalue={})]
+                items = [item | form for item, form in zip(items, forms, strict=True)]
             response["Items"] = items
         if page.cursor is not None:
             response["LastEvaluatedKey"] = {"connectionId": {"S": page.cursor}, "channel": {"S": channel}}

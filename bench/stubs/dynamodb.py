@@ -42,9 +42,8 @@ class DynamoDb(Service):
         self.controls = {"/fill": self._fill, "/stats": lambda _: self._meter.stats(), "/reset": self._reset}
 
     def _call(self, operation: str, request: Any) -> Response | asyncio.Future[Response]:
-        perform = self._of_all_tables.get(operation)
-        if perform is None:
-            perform = self._table(_table_name(request)).operations[operation]
+        of_table = self._table(_table_name(request)).operations if operation not in self._of_all_tables else {}
+        perform = of_table[operation] if of_table else self._of_all_tables[operation]
         if not self._latency_s:
             return perform(request)
         return asyncio.ensure_future(self._call_late(perform, request))

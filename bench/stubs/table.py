@@ -35,7 +35,7 @@ def finished(call: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("a store in memory does not suspend")
 
 
-def expect(expression: object, *known: str) -> None:
+def expect(expression: object, *known: str | None) -> None:
     """Raise ValueError where an expression is not one of those that are known."""
     if expression not in known:
         raise ValueError(f"the stub does not know {expression!r}")

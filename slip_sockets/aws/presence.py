@@ -77,7 +77,7 @@ class MemberRows:
         """Return the row of the member that a subscription begins."""
         name, connection_id = subscription["member"]["S"], subscription["connectionId"]["S"]
         key = self.table.key(subscription["channel"]["S"], f"{MEMBER}{name}\0{connection_id}")
-        kept = {name: subscription[name] for name in ("info", "joinedAt", "form", "ttl") if name in subscription}
+        kept: Item = {name: subscription[name] for name in ("info", "joinedAt", "form", "ttl") if name in subscription}
         return {**key, **kept}
 
     def left(self, subscription: Item, left_at: float, metadata: AttributeValueTypeDef | None) -> Item:

@@ -42,8 +42,6 @@ async def test_a_backend_that_fails_refuses_clients_loses_no_socket_and_gets_a_c
             case Close():
                 is_first = event not in room.chat.failed
                 return str(metadata["user"]) if metadata["user"] in (*CLOSE_RETRIED, "endless") and is_first else None
-            case _:
-                return None
 
     queue = deferred(deployment)
     listener = await room.join("listener")

@@ -44,11 +44,8 @@ def texts(room: Room, connection_id: str) -> list[str]:
 
 def events(room: Room, connection_id: str) -> list[str]:
     """The same with the other events."""
-    received = (each.event for each in room.chat.received)
-    own = [
-        event for event in received if isinstance(event, Open | Text | Close) and event.connection_id == connection_id
-    ]
-    return [event.data if isinstance(event, Text) else type(event).__name__ for event in own]
+    received = [each.event for each in room.chat.received if each.event.connection_id == connection_id]
+    return [event.data if isinstance(event, Text) else type(event).__name__ for event in received]
 
 
 def has_logged(deployment: Deployment, *texts: str) -> bool:

@@ -23,8 +23,9 @@ from slip_sockets.protocol.events import (
     Unsubscribe,
 )
 
-from .doubles import INLINE_LIMIT, ME, PAGE_SIZE, YOU, Saved, World
+from .doubles import INLINE_LIMIT, ME, YOU, Saved, World
 from .fan_out import chunked, drain, ids, incomplete, taken
+from .faulty_store import PAGE_SIZE
 
 CHANNEL = "orders:eu:1"
 HI = PublishText(CHANNEL, "hi")

@@ -316,17 +316,6 @@ def _unless_missing(is_found: bool | None, text: str) -> str:
     return f"{text}: there is no such connection" if is_found is False else text
 
 
-def _listed(channels: Sequence[str]) -> str:
-    return ", ".join(map(repr, channels[:10])) + (", ..." if len(channels) > 10 else "")
-
-
-def _members(connections: Sequence[MemberConnection]) -> str:
-    left = sum(connection.left_at is not None for connection in connections)
-    here = len(connections) - left
-    counted = f"{here} connection{'' if here == 1 else 's'}" if here or not left else ""
-    return ", ".join(filter(None, (counted, f"{left} that left" if left else "")))
-
-
 def _found(past: Past | None) -> str:
     if past is None:
         return "failed"
