@@ -49,6 +49,8 @@ class Chat:
     """A position of the kept channel, from which a reply with everything recovers."""
     received: list[Received] = field(default_factory=list)
     users: list[tuple[ConnectionEvent, str | None]] = field(default_factory=list)
+    occupancy: list[tuple[str, str | None, Any]] = field(default_factory=list)
+    """The types of the OCCUPIED and VACATED, in order, each with the user and the metadata."""
     failed: list[ConnectionEvent] = field(default_factory=list)
     connection_ids: set[str] = field(default_factory=set)
     over: threading.Event = field(default_factory=threading.Event)
@@ -66,7 +68,7 @@ class Chat:
                 subprotocol = offered if offered in ("v1", SUBPROTOCOL) else None
                 connection.accept(subprotocol=subprotocol, user=query.get("as", [None])[0])
                 since = query.get("since", [None])[0]
-                connection.subscribe(self.room, recover=offered == SUBPROTOCOL, since=since)
+                connection.subscribe(self.room, recover=offered == SUBPROTOCOL, since=since, presence="member" in query)
                 connection.set_metadata(self.metadata(query.get("user", ["somebody"])[0]))
                 connection.send_text("welcome")
                 if "everything" in query:
@@ -180,6 +182,7 @@ class ChatBackend:
             with chat.responding(connection.connection_id):
                 for event in connection.events:
                     if isinstance(event, Occupied | Vacated):
+                        chat.occupancy.append((type(event).__name__, connection.user, connection.metadata))
                         continue
                     fault = chat.fault(event, connection.metadata)
                     if fault is not None:

@@ -75,6 +75,7 @@ class Deployment:
             "ALARM_EMAIL": "operators@example.com",
             "STAGING_TRACING": "true",
             "STAGING_INBOUND": "ordered",
+            "STAGING_OCCUPANCY_EVENTS": "true",
             "LAMBDA_ARCHITECTURE": "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64",
             "LAMBDA_PYTHON": f"{sys.version_info.major}.{sys.version_info.minor}",
         }

@@ -16,6 +16,7 @@ import websockets
 from slip_sockets import Close, Keep, Open, Report, SlipSocketsPublisher, Text
 from slip_sockets.apigateway.limits import ROW_LIFETIME_S
 from slip_sockets.aws.connections import own_channel
+from slip_sockets.aws.presence import MEMBER
 
 from .backend import Chat, ChatBackend, open_chat
 from .deployment import PRODUCTION, Deployment
@@ -182,6 +183,17 @@ class Room:
             for row in self._deployment.connections(stack)
             if row["connectionId"]["S"] in self.chat.connection_ids or row["channel"]["S"].startswith(self.name)
         ]
+
+    def members(self, stack: str = PRODUCTION) -> list[dict[str, Any]]:
+        """Return the rows of the members of the room, and of those who have left it."""
+        key = {":channel": {"S": self.name}, ":member": {"S": MEMBER}}
+        found: list[dict[str, Any]] = self._deployment.client("dynamodb").query(
+            TableName=f"{stack}-Channels",
+            KeyConditionExpression="channel = :channel AND begins_with(#key, :member)",
+            ExpressionAttributeNames={"#key": "key"},
+            ExpressionAttributeValues=key,
+        )["Items"]
+        return found
 
     def subscribers(self, channel: str | None = None) -> list[str]:
         return [row["connectionId"]["S"] for row in self.rows() if row["channel"]["S"] == (channel or self.name)]

@@ -72,7 +72,9 @@ class Staging:
         """Deploy it as it is, with another backend and its protocol."""
         self._version = None
         self.deployment.target_url = target_url
-        self.deployment.run(*DEPLOY_STAGING, STAGING_BACKEND_PROTOCOL="grip", STAGING_INBOUND="")
+        self.deployment.run(
+            *DEPLOY_STAGING, STAGING_BACKEND_PROTOCOL="grip", STAGING_INBOUND="", STAGING_OCCUPANCY_EVENTS=""
+        )
 
     def plan(self) -> None:
         """Raises AssertionError if Terraform would change anything now."""
