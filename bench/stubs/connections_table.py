@@ -103,7 +103,7 @@ class ConnectionsTable(Table):
         return {}
 
     def _delete_item(self, request: Any) -> Response:
-        expect(request.get("ConditionExpression"), None, HAS_NO_MEMBER)
+        expect(request.get("ConditionExpression", HAS_NO_MEMBER), HAS_NO_MEMBER)
         self._meter.call("DeleteItem")
         if "ConditionExpression" in request and self._has_member(request["Key"]):
             row = self._row(request["Key"])

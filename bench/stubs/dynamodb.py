@@ -33,7 +33,7 @@ class DynamoDb(Service):
         self._connections = ConnectionsTable(self._meter)
         self._channels = ChannelsTable(self._meter)
         self._tables: Mapping[str, Table] = {"Connections": self._connections, "Channels": self._channels}
-        self._of_all_tables = {
+        self._of_all_tables: Mapping[str, Operation] = {
             "BatchWriteItem": self._batch_write_item,
             "TransactWriteItems": self._transact_write_items,
         }
@@ -42,8 +42,10 @@ class DynamoDb(Service):
         self.controls = {"/fill": self._fill, "/stats": lambda _: self._meter.stats(), "/reset": self._reset}
 
     def _call(self, operation: str, request: Any) -> Response | asyncio.Future[Response]:
-        of_table = self._table(_table_name(request)).operations if operation not in self._of_all_tables else {}
-        perform = of_table[operation] if of_table else self._of_all_tables[operation]
+        if operation in self._of_all_tables:
+            perform = self._of_all_tables[operation]
+        else:
+            perform = self._table(_table_name(request)).operations[operation]
         if not self._latency_s:
             return perform(request)
         return asyncio.ensure_future(self._call_late(perform, request))

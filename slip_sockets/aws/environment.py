@@ -131,7 +131,14 @@ class Runtime:
         self._sender = ApiGatewaySender(settings.management_url, _region(), self._credentials, clock)
         self._backend = BackendClient(clock, BACKEND_TIMEOUT_S)
         changes = Looks(self.queue, clock)
-        connections = DynamoDbConnections(dynamodb, settings.connections_table, settings.channels_table, clock, changes)
+        connections = DynamoDbConnections(
+            dynamodb,
+            settings.connections_table,
+            settings.channels_table,
+            clock,
+            changes,
+            keeps_metadata=settings.occupancy_events,
+        )
         channels = DynamoDbChannels(dynamodb, settings.channels_table, clock)
         backend_protocol, publish_protocol = protocols(
             settings.backend_protocol, grip_path_from=settings.grip_path_from, grip_host=settings.grip_host

@@ -106,7 +106,8 @@ class DevServer:
         self._history = MemoryHistory(self._clock)
         self.metrics = Metrics()
         self.queue = MemoryQueue(self._clock)
-        self.connections = MemoryConnections(self._clock, Looks(self.queue, self._clock))
+        changes = Looks(self.queue, self._clock)
+        self.connections = MemoryConnections(self._clock, changes, keeps_metadata=settings.occupancy_events)
         self.inbound = MemoryQueue(self._clock)
         self._client: BackendClient
         self._runner: web.AppRunner

@@ -46,6 +46,7 @@ LIFETIMES_S = {
     "mark:head": 2 * ROW_LIFETIME_S,
     "page": 2 * ROW_LIFETIME_S,
     "message": 2 * ROW_LIFETIME_S,
+    "presence": 2 * ROW_LIFETIME_S,
 }
 """Of rows of Channels, by their keys or what these begin with. The tests keep messages for an hour."""
 
