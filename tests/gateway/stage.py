@@ -112,6 +112,10 @@ class Stage:
         await self.settle()
         return True
 
+    def kill_current(self) -> None:
+        """Have the function die that is running, before its next call."""
+        _running.get().kill()
+
     async def settle(self) -> None:
         for _ in range(SETTLING_ROUNDS):
             await asyncio.sleep(0)

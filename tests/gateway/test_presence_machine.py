@@ -134,6 +134,7 @@ class PresenceMachine(RuleBasedStateMachine):
         queue: Any = Staged(self.queue, stage)
         self.store = FaultyStore(clock, Looks(queue, clock), self.presence)
         self.visitors: dict[str, Visitor] = {}
+        self.dies_after = 0  # the function that sends dies after so many frames, 0 for none
         self.unnoticed: list[str] = []
         self.listed, plan_presence.MAX_LISTED = plan_presence.MAX_LISTED, max_listed
         store: Any = Staged(self.store, stage)
@@ -249,6 +250,7 @@ class PresenceMachine(RuleBasedStateMachine):
         """A look goes wrong, after which all is as before: nothing comes that would show what is missing."""
         self.end()
         chance = random.Random(seed)
+        self.dies_after = chance.randint(0, 2)
         user = data.draw(st.sampled_from(USERS))
         if data.draw(st.booleans()):
             self.come(user, Form.SLIP_V1)
@@ -323,6 +325,9 @@ class PresenceMachine(RuleBasedStateMachine):
         visitor = self.visitors[id_]
         assert visitor.form is Form.SLIP_V1
         visitor.pages[json.loads(data)["channel"]].receive(data)
+        self.dies_after -= 1
+        if self.dies_after == 0:
+            self.stage.kill_current()
 
 
 TestPresence = PresenceMachine.TestCase
