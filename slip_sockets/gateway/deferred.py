@@ -14,11 +14,11 @@ from typing import Annotated, Self
 import msgspec
 
 from ..protocol.events import Subscribe, Unsubscribe
-from .deferred_base import DeferredMessage, OfChannel, OfConnection, Summary
-from .deferred_presence import OccupancyNotice, Sweep
+from .deferred_base import OfChannel, OfConnection, Summary
+from .deferred_presence import Look, OccupancyNotice, Sweep
 from .effects import Effect
 from .observer import EventType
-from .values import Announced, Broadcast, Form, Publication
+from .values import Broadcast, Form, Publication
 
 MAX_TEXTS = 100
 MAX_TEXTS_BYTES = 200_000
@@ -200,49 +200,6 @@ class LateLook(_OfSubscription, frozen=True, tag="late_look"):
         return f"a late look for {self.connection_id} at {self.channel!r}"
 
 
-class Look(DeferredMessage, frozen=True, tag="look", omit_defaults=True):
-    """Looks at `due_at` (Unix seconds) who is in a channel, and tells those who are there.
-
-    Looks at a channel are one after another. Those after the grace wait aside, since others are due before them, and so
-    do those that are only there because an earlier one could not tell everything (`is_later`).
-
-    Where an earlier attempt may have sent frames that were not noted, it `is_repeated`; what that one was about to
-    announce to the backend is `announced`.
-    """
-
-    channel: str
-    due_at: float
-    is_after_grace: bool = False
-    is_later: bool = False
-    is_repeated: bool = False
-    announced: Announced | None = None
-
-    @property
-    def is_aside(self) -> bool:
-        return self.is_after_grace or self.is_later
-
-    @property
-    def group(self) -> str:
-        lane = "grace" if self.is_after_grace else "later" if self.is_later else "look"
-        return f"{lane}:{_digest(self.channel)}"
-
-    @property
-    def deduplication_id(self) -> str:
-        return f"{self.due_at:.3f}"
-
-    @property
-    def subject(self) -> str:
-        return f"channel {self.channel!r:.60}"
-
-    @property
-    def title(self) -> str:
-        return f"a look who is in {self.channel!r}"
-
-    @property
-    def summary(self) -> Summary:
-        return Summary(channel=self.channel)
-
-
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     """A channel or a pattern, to which connections are subscribed. `joined` and `left` have done so, or have left,
     just before: the index may not show it yet."""
@@ -378,10 +335,6 @@ Deferred = (
     | FanOutChunk
     | Held
 )
-
-
-def _digest(channel: str) -> str:
-    return hashlib.sha256(channel.encode()).hexdigest()[:32]
 
 
 def merged(messages: Sequence[Deferred]) -> tuple[Deferred, int]:

@@ -1,10 +1,11 @@
-"""The messages of the queue that tell the backend who is in a channel: see `occupancy` and `sweeps`."""
+"""The messages of the queue about who is in a channel: see `presence`, `occupancy` and `sweeps`."""
 
 from __future__ import annotations
 
 import hashlib
 
 from .deferred_base import DeferredMessage, Summary
+from .values import Announced
 
 
 class _AboutChannel(DeferredMessage, frozen=True, omit_defaults=True):
@@ -17,6 +18,40 @@ class _AboutChannel(DeferredMessage, frozen=True, omit_defaults=True):
     @property
     def summary(self) -> Summary:
         return Summary(channel=self.channel)
+
+
+class Look(_AboutChannel, frozen=True, tag="look", omit_defaults=True):
+    """Looks at `due_at` (Unix seconds) who is in a channel, and tells those who are there.
+
+    Looks at a channel are one after another. Those after the grace wait aside, since others are due before them, and so
+    do those that are only there because an earlier one could not tell everything (`is_later`).
+
+    Where an earlier attempt may have sent frames that were not noted, it `is_repeated`; what that one was about to
+    announce to the backend is `announced`.
+    """
+
+    due_at: float
+    is_after_grace: bool = False
+    is_later: bool = False
+    is_repeated: bool = False
+    announced: Announced | None = None
+
+    @property
+    def is_aside(self) -> bool:
+        return self.is_after_grace or self.is_later
+
+    @property
+    def group(self) -> str:
+        lane = "grace" if self.is_after_grace else "later" if self.is_later else "look"
+        return f"{lane}:{_digest(self.channel)}"
+
+    @property
+    def deduplication_id(self) -> str:
+        return f"{self.due_at:.3f}"
+
+    @property
+    def title(self) -> str:
+        return f"a look who is in {self.channel!r}"
 
 
 class Sweep(_AboutChannel, frozen=True, tag="sweep"):

@@ -18,12 +18,11 @@ from .deferred import (
     FanOutChunk,
     Held,
     LateLook,
-    Look,
     Texts,
     Timer,
     TimerDue,
 )
-from .deferred_presence import OccupancyNotice, Sweep
+from .deferred_presence import Look, OccupancyNotice, Sweep
 from .delivery import Deliverer
 from .delivery_rate import UNLIMITED
 from .dialects import BackendProtocol, PublishProtocol

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .deferred import Look
+from .deferred_presence import Look
 from .ports import Clock, Queue
 
 GRACE_S = 10.0

@@ -16,7 +16,8 @@ import msgspec
 
 from ..protocol.events import Member, PresenceReport
 from .deadlines import RESERVE_S
-from .deferred import FanOutChunk, Look, plan_chunks
+from .deferred import FanOutChunk, plan_chunks
+from .deferred_presence import Look
 from .delivery import Deliverer, Send
 from .errors import Incomplete, Unavailable
 from .fan_out import INLINE_LIMIT, MARKED_FOR_S

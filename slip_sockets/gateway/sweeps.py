@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from .deferred import Look
-from .deferred_presence import Sweep
+from .deferred_presence import Look, Sweep
 from .errors import Incomplete, Unavailable
 from .ports import Checkpoint, Clock, Queue
 

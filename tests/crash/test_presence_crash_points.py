@@ -13,7 +13,8 @@ import pytest
 
 from slip_sockets.aws.connections import DynamoDbConnections
 from slip_sockets.aws.presence import DynamoDbPresence
-from slip_sockets.gateway.deferred import Deferred, Look
+from slip_sockets.gateway.deferred import Deferred
+from slip_sockets.gateway.deferred_presence import Look
 from slip_sockets.gateway.looks import Looks
 from slip_sockets.gateway.values import Form, Membership
 

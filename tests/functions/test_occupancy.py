@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 
 from slip_sockets.aws.queue import decode, encode
-from slip_sockets.gateway.deferred import Look
 from slip_sockets.gateway.deferred_base import RETRY_FOR_S
-from slip_sockets.gateway.deferred_presence import OccupancyNotice, Sweep
+from slip_sockets.gateway.deferred_presence import Look, OccupancyNotice, Sweep
 from slip_sockets.gateway.worker import attempts_within
 
 from .conftest import Deployment

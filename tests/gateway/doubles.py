@@ -25,11 +25,11 @@ from slip_sockets.gateway.deferred import (
     FanOutChunk,
     Held,
     LateLook,
-    Look,
     Texts,
     Timer,
     TimerDue,
 )
+from slip_sockets.gateway.deferred_presence import Look
 from slip_sockets.gateway.delivery import Deliverer
 from slip_sockets.gateway.errors import BackendFailed, HttpError, Unavailable
 from slip_sockets.gateway.fan_out import Broadcaster

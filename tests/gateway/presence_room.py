@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
-from slip_sockets.gateway.deferred import FanOutChunk, Look
+from slip_sockets.gateway.deferred import FanOutChunk
+from slip_sockets.gateway.deferred_presence import Look
 from slip_sockets.gateway.errors import Incomplete
 from slip_sockets.gateway.values import Form, MemberConnection, Membership
 from slip_sockets.protocol.events import Members, PresenceReport

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from slip_sockets.dev.queue import MemoryQueue
-from slip_sockets.gateway.deferred import Continuation, Look
+from slip_sockets.gateway.deferred import Continuation
 from slip_sockets.gateway.deferred_base import RETRY_FOR_S, Summary
-from slip_sockets.gateway.deferred_presence import OccupancyNotice, Sweep
+from slip_sockets.gateway.deferred_presence import Look, OccupancyNotice, Sweep
 from slip_sockets.gateway.errors import HttpError, Unavailable
 from slip_sockets.gateway.occupancy import Occupancy
 from slip_sockets.gateway.sweeps import Sweeps

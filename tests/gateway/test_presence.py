@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from slip_sockets.gateway.deferred import Continuation, Look
+from slip_sockets.gateway.deferred import Continuation
+from slip_sockets.gateway.deferred_presence import Look
 from slip_sockets.gateway.errors import Incomplete
 from slip_sockets.gateway.looks import GRACE_S
 from slip_sockets.gateway.perform import MAX_REPORTS_BYTES

@@ -15,12 +15,11 @@ from slip_sockets.gateway.deferred import (
     FanOutChunk,
     Held,
     LateLook,
-    Look,
     Texts,
     Timer,
     TimerDue,
 )
-from slip_sockets.gateway.deferred_presence import OccupancyNotice, Sweep
+from slip_sockets.gateway.deferred_presence import Look, OccupancyNotice, Sweep
 from slip_sockets.gateway.ports import History, Presence
 from slip_sockets.gateway.worker import DEFAULT_INBOUND_RETRY_S, DeferredWorker, Handler, InboundWorker, Worker
 

@@ -18,11 +18,10 @@ from slip_sockets.gateway.deferred import (
     FanOutChunk,
     Held,
     LateLook,
-    Look,
     Timer,
 )
 from slip_sockets.gateway.deferred_base import RETRY_FOR_S
-from slip_sockets.gateway.deferred_presence import OccupancyNotice, Sweep
+from slip_sockets.gateway.deferred_presence import Look, OccupancyNotice, Sweep
 from slip_sockets.gateway.errors import Incomplete
 from slip_sockets.gateway.values import ChannelClose, Form, Link, Publication
 from slip_sockets.gateway.worker import attempts_within
