@@ -82,8 +82,13 @@ def test_the_outputs_file_has_the_originals_shape(deployment: Deployment, backen
 
 def test_the_state_lists_what_was_designed(deployment: Deployment, stack: str) -> None:
     of_ordered = [f"aws_cloudwatch_metric_alarm.{name}" for name in ("inbound_age", "inbound_queue_age")]
+    of_occupancy = ["aws_lambda_event_source_mapping.timers", "aws_sqs_queue.timers"]
     assert deployment.terraform(stack, "state", "list").splitlines() == sorted(
-        [*ADDRESSES, "aws_sns_topic_subscription.alarm_mail", *(of_ordered if stack == STAGING else [])]
+        [
+            *ADDRESSES,
+            "aws_sns_topic_subscription.alarm_mail",
+            *([*of_ordered, *of_occupancy] if stack == STAGING else []),
+        ]
     )
 
 
@@ -174,7 +179,9 @@ async def test_the_log_says_what_happened_and_to_which_connection(deployment: De
     for function, event_types in expected.items():
         await until(lambda: {line["eventType"] for line in events_of(function)} >= event_types)  # noqa: B023
         lines = events_of(function)
-        assert {line["eventType"] for line in lines} == event_types
+        # Another test of this deployment may have members, whose looks are deferred.
+        further = {"DEFERRED"} if function == "deliver" else set[str]()
+        assert event_types <= {line["eventType"] for line in lines} <= event_types | further
         assert {line["stack"] for line in lines} == {stack}
         assert all(line["requestId"] and line["durationMs"] >= 0 for line in lines)
         assert all(("connectionId" in line) == (function == "websocket") for line in lines)
