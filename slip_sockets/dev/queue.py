@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..gateway.deferred import MAX_TEXTS, Deferred, Timer, merged
-from ..gateway.deferred_presence import Sweep
+from ..gateway.deferred_presence import Look, Sweep
 from ..gateway.ports import Clock
 from ..gateway.values import Done
 from ..gateway.worker import DeadLetter, Retry, Worker
@@ -76,7 +76,9 @@ class MemoryQueue:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        lost = sum(not isinstance(each.message, Timer | Sweep) for group in self._groups.values() for each in group)
+        lost = sum(
+            not isinstance(each.message, Timer | Look | Sweep) for group in self._groups.values() for each in group
+        )
         if lost:
             log.warning("%d deferred messages are lost with this server", lost)
         self._groups.clear()
