@@ -108,7 +108,7 @@ class Chat:
 
     def _do_everything(self, connection: Connection) -> None:
         """Reply with all events that a backend may, `close` last."""
-        connection.subscribe(f"{self.room}-elsewhere")
+        connection.subscribe(f"{self.room}-elsewhere", presence=True)
         connection.unsubscribe(f"{self.room}-elsewhere")
         connection.set_metadata(self.metadata("nobody"))
         connection.publish_text(self.ghosts_channel, "boo", message_id=uuid.uuid4().hex)
