@@ -412,7 +412,8 @@ def _is_too_deep(encoded: bytes) -> bool:
 def check(event: Action, *, with_patterns: bool = True) -> None:
     """Check `event` against the protocol's limits, which its types do not express.
 
-    Without `with_patterns` a name that ends in `:*` is that of a channel. Raises InvalidEvents, without an index.
+    Without `with_patterns` a name that ends in `:*`, or begins with `$user:`, is as any other. Raises InvalidEvents,
+    without an index.
     """
     if not isinstance(event, PublishText | CloseChannel | History | Members):
         _size(event, "connectionId", event.connection_id)
@@ -425,7 +426,7 @@ def check(event: Action, *, with_patterns: bool = True) -> None:
                 if is_pattern(user_channel(event.user)):
                     raise _fault(event, "user", "needs a name that is not * and does not end in :*")
         case Subscribe():
-            _check_own_channel(event, event.channel)
+            _check_channel(event, "channel", event.channel)
             if not isinstance(event.recover, bool):
                 raise _fault(event, "recover", f"needs true or false, got {type(event.recover).__name__}")
             _check_since(event, event.since)
@@ -434,7 +435,7 @@ def check(event: Action, *, with_patterns: bool = True) -> None:
                     raise _fault(event, "presence", f"needs a Presence, got {type(event.presence).__name__}")
                 encode_info(event.presence.info)
         case Unsubscribe():
-            _check_own_channel(event, event.channel)
+            _check_channel(event, "channel", event.channel)
         case PublishText():
             _check_channel(event, "channelId", event.channel)
             _check_bytes(event, "data", event.data, 0, MAX_TEXT_BYTES)
@@ -460,6 +461,8 @@ def check(event: Action, *, with_patterns: bool = True) -> None:
             if not 0 <= event.timeout <= MAX_POLL_TIMEOUT_MS:
                 raise _fault(event, "timeout", f"needs 0 to {MAX_POLL_TIMEOUT_MS} ms, got {event.timeout}")
     if with_patterns:
+        if isinstance(event, Subscribe | Unsubscribe):
+            _check_own_channel(event, event.channel)
         _check_pattern(event)
 
 
