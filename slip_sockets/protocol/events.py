@@ -461,9 +461,7 @@ def check(event: Action, *, with_patterns: bool = True) -> None:
             if not 0 <= event.timeout <= MAX_POLL_TIMEOUT_MS:
                 raise _fault(event, "timeout", f"needs 0 to {MAX_POLL_TIMEOUT_MS} ms, got {event.timeout}")
     if with_patterns:
-        if isinstance(event, Subscribe | Unsubscribe):
-            _check_own_channel(event, event.channel)
-        _check_pattern(event)
+        _check_special_name(event)
 
 
 def check_all(events: Sequence[Action]) -> None:
@@ -493,15 +491,11 @@ def _check_channel(event: Action, field: str, channel: str) -> None:
         raise _fault(event, field, f"needs a name that does not begin with {RESERVED_CHANNEL_PREFIX}")
 
 
-def _check_own_channel(event: Subscribe | Unsubscribe, channel: str) -> None:
-    """Check a channel that a connection is to listen to, or not any more: that of its user is not for the asking."""
-    _check_channel(event, "channel", channel)
-    if channel.startswith(USER_CHANNEL_PREFIX):
-        raise _fault(event, "channel", f"needs a name that does not begin with {USER_CHANNEL_PREFIX}")
-
-
-def _check_pattern(event: Action) -> None:
+def _check_special_name(event: Action) -> None:
+    """Check the names of users' channels and of patterns: the former are not for the asking, the latter no channels."""
     match event:
+        case Subscribe(channel=name) | Unsubscribe(channel=name) if name.startswith(USER_CHANNEL_PREFIX):
+            raise _fault(event, "channel", f"needs a name that does not begin with {USER_CHANNEL_PREFIX}")
         case Subscribe(channel=name) | Unsubscribe(channel=name) if is_pattern(name):
             if (segments := segments_of(name)) > MAX_PATTERN_SEGMENTS:
                 problem = f"needs a pattern of at most {MAX_PATTERN_SEGMENTS} segments, got {segments}"
