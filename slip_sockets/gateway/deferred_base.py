@@ -91,7 +91,7 @@ class OfChannel(DeferredMessage, frozen=True, omit_defaults=True):
 
     @property
     def group(self) -> str:
-        return f"fan-out:{hashlib.sha256(self.broadcast.channel.encode()).hexdigest()[:32]}"
+        return f"fan-out:{digest_of(self.broadcast.channel)}"
 
     @property
     def subject(self) -> str:
@@ -100,3 +100,8 @@ class OfChannel(DeferredMessage, frozen=True, omit_defaults=True):
     @property
     def summary(self) -> Summary:
         return Summary(channel=self.broadcast.channel)
+
+
+def digest_of(channel: str) -> str:
+    """Return what stands for a channel in the name of a group, which may have fewer bytes than a channel's name."""
+    return hashlib.sha256(channel.encode()).hexdigest()[:32]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-
-from .deferred_base import DeferredMessage, Summary
+from .deferred_base import DeferredMessage, Summary, digest_of
 from .values import Announced
 
 
@@ -43,7 +41,7 @@ class Look(_AboutChannel, frozen=True, tag="look", omit_defaults=True):
     @property
     def group(self) -> str:
         lane = "grace" if self.is_after_grace else "later" if self.is_later else "look"
-        return f"{lane}:{_digest(self.channel)}"
+        return f"{lane}:{digest_of(self.channel)}"
 
     @property
     def deduplication_id(self) -> str:
@@ -61,7 +59,7 @@ class Sweep(_AboutChannel, frozen=True, tag="sweep"):
 
     @property
     def group(self) -> str:
-        return f"sweep:{_digest(self.channel)}:{self.due_at:.3f}"
+        return f"sweep:{digest_of(self.channel)}:{self.due_at:.3f}"
 
     @property
     def title(self) -> str:
@@ -91,7 +89,7 @@ class OccupancyNotice(_AboutChannel, frozen=True, tag="occupancy_notice", omit_d
 
     @property
     def group(self) -> str:
-        return f"occupancy:{_digest(self.channel)}"
+        return f"occupancy:{digest_of(self.channel)}"
 
     @property
     def deduplication_id(self) -> str:
@@ -104,7 +102,3 @@ class OccupancyNotice(_AboutChannel, frozen=True, tag="occupancy_notice", omit_d
     @property
     def summary(self) -> Summary:
         return Summary(connection_id=self.connection_id, channel=self.channel)
-
-
-def _digest(channel: str) -> str:
-    return hashlib.sha256(channel.encode()).hexdigest()[:32]

@@ -17,8 +17,19 @@ PAGE_SIZE = 3
 """As a test can count."""
 
 
-class FaultyStore(MemoryConnections, MemoryChannels):
-    """All ports of the store. It raises Unavailable from the methods that a test names.
+class _Faulty:
+    """Raises Unavailable from the methods that a test names in `away`."""
+
+    away: set[str]
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "away" and name in self.away:
+            raise Unavailable(f"the table is away for {name}")
+        return super().__getattribute__(name)
+
+
+class FaultyStore(_Faulty, MemoryConnections, MemoryChannels):
+    """All ports of the store but those below.
 
     Its index lags: it lacks the `unseen`, and shows `ghosts`.
     """
@@ -31,7 +42,7 @@ class FaultyStore(MemoryConnections, MemoryChannels):
         MemoryConnections.__init__(self, clock, changes, presence or FaultyPresence(clock), keeps_metadata=True)
         MemoryChannels.__init__(self, clock)
         self.page_size = PAGE_SIZE
-        self.away: set[str] = set()
+        self.away = set()
         self.unseen: set[str] = set()
         self.ghosts: list[str] = []
 
@@ -46,33 +57,18 @@ class FaultyStore(MemoryConnections, MemoryChannels):
             yield Page([*shown_first, *shown], page.cursor, page.framed)
             shown_first = []
 
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") and name != "away" and name in self.away:
-            raise Unavailable(f"the table is away for {name}")
-        return super().__getattribute__(name)
 
-
-class FaultyHistory(MemoryHistory):
-    """The port History. It raises Unavailable from the methods that a test names."""
+class FaultyHistory(_Faulty, MemoryHistory):
+    """The port History."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        self.away: set[str] = set()
-
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") and name != "away" and name in self.away:
-            raise Unavailable(f"the table is away for {name}")
-        return super().__getattribute__(name)
+        self.away = set()
 
 
-class FaultyPresence(MemoryPresence):
-    """The port Presence. It raises Unavailable from the methods that a test names."""
+class FaultyPresence(_Faulty, MemoryPresence):
+    """The port Presence."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
-        self.away: set[str] = set()
-
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_") and name != "away" and name in self.away:
-            raise Unavailable(f"the table is away for {name}")
-        return super().__getattribute__(name)
+        self.away = set()
