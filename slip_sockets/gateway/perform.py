@@ -38,11 +38,11 @@ from .effects import Effect, NoteContentFilters, NotePatterns, Recover, StartTim
 from .errors import ActionFailed, NoTimeLeft, Unavailable
 from .fan_out import Broadcaster
 from .idempotency import Once
+from .members import fitted_members, members_report
 from .observer import Observer
 from .pattern_use import PatternUse
 from .plan_open import membership_of
 from .ports import ChannelMarks, Clock, Connections, Presence, Queue, Sender, Subscriptions
-from .presence import fitted_members, members_report
 from .recent import Recent, Written
 from .recovery import Recoverer
 from .values import NOTHING_KNOWN, Broadcast, ChannelClose, Form, Known, Origin, Publication, known_of

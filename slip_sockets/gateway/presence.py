@@ -1,4 +1,4 @@
-"""Looks who is in a channel, and tells those who are there; and says so to a publisher that asks.
+"""Looks who is in a channel, and tells those who are there.
 
 Everything is sent before it is noted, so that a crash repeats frames and loses none. What a function may have sent that
 died before it noted it, its successor does not know: it sends all members anew to everybody.
@@ -10,11 +10,10 @@ import asyncio
 import logging
 import math
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
-from ..protocol.events import Member, PresenceReport
 from .deadlines import RESERVE_S
 from .deferred import FanOutChunk, plan_chunks
 from .deferred_presence import Look
@@ -26,7 +25,7 @@ from .observer import NO_OBSERVER, Observer
 from .plan_presence import LookPlan, Sending, plan_look
 from .plan_publish import MAX_SLOW
 from .ports import ChannelMarks, Checkpoint, Clock, Occupancy, Presence, Queue, Sweeps
-from .values import MemberConnection, Publication, Told
+from .values import Publication, Told
 
 log = logging.getLogger("slip_sockets.gateway")
 
@@ -34,8 +33,6 @@ OWED_PAUSE_S = 10.0
 """After which a connection that a frame did not reach is sent all members."""
 EXPIRES_AFTER_S = 135 * 60.0
 """By then the row of a membership has expired: a little longer than a connection lives."""
-MAX_MEMBERS = 1_000
-"""Of a report."""
 
 
 class Looker(msgspec.Struct, frozen=True):
@@ -170,32 +167,3 @@ class Looker(msgspec.Struct, frozen=True):
 
 class _Overtaken(Unavailable):
     """Two looks at a channel were made at a time."""
-
-
-# For publishers
-
-
-def members_report(connections: Iterable[MemberConnection]) -> PresenceReport:
-    """Return who is there: the first members, by their names, and the number of all."""
-    by_name: dict[str, list[MemberConnection]] = {}
-    for each in connections:
-        if each.left_at is None:
-            by_name.setdefault(each.name, []).append(each)
-    members = [_member(name, by_name[name]) for name in sorted(by_name)[:MAX_MEMBERS]]
-    return PresenceReport(len(by_name), members, more=len(by_name) > MAX_MEMBERS)
-
-
-def _member(name: str, connections: Sequence[MemberConnection]) -> Member:
-    newest = max(connections, key=lambda each: (each.joined_at, each.connection_id))
-    since = min(each.joined_at for each in connections)
-    return Member(name, msgspec.json.decode(newest.info), len(connections), int(since * 1000))
-
-
-def fitted_members(report: PresenceReport, limit: int) -> tuple[PresenceReport, int]:
-    """Return a report with at most `limit` bytes of JSON, and what is left of these."""
-    for index, member in enumerate(report.members):
-        size = len(msgspec.json.encode(member))
-        if size > limit:
-            return msgspec.structs.replace(report, members=report.members[:index], more=True), limit
-        limit -= size
-    return report, limit

@@ -11,7 +11,7 @@ import msgspec
 
 from ..client.control_client import ControlApiClient
 from ..client.publisher import SlipSocketsPublisher
-from ..gateway.presence import members_report
+from ..gateway.members import members_report
 from ..protocol.events import (
     AnyReport,
     CloseChannel,

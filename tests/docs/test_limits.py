@@ -16,7 +16,7 @@ from slip_sockets.client.control_client import RESPONSE_TIMEOUT_S
 from slip_sockets.cost.model import CALLS_PER_S, CONNECTS_PER_S
 from slip_sockets.dev import edge, front_door, http_server, server, websocket
 from slip_sockets.dev.inspector import recorder, records
-from slip_sockets.gateway import backend, delivery_rate, fan_out, plan_presence, plan_publish, presence
+from slip_sockets.gateway import backend, delivery_rate, fan_out, members, plan_presence, plan_publish
 from slip_sockets.gateway.deferred import MAX_TEXTS, MAX_TEXTS_BYTES
 from slip_sockets.gateway.deferred_base import RETRY_FOR_S
 from slip_sockets.gateway.ports import CLAIM_LIFETIME_S, MAX_PAST_BYTES
@@ -91,7 +91,7 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "its frame": [MAX_TEXT_BYTES],
         "messages of a HISTORY": [MAX_KEPT, MAX_PAST_BYTES],
         "the info of a member": [MAX_INFO_BYTES],
-        "members in a report": [presence.MAX_MEMBERS],
+        "members in a report": [members.MAX_MEMBERS],
         "members that are told": [plan_presence.MAX_LISTED],
         "events in a batch": [MAX_EVENTS],
         "the timeout of POLL_FOR_CONNECTION": [MAX_POLL_TIMEOUT_MS / 1000, server.CONTROL_TIMEOUT_S],

@@ -11,8 +11,8 @@ from slip_sockets.cost import presence
 from slip_sockets.cost.prices import read_prices
 from slip_sockets.cost.workload import Workload
 from slip_sockets.gateway.looks import GRACE_S, SETTLED_AFTER_S, TOGETHER_S
+from slip_sockets.gateway.members import MAX_MEMBERS
 from slip_sockets.gateway.plan_presence import COUNT_EVERY_S, MAX_LISTED
-from slip_sockets.gateway.presence import MAX_MEMBERS
 from slip_sockets.testing import Socket, flask_client, record
 
 from .markdown import Page

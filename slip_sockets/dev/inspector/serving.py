@@ -9,7 +9,7 @@ import msgspec
 
 from ...apigateway.http_events import http_event
 from ...apigateway.requests import ApiIdentity
-from ...gateway.presence import members_report
+from ...gateway.members import members_report
 from ...protocol.tokens import mint
 from ..connections import MemoryConnections
 from ..edge import Edge, Function, ManagementError
