@@ -107,6 +107,9 @@ class WatchedQueue(StagedQueue):
             if isinstance(message, OccupancyNotice):
                 self._check(message)
         await super().put(messages)
+        for entry in self.entries:  # as in the queue of timers
+            if isinstance(entry.message, Sweep):
+                entry.visible_at = max(entry.visible_at, entry.message.due_at)
 
     def _check(self, notice: OccupancyNotice) -> None:
         assert notice.connection_id, "nobody"
