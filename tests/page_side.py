@@ -33,18 +33,16 @@ class PageSide:
     is_settled: bool = False
     """From `subscribed` on, until the connection ends or a jump is seen and the page asks for what is between."""
     _held: dict[Position, str] = field(default_factory=dict)
-    _asked_since: Position | None = None
     _stale: set[Position] = field(default_factory=set)
     """Held messages of another epoch, from before the question."""
 
     def __post_init__(self) -> None:
         self.began_at = self.position
 
-    def on_open(self, *, asks: bool = False) -> None:
-        """The page has a new connection. With `asks` it is subscribed since its position."""
+    def on_open(self) -> None:
+        """The page has a new connection."""
         self.is_settled = False
         self._held.clear()
-        self._asked_since = self.position if asks else None
 
     def on_message(self, frame: MessageFrame) -> None:
         if frame.position is None:
@@ -64,10 +62,11 @@ class PageSide:
                 self._held = {position: data for position, data in self._held.items() if position not in self._stale}
             self.is_settled = True
             return None
-        assert not (frame.recovered and self._asked_since), f"subscribed at {newest} and recovered, at {self.position}"
-        if frame.recovered is False and self.position == self._asked_since:
+        is_about_all = frame.since == str(self.position)
+        assert not (frame.recovered and is_about_all), f"subscribed at {newest} and recovered, at {self.position}"
+        if frame.recovered is False and is_about_all:
             self.lost.append((self.position, newest))
-            self.position, self._asked_since = newest, None
+            self.position = newest
             self._held = {position: data for position, data in self._held.items() if position.epoch == newest.epoch}
             self._hand_out()
             self.is_settled = True
@@ -107,7 +106,6 @@ class PageSide:
     def _recover(self) -> RecoverFrame:
         assert self.position is not None
         self.is_settled = False
-        self._asked_since = self.position
         self._stale = {position for position in self._held if position.epoch != self.position.epoch}
         return RecoverFrame(self.channel, str(self.position))
 

@@ -24,8 +24,11 @@ def send(page: PageSide, *offsets: int, epoch: str = "e") -> None:
         page.on_message(MessageFrame("room", str(offset), f"{epoch}:{offset}"))
 
 
-def subscribed(offset: int, recovered: bool | None = None, *, epoch: str = "e") -> SubscribedFrame:
-    return SubscribedFrame("room", f"{epoch}:{offset}", recovered)
+def subscribed(
+    offset: int, recovered: bool | None = None, *, since: int | None = None, epoch: str = "e"
+) -> SubscribedFrame:
+    """`since` is an offset of the epoch e."""
+    return SubscribedFrame("room", f"{epoch}:{offset}", recovered, None if since is None else f"e:{since}")
 
 
 def recover(offset: int, epoch: str = "e") -> RecoverFrame:
@@ -65,7 +68,7 @@ def test_what_comes_after_a_jump_is_held() -> None:
     assert page.on_held_long_enough() == recover(4)
     send(page, 5, 6)
     assert offsets_of(page) == [3, 4]
-    assert page.on_subscribed(subscribed(7, recovered=True)) is None
+    assert page.on_subscribed(subscribed(7, recovered=True, since=4)) is None
     assert offsets_of(page) == [3, 4, 5, 6, 7]
 
 
@@ -76,16 +79,16 @@ def test_reconnect_asks_only_where_the_page_is_behind() -> None:
     page.on_open()
     assert page.on_subscribed(subscribed(5)) == recover(3)
     send(page, 4, 5)
-    assert page.on_subscribed(subscribed(5, recovered=True)) is None
+    assert page.on_subscribed(subscribed(5, recovered=True, since=3)) is None
     assert offsets_of(page) == [3, 4, 5]
 
 
 def test_what_is_gone_is_told_once() -> None:
     page = settled(3)
-    page.on_open(asks=True)
+    page.on_open()
     send(page, 9)
     for _ in range(2):  # the gateway does twice what a function died at
-        assert page.on_subscribed(subscribed(8, recovered=False)) is None
+        assert page.on_subscribed(subscribed(8, recovered=False, since=3)) is None
     assert page.lost == [(Position("e", 3), Position("e", 8))]
     assert offsets_of(page) == [3, 9]
     page.account_for(kept(3, 9))
@@ -93,9 +96,10 @@ def test_what_is_gone_is_told_once() -> None:
 
 def test_answer_to_an_older_question_is_not_believed() -> None:
     page = settled(3)
-    page.on_open(asks=True)
+    page.on_open()
     send(page, 4)
-    assert page.on_subscribed(subscribed(5, recovered=False)) == recover(4)
+    assert page.on_subscribed(subscribed(5, recovered=False, since=3)) == recover(4)
+    assert page.on_subscribed(subscribed(6, recovered=False, since=3)) == recover(4)
     assert page.lost == []
 
 
@@ -103,7 +107,7 @@ def test_another_epoch_is_asked_about() -> None:
     page = settled(3)
     send(page, 1, epoch="f")
     assert page.on_held_long_enough() == recover(3)
-    assert page.on_subscribed(subscribed(1, recovered=False, epoch="f")) is None
+    assert page.on_subscribed(subscribed(1, recovered=False, since=3, epoch="f")) is None
     assert page.lost == [(Position("e", 3), Position("f", 1))]
     send(page, 2, epoch="f")
     assert offsets_of(page) == [3, 2]

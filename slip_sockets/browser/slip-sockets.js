@@ -293,14 +293,14 @@ export class SlipSocket extends EventTarget {
   /** Act on a frame of slip.v1. Unknown kinds are ignored. */
   #receiveFrame(socket, text) {
     const frame = parseFrame(text);
-    const { slip, channel, data, position, recovered, code } = frame;
+    const { slip, channel, data, position, recovered, since, code } = frame;
     const parsed = parsePosition(position);
     if (slip === "message" && parsed) this.#channels.message(channel, parsed, data);
     else if (slip === "message" || slip === "text") {
       if (!this.#overlap?.isRepeated(socket, text)) this.#handOut(data, slip === "message" ? { channel, position } : {});
     } else if (slip === "presence") this.#presences.receive(channel, socket, socket === this.#current, frame);
     else if (socket !== this.#current) return; // it answers what was asked of the socket before
-    else if (slip === "subscribed" && parsed) this.#channels.subscribed(channel, parsed, recovered);
+    else if (slip === "subscribed" && parsed) this.#channels.subscribed(channel, parsed, recovered, since);
     else if (slip === "error") {
       this.#emit("error", { code, channel });
       this.#channels.refused(channel);
@@ -471,8 +471,8 @@ class Channels {
     this.#run(name, this.#heard(name).message(position, data, now()));
   }
 
-  subscribed(name, position, recovered) {
-    this.#run(name, this.#heard(name).subscribed(position, recovered, now()));
+  subscribed(name, position, recovered, since) {
+    this.#run(name, this.#heard(name).subscribed(position, recovered, since, now()));
   }
 
   refused(name) {
@@ -575,7 +575,7 @@ export class Channel {
   #isJoining = false; // this socket's `subscribed` has not come
   #patienceMs = GAP_MS; // how long a message that `subscribed` shows to be missing may be on its way
   #asked = 0; // how often `recover` was sent without a response
-  #askedSince = 0; // the offset in the last one
+  #askedSince = null; // the position in the last one
   #gapAt = Infinity; // when what is missing is taken to be not on its way
   #answerAt = Infinity; // when `subscribed` is taken to be not on its way
 
@@ -624,19 +624,22 @@ export class Channel {
     yield* this.tick(now);
   }
 
-  /** The gateway has named the newest position, after a SUBSCRIBE or in answer to `recover`. */
-  *subscribed({ epoch, offset }, recovered, now) {
+  /**
+   * The gateway has named the newest position, after a SUBSCRIBE or in answer to `recover`. `recovered` says whether all
+   * that came after `since` was sent; both are undefined where nobody asked for that.
+   */
+  *subscribed({ epoch, offset }, recovered, since, now) {
     this.#isSubscribed = true;
     this.#epoch ??= epoch;
-    const isRefused = recovered === false && this.#asked > 0;
-    const isSurpassed = epoch === this.#epoch && this.#offset !== this.#askedSince; // what was asked for came by itself
-    if ((isRefused && !isSurpassed) || (recovered === false && this.#offset === null)) {
+    const isRefused = recovered === false;
+    if (isRefused && (since === this.position || this.#offset === null)) {
       yield* this.#lose({ epoch, offset }, now);
     } else if (epoch !== this.#epoch) {
       if (epoch === this.#formerEpoch) this.#suspectGap(now);
       else yield* this.#lose({ epoch, offset }, now);
     } else {
-      if (isRefused) this.#asked = this.#patienceMs = 0;
+      const isSurpassed = isRefused && this.#asked > 0 && since === this.#askedSince; // what was asked for came by itself
+      if (isSurpassed) this.#asked = this.#patienceMs = 0;
       this.#isJoining = false;
       this.#newest = Math.max(this.#newest, offset);
       if (this.#offset === null) yield* this.#begin(Math.min(offset, this.#lowestHeld() - 1), now);
@@ -676,7 +679,7 @@ export class Channel {
     else if (this.#asked === MAX_ASKED) yield* this.#giveUp(now);
     else {
       this.#asked++;
-      this.#askedSince = this.#offset;
+      this.#askedSince = this.position;
       this.#gapAt = Infinity;
       this.#awaitAnswer(now);
       yield { type: "recover", position: this.position, isRepeated: this.#asked > 1 };

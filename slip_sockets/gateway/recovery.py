@@ -59,7 +59,8 @@ class Recoverer(msgspec.Struct, frozen=True):
         frames: list[ServerFrame] = []
         if recovered:
             frames += [MessageFrame(channel, message.data, message.position) for message in past.messages]
-        frames.append(SubscribedFrame(channel, str(past.newest), recovered))
+        since = recover.since if recover.since is not None and read_position(recover.since) else None
+        frames.append(SubscribedFrame(channel, str(past.newest), recovered, since))
         await self._send_all(recover, [encode_frame(frame) for frame in frames], past.messages, deadline)
 
     async def _missed(self, recover: Recover) -> tuple[Past, bool | None]:

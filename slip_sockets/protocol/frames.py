@@ -33,12 +33,14 @@ class MessageFrame(_Frame, tag="message", frozen=True):
 class SubscribedFrame(_Frame, tag="subscribed", frozen=True):
     """What was missed of a channel has been sent. `position` is the newest.
 
-    `recovered` says whether all of it was sent; it is absent where nobody asked for that.
+    `recovered` says whether all of it was sent; it is absent where nobody asked for that. `since` is then the position
+    that was asked with, absent where it was none: by it a response is known to be none to an older question.
     """
 
     channel: str
     position: str
     recovered: bool | None = None
+    since: str | None = None
 
 
 class Joined(msgspec.Struct, frozen=True):

@@ -68,7 +68,7 @@ async def test_client_that_comes_back_misses_nothing(
         assert [await frame(member) for _ in range(3)] == [
             {"slip": "message", "channel": "tea", "data": "two", "position": second},
             {"slip": "message", "channel": "tea", "data": "three", "position": third},
-            {"slip": "subscribed", "channel": "tea", "position": third, "recovered": True},
+            {"slip": "subscribed", "channel": "tea", "position": third, "recovered": True, "since": first},
         ]
         await member.client.send(json.dumps({"slip": "recover", "channel": "tea", "since": second}))
         assert [(await frame(member))["slip"] for _ in range(2)] == ["message", "subscribed"]

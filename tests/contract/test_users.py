@@ -174,7 +174,7 @@ async def test_a_page_of_slip_v1_recovers_the_channel_of_its_user(
         await client.send(json.dumps({"slip": "recover", "channel": "$user:ann b", "since": one}))
         assert [json.loads(await member.recv()) for _ in range(2)] == [
             {"slip": "message", "channel": "$user:ann b", "data": "two", "position": two},
-            {"slip": "subscribed", "channel": "$user:ann b", "position": two, "recovered": True},
+            {"slip": "subscribed", "channel": "$user:ann b", "position": two, "recovered": True, "since": one},
         ]
         await client.send(json.dumps({"slip": "recover", "channel": "$user:ann", "since": one}))
         assert json.loads(await member.recv()) == {"slip": "error", "code": "not_subscribed", "channel": "$user:ann"}

@@ -75,7 +75,7 @@ async def test_a_page_that_comes_back_gets_what_it_missed(silent: Room, stack: s
     assert frames(page) == [
         {"slip": "message", "channel": silent.name, "data": "two", "position": second},
         {"slip": "message", "channel": silent.name, "data": "three", "position": third},
-        {"slip": "subscribed", "channel": silent.name, "position": third, "recovered": True},
+        {"slip": "subscribed", "channel": silent.name, "position": third, "recovered": True, "since": first},
     ]
     await raw.hear("one", "two", "three")
     assert raw.received == ["one", "two", "three"]

@@ -81,7 +81,7 @@ async def test_client_recovers_without_the_backend() -> None:
     assert frames(world) == [
         {"slip": "message", "channel": "room", "data": "b", "position": f"{epoch}:2"},
         {"slip": "message", "channel": "room", "data": "c", "position": f"{epoch}:3"},
-        {"slip": "subscribed", "channel": "room", "position": f"{epoch}:3", "recovered": True},
+        {"slip": "subscribed", "channel": "room", "position": f"{epoch}:3", "recovered": True, "since": f"{epoch}:1"},
     ]
     assert events(world) == []
     assert world.queue.messages == []

@@ -11,16 +11,15 @@ import asyncio
 import json
 import random
 from collections import defaultdict
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import hypothesis.strategies as st
 import msgspec
 from hypothesis import Phase, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
-from slip_sockets.apigateway.functions import websocket_function
 from slip_sockets.apigateway.limits import OPENING_WINDOW_S
 from slip_sockets.gateway import plan_presence
 from slip_sockets.gateway.deferred import Deferred
@@ -34,10 +33,11 @@ from slip_sockets.protocol.frames import SUBPROTOCOL, TextFrame, encode_frame
 from slip_sockets.slip.backend import SlipBackend
 from slip_sockets.slip.publish import SlipPublish
 
-from .doubles import SECRET, FakeClock, socket_event
+from .doubles import FakeClock, socket_event
 from .faulty_store import FaultyPresence, FaultyStore
 from .presence_page import PresencePage
 from .stage import FUNCTION_S, Stage, Staged, StagedQueue, StagedSender
+from .staged_machine import StagedMachine, seeds
 
 HALL, ROOM = "hall", "room"
 USERS = ["ann", "bob", "cem", None]
@@ -45,8 +45,6 @@ MAX_PAGES, MAX_ROUNDS = 6, 400
 SOON_S, AFTER_GRACE_S = 2.5, 13.0
 SLOW_S = 4.0
 """For longer no function takes from the announcement of a change to its writing."""
-seeds = st.integers(0, 2**32)
-T = TypeVar("T")
 
 
 @dataclass
@@ -126,7 +124,9 @@ class WatchedQueue(StagedQueue):
         said[version] = notice.is_occupied
 
 
-class PresenceMachine(RuleBasedStateMachine):
+class PresenceMachine(StagedMachine):
+    queue: WatchedQueue
+
     @initialize(inline_limit=st.sampled_from([2, 100]), max_listed=st.sampled_from([2, 3, 200]))
     def begin(self, inline_limit: int, max_listed: int) -> None:
         self.runner = asyncio.Runner()
@@ -153,9 +153,6 @@ class PresenceMachine(RuleBasedStateMachine):
             inline_limit=inline_limit,
             occupancy_events=True,
         )
-
-    async def secrets(self) -> list[str]:
-        return [SECRET]
 
     def teardown(self) -> None:
         try:
@@ -223,17 +220,6 @@ class PresenceMachine(RuleBasedStateMachine):
                     self.unnoticed.append(id_)
 
             self.start(id_, socket_event("DISCONNECT"), then)
-
-    @rule(seed=seeds, steps=st.integers(1, 60), trouble=st.sampled_from([0, 0.05, 0.2]))
-    def work(self, seed: int, steps: int, trouble: float) -> None:
-        self.run(self.steps(random.Random(seed), steps, trouble))
-
-    async def steps(self, chance: random.Random, count: int, trouble: float) -> None:
-        for _ in range(count):
-            if chance.random() < 0.3:
-                self.queue.take(chance, self.gateway.worker)
-            if not await self.stage.step(chance, trouble) and not self.queue.take(chance, self.gateway.worker):
-                return
 
     @rule(seconds=st.sampled_from([0.5, 1, 3, 9, 11, 70]), seed=seeds)
     def time_passes(self, seconds: float, seed: int) -> None:
@@ -315,14 +301,6 @@ class PresenceMachine(RuleBasedStateMachine):
             assert list(self.queue.said[channel].values() or [False])[-1] is told.is_occupied is bool(there)
 
     # Short ways
-
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(coroutine)
-
-    def start(self, id_: str, event: dict[str, Any], then: Any = lambda response: None) -> None:
-        event["requestContext"]["connectionId"] = id_
-        deadline = self.clock.now() + FUNCTION_S - 1
-        self.stage.start(websocket_function(self.gateway.sockets, event, deadline=deadline), then)
 
     def deliver(self, id_: str, data: str) -> None:
         visitor = self.visitors[id_]

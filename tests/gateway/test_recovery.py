@@ -45,6 +45,11 @@ def message(text: str, position: str) -> dict[str, Any]:
     return {"slip": "message", "channel": "room", "data": text, "position": position}
 
 
+def subscribed(position: str, *, recovered: bool, since: str | None = None) -> dict[str, Any]:
+    more = {} if since is None else {"since": since}
+    return {"slip": "subscribed", "channel": "room", "position": position, "recovered": recovered, **more}
+
+
 # Publishing
 
 
@@ -140,19 +145,27 @@ async def test_what_was_missed_is_sent_before_the_newest_position(world: World) 
     assert frames(world) == [
         message("b", positions[1]),
         message("c", positions[2]),
-        {"slip": "subscribed", "channel": "room", "position": positions[2], "recovered": True},
+        subscribed(positions[2], recovered=True, since=positions[0]),
     ]
     await world.performer.run([Subscribe(ME, "room", recover=True, since=positions[2])])
-    assert frames(world) == [{"slip": "subscribed", "channel": "room", "position": positions[2], "recovered": True}]
+    assert frames(world) == [subscribed(positions[2], recovered=True, since=positions[2])]
 
 
-@pytest.mark.parametrize("since", ["nonsense", "elsewhere:1", "", "{epoch}:99"])
+@pytest.mark.parametrize("since", ["elsewhere:1", "{epoch}:99"])
 async def test_what_cannot_be_recovered_is_not_sent_in_part(world: World, since: str) -> None:
     positions = await kept(world, "a", "b")
     await framed(world, ME)
     since = since.format(epoch=positions[0].partition(":")[0])
     await world.performer.run([Subscribe(ME, "room", recover=True, since=since)])
-    assert frames(world) == [{"slip": "subscribed", "channel": "room", "position": positions[1], "recovered": False}]
+    assert frames(world) == [subscribed(positions[1], recovered=False, since=since)]
+
+
+@pytest.mark.parametrize("since", ["nonsense", ""])
+async def test_what_is_no_position_is_not_sent_back(world: World, since: str) -> None:
+    (position,) = await kept(world, "a")
+    await framed(world, ME)
+    await world.performer.run([Subscribe(ME, "room", recover=True, since=since)])
+    assert frames(world) == [subscribed(position, recovered=False)]
 
 
 async def test_more_than_a_megabyte_is_not_recovered(world: World) -> None:

@@ -12,16 +12,16 @@ import itertools
 import json
 import random
 from collections import deque
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import hypothesis.strategies as st
 import msgspec
 from hypothesis import Phase, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import initialize, precondition, rule
 
-from slip_sockets.apigateway.functions import control_function, websocket_function
+from slip_sockets.apigateway.functions import control_function
 from slip_sockets.apigateway.limits import OPENING_WINDOW_S
 from slip_sockets.gateway.errors import HttpError
 from slip_sockets.gateway.gateway import Ports, build_gateway
@@ -40,16 +40,15 @@ from slip_sockets.slip.backend import SlipBackend
 from slip_sockets.slip.publish import SlipPublish
 
 from ..page_side import PageSide
-from .doubles import INLINE_LIMIT, SECRET, FakeClock, control_event, socket_event
+from .doubles import INLINE_LIMIT, FakeClock, control_event, socket_event
 from .recovery_world import BY_OPEN, BY_TEXT, CHANNELS, Backend, LaggingStore, RecordingHistory
 from .stage import FUNCTION_S, Stage, Staged, StagedQueue, StagedSender
+from .staged_machine import StagedMachine, seeds
 
 MAX_PAGES = 4
 INDEX_LAG_S, SILENCE_S = 2.0, 3.0
 MAX_ROUNDS = 200
 channels = st.sampled_from(CHANNELS)
-seeds = st.integers(0, 2**32)
-T = TypeVar("T")
 _frames = msgspec.json.Decoder(MessageFrame | SubscribedFrame | ErrorFrame)
 
 
@@ -73,7 +72,7 @@ class Publishing:
     is_published: bool = False
 
 
-class RecoveryMachine(RuleBasedStateMachine):
+class RecoveryMachine(StagedMachine):
     @initialize(lag_s=st.sampled_from([0.0, INDEX_LAG_S]), crowd=st.sampled_from([0, INLINE_LIMIT]))
     def begin(self, lag_s: float, crowd: int) -> None:
         self.runner = asyncio.Runner()
@@ -106,9 +105,6 @@ class RecoveryMachine(RuleBasedStateMachine):
         self.work(seed=0, steps=60, trouble=0)
         self.receive(seed=0)
 
-    async def secrets(self) -> list[str]:
-        return [SECRET]
-
     def teardown(self) -> None:
         try:
             self.end()
@@ -137,7 +133,7 @@ class RecoveryMachine(RuleBasedStateMachine):
         if is_hidden:
             self.store.hidden.add(id_)
         for side in visitor.sides.values():
-            side.on_open(asks=asks)
+            side.on_open()
         since = visitor.sides[BY_OPEN].position
         query = {"since": str(since)} if asks and since is not None else {}
         event = socket_event("CONNECT", queryStringParameters=query, multiValueQueryStringParameters=_lists(query))
@@ -154,7 +150,7 @@ class RecoveryMachine(RuleBasedStateMachine):
             else:
                 visitor.id_ = None
 
-        self.begin_function(id_, event, then)
+        self.start(id_, event, then)
 
     def join(self, visitor: Visitor, *, asks: bool = False) -> None:
         """Have the backend subscribe a page to the other channel."""
@@ -179,7 +175,7 @@ class RecoveryMachine(RuleBasedStateMachine):
         there = {visitor.id_ for visitor in self.visitors}
         for id_ in sorted(self.by_id.keys() - there - self.sender.gone):
             self.sender.gone.add(id_)
-            self.begin_function(id_, socket_event("DISCONNECT"))
+            self.start(id_, socket_event("DISCONNECT"))
 
     @rule(
         names=st.lists(channels, min_size=1, max_size=4),
@@ -219,17 +215,6 @@ class RecoveryMachine(RuleBasedStateMachine):
             self.gateway.control, control_event([message.event]), deadline=self.clock.now() + FUNCTION_S - 1
         )
         self.stage.start(function, then)
-
-    @rule(seed=seeds, steps=st.integers(1, 60), trouble=st.sampled_from([0, 0.05, 0.2]))
-    def work(self, seed: int, steps: int, trouble: float) -> None:
-        self.run(self.steps(random.Random(seed), steps, trouble))
-
-    async def steps(self, chance: random.Random, count: int, trouble: float) -> None:
-        for _ in range(count):
-            if chance.random() < 0.3:
-                self.queue.take(chance, self.gateway.worker)
-            if not await self.stage.step(chance, trouble) and not self.queue.take(chance, self.gateway.worker):
-                return
 
     @precondition(lambda self: any(visitor.inbox for visitor in self.visitors))
     @rule(seed=seeds)
@@ -336,17 +321,9 @@ class RecoveryMachine(RuleBasedStateMachine):
 
     # Short ways
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return self.runner.run(coroutine)
-
-    def begin_function(self, id_: str, event: dict[str, Any], then: Any = lambda response: None) -> None:
-        event["requestContext"]["connectionId"] = id_
-        deadline = self.clock.now() + FUNCTION_S - 1
-        self.stage.start(websocket_function(self.gateway.sockets, event, deadline=deadline), then)
-
     def send(self, visitor: Visitor, frame: RecoverFrame | TextFrame | None) -> None:
         if frame is not None and visitor.id_ is not None and visitor.is_open:
-            self.begin_function(visitor.id_, socket_event("MESSAGE", body=encode_frame(frame)))
+            self.start(visitor.id_, socket_event("MESSAGE", body=encode_frame(frame)))
 
     def deliver(self, id_: str, data: str) -> None:
         if id_ in self.crowd:

@@ -30,8 +30,8 @@ TO_CLIENT: list[tuple[ServerFrame, dict[str, Any]]] = [
     ),
     (SubscribedFrame("tea", "k3J9:0"), {"slip": "subscribed", "channel": "tea", "position": "k3J9:0"}),
     (
-        SubscribedFrame("tea", "k3J9:17", recovered=True),
-        {"slip": "subscribed", "channel": "tea", "position": "k3J9:17", "recovered": True},
+        SubscribedFrame("tea", "k3J9:17", recovered=True, since="k3J9:12"),
+        {"slip": "subscribed", "channel": "tea", "position": "k3J9:17", "recovered": True, "since": "k3J9:12"},
     ),
     (
         SubscribedFrame("tea", "k3J9:17", recovered=False),

@@ -20,8 +20,8 @@ class Scene {
     return positions.flatMap((each) => texts(this.channel.message(at(each), `data of ${each}`, this.now)));
   }
 
-  subscribed(position, recovered) {
-    return texts(this.channel.subscribed(at(position), recovered, this.now));
+  subscribed(position, recovered, since) {
+    return texts(this.channel.subscribed(at(position), recovered, since, this.now));
   }
 
   refused() {
@@ -79,7 +79,7 @@ test("a reconnect that missed messages asks for them at once", () => {
   scene.connect();
   assert.deepEqual(scene.subscribed("e1:14"), ["recover e1:12"]);
   assert.deepEqual(scene.message("e1:13", "e1:14"), ["e1:13", "e1:14"]);
-  assert.deepEqual(scene.subscribed("e1:14", true), []);
+  assert.deepEqual(scene.subscribed("e1:14", true, "e1:12"), []);
   assert.deepEqual(scene.pass(FOREVER), []);
 });
 
@@ -146,7 +146,7 @@ test("a message that the recovery left out is asked for again", () => {
   scene.connect();
   scene.subscribed("e1:14");
   assert.deepEqual(scene.message("e1:14"), []);
-  assert.deepEqual(scene.subscribed("e1:14", true), []);
+  assert.deepEqual(scene.subscribed("e1:14", true, "e1:12"), []);
   assert.deepEqual(scene.pass(5_000), ["recover e1:12"]);
 });
 
@@ -155,8 +155,8 @@ test("what cannot be recovered is lost, once, and the page goes on from the newe
   scene.connect();
   assert.deepEqual(scene.message("e1:41"), []);
   assert.deepEqual(scene.subscribed("e1:40"), ["recover e1:12"]);
-  assert.deepEqual(scene.subscribed("e1:40", false), ["lost e1:40", "e1:41"]);
-  assert.deepEqual(scene.subscribed("e1:41", false), []); // answers a `recover` that was repeated
+  assert.deepEqual(scene.subscribed("e1:40", false, "e1:12"), ["lost e1:40", "e1:41"]);
+  assert.deepEqual(scene.subscribed("e1:41", false, "e1:12"), []); // answers a `recover` that was repeated
   assert.deepEqual(scene.message("e1:39", "e1:42"), ["e1:42"]);
 });
 
@@ -165,7 +165,24 @@ test("if what was asked for came by itself, what is missing now is asked for", (
   scene.message("e1:16");
   assert.deepEqual(scene.pass(250), ["recover e1:12"]);
   assert.deepEqual(scene.message("e1:13"), ["e1:13"]);
-  assert.deepEqual(scene.subscribed("e1:16", false), ["recover e1:13"]);
+  assert.deepEqual(scene.subscribed("e1:16", false, "e1:12"), ["recover e1:13"]);
+});
+
+test("the response to an older question is none to the present one", () => {
+  const scene = joined();
+  scene.connect();
+  assert.deepEqual(scene.pass(15_000), ["recover e1:12", "recover e1:12"]);
+  assert.deepEqual(scene.message("e1:13"), ["e1:13"]);
+  assert.deepEqual(scene.subscribed("e1:15", false, "e1:12"), ["recover e1:13"]);
+  assert.deepEqual(scene.subscribed("e1:15", false, "e1:12"), []);
+  assert.deepEqual(scene.message("e1:14", "e1:15"), ["e1:14", "e1:15"]);
+  assert.deepEqual(scene.subscribed("e1:15", true, "e1:13"), []);
+});
+
+test("the backend's `since` asks for the page, if it is the page's position", () => {
+  const scene = joined();
+  scene.connect();
+  assert.deepEqual(scene.subscribed("e1:40", false, "e1:12"), ["lost e1:40"]);
 });
 
 test("another epoch is a loss, once, wherever it shows", () => {
@@ -183,14 +200,14 @@ test("a late message of the former epoch does not lead back to it", () => {
   scene.message("e2:1");
   assert.deepEqual(scene.message("e1:13"), []);
   assert.deepEqual(scene.pass(250), ["recover e2:1"]);
-  assert.deepEqual(scene.subscribed("e2:1", true), []);
+  assert.deepEqual(scene.subscribed("e2:1", true, "e2:1"), []);
   assert.deepEqual(scene.message("e2:2"), ["e2:2"]);
 });
 
 test("if the former epoch is the present one, the gateway's response leads back to it", () => {
   const scene = joined();
   scene.moveTo("e9:4"); // the page has an old state
-  assert.deepEqual(scene.subscribed("e1:13", false), ["lost e1:13"]);
+  assert.deepEqual(scene.subscribed("e1:13", false, "e9:4"), ["lost e1:13"]);
   assert.deepEqual(scene.message("e1:14"), ["e1:14"]);
 });
 
@@ -199,7 +216,7 @@ test("if no `subscribed` comes on a new socket, the page asks", () => {
   scene.connect();
   assert.deepEqual(scene.pass(4_999), []);
   assert.deepEqual(scene.pass(1), ["recover e1:12"]);
-  assert.deepEqual(scene.subscribed("e1:12", true), []);
+  assert.deepEqual(scene.subscribed("e1:12", true, "e1:12"), []);
   assert.deepEqual(scene.pass(FOREVER), []);
 });
 
@@ -258,24 +275,24 @@ test("what came before a socket was lost is handed out when the next one opens",
 
 test("a page without a position is told if its backend's `since` cannot be served", () => {
   const scene = new Scene();
-  assert.deepEqual(scene.subscribed("e1:40", false), ["lost e1:40"]);
+  assert.deepEqual(scene.subscribed("e1:40", false, "e1:2"), ["lost e1:40"]);
 });
 
 test("the backend's `since` may be older than what the page has", () => {
   const scene = joined();
   scene.connect();
   assert.deepEqual(scene.message("e1:11", "e1:12", "e1:13"), ["e1:13"]);
-  assert.deepEqual(scene.subscribed("e1:13", true), []);
+  assert.deepEqual(scene.subscribed("e1:13", true, "e1:10"), []);
   scene.connect();
-  assert.deepEqual(scene.subscribed("e1:13", false), []);
+  assert.deepEqual(scene.subscribed("e1:13", false, "e1:10"), []);
   scene.connect();
-  assert.deepEqual(scene.subscribed("e1:14", false), ["recover e1:13"]);
+  assert.deepEqual(scene.subscribed("e1:14", false, "e1:10"), ["recover e1:13"]);
 });
 
 test("a position of the page that is ahead of the gateway's is checked", () => {
   const scene = new Scene("e1:99");
   assert.deepEqual(scene.subscribed("e1:12"), ["recover e1:99"]);
-  assert.deepEqual(scene.subscribed("e1:12", false), ["lost e1:12"]);
+  assert.deepEqual(scene.subscribed("e1:12", false, "e1:99"), ["lost e1:12"]);
   assert.deepEqual(scene.message("e1:13"), ["e1:13"]);
 });
 

@@ -176,7 +176,7 @@ export class Gateway {
     const missed = memory.after(since);
     const newest = memory.position;
     const frames = (missed ?? []).map(([, data]) => ({ slip: "message", channel: name, data, position: data }));
-    frames.push({ slip: "subscribed", channel: name, position: newest, recovered: missed !== null });
+    frames.push({ slip: "subscribed", channel: name, position: newest, recovered: missed !== null, since });
     const sendNext = () => {
       if (frames.length === 0 || this.#dies()) return;
       socket.get(frames.shift());
