@@ -14,10 +14,13 @@ from ..protocol.events import (
     MAX_TEXT_BYTES,
     Accept,
     Close,
+    Occupied,
     Open,
     SetMetadata,
     SocketEvent,
+    Subscribe,
     Text,
+    Vacated,
     encode_metadata,
     encode_request,
 )
@@ -28,10 +31,11 @@ from .judge import Verdict
 from .target import Attempt
 from .tokens import bad_tokens
 
-OPENING, TEXTS, METADATA, CLOSING, TOKENS, BODIES = (
+OPENING, TEXTS, METADATA, OCCUPANCY, CLOSING, TOKENS, BODIES = (
     "Letting clients in",
     "Texts",
     "Metadata",
+    "Channels with members",
     "Closing",
     "Tokens",
     "Bodies",
@@ -65,6 +69,7 @@ NOT_STORED = (
     "The gateway sends the metadata that set_metadata stored last, and null if nothing was stored: after "
     "set_metadata(None), or when it has forgotten the connection; then it does not know its user either"
 )
+OCCUPANCY_HINT = "It comes only with OCCUPANCY_EVENTS=true, and then at least once: a second one must do no harm"
 HINTS = {
     "open-query": ANY_CLIENT,
     "open-long-query": ANY_CLIENT,
@@ -86,6 +91,9 @@ HINTS = {
     "text-json-number": NOT_YOURS,
     "text-json-deep": "json.loads raises RecursionError: catch that besides ValueError",
     "metadata-null": NOT_STORED,
+    "occupied": OCCUPANCY_HINT,
+    "occupied-again": OCCUPANCY_HINT,
+    "vacated": OCCUPANCY_HINT,
     "close-again": "A CLOSE comes at least once: a second one must do no harm",
     "close-unknown": "code and reason are None if the gateway does not know them",
     "close-null": NOT_STORED,
@@ -215,6 +223,17 @@ def odd_metadata(client: SimulatedClient) -> Iterator[Case]:
         )
 
 
+def occupancy(client: SimulatedClient, metadata: Any, channel: str) -> Iterator[Case]:
+    """What becomes of a channel that the client joins as its first member, and leaves as its last."""
+    cases: dict[str, tuple[str, SocketEvent]] = {
+        "occupied": ("the first member has come (OCCUPIED)", Occupied(channel)),
+        "occupied-again": ("the same OCCUPIED again: it comes at least once", Occupied(channel)),
+        "vacated": ("the last member has left (VACATED)", Vacated(channel)),
+    }
+    for name, (title, event) in cases.items():
+        yield _event_case(client, name, OCCUPANCY, title, metadata, event, is_soft=True)
+
+
 def closings(client: SimulatedClient, metadata: Any) -> Iterator[Case]:
     id_ = client.connection_id
     closes = {
@@ -290,6 +309,7 @@ class SlipSuite:
     def __init__(self, client: SimulatedClient) -> None:
         self._client = client
         self._metadata: Any = client.default_metadata()
+        self._channel: str | None = None
 
     def first(self) -> Case:
         return replace(first_opening(self._client), remember=self._remember)
@@ -302,18 +322,22 @@ class SlipSuite:
         yield from openings(client)
         yield from texts(client, metadata)
         yield from odd_metadata(client)
+        if self._channel is not None:
+            yield from occupancy(client, metadata, self._channel)
         yield from closings(client, metadata)
         yield from tokens(client, metadata)
         yield from bodies(client, metadata)
 
     def _remember(self, opened: Attempt) -> None:
-        """Keep the user and the metadata that the gateway would send with later events."""
+        """Keep what the gateway would send with later events, and the first channel that the client is a member of."""
         events = judge.accepted_events(opened)
         users = [event.user for event in events if isinstance(event, Accept)]
         self._client = replace(self._client, user=next(iter(users), None))
         for event in events:
             if isinstance(event, SetMetadata) and event.connection_id == self._client.connection_id:
                 self._metadata = event.metadata
+        joined = [event.channel for event in events if isinstance(event, Subscribe) and event.presence]
+        self._channel = next(iter(joined), None)
         self._metadata = msgspec.json.decode(encode_metadata(self._metadata))
 
 

@@ -229,8 +229,9 @@ def _consequence(kind: str, *, is_repeated: bool) -> str:
     if kind == "TEXT":
         return "the text is lost, and the client is not notified"
     if is_repeated:
-        return "the gateway repeats CLOSE for 6 hours, then it becomes a dead letter"
-    return "the gateway does not repeat CLOSE, so your backend misses that the client has left"
+        return f"the gateway repeats {kind} for 6 hours, then it becomes a dead letter"
+    missed = "the client has left" if kind == "CLOSE" else "the channel has members, or none any more"
+    return f"the gateway does not repeat {kind}, so your backend misses that {missed}"
 
 
 def _fault_of_status(attempt: Attempt, kind: str, then: str) -> Verdict:

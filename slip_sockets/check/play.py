@@ -100,7 +100,7 @@ async def play(settings: CheckSettings) -> AsyncGenerator[Result, None]:
         for case in suite.others():
             if settings.groups is not None and case.group not in settings.groups:
                 continue
-            if not reason and not is_in and case.group in (cases.TEXTS, cases.METADATA, cases.CLOSING):
+            if not reason and not is_in and case.group in (cases.TEXTS, cases.METADATA, cases.OCCUPANCY, cases.CLOSING):
                 yield _skipped(case, "skipped: they need a client that is let in")
             elif reason:
                 yield _skipped(case, reason)

@@ -90,6 +90,9 @@ def cost(
     members: Annotated[
         int, typer.Option(help="Members that such a channel has, on average.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.members,
+    occupancy_events: Annotated[
+        bool, typer.Option("--occupancy-events", help="OCCUPANCY_EVENTS=true.", rich_help_panel=_GATEWAY)
+    ] = _DEFAULT.occupancy_events,
     in_replies: Annotated[
         bool,
         typer.Option(
@@ -174,6 +177,7 @@ def cost(
         missed=missed,
         joined=joined,
         members=members,
+        occupancy_events=occupancy_events,
         in_replies=in_replies,
         text_bytes=text_bytes,
         backend_ms=backend_ms,

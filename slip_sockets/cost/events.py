@@ -71,7 +71,8 @@ USER_CHANNEL_BYTES = len(USER_CHANNEL_PREFIX) + 16
 USER_WRITE_UNITS = 2 * write_units(subscription_row_bytes(USER_CHANNEL_BYTES))
 """Of a connection with a user: the subscription to the user's channel, and its entry in the index."""
 QUEUES = 2
-"""Of deferred messages, and of what clients send, which is there without `inbound` ordered too. GRIP has one more."""
+"""Of deferred messages, and of what clients send, which is there without `inbound` ordered too. In GRIP, and with
+OCCUPANCY_EVENTS, there is one more, of timers."""
 IDLE_POLLS = QUEUES * 5 * 3 * MINUTES_A_MONTH
 """Lambda polls a queue with five pollers, for 20 seconds each time, also when it is empty. Billed as requests.
 AWS documents five, where a mapping has a maximum concurrency, for standard queues; we could not check it for FIFO.
@@ -229,7 +230,7 @@ def open_sockets(w: Workload) -> Usage:
     stored = sum(rows) + sum(entries) + (len(rows) + len(entries)) * INDEX_ENTRY_OVERHEAD_BYTES
     of_user = 2 * (subscription_row_bytes(USER_CHANNEL_BYTES) + INDEX_ENTRY_OVERHEAD_BYTES)
     usage.units[Meter.TABLE_STORAGE] += w.connections * (stored + w.users * of_user) / GIB
-    usage.units[Meter.SQS_REQUESTS] += IDLE_POLLS * ((QUEUES + 1) / QUEUES if w.timer_s else 1)
+    usage.units[Meter.SQS_REQUESTS] += IDLE_POLLS * ((QUEUES + 1) / QUEUES if w.timer_s or w.occupancy_events else 1)
     usage.units[Meter.SECRETS] += 1
     if w.provisioned:
         warm = Meter.PROVISIONED_ARM64 if w.architecture == "arm64" else Meter.PROVISIONED_X86

@@ -40,7 +40,19 @@ CONNECTS_PER_S = 500
 https://docs.aws.amazon.com/apigateway/latest/developerguide/limits.html"""
 
 EventKind = Literal[
-    "connect", "join", "recovery", "text", "ping", "disconnect", "leave", "publish", "keep", "timer", "open sockets"
+    "connect",
+    "join",
+    "recovery",
+    "text",
+    "ping",
+    "disconnect",
+    "leave",
+    "occupancy",
+    "sweep",
+    "publish",
+    "keep",
+    "timer",
+    "open sockets",
 ]
 
 
@@ -97,6 +109,7 @@ class _Bill:
             "keep": events.keep(w),
             "disconnect": events.disconnect(w),
             **({"leave": presence.leave(w)} if w.joined else {}),
+            **({"occupancy": presence.occupancy(w), "sweep": presence.sweep(w)} if w.sweeps else {}),
             "publish": events.publish(w),
             **({"timer": events.timer(w)} if w.timer_s else {}),
             "open sockets": events.open_sockets(w),
@@ -110,6 +123,8 @@ class _Bill:
             "keep": w.kept_publishes,
             "disconnect": w.connects,
             "leave": w.joins,
+            "occupancy": w.occupancies,
+            "sweep": w.sweeps,
             "publish": w.publishes,
             "timer": w.ticks,
             "open sockets": 1,

@@ -9,8 +9,19 @@ from __future__ import annotations
 import math
 
 from ..gateway.plan_presence import COUNT_EVERY_S, MAX_LISTED
-from .events import CHUNK_BYTES, CONTROL_CPU_MS, DATABASE_MS, DELIVERY_CPU_MS, FRAME_BYTES, MANAGEMENT_MS
-from .metering import member_row_bytes
+from .events import (
+    CHUNK_BYTES,
+    CONTROL_CPU_MS,
+    DATABASE_MS,
+    DELIVERY_CPU_MS,
+    EVENT_BYTES,
+    FRAME_BYTES,
+    MANAGEMENT_MS,
+    TEXT_CPU_MS,
+    TIMER_BYTES,
+    TIMER_CPU_MS,
+)
+from .metering import connection_row_bytes, member_row_bytes
 from .usage import Usage
 from .workload import Workload
 
@@ -47,6 +58,24 @@ def leave(w: Workload) -> Usage:
     usage.prolong(cpu_ms=0, waits_ms=2 * DATABASE_MS)
     _tell_others(usage, w, _after_grace(usage, w))
     usage.write(row)  # forgotten
+    return usage
+
+
+def occupancy(w: Workload) -> Usage:
+    """An OCCUPIED or a VACATED, by the queue: the backend is called with what is stored of the connection."""
+    usage = Usage(w)
+    usage.queue(CHUNK_BYTES, CHUNK_BYTES, 1)  # sent, received and deleted
+    usage.read(connection_row_bytes(w.metadata_bytes), consistent=True)
+    usage.post(EVENT_BYTES + w.metadata_bytes)
+    usage.invoke(cpu_ms=TEXT_CPU_MS, waits_ms=DATABASE_MS, backend_ms=w.backend_ms)
+    return usage
+
+
+def sweep(w: Workload) -> Usage:
+    """The sweep of a channel is put off once more. The look that it asks for at last is not counted: one in hours."""
+    usage = Usage(w)
+    usage.queue(TIMER_BYTES, TIMER_BYTES, 1)  # sent, received and deleted
+    usage.invoke(cpu_ms=TIMER_CPU_MS, waits_ms=DATABASE_MS)
     return usage
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
 
+from ..aws.timers import MAX_DELAY_S
 from ..gateway.fan_out import INLINE_LIMIT
 from ..gateway.worker import Inbound
 from ..grip.timers import MAX_TIMER_S
@@ -43,7 +45,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     client come to it in one POST. `kept` is the share of the publishes (0 to 1) that are kept, and `recovered` that
     of the connects that recover a channel, each after it has missed `missed` messages. `users` is the share of the
     connections whose user the backend names. `joined` is the share of the connects that join a channel as a member,
-    one that has `members` on average. In GRIP, each socket may have a timer that ticks each `timer_s` seconds and
+    one that has `members` on average; with `occupancy_events` the backend is told when such a channel has its first
+    member and when it has none any more. In GRIP, each socket may have a timer that ticks each `timer_s` seconds and
     sends a text; 0 is for none.
 
     `metadata_bytes` is the size of a connection's metadata: the browser's headers unless the backend sets its own.
@@ -60,6 +63,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     users: float = 0
     joined: float = 0
     members: int = 10
+    occupancy_events: bool = False
     publishes_per_s: float = 1
     pattern_segments: int = 0
     subscribers: int = 20
@@ -153,6 +157,18 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     def joins(self) -> float:
         """Connects in a month that join a channel as a member; as many leave."""
         return self.connects * self.joined
+
+    @property
+    def occupancies(self) -> float:
+        """OCCUPIED and VACATED in a month: members come at random, so that each finds nobody with this probability."""
+        return 2 * self.joins * math.exp(-self.members) if self.occupancy_events else 0
+
+    @property
+    def sweeps(self) -> float:
+        """In a month, how often a channel with members is looked for in the queue of timers, which delays no longer."""
+        if not self.occupancy_events:
+            return 0
+        return self.connections * self.joined / self.members * SECONDS_A_MONTH / MAX_DELAY_S
 
     @property
     def deliveries(self) -> float:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
-from slip_sockets import Connection, Presence
+from slip_sockets import Connection, Occupied, Presence, Vacated
 from slip_sockets.check.judge import Level
 
 from .backends import answering, events, taking
-from .test_play import results
+from .test_play import named, results
 
 
 def members(connection: Connection) -> None:
@@ -24,6 +24,42 @@ def members(connection: Connection) -> None:
 async def test_subscribing_members_is_right() -> None:
     found = await results(taking(members))
     assert [result for result in found.values() if result.verdict.level is not Level.RIGHT] == []
+
+
+async def test_a_channel_with_members_is_occupied_and_vacated() -> None:
+    heard = []
+
+    def listen(connection: Connection) -> None:
+        members(connection)
+        heard.extend(event for event in connection.events if isinstance(event, Occupied | Vacated))
+
+    found = await results(taking(listen))
+    assert heard == [Occupied("lobby"), Occupied("lobby"), Vacated("lobby")]
+    assert {found[name].verdict.level for name in ("occupied", "occupied-again", "vacated")} == {Level.RIGHT}
+
+
+async def test_a_channel_without_members_is_neither() -> None:
+    assert not {"occupied", "vacated"} & (await results(taking())).keys()
+
+
+async def test_a_backend_that_fails_on_a_second_occupied_is_warned() -> None:
+    known = set()
+
+    def fail(connection: Connection) -> web.Response | None:
+        members(connection)
+        for event in connection.events:
+            if isinstance(event, Occupied) and event.channel in known:
+                return web.Response(status=500, text="a row with this key exists")
+            if isinstance(event, Occupied):
+                known.add(event.channel)
+        return None
+
+    found = await results(taking(fail))
+    assert named(found, Level.WRONG) == {}
+    (name, finding), *others = named(found, Level.WARNING).items()
+    assert (name, others) == ("occupied-again", [])
+    assert "the gateway repeats OCCUPIED for 6 hours, then it becomes a dead letter" in finding
+    assert "a second one must do no harm" in found[name].hint
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -71,6 +72,32 @@ def test_members_are_in_the_bill_where_there_are_some() -> None:
     assert counts["join"] == counts["leave"] == counts["connect"] / 2
     assert sum(line.usd for line in result.events) == pytest.approx(result.usd)
     assert events.connect(w).units == events.connect(quiet).units
+
+
+def test_occupied_and_vacated_are_a_message_and_a_call_of_the_backend() -> None:
+    usage = presence.occupancy(Workload(backend_ms=50))
+    assert usage.units[Meter.SQS_REQUESTS] == 3
+    assert usage.units[Meter.LAMBDA_REQUESTS] == 1
+    assert usage.units[Meter.READ_UNITS] == 1
+    assert usage.waiting_for_backend_ms == 50
+
+
+def test_fewer_channels_become_empty_the_more_members_they_have() -> None:
+    few, many = (Workload(joined=0.5, members=members, occupancy_events=True) for members in (1, 20))
+    assert few.occupancies == pytest.approx(2 * few.joins / math.e)
+    assert many.occupancies < few.occupancies / 1e8
+    assert Workload(joined=0.5, members=1).occupancies == 0
+
+
+def test_each_channel_with_members_has_a_sweep_in_the_queue_of_timers() -> None:
+    prices = read_prices()
+    quiet, w = (Workload(joined=0.5, occupancy_events=is_on) for is_on in (False, True))
+    without, result = (estimate(each, prices, region="us-east-1") for each in (quiet, w))
+    assert {line.event for line in result.events} - {line.event for line in without.events} == {"occupancy", "sweep"}
+    (sweeps,) = (line.count for line in result.events if line.event == "sweep")
+    assert sweeps == (1_000 * 0.5 / 10) * 30 * 24 * 4
+    polls = events.open_sockets(w).units[Meter.SQS_REQUESTS] / events.open_sockets(quiet).units[Meter.SQS_REQUESTS]
+    assert polls == 3 / 2
 
 
 def test_impossible_members_are_refused() -> None:
