@@ -448,7 +448,7 @@ class Channels {
     this.#perform = perform;
     this.#sessionKey = sessionKey;
     const given = Object.entries(positions).map(([name, position]) => [name, checkPosition(position)]);
-    for (const [name, position] of [...this.#saved(), ...given]) this.#add(name, new Channel(position));
+    for (const [name, position] of [...this.#saved(), ...given]) this.#add(name, newChannel(name, position));
     globalThis.addEventListener?.("pagehide", this.#save);
   }
 
@@ -462,7 +462,7 @@ class Channels {
     if (parsed === null) this.#forget(name);
     else if (this.#channels.has(name)) this.#run(name, this.#channels.get(name).moveTo(parsed, now()));
     else {
-      this.#add(name, new Channel(parsed));
+      this.#add(name, newChannel(name, parsed));
       if (this.#isConnected) this.#run(name, this.#channels.get(name).connect(false, now()));
     }
   }
@@ -506,7 +506,7 @@ class Channels {
   }
 
   #heard(name) {
-    const channel = this.#channels.get(name) ?? new Channel();
+    const channel = this.#channels.get(name) ?? newChannel(name);
     this.#channels.delete(name);
     this.#add(name, channel);
     return channel;
@@ -552,6 +552,11 @@ class Channels {
   };
 }
 
+/** To the channel of a user the gateway subscribes a connection by itself, so that there is no `subscribed`. */
+function newChannel(name, position = null) {
+  return new Channel(position, { isAnnounced: !name.startsWith("$user:") });
+}
+
 /**
  * What the page has of one channel: hands out kept messages once and in order, and asks for those that are missing. It has
  * no clock and no socket: a method takes the time in milliseconds, and yields what is to be done, in order:
@@ -570,6 +575,7 @@ export class Channel {
   #formerEpoch = null; // its late frames are known as such
   #held = new Map(); // offset -> data, of messages behind a gap
   #heldLength = 0;
+  #isAnnounced; // a new socket is sent `subscribed`, if the backend asks for it; otherwise the page asks
   #isGiven = false; // the position is the page's; no frame has shown yet that it is one of the gateway's
   #isSubscribed = false; // the backend asks for `subscribed`
   #isJoining = false; // this socket's `subscribed` has not come
@@ -580,7 +586,8 @@ export class Channel {
   #answerAt = Infinity; // when `subscribed` is taken to be not on its way
 
   /** `position` is one that the page has already. */
-  constructor(position = null) {
+  constructor(position = null, { isAnnounced = true } = {}) {
+    this.#isAnnounced = isAnnounced;
     if (position === null) return;
     this.#epoch = position.epoch;
     this.#offset = position.offset;
@@ -601,6 +608,11 @@ export class Channel {
   *connect(replaces, now) {
     if (this.#epoch !== null && this.#offset === null) yield* this.#begin(this.#lowestHeld() - 1, now);
     this.#settle();
+    if (!this.#isAnnounced) {
+      if (this.#offset !== null) this.#gapAt = now;
+      yield* this.tick(now);
+      return;
+    }
     this.#patienceMs = replaces ? GAP_MS : 0;
     this.#isJoining = this.#isSubscribed || this.#hasGap;
     if (this.#isJoining) this.#awaitAnswer(now);

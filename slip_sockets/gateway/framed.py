@@ -20,6 +20,7 @@ from ..protocol.frames import (
     decode_client_frame,
     encode_frame,
 )
+from ..protocol.patterns import USER_CHANNEL_PREFIX
 from .deadlines import RESERVE_S
 from .deferred import ReceivedText
 from .delivery import Deliverer, Send
@@ -85,9 +86,10 @@ class FrameAnswers(msgspec.Struct, frozen=True):
         match asked:
             case RecoverFrame(channel, since):
                 if await self.subscriptions.is_subscribed(connection_id, channel):
-                    await self.recoverer.recover(
-                        Recover(connection_id, channel, since), Form.SLIP_V1, deadline=deadline
-                    )
+                    # To its user's channel ACCEPT has subscribed it, and has not looked for what the index's lag hid.
+                    is_new = channel.startswith(USER_CHANNEL_PREFIX)
+                    recover = self.recoverer.on_subscribed if is_new else self.recoverer.recover
+                    await recover(Recover(connection_id, channel, since), Form.SLIP_V1, deadline=deadline)
                 else:
                     await self._send(connection_id, ErrorFrame(FrameError.NOT_SUBSCRIBED, channel), deadline)
             case PingFrame():  # only where no edge has answered it

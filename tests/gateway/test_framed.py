@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from slip_sockets.gateway.deferred import ReceivedText, Texts
+from slip_sockets.gateway.deferred import LateLook, ReceivedText, Texts
 from slip_sockets.gateway.errors import Incomplete
 from slip_sockets.gateway.values import Connect, Done, Form, HttpResponse, Message
 from slip_sockets.protocol.events import Keep, PublishText, SendText
@@ -91,6 +91,16 @@ async def test_client_recovers_only_what_it_listens_to() -> None:
     world = await framed()
     await say(world, {"slip": "recover", "channel": "kitchen", "since": "a:1"})
     assert frames(world) == [{"slip": "error", "code": "not_subscribed", "channel": "kitchen"}]
+
+
+async def test_recovering_the_channel_of_its_user_is_looked_at_again() -> None:
+    world = World()
+    await world.connected(ME, channels=["room", "$user:ann"], form=Form.SLIP_V1)
+    for channel in ("room", "$user:ann"):
+        newest = await world.history.newest(channel)
+        await say(world, {"slip": "recover", "channel": channel, "since": str(newest)})
+    looks = [(look.channel, look.since) for look in world.queue.messages if isinstance(look, LateLook)]
+    assert looks == [("$user:ann", str(newest))]
 
 
 async def test_ping_that_no_edge_has_answered_is_answered() -> None:

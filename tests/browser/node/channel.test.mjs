@@ -7,8 +7,8 @@ import { Channel } from "./module.mjs";
 class Scene {
   now = 0;
 
-  constructor(position) {
-    this.channel = new Channel(position && at(position));
+  constructor(position, options) {
+    this.channel = new Channel(position && at(position), options);
     this.connect();
   }
 
@@ -209,6 +209,16 @@ test("if the former epoch is the present one, the gateway's response leads back 
   scene.moveTo("e9:4"); // the page has an old state
   assert.deepEqual(scene.subscribed("e1:13", false, "e9:4"), ["lost e1:13"]);
   assert.deepEqual(scene.message("e1:14"), ["e1:14"]);
+});
+
+test("a channel that no `subscribed` is sent of is asked for on each new socket", () => {
+  const scene = new Scene(undefined, { isAnnounced: false });
+  assert.deepEqual(scene.message("e1:4"), []);
+  assert.deepEqual(scene.pass(FOREVER), ["e1:4"]);
+  assert.deepEqual(scene.connect(), ["recover e1:4"]);
+  assert.deepEqual(scene.message("e1:5"), ["e1:5"]);
+  assert.deepEqual(scene.subscribed("e1:5", true, "e1:4"), []);
+  assert.deepEqual(scene.pass(FOREVER), []);
 });
 
 test("if no `subscribed` comes on a new socket, the page asks", () => {

@@ -6,7 +6,7 @@
 import { SlipSocket } from "./module.mjs";
 import { Clock, FAULTS, Gateway, randomOf, webSocketOf } from "./world.mjs";
 
-const NAMES = ["tea", "coffee"];
+const NAMES = ["tea", "coffee", "$user:ann"];
 const OPTIONS = { maxAgeMs: 100_000, overlapMs: 5_000, keepAliveMs: 20_000, openTimeoutMs: 5_000, longestPauseMs: 10_000 };
 
 /** What a page has seen of one channel. */
@@ -61,7 +61,7 @@ async function live(seed) {
     listen("open", ({ replaces }) => (total.opens++, (total.replaces += replaces)));
     listen("lost", ({ channel, position }) => {
       const { position: last, seen } = observers[channel];
-      const isRecoverable = gateway.channels.get(channel).after(last) !== null;
+      const isRecoverable = last !== null && gateway.channels.get(channel).after(last) !== null;
       if (isRecoverable && gateway.deaths === 0) throw new Error(`lost after ${last} without a reason: ${seen.slice(-20)}`);
       observers[channel].lose(position);
     });
@@ -74,8 +74,10 @@ async function live(seed) {
     return socket;
   }
 
-  let socket = begin(Object.fromEntries(NAMES.map((name) => [name, gateway.channels.get(name).position])));
-  for (const name of NAMES) observers[name].position = gateway.channels.get(name).position;
+  // A page need not know its user's channel: it begins with the first message that it hears.
+  const given = chance(0.5) ? NAMES : NAMES.filter((name) => !name.startsWith("$user:"));
+  for (const name of given) observers[name].position = gateway.channels.get(name).position;
+  let socket = begin(Object.fromEntries(given.map((name) => [name, observers[name].position])));
   const loss = pick(0, 0, 0.01);
   const cut = pick(0, 0.02, 0.1);
   let forgottenAt = 0;

@@ -98,6 +98,11 @@ export const FAULTS = {
   refuse: 0, // of an attempt to connect
 };
 
+/** The gateway subscribes connections to it without a word. */
+function isOfUser(name) {
+  return name.startsWith("$user:");
+}
+
 /** The gateway, behind a backend that subscribes each connection to all channels. */
 export class Gateway {
   channels = new Map();
@@ -141,7 +146,11 @@ export class Gateway {
     if (frame.slip !== "recover") return;
     this.recovers++;
     const memory = this.channels.get(frame.channel);
-    this.clock.after(20 + this.random() * 80, () => this.#recover(socket, frame.channel, memory, frame.since));
+    this.clock.after(20 + this.random() * 80, () => {
+      const newestSeen = memory.position;
+      if (isOfUser(frame.channel)) this.clock.after(2_500, () => this.#lookAgain(socket, frame.channel, memory, newestSeen));
+      this.#recover(socket, frame.channel, memory, frame.since);
+    });
   }
 
   #sendLive(socket, name, data) {
@@ -156,8 +165,8 @@ export class Gateway {
     const lag = this.happens("lag") ? this.random() * 2_000 : 0;
     this.clock.after(lag, () => (socket.isIndexed = true));
     const newestSeen = memory.position;
-    if (lag) this.clock.after(2_500, () => this.#lookAgain(socket, name, memory, newestSeen));
-    if (this.subscribes === "plain") return;
+    if (lag && !isOfUser(name)) this.clock.after(2_500, () => this.#lookAgain(socket, name, memory, newestSeen));
+    if (this.subscribes === "plain" || isOfUser(name)) return;
     const since = this.subscribes === "since" ? socket.positions[name] : undefined;
     if (since) this.#recover(socket, name, memory, since);
     else if (!this.#dies()) this.clock.after(this.random() * 100, () => this.#confirm(socket, name, newestSeen));
