@@ -93,7 +93,7 @@ class ChannelsTable(Table):
         item = request["Item"]
         self._meter.call("PutItem")
         if is_of_presence(item):
-            return self._presence.tell(request)
+            return self._presence.note(request)
         self._meter.write("PutItem", item, index=False)
         match request.get("ConditionExpression"):
             case None if item["key"]["S"] == channels.LAST:

@@ -32,10 +32,10 @@ class PresenceRows:
         self._meter.write(operation, item, index=False, is_transaction=is_transaction)
         self._rows.setdefault(item["channel"]["S"], {})[item["key"]["S"]] = item
 
-    def tell(self, request: Any) -> Response:
+    def note(self, request: Any) -> Response:
         item, values = request["Item"], request["ExpressionAttributeValues"]
-        expect(request["ConditionExpression"], presence.IS_FIRST_TOLD, presence.IS_TOLD_BEFORE)
-        stored = self._rows.get(item["channel"]["S"], {}).get(presence.TOLD, {}).get("version", {"N": "0"})
+        expect(request["ConditionExpression"], presence.IS_FIRST_NOTE, presence.IS_NOTE_BEFORE)
+        stored = self._rows.get(item["channel"]["S"], {}).get(presence.NOTIFIED, {}).get("version", {"N": "0"})
         if stored != values.get(":before", {"N": "0"}):
             raise condition_failed()
         self.put(item, "PutItem")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .table import Item, WriteRequest
 
 PAGE = 16
-"""Messages whose names are in one page."""
+"""Messages that have their names in one page."""
 MAX_NAMES = 2 * PAGE
 """Names in the head, which is below 1 KB with them. Those of publishers side by side come on top."""
 MESSAGE = "message"
@@ -269,7 +269,7 @@ class DynamoDbHistory:
     # The head
 
     async def _begun(self, channel: str) -> _Head:
-        """Return the head. One of which nothing is kept stays for as long as a connection that is told of it."""
+        """Return the head. One of which nothing is kept stays for as long as a connection that has its position."""
         stay_until_ms = math.ceil((self._clock.now() + ROW_LIFETIME_S) * 1000)
         item = await self._table.get(self._table.key(channel, HEAD))
         for _ in range(ATTEMPTS):

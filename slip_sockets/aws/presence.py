@@ -4,11 +4,11 @@
 |---|---|---|---|
 | member | channel | `presence:member:<name>` + NUL + `<connection id>` | info (JSON text), joinedAt, form, leftAt, \
 memberMetadata (JSON text), ttl |
-| told | channel | `presence:told` | version, told (JSON text), ttl |
+| notified | channel | `presence:notified` | version, notified (JSON text), ttl |
 
 `joinedAt` and `leftAt` are Unix milliseconds. `info` is there where it is not null, `form` only of connections of the
 subprotocol slip.v1, `leftAt` of those that have left, and `memberMetadata` of these where that is kept: the metadata of
-the connection, as last stored. `told` is what the members have been told of each other.
+the connection, as last stored. `notified` is what the members have been notified of.
 
 A member has a row in `Connections` too, that of its subscription, with `member` (the name), `info` and `joinedAt`: what
 ends a subscription ends the membership. Both are written together, or that of the subscription goes last. Should a
@@ -25,7 +25,7 @@ import msgspec
 
 from ..apigateway.limits import ROW_LIFETIME_S
 from ..gateway.ports import Clock, MemberChanges
-from ..gateway.values import NOTHING_TOLD, Form, MemberConnection, Membership, Told
+from ..gateway.values import NOT_NOTIFIED, Form, MemberConnection, Membership, Notified
 from .channels import SORT_KEY, channels_table
 from .table import TTL, slices
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 PRESENCE = "presence:"
 MEMBER = f"{PRESENCE}member:"
-TOLD = f"{PRESENCE}told"
+NOTIFIED = f"{PRESENCE}notified"
 
 LEFT_LIFETIME_S = 10 * 60.0
 """How long the row of one that has left stays, unless it is forgotten before: far longer than its grace."""
-TOLD_LIFETIME_S = 2 * ROW_LIFETIME_S
+NOTIFIED_LIFETIME_S = 2 * ROW_LIFETIME_S
 FORGOTTEN_AT_ONCE = 8
 
 MEMBERSHIP = ("member", "info", "joinedAt", "form")
 """The attributes of a subscription from which the row of its member follows, beside its keys."""
-IS_FIRST_TOLD = "attribute_not_exists(channel) OR #ttl <= :now"
-IS_TOLD_BEFORE = "#version = :before AND #ttl > :now"
+IS_FIRST_NOTE = "attribute_not_exists(channel) OR #ttl <= :now"
+IS_NOTE_BEFORE = "#version = :before AND #ttl > :now"
 HAS_LEFT_THEN = "leftAt = :leftAt"
 
 
@@ -122,26 +122,28 @@ class DynamoDbPresence:
         self._client = client
         self._table = channels_table(client, table_name, clock)
 
-    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Told]:
+    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Notified]:
         """One Query, with as many pages as the rows need."""
         rows = await self._table.partition(channel, sort_prefix=PRESENCE)
         live = {row[SORT_KEY]["S"]: row for row in rows if self._table.is_live(row)}
-        told = live.pop(TOLD, None)
+        notified = live.pop(NOTIFIED, None)
         members = [_member(key, row) for key, row in live.items()]
         members.sort(key=lambda member: (member.name.encode(), member.connection_id))  # a name may hold a NUL
-        return members, NOTHING_TOLD if told is None else msgspec.json.decode(told["told"]["S"], type=Told)
+        return members, NOT_NOTIFIED if notified is None else msgspec.json.decode(
+            notified["notified"]["S"], type=Notified
+        )
 
-    async def tell(self, channel: str, told: Told) -> bool:
+    async def note(self, channel: str, notified: Notified) -> bool:
         values: Item = {":now": self._table.now()}
-        names, condition = TTL, IS_FIRST_TOLD
-        if told.version > 1:
-            values[":before"] = {"N": str(told.version - 1)}
-            names, condition = {**TTL, "#version": "version"}, IS_TOLD_BEFORE
+        names, condition = TTL, IS_FIRST_NOTE
+        if notified.version > 1:
+            values[":before"] = {"N": str(notified.version - 1)}
+            names, condition = {**TTL, "#version": "version"}, IS_NOTE_BEFORE
         row: Item = {
-            **self._table.key(channel, TOLD),
-            "version": {"N": str(told.version)},
-            "told": {"S": msgspec.json.encode(told).decode()},
-            "ttl": self._table.expiry(TOLD_LIFETIME_S),
+            **self._table.key(channel, NOTIFIED),
+            "version": {"N": str(notified.version)},
+            "notified": {"S": msgspec.json.encode(notified).decode()},
+            "ttl": self._table.expiry(NOTIFIED_LIFETIME_S),
         }
         return await self._table.write_if(
             lambda: self._client.put_item(

@@ -120,7 +120,7 @@ class Table:
         return await self._query(condition, names, values, how)
 
     async def between(self, name: str, first: str, last: str) -> list[Item]:
-        """Read those rows of a partition consistently whose sort key is from `first` to `last`."""
+        """Read the rows of a partition consistently that have a sort key from `first` to `last`."""
         condition = "#partition = :partition AND #sort BETWEEN :first AND :last"
         names = {"#partition": self._partition_key, "#sort": self._sort_key}
         values: Item = {":partition": {"S": name}, ":first": {"S": first}, ":last": {"S": last}}

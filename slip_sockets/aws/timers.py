@@ -27,7 +27,7 @@ MAX_DELAY_S = 900
 class SqsTimers(SqsQueue):
     """The port Queue, for timers and sweeps. One may come twice: then another queue drops what the second puts there.
 
-    A message whose time is in more than MAX_DELAY_S comes before it, and is put again by its handler.
+    A message that is due in more than MAX_DELAY_S comes before its time, and is put again by its handler.
     """
 
     async def put(self, messages: Sequence[Deferred]) -> None:

@@ -14,7 +14,7 @@ const AGE_JITTER = 0.05;
 /** Browsers delay timers of a hidden tab by a minute at most. If one fires later than this, the machine was asleep. */
 const ASLEEP_MS = 90_000;
 
-/** The subprotocol of `recover` and `presence`: each message is a JSON object, whose member `slip` names its kind. */
+/** The subprotocol of `recover` and `presence`: each message is a JSON object, and its member `slip` names its kind. */
 const SLIP = "slip.v1";
 
 /** A message that seems to be missing may be on its way, by another publisher or the other socket of an overlap. */
@@ -64,7 +64,7 @@ const DEFAULTS = {
   positions: {},
   /** With `recover`: keep the positions in sessionStorage under this key when the page goes away, for the next time. */
   sessionKey: "",
-  /** An attempt that takes longer is abandoned, and a socket whose `ping` is not answered for as long. A backend has 25 s
+  /** An attempt that takes longer is abandoned, and a socket that gives no answer to a `ping` for as long. A backend has 25 s
    *  to accept a client. */
   openTimeoutMs: 30_000,
 };

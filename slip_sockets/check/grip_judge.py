@@ -42,7 +42,7 @@ _PREFIX = "Begin each text for a client with the prefix, as send() of the librar
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What was sent: events of a connection, whose state was `state`. After Keep-Alive-Interval there may be none."""
+    """What was sent: events of a connection with the state `state`. After Keep-Alive-Interval there may be none."""
 
     connection_id: str
     state: bytes

@@ -112,7 +112,7 @@ def cost(
         int, typer.Option(help="Channels that a connection subscribes to when it opens.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.channels,
     users: Annotated[
-        float, typer.Option(help="Share of the connections whose user is known, 0 to 1.", rich_help_panel=_TRAFFIC)
+        float, typer.Option(help="Share of the connections with a known user, 0 to 1.", rich_help_panel=_TRAFFIC)
     ] = _DEFAULT.users,
     metadata_bytes: Annotated[
         int,

@@ -27,13 +27,13 @@ from .workload import Workload
 
 MEMBER_BYTES = 60
 """Of a frame with all members, for each: its name and its info."""
-TOLD_BYTES = 40
-"""Of what is noted that was told, for each member: its name, and a digest of its info."""
+NOTED_BYTES = 40
+"""Of what is noted that was sent, for each member: its name, and a digest of its info."""
 CHECKPOINT_BYTES = 200
 
 
 def join(w: Workload) -> Usage:
-    """What a connect uses more whose connection becomes a member: its row, which goes with the connection's own, and
+    """What a connect uses more if its connection becomes a member: its row, which goes with the connection's own, and
     the looks that follow. One is soon, and tells; the other is after the grace, and finds nothing new."""
     usage = Usage(w)
     usage.queue(2 * CHUNK_BYTES)  # both looks together, before the row is written
@@ -50,7 +50,7 @@ def join(w: Workload) -> Usage:
 
 
 def leave(w: Workload) -> Usage:
-    """What a disconnect uses more whose connection is a member: its row says so, and the look after the grace tells."""
+    """What a disconnect uses more if its connection is a member: its row says so, and a look after the grace."""
     usage = Usage(w)
     row = member_row_bytes(w.channel_bytes)
     usage.queue(CHUNK_BYTES)
@@ -112,8 +112,8 @@ def _after_grace(usage: Usage, w: Workload) -> float:
 
 
 def _tell_others(usage: Usage, w: Workload, looks: float) -> None:
-    """A frame to each of the others, and what is noted before and after. A large channel is told its number alone."""
-    noted = w.members * TOLD_BYTES if w.members <= MAX_LISTED else 0
+    """A frame to each of the others, and what is noted before and after. A large channel is sent its number alone."""
+    noted = w.members * NOTED_BYTES if w.members <= MAX_LISTED else 0
     if w.members > MAX_LISTED:
         looks = _alone(2 * _joins_per_s(w) * COUNT_EVERY_S)
     others = max(0, w.members - 1)

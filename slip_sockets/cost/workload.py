@@ -44,8 +44,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     text has `text_bytes`; the backend responds after `backend_ms`. With `inbound` ordered, `texts_a_post` of a
     client come to it in one POST. `kept` is the share of the publishes (0 to 1) that are kept, and `recovered` that
     of the connects that recover a channel, each after it has missed `missed` messages. `users` is the share of the
-    connections whose user the backend names. `joined` is the share of the connects that join a channel as a member,
-    one that has `members` on average; with `occupancy_events` the backend is told when such a channel has its first
+    connections that the backend names a user of. `joined` is the share of the connects that join a channel as a member,
+    one that has `members` on average; with `occupancy_events` the backend hears when such a channel has its first
     member and when it has none any more. In GRIP, each socket may have a timer that ticks each `timer_s` seconds and
     sends a text; 0 is for none.
 

@@ -92,7 +92,7 @@ class MemoryHistory:
         return channel
 
     def _begun(self, name: str) -> _Channel:
-        """Return a channel. One of which nothing is kept stays for as long as a connection that is told of it."""
+        """Return a channel. One of which nothing is kept stays for as long as a connection that has its position."""
         now = self._clock.now()
         self._sweep(now)
         channel = self._channel(name, until=now + ROW_LIFETIME_S)

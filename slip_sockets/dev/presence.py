@@ -9,11 +9,11 @@ import msgspec
 
 from ..apigateway.limits import ROW_LIFETIME_S
 from ..gateway.ports import Clock
-from ..gateway.values import NOTHING_TOLD, Form, MemberConnection, Membership, Told
+from ..gateway.values import NOT_NOTIFIED, Form, MemberConnection, Membership, Notified
 
 LEFT_LIFETIME_S = 10 * 60.0
 """How long one that has left stays, unless it is forgotten before: far longer than its grace."""
-TOLD_LIFETIME_S = 2 * ROW_LIFETIME_S
+NOTIFIED_LIFETIME_S = 2 * ROW_LIFETIME_S
 SWEEP_PAUSE_S = 60.0
 """Between searches for what has expired."""
 
@@ -33,20 +33,20 @@ class MemoryPresence:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._rows: dict[str, dict[str, _Row]] = {}  # of each channel, by connection id
-        self._told: dict[str, tuple[Told, float]] = {}  # each with its time of expiry
+        self._notified: dict[str, tuple[Notified, float]] = {}  # each with its time of expiry
         self._sweep_at = 0.0
 
-    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Told]:
+    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Notified]:
         now = self._clock.now()
         live = [row.connection for row in self._rows.get(channel, {}).values() if row.expires_at > now]
         live.sort(key=lambda member: (member.name.encode(), member.connection_id))
-        return live, self._told_of(channel)
+        return live, self._notified_of(channel)
 
-    async def tell(self, channel: str, told: Told) -> bool:
+    async def note(self, channel: str, notified: Notified) -> bool:
         self._sweep()
-        if self._told_of(channel).version != told.version - 1:
+        if self._notified_of(channel).version != notified.version - 1:
             return False
-        self._told[channel] = told, self._clock.now() + TOLD_LIFETIME_S
+        self._notified[channel] = notified, self._clock.now() + NOTIFIED_LIFETIME_S
         return True
 
     async def forget(self, channel: str, left: Sequence[MemberConnection]) -> None:
@@ -76,9 +76,9 @@ class MemoryPresence:
             left = msgspec.structs.replace(member, left_at=now, metadata=metadata)
             self._rows[channel][connection_id] = _Row(left, now + LEFT_LIFETIME_S)
 
-    def _told_of(self, channel: str) -> Told:
-        told, expires_at = self._told.get(channel, (NOTHING_TOLD, 0.0))
-        return told if expires_at > self._clock.now() else NOTHING_TOLD
+    def _notified_of(self, channel: str) -> Notified:
+        notified, expires_at = self._notified.get(channel, (NOT_NOTIFIED, 0.0))
+        return notified if expires_at > self._clock.now() else NOT_NOTIFIED
 
     def _drop(self, channel: str, connection_id: str) -> None:
         del self._rows[channel][connection_id]
@@ -90,7 +90,7 @@ class MemoryPresence:
         if now < self._sweep_at:
             return
         self._sweep_at = now + SWEEP_PAUSE_S
-        self._told = {channel: told for channel, told in self._told.items() if told[1] > now}
+        self._notified = {channel: notified for channel, notified in self._notified.items() if notified[1] > now}
         expired = [
             (channel, id_) for channel, rows in self._rows.items() for id_ in rows if rows[id_].expires_at <= now
         ]

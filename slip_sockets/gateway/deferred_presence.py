@@ -22,7 +22,7 @@ class Look(_AboutChannel, frozen=True, tag="look", omit_defaults=True):
     """Looks at `due_at` (Unix seconds) who is in a channel, and tells those who are there.
 
     Looks at a channel are one after another. Those after the grace wait aside, since others are due before them, and so
-    do those that are only there because an earlier one could not tell everything (`is_later`).
+    do those that are only there because an earlier one could not send everything (`is_later`).
 
     Where an earlier attempt may have sent frames that were not noted, it `is_repeated`; what that one was about to
     announce to the backend is `announced`.

@@ -17,7 +17,7 @@ from .ports import Clock, Queue
 GRACE_S = 10.0
 """How long a member who has left still counts, since most come back."""
 TOGETHER_S = 1.0
-"""Changes of that time are told together."""
+"""Changes of that time are sent together."""
 SETTLED_AFTER_S = 1.0
 """How long after that time the last of them are written, and one more announcement of it has reached the queue."""
 

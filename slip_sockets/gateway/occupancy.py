@@ -20,7 +20,7 @@ class Occupancy(msgspec.Struct, frozen=True):
     async def changed(self, channel: str, is_occupied: bool, who: MemberConnection, version: int) -> None:
         """Queue the event that the first member, `who`, has come to a channel, or that the last one has gone.
 
-        `version` is that of the Told that has the change: with the same one, the same event within five minutes is
+        `version` is that of the Notified that has the change: with the same one, the same event within five minutes is
         queued once. Raises Unavailable.
         """
         user = None if who.name == who.connection_id else who.name

@@ -1,4 +1,4 @@
-"""Decides what the members of a channel are told of each other, and what its backend is told of them."""
+"""Decides what the members of a channel are notified of, and what its backend."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import msgspec
 from ..protocol.events import MAX_TEXT_BYTES
 from ..protocol.frames import Joined, PresenceFrame, encode_frame
 from .looks import GRACE_S
-from .values import Announced, Form, MemberConnection, Told
+from .values import Announced, Form, MemberConnection, Notified
 
 MAX_LISTED = 200
-"""Members of a channel that are told by name. With more of them, all are told their number alone."""
+"""Members of a channel that are sent by name. With more of them, all are sent their number alone."""
 COUNT_EVERY_S = 5.0
-"""How often everybody is told that number at most."""
+"""How often everybody is sent that number at most."""
 NEW_FOR_S = 60.0
 """After this time a look has seen a membership. It is longer than a function lives, which notes the time and writes."""
 MAX_GREETED = 2_000
@@ -35,15 +35,15 @@ class Sending(msgspec.Struct, frozen=True):
 class LookPlan(msgspec.Struct, frozen=True):
     """What follows from a look at a channel.
 
-    `sendings` are for different connections each. `told` holds once they are sent; None where nothing is to be noted.
+    `sendings` are for different connections each. `notified` holds once they are sent; None if nothing is to be noted.
     With `is_risky` they must not be sent, unless a repeated look would know that they may have been. `announced` is for
     the backend. `forgotten` have left, and no longer count. The first of those that have left and still count does so
-    until `grace_until`; at `count_due_at` the number of the members may be told; at `sweep_due_at` all that are there
+    until `grace_until`; at `count_due_at` the number of the members may be sent; at `sweep_due_at` all that are there
     now may have expired (Unix seconds).
     """
 
     sendings: Sequence[Sending]
-    told: Told | None
+    notified: Notified | None
     is_risky: bool
     announced: Announced | None
     forgotten: Sequence[MemberConnection]
@@ -55,7 +55,7 @@ class LookPlan(msgspec.Struct, frozen=True):
 def plan_look(
     channel: str,
     connections: Sequence[MemberConnection],
-    told: Told,
+    notified: Notified,
     now: float,
     *,
     has_occupancy: bool = False,
@@ -64,26 +64,26 @@ def plan_look(
 ) -> LookPlan:
     """Decide for the connections of a channel, as they were read after `now` (Unix seconds).
 
-    Without `has_occupancy` the backend is told nothing. Where rows expire without an event, they do so in time before
-    `expires_after_s`. Where it `is_repeated`, an earlier attempt may
-    have sent frames that are not noted: everybody is told everything.
+    Without `has_occupancy` the backend is notified of nothing. Where rows expire without an event, they do so in time
+    before `expires_after_s`. Where it `is_repeated`, an earlier attempt may have sent frames that are not noted:
+    everybody is sent everything.
     """
     if is_repeated:
-        told = msgspec.structs.replace(told, users=None, count=-1, counted_at=0.0)
+        notified = msgspec.structs.replace(notified, users=None, count=-1, counted_at=0.0)
     counted = counted_members(connections, now)
     pages = {each.connection_id: each for each in connections if each.left_at is None and each.form is Form.SLIP_V1}
-    new = _new(pages.values(), told)
-    announced = _announced(connections, counted, told, now) if has_occupancy else None
+    new = _new(pages.values(), notified)
+    announced = _announced(connections, counted, notified, now) if has_occupancy else None
     if len(counted) <= MAX_LISTED:
-        sendings, following = _by_name(channel, counted, pages, new, told)
+        sendings, following = _by_name(channel, counted, pages, new, notified)
     else:
-        sendings, following = _by_number(channel, len(counted), pages, new, told, now)
+        sendings, following = _by_number(channel, len(counted), pages, new, notified, now)
     sweep_due_at = None
-    if expires_after_s is not None and now >= told.swept_at and (live := _joined_last(connections)) is not None:
+    if expires_after_s is not None and now >= notified.swept_at and (live := _joined_last(connections)) is not None:
         sweep_due_at = max(live.joined_at, now) + expires_after_s
     is_noted = bool(sendings) or announced is not None or sweep_due_at is not None
     if not is_noted:
-        following = told
+        following = notified
     elif sweep_due_at is not None:
         following = msgspec.structs.replace(following, swept_at=sweep_due_at)
     is_behind = bool(pages) and len(counted) > MAX_LISTED and following.count != len(counted)
@@ -91,7 +91,7 @@ def plan_look(
     grace_ends = [each.left_at + GRACE_S for each in left if each.left_at is not None]
     return LookPlan(
         sendings,
-        _noted(following, pages.values(), counted, announced, told, now) if is_noted else None,
+        _noted(following, pages.values(), counted, announced, notified, now) if is_noted else None,
         any(not new.issuperset(sending.connection_ids) for sending in sendings),
         announced,
         [each for each in left if not is_counted(each, now)],
@@ -125,13 +125,13 @@ def _joined_last(connections: Iterable[MemberConnection]) -> MemberConnection | 
     return max((each for each in connections if each.left_at is None), key=_age, default=None)
 
 
-def _new(pages: Iterable[MemberConnection], told: Told) -> set[str]:
+def _new(pages: Iterable[MemberConnection], notified: Notified) -> set[str]:
     """Return the connections that know nothing yet, or not all."""
-    greeted, owed = set(told.greeted), set(told.owed)
+    greeted, owed = set(notified.greeted), set(notified.owed)
     return {
         page.connection_id
         for page in pages
-        if page.connection_id in owed or (page.joined_at > told.new_from and page.connection_id not in greeted)
+        if page.connection_id in owed or (page.joined_at > notified.new_from and page.connection_id not in greeted)
     }
 
 
@@ -140,77 +140,77 @@ def _by_name(
     counted: dict[str, MemberConnection],
     pages: Iterable[str],
     new: set[str],
-    told: Told,
-) -> tuple[list[Sending], Told]:
+    notified: Notified,
+) -> tuple[list[Sending], Notified]:
     """All of it for those that know nothing yet, and for the others what has changed."""
     users = {name: _digest(member.info) for name, member in counted.items()}
-    everything = [page for page in pages if told.users is None or page in new]
-    changes = [page for page in pages if told.users is not None and page not in new]
+    everything = [page for page in pages if notified.users is None or page in new]
+    changes = [page for page in pages if notified.users is not None and page not in new]
     sendings: list[Sending] = []
     if everything:
         sendings.append(Sending(everything, frames_of(channel, counted.values(), (), len(counted), is_all=True)))
-    if changes and told.users is not None and told.users != users:
-        known = told.users
+    if changes and notified.users is not None and notified.users != users:
+        known = notified.users
         joined = [member for name, member in counted.items() if known.get(name) != users[name]]
         left = [name for name in known if name not in users]
         sendings.append(Sending(changes, frames_of(channel, joined, left, len(counted))))
-    return sendings, msgspec.structs.replace(told, users=users, count=len(counted), counted_at=0.0)
+    return sendings, msgspec.structs.replace(notified, users=users, count=len(counted), counted_at=0.0)
 
 
 def _by_number(
-    channel: str, count: int, pages: Iterable[str], new: set[str], told: Told, now: float
-) -> tuple[list[Sending], Told]:
+    channel: str, count: int, pages: Iterable[str], new: set[str], notified: Notified, now: float
+) -> tuple[list[Sending], Notified]:
     """The number alone: for everybody where it has changed and is due, for those that know nothing yet at once."""
-    is_due = now >= told.counted_at + COUNT_EVERY_S
-    to_everybody = told.users is not None or (told.count != count and is_due)
+    is_due = now >= notified.counted_at + COUNT_EVERY_S
+    to_everybody = notified.users is not None or (notified.count != count and is_due)
     recipients = [page for page in pages if to_everybody or page in new]
-    following = told
+    following = notified
     if to_everybody:
-        following = msgspec.structs.replace(told, users=None, count=count, counted_at=now)
-    elif recipients and told.count != count:
-        following = msgspec.structs.replace(told, count=-1)
+        following = msgspec.structs.replace(notified, users=None, count=count, counted_at=now)
+    elif recipients and notified.count != count:
+        following = msgspec.structs.replace(notified, count=-1)
     return [Sending(recipients, frames_of(channel, (), (), count))] if recipients else [], following
 
 
 def _noted(
-    following: Told,
+    following: Notified,
     pages: Iterable[MemberConnection],
     counted: dict[str, MemberConnection],
     announced: Announced | None,
-    told: Told,
+    notified: Notified,
     now: float,
-) -> Told:
-    """Return what is told then, with those that have had their first frame."""
+) -> Notified:
+    """Return what they are notified of then, with those that have had their first frame."""
     new_from = now - NEW_FOR_S
     lately = sorted((page for page in pages if page.joined_at > new_from), key=_age, reverse=True)
     if len(lately) > MAX_GREETED:
         new_from = lately[MAX_GREETED].joined_at
         lately = [page for page in lately if page.joined_at > new_from]
-    occupant = next(((name, each.connection_id) for name, each in counted.items()), told.occupant)
+    occupant = next(((name, each.connection_id) for name, each in counted.items()), notified.occupant)
     return msgspec.structs.replace(
         following,
-        version=told.version + 1,
+        version=notified.version + 1,
         at=now,
         greeted=tuple(page.connection_id for page in lately),
         new_from=new_from,
         owed=(),
-        is_occupied=told.is_occupied if announced is None else announced.is_occupied,
+        is_occupied=notified.is_occupied if announced is None else announced.is_occupied,
         occupant=occupant,
     )
 
 
 def _announced(
-    connections: Sequence[MemberConnection], counted: dict[str, MemberConnection], told: Told, now: float
+    connections: Sequence[MemberConnection], counted: dict[str, MemberConnection], notified: Notified, now: float
 ) -> Announced | None:
-    if bool(counted) is told.is_occupied:
+    if bool(counted) is notified.is_occupied:
         return None
     if counted:
         who = min((each for each in connections if is_counted(each, now)), key=_age)
     else:
-        name, connection_id = told.occupant  # without a row of it: it has expired
-        gone = MemberConnection(name, connection_id, joined_at=told.at)
+        name, connection_id = notified.occupant  # without a row of it: it has expired
+        gone = MemberConnection(name, connection_id, joined_at=notified.at)
         who = max((each for each in connections), key=lambda each: each.left_at or 0.0, default=gone)
-    return Announced(bool(counted), who, told.version + 1)
+    return Announced(bool(counted), who, notified.version + 1)
 
 
 def frames_of(

@@ -21,13 +21,13 @@ from .values import (
     HttpResponse,
     MemberConnection,
     Membership,
+    Notified,
     Origin,
     Outcome,
     Page,
     Past,
     Publication,
     StoredConnection,
-    Told,
 )
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Subscriptions(Protocol):
     ) -> AsyncIterator[Page]:
         """Yield the subscribers by pages of at most `page_size`, lazily. `after` is the cursor of an earlier page.
 
-        With `subscribed_before` (Unix seconds) those whose subscription was written later, or again, are left out.
+        With `subscribed_before` (Unix seconds) those are left out that were subscribed later, or again.
         Eventually consistent. Order is not promised; a page may be empty.
         """
 
@@ -130,13 +130,13 @@ class MemberChanges(Protocol):
 
 
 class Presence(Protocol):
-    """Who is in a channel, and who has just left it; and what was told of that."""
+    """Who is in a channel, and who has just left it; and what the members were notified of."""
 
-    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Told]:
+    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Notified]:
         """Read consistently. Connections of one name stand together; those that have left stay until `forget`."""
 
-    async def tell(self, channel: str, told: Told) -> bool:
-        """Replace what was told before it, the version before. Return False where that is not what is stored."""
+    async def note(self, channel: str, notified: Notified) -> bool:
+        """Replace what was noted before it, the version before. Return False where that is not what is stored."""
 
     async def forget(self, channel: str, left: Sequence[MemberConnection]) -> None:
         """Delete connections that have left, unless they have come again."""
@@ -208,7 +208,7 @@ class History(Protocol):
     """What is kept of channels, and where each message has its place."""
 
     async def keep(self, publication: Publication, origin: Origin, state: ChannelState) -> Position:
-        """Keep a message at the next position of its channel, whose state was just read.
+        """Keep a message at the next position of its channel. `state` is the channel's, just read.
 
         A message that an earlier attempt has kept keeps its position.
         """

@@ -25,7 +25,7 @@ from .observer import NO_OBSERVER, Observer
 from .plan_presence import LookPlan, Sending, plan_look
 from .plan_publish import MAX_SLOW
 from .ports import ChannelMarks, Checkpoint, Clock, Occupancy, Presence, Queue, Sweeps
-from .values import Publication, Told
+from .values import Notified, Publication
 
 log = logging.getLogger("slip_sockets.gateway")
 
@@ -63,12 +63,12 @@ class Looker(msgspec.Struct, frozen=True):
                 await self.queue.put([Look(look.channel, look.due_at)])
                 return
             now = self.clock.now()
-            connections, told = await self.presence.read(look.channel)
-            told = await self._resumed(look, told)
+            connections, notified = await self.presence.read(look.channel)
+            notified = await self._resumed(look, notified)
             plan = plan_look(
                 look.channel,
                 connections,
-                told,
+                notified,
                 now,
                 has_occupancy=self.occupancy is not None,
                 expires_after_s=None if self.sweeps is None else EXPIRES_AFTER_S,
@@ -82,15 +82,15 @@ class Looker(msgspec.Struct, frozen=True):
         except Unavailable as error:
             raise Incomplete(look, str(error)) from error
 
-    async def _resumed(self, look: Look, told: Told) -> Told:
+    async def _resumed(self, look: Look, notified: Notified) -> Notified:
         """Finish what an earlier attempt has announced, or was about to: what the backend hears alternates."""
         announced = look.announced
-        if announced is None or announced.version != told.version + 1 or self.occupancy is None:
-            return told
+        if announced is None or announced.version != notified.version + 1 or self.occupancy is None:
+            return notified
         await self.occupancy.changed(look.channel, announced.is_occupied, announced.who, announced.version)
-        told = msgspec.structs.replace(told, version=announced.version, is_occupied=announced.is_occupied)
-        await self._note(look.channel, told)
-        return told
+        notified = msgspec.structs.replace(notified, version=announced.version, is_occupied=announced.is_occupied)
+        await self._note(look.channel, notified)
+        return notified
 
     async def _begun(self, look: Look, plan: LookPlan, checkpoint: Checkpoint) -> Look:
         """Save what a later attempt must know, if this one is the last that is heard of this function."""
@@ -114,34 +114,34 @@ class Looker(msgspec.Struct, frozen=True):
             await self.occupancy.changed(channel, announced.is_occupied, announced.who, announced.version)
         if plan.sweep_due_at is not None and self.sweeps is not None:
             await self.sweeps.look_at(channel, plan.sweep_due_at)
-        if plan.told is not None:
-            told = await self._send(channel, plan.sendings, plan.told, until)
-            if told.owed:
+        if plan.notified is not None:
+            notified = await self._send(channel, plan.sendings, plan.notified, until)
+            if notified.owed:
                 due_at = float(math.ceil(self.clock.now() + OWED_PAUSE_S))
                 await self.queue.put([Look(channel, due_at, is_later=True)])
-            await self._note(channel, told)
+            await self._note(channel, notified)
         if plan.forgotten:
             await self.presence.forget(channel, plan.forgotten)
 
-    async def _note(self, channel: str, told: Told) -> None:
-        if not await self.presence.tell(channel, told):
+    async def _note(self, channel: str, notified: Notified) -> None:
+        if not await self.presence.note(channel, notified):
             raise _Overtaken("another look came in between")
 
     # Sending
 
-    async def _send(self, channel: str, sendings: Sequence[Sending], told: Told, until: float) -> Told:
-        """Send, and return what is told then. Raises Unavailable."""
+    async def _send(self, channel: str, sendings: Sequence[Sending], notified: Notified, until: float) -> Notified:
+        """Send, and return what they are notified of then. Raises Unavailable."""
         is_queued, slow = False, frozenset[str]()
-        if told.queued_until:  # a frame must not overtake an earlier one
+        if notified.queued_until:  # a frame must not overtake an earlier one
             state = await self.marks.channel_state(channel)
-            is_queued, slow = state.is_queued or self.clock.now() < told.queued_until, state.slow
+            is_queued, slow = state.is_queued or self.clock.now() < notified.queued_until, state.slow
         if is_queued or slow or sum(len(sending.connection_ids) for sending in sendings) > self.inline_limit:
             for sending in sendings:
                 await self._queue(channel, sending, slow)
-            return msgspec.structs.replace(told, queued_until=self.clock.now() + MARKED_FOR_S)
+            return msgspec.structs.replace(notified, queued_until=self.clock.now() + MARKED_FOR_S)
         missed = await asyncio.gather(*(self._send_now(sending, until) for sending in sendings))
         owed = tuple(connection_id for each in missed for connection_id in each)
-        return msgspec.structs.replace(told, owed=owed, queued_until=0.0)
+        return msgspec.structs.replace(notified, owed=owed, queued_until=0.0)
 
     async def _send_now(self, sending: Sending, until: float) -> list[str]:
         """Return the connections that a frame did not reach. Raises Unavailable where they have a common cause."""

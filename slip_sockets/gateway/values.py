@@ -224,12 +224,12 @@ class MemberConnection(msgspec.Struct, frozen=True):
     metadata: bytes | None = None
 
 
-class Told(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the members of a channel have been told of each other, and its backend.
+class Notified(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the members of a channel have been notified of, and its backend.
 
     `version` counts the changes. `at` is when the members were read for it (Unix seconds). `users` has a digest of the
-    info of each, by name; None where there were too many to be listed, and everybody was told `count` alone, last at
-    `counted_at`; -1 where some were told another count since.
+    info of each, by name; None where there were too many to be listed, and everybody was sent `count` alone, last at
+    `counted_at`; -1 where some were sent another count since.
 
     `greeted` are connections that joined after `new_from` and have had their first frame; `owed` are those that a frame
     did not reach. `occupant` is one of those who were there, by name and connection id. Until `queued_until` a frame
@@ -250,11 +250,11 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     occupant: tuple[str, str] = ("", "")
 
 
-NOTHING_TOLD = Told()
+NOT_NOTIFIED = Notified()
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """That a channel has its first member, or has lost its last one, which is `who`. `version` is that of its Told."""
+    """That a channel has its first member, or has lost its last one, `who`. `version` is that of its Notified."""
 
     is_occupied: bool
     who: MemberConnection

@@ -1,4 +1,4 @@
-"""The frames of the subprotocol `slip.v1`: JSON objects whose member `slip` names their kind. No I/O."""
+"""The frames of the subprotocol `slip.v1`: JSON objects with their kind in the member `slip`. No I/O."""
 
 from __future__ import annotations
 

@@ -8,10 +8,10 @@ import pytest
 
 from slip_sockets.apigateway.limits import ROW_LIFETIME_S
 from slip_sockets.aws.connections import DynamoDbConnections
-from slip_sockets.aws.presence import LEFT_LIFETIME_S, TOLD_LIFETIME_S, DynamoDbPresence
+from slip_sockets.aws.presence import LEFT_LIFETIME_S, NOTIFIED_LIFETIME_S, DynamoDbPresence
 from slip_sockets.aws.table import RETRY_PAUSES_S
 from slip_sockets.gateway.errors import Unavailable
-from slip_sockets.gateway.values import Form, Membership, Told
+from slip_sockets.gateway.values import Form, Membership, Notified
 
 from ..gateway.doubles import START, FakeClock
 from .http_stub import Answer, HttpStub, Request, forward_to
@@ -66,14 +66,14 @@ async def test_rows_are_as_documented(
     assert rows(channels_table) == [{**MEMBER_KEY, **joined, **left}]
     assert rows(connections_table) == []
     await presence.forget("lobby", (await presence.read("lobby"))[0])
-    assert await presence.tell("lobby", Told(version=1, count=2))
+    assert await presence.note("lobby", Notified(version=1, count=2))
     assert rows(channels_table) == [
         {
             "channel": {"S": "lobby"},
-            "key": {"S": "presence:told"},
+            "key": {"S": "presence:notified"},
             "version": {"N": "1"},
-            "told": {"S": '{"version":1,"count":2}'},
-            "ttl": seconds(START + 61 + TOLD_LIFETIME_S),
+            "notified": {"S": '{"version":1,"count":2}'},
+            "ttl": seconds(START + 61 + NOTIFIED_LIFETIME_S),
         }
     ]
 

@@ -42,7 +42,7 @@ async def test_too_large_a_frame_is_logged(
     assert sizes in line
 
 
-async def test_a_client_that_closes_with_1009_is_not_told_of_our_limits(
+async def test_a_client_that_closes_with_1009_is_not_notified_of_our_limits(
     server: DevServer, backend: ScriptedBackend, warnings: Warnings
 ) -> None:
     async with raw_socket(server) as client:

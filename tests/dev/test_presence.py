@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from slip_sockets.dev.connections import MemoryConnections
-from slip_sockets.dev.presence import LEFT_LIFETIME_S, SWEEP_PAUSE_S, TOLD_LIFETIME_S, MemoryPresence
-from slip_sockets.gateway.values import Membership, Told
+from slip_sockets.dev.presence import LEFT_LIFETIME_S, NOTIFIED_LIFETIME_S, SWEEP_PAUSE_S, MemoryPresence
+from slip_sockets.gateway.values import Membership, Notified
 
 from ..gateway.doubles import FakeClock
 
@@ -50,14 +50,14 @@ async def test_what_nobody_forgets_does_not_stay() -> None:
     for number in range(10):
         channel = f"room-{number}"
         await store.open(str(number), b"1", [channel], memberships={channel: Membership("ann")})
-        await presence.tell(channel, Told(version=1))
+        await presence.note(channel, Notified(version=1))
         await store.remove(str(number))
     clock.time += LEFT_LIFETIME_S
-    await presence.tell("lobby", Told(version=1))
-    assert (presence._rows, len(presence._told)) == ({}, 11)
-    clock.time += max(TOLD_LIFETIME_S, SWEEP_PAUSE_S)
-    await presence.tell("lobby", Told(version=1))
-    assert len(presence._told) == 1
+    await presence.note("lobby", Notified(version=1))
+    assert (presence._rows, len(presence._notified)) == ({}, 11)
+    clock.time += max(NOTIFIED_LIFETIME_S, SWEEP_PAUSE_S)
+    await presence.note("lobby", Notified(version=1))
+    assert len(presence._notified) == 1
 
 
 async def test_one_presence_serves_many_stores() -> None:

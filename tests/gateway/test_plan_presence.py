@@ -17,7 +17,7 @@ from slip_sockets.dev.presence import MemoryPresence
 from slip_sockets.gateway import plan_presence
 from slip_sockets.gateway.looks import GRACE_S
 from slip_sockets.gateway.plan_presence import COUNT_EVERY_S, LookPlan, frames_of, plan_look
-from slip_sockets.gateway.values import NOTHING_TOLD, Form, MemberConnection, Membership, Told
+from slip_sockets.gateway.values import NOT_NOTIFIED, Form, MemberConnection, Membership, Notified
 from slip_sockets.protocol.events import MAX_TEXT_BYTES
 from slip_sockets.protocol.frames import PresenceFrame
 
@@ -45,11 +45,11 @@ def member(number: int, *, age_s: float = 100.0, left_s: float | None = None, **
     return MemberConnection(f"user{number}", f"c{number}", START - age_s, left_at=left_at, **more)
 
 
-def told_of(connections: list[MemberConnection], at: float = START - 50) -> Told:
+def notified_of(connections: list[MemberConnection], at: float = START - 50) -> Notified:
     """What is told once all of them know of each other."""
-    told = plan_look(ROOM, connections, NOTHING_TOLD, at).told
-    assert told is not None
-    return told
+    notified = plan_look(ROOM, connections, NOT_NOTIFIED, at).notified
+    assert notified is not None
+    return notified
 
 
 def frame(plan: LookPlan) -> PresenceFrame:
@@ -64,7 +64,7 @@ def crowd(count: int) -> list[MemberConnection]:
 
 def test_a_newcomer_is_sent_all_and_the_others_what_has_changed() -> None:
     before = crowd(2)
-    plan = plan_look(ROOM, [*before, member(2, age_s=1)], told_of(before), START)
+    plan = plan_look(ROOM, [*before, member(2, age_s=1)], notified_of(before), START)
     to_new, to_others = plan.sendings
     assert to_new.connection_ids == ["c2"]
     assert to_others.connection_ids == ["c0", "c1"]
@@ -72,17 +72,17 @@ def test_a_newcomer_is_sent_all_and_the_others_what_has_changed() -> None:
     assert to_new.frames == [f'{{"slip":"presence","channel":"room","all":true,"joined":[{everybody}],"count":3}}']
     one = '{"user":"user2","info":null}'
     assert to_others.frames == [f'{{"slip":"presence","channel":"room","joined":[{one}],"count":3}}']
-    assert plan.told is not None
-    assert plan_look(ROOM, [*before, member(2, age_s=1)], plan.told, START + 1).sendings == []
+    assert plan.notified is not None
+    assert plan_look(ROOM, [*before, member(2, age_s=1)], plan.notified, START + 1).sendings == []
 
 
 def test_one_that_has_left_counts_until_its_grace_is_over() -> None:
     before = crowd(3)
-    told = told_of(before)
+    notified = notified_of(before)
     leaving = [*before[:2], member(2, left_s=9)]
-    plan = plan_look(ROOM, leaving, told, START)
-    assert (plan.sendings, plan.told, plan.forgotten, plan.grace_until) == ([], None, [], START + 1)
-    plan = plan_look(ROOM, leaving, told, START + 1)
+    plan = plan_look(ROOM, leaving, notified, START)
+    assert (plan.sendings, plan.notified, plan.forgotten, plan.grace_until) == ([], None, [], START + 1)
+    plan = plan_look(ROOM, leaving, notified, START + 1)
     assert frame(plan) == PresenceFrame(channel=ROOM, left=["user2"], count=2)
     assert (plan.forgotten, plan.grace_until) == ([leaving[2]], None)
 
@@ -90,93 +90,93 @@ def test_one_that_has_left_counts_until_its_grace_is_over() -> None:
 def test_the_info_of_the_newest_connection_wins_also_in_its_grace() -> None:
     old = member(0, info=b'"phone"')
     new = msgspec.structs.replace(member(0, age_s=99, info=b'"desk"'), connection_id="c9")
-    told = told_of([old, new])
+    notified = notified_of([old, new])
     left = msgspec.structs.replace(new, left_at=START)
-    assert plan_look(ROOM, [old, left], told, START + 1).sendings == []
-    plan = plan_look(ROOM, [old, left], told, START + GRACE_S)
+    assert plan_look(ROOM, [old, left], notified, START + 1).sendings == []
+    plan = plan_look(ROOM, [old, left], notified, START + GRACE_S)
     assert [joined.info for joined in frame(plan).joined] == ["phone"]
 
 
 def test_nobody_is_told_anything_where_no_page_listens() -> None:
     raw = [member(number, form=Form.RAW, age_s=1) for number in range(3)]
-    plan = plan_look(ROOM, raw, NOTHING_TOLD, START)
-    assert (plan.sendings, plan.told) == ([], None)
+    plan = plan_look(ROOM, raw, NOT_NOTIFIED, START)
+    assert (plan.sendings, plan.notified) == ([], None)
 
 
 def test_more_than_two_hundred_are_told_by_their_number() -> None:
-    told = told_of(crowd(200))
-    plan = plan_look(ROOM, crowd(201), told, START)
+    notified = notified_of(crowd(200))
+    plan = plan_look(ROOM, crowd(201), notified, START)
     assert frame(plan) == PresenceFrame(channel=ROOM, count=201)
     assert len(plan.sendings[0].connection_ids) == 201
-    assert plan.told is not None
-    told = plan.told
-    early = plan_look(ROOM, crowd(202), told, START + 1)
-    assert (early.sendings, early.told, early.count_due_at) == ([], None, START + COUNT_EVERY_S)
-    newcomer = plan_look(ROOM, [*crowd(202), member(202, age_s=-0.5)], told, START + 1)
+    assert plan.notified is not None
+    notified = plan.notified
+    early = plan_look(ROOM, crowd(202), notified, START + 1)
+    assert (early.sendings, early.notified, early.count_due_at) == ([], None, START + COUNT_EVERY_S)
+    newcomer = plan_look(ROOM, [*crowd(202), member(202, age_s=-0.5)], notified, START + 1)
     assert newcomer.sendings[0].connection_ids == ["c202"]
-    due = plan_look(ROOM, crowd(202), told, START + COUNT_EVERY_S)
+    due = plan_look(ROOM, crowd(202), notified, START + COUNT_EVERY_S)
     assert (frame(due).count, len(due.sendings[0].connection_ids)) == (202, 202)
-    again = plan_look(ROOM, crowd(200), told, START + 1)
+    again = plan_look(ROOM, crowd(200), notified, START + 1)
     assert (len(frame(again).joined), frame(again).all, len(again.sendings[0].connection_ids)) == (200, True, 200)
 
 
 def test_a_number_that_only_newcomers_know_is_told_to_all_in_time() -> None:
-    told = told_of(crowd(201), START)
+    notified = notified_of(crowd(201), START)
     newcomer = member(201, age_s=-1)
-    first = plan_look(ROOM, [*crowd(201), newcomer], told, START + 2)
+    first = plan_look(ROOM, [*crowd(201), newcomer], notified, START + 2)
     assert (first.sendings[0].connection_ids, first.count_due_at) == (["c201"], START + COUNT_EVERY_S)
-    assert first.told is not None
-    back = plan_look(ROOM, [*crowd(200), newcomer], first.told, START + COUNT_EVERY_S)
+    assert first.notified is not None
+    back = plan_look(ROOM, [*crowd(200), newcomer], first.notified, START + COUNT_EVERY_S)
     assert (frame(back).count, len(back.sendings[0].connection_ids)) == (201, 201)
 
 
 @pytest.mark.parametrize("is_repeated", [False, True])
 def test_a_repeated_look_tells_everybody_everything(is_repeated: bool) -> None:
-    plan = plan_look(ROOM, crowd(3), told_of(crowd(3)), START, is_repeated=is_repeated)
+    plan = plan_look(ROOM, crowd(3), notified_of(crowd(3)), START, is_repeated=is_repeated)
     assert [sending.connection_ids for sending in plan.sendings] == [["c0", "c1", "c2"]] * is_repeated
 
 
 def test_what_may_be_sent_twice_without_harm_is_not_risky() -> None:
-    told = told_of(crowd(2))
+    notified = notified_of(crowd(2))
     again = msgspec.structs.replace(member(1, age_s=1), connection_id="c9")
-    assert not plan_look(ROOM, [*crowd(2), again], told, START).is_risky
-    assert plan_look(ROOM, crowd(3), told, START).is_risky
+    assert not plan_look(ROOM, [*crowd(2), again], notified, START).is_risky
+    assert plan_look(ROOM, crowd(3), notified, START).is_risky
 
 
 def test_the_backend_hears_of_the_first_and_the_last() -> None:
     first = [member(0, age_s=2), member(1, age_s=1)]
-    plan = plan_look(ROOM, first, NOTHING_TOLD, START, has_occupancy=True)
+    plan = plan_look(ROOM, first, NOT_NOTIFIED, START, has_occupancy=True)
     assert plan.announced is not None
     assert (plan.announced.is_occupied, plan.announced.who, plan.announced.version) == (True, first[0], 1)
-    assert plan.told is not None
+    assert plan.notified is not None
     left = [member(0, left_s=12), member(1, left_s=11)]
-    last = plan_look(ROOM, left, plan.told, START, has_occupancy=True).announced
+    last = plan_look(ROOM, left, plan.notified, START, has_occupancy=True).announced
     assert last is not None
     assert (last.is_occupied, last.who, last.version) == (False, left[1], 2)
-    expired = plan_look(ROOM, [], plan.told, START, has_occupancy=True).announced
+    expired = plan_look(ROOM, [], plan.notified, START, has_occupancy=True).announced
     assert expired is not None
     assert (expired.who.name, expired.who.connection_id) == ("user0", "c0")
-    assert plan_look(ROOM, [member(0, left_s=9)], plan.told, START, has_occupancy=True).announced is None
-    assert plan_look(ROOM, first, NOTHING_TOLD, START).announced is None
+    assert plan_look(ROOM, [member(0, left_s=9)], plan.notified, START, has_occupancy=True).announced is None
+    assert plan_look(ROOM, first, NOT_NOTIFIED, START).announced is None
 
 
 def test_a_sweep_comes_when_those_who_are_there_have_expired() -> None:
-    plan = plan_look(ROOM, crowd(2), NOTHING_TOLD, START, expires_after_s=1_000)
-    assert plan.told is not None
-    assert plan.sweep_due_at == plan.told.swept_at == START + 1_000
-    quiet = plan_look(ROOM, crowd(2), plan.told, START + 999, expires_after_s=1_000)
-    assert (quiet.sweep_due_at, quiet.told) == (None, None)
-    again = plan_look(ROOM, [member(0, age_s=-500)], plan.told, START + 1_000, expires_after_s=1_000)
+    plan = plan_look(ROOM, crowd(2), NOT_NOTIFIED, START, expires_after_s=1_000)
+    assert plan.notified is not None
+    assert plan.sweep_due_at == plan.notified.swept_at == START + 1_000
+    quiet = plan_look(ROOM, crowd(2), plan.notified, START + 999, expires_after_s=1_000)
+    assert (quiet.sweep_due_at, quiet.notified) == (None, None)
+    again = plan_look(ROOM, [member(0, age_s=-500)], plan.notified, START + 1_000, expires_after_s=1_000)
     assert again.sweep_due_at == START + 2_000
-    assert plan_look(ROOM, [], plan.told, START + 1_000, expires_after_s=1_000).sweep_due_at is None
+    assert plan_look(ROOM, [], plan.notified, START + 1_000, expires_after_s=1_000).sweep_due_at is None
 
 
 def test_many_that_come_at_once_are_greeted_once_and_their_note_stays_small() -> None:
     many = [member(number, age_s=number / 1_000) for number in range(3_000)]
-    plan = plan_look(ROOM, many, NOTHING_TOLD, START)
-    assert plan.told is not None
-    assert len(plan.told.greeted) == plan_presence.MAX_GREETED
-    assert plan_look(ROOM, many, plan.told, START + 1).sendings == []
+    plan = plan_look(ROOM, many, NOT_NOTIFIED, START)
+    assert plan.notified is not None
+    assert len(plan.notified.greeted) == plan_presence.MAX_GREETED
+    assert plan_look(ROOM, many, plan.notified, START + 1).sendings == []
 
 
 @given(
@@ -279,8 +279,8 @@ class Lives(RuleBasedStateMachine):
                     continue
                 for text in sending.frames:
                     self.pages[id_].receive(text)
-        if plan.told is not None:
-            assert finished(self.presence.tell(ROOM, msgspec.structs.replace(plan.told, owed=tuple(owed))))
+        if plan.notified is not None:
+            assert finished(self.presence.note(ROOM, msgspec.structs.replace(plan.notified, owed=tuple(owed))))
         finished(self.presence.forget(ROOM, plan.forgotten))
         self.is_repeated = False
         return plan
@@ -290,8 +290,8 @@ class Lives(RuleBasedStateMachine):
         while plan.count_due_at is not None:
             self.clock.time = max(self.clock.time, math.ceil(plan.count_due_at))
             plan = self.look_once(0, 0)
-        connections, told = self.read()
-        assert not told.owed
+        connections, notified = self.read()
+        assert not notified.owed
         for each in connections:
             if each.left_at is None and each.form is Form.SLIP_V1:
                 self.pages[each.connection_id].check(connections, self.clock.time, MAX_LISTED)
@@ -300,12 +300,12 @@ class Lives(RuleBasedStateMachine):
         assert self.plan().sendings == []
 
     def plan(self) -> LookPlan:
-        connections, told = self.read()
-        return plan_look(ROOM, connections, told, self.clock.time, is_repeated=self.is_repeated)
+        connections, notified = self.read()
+        return plan_look(ROOM, connections, notified, self.clock.time, is_repeated=self.is_repeated)
 
-    def read(self) -> tuple[list[MemberConnection], Told]:
-        connections, told = finished(self.presence.read(ROOM))
-        return list(connections), told
+    def read(self) -> tuple[list[MemberConnection], Notified]:
+        connections, notified = finished(self.presence.read(ROOM))
+        return list(connections), notified
 
 
 TestLives = Lives.TestCase

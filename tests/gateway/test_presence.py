@@ -200,7 +200,7 @@ async def test_one_that_is_gone_is_a_member_no_more(room: Room) -> None:
 async def test_a_look_that_is_not_noted_tells_everybody_everything(room: Room) -> None:
     await room.enter(THEY)
     presence: Any = room.world.store.presence
-    presence.away.add("tell")
+    presence.away.add("note")
     look = Look(ROOM, room.world.clock.time)
     with pytest.raises(Incomplete) as raised:
         await room.world.looker.on_look(look, room.world.checkpoint, deadline=float("inf"))
@@ -249,15 +249,15 @@ async def test_one_whose_leave_was_written_late_is_looked_at_again(room: Room) -
 async def test_of_two_looks_at_a_time_the_later_one_tells_all_anew(room: Room) -> None:
     await room.enter(THEY)
     presence = room.world.store.presence
-    _, told = await presence.read(ROOM)
-    tell = presence.tell
+    _, notified = await presence.read(ROOM)
+    note = presence.note
 
     async def overtaken(channel: str, later: Any) -> bool:
-        presence.tell = tell  # type: ignore[method-assign]
-        await tell(channel, msgspec.structs.replace(told, version=told.version + 1))
-        return await tell(channel, later)
+        presence.note = note  # type: ignore[method-assign]
+        await note(channel, msgspec.structs.replace(notified, version=notified.version + 1))
+        return await note(channel, later)
 
-    presence.tell = overtaken  # type: ignore[method-assign,assignment]
+    presence.note = overtaken  # type: ignore[method-assign,assignment]
     await room.attempt(Look(ROOM, room.world.clock.time))
     room.receive()
     assert room.frames() == {ME: 2, YOU: 2, THEY: 2}
@@ -393,7 +393,7 @@ async def test_what_was_announced_holds_also_where_nobody_is_there_any_more(is_b
     room.world.looker = room.world.looker_with(occupancy)
     presence: Any = room.world.store.presence
     await room.enter(ME)
-    presence.away.add("tell")
+    presence.away.add("note")
     with pytest.raises(Incomplete) as raised:
         await room.world.defer(Look(ROOM, room.world.clock.time))
     presence.away.clear()

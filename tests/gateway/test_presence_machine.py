@@ -28,7 +28,7 @@ from slip_sockets.gateway.errors import HttpError
 from slip_sockets.gateway.gateway import Ports, build_gateway
 from slip_sockets.gateway.looks import Looks
 from slip_sockets.gateway.plan_presence import is_counted
-from slip_sockets.gateway.values import Form, HttpResponse, MemberConnection, Told
+from slip_sockets.gateway.values import Form, HttpResponse, MemberConnection, Notified
 from slip_sockets.protocol.frames import SUBPROTOCOL, TextFrame, encode_frame
 from slip_sockets.slip.backend import SlipBackend
 from slip_sockets.slip.publish import SlipPublish
@@ -85,11 +85,11 @@ class SeenPresence(FaultyPresence):
         super().__init__(clock)
         self.found_empty: set[str] = set()
 
-    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Told]:
-        connections, told = await super().read(channel)
+    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Notified]:
+        connections, notified = await super().read(channel)
         if not any(is_counted(each, self._clock.now()) for each in connections):
             self.found_empty.add(channel)
-        return connections, told
+        return connections, notified
 
 
 class WatchedQueue(StagedQueue):
@@ -287,7 +287,7 @@ class PresenceMachine(StagedMachine):
 
     def check(self) -> None:
         for channel in (HALL, ROOM):
-            connections, told = self.run(self.presence.read(channel))
+            connections, notified = self.run(self.presence.read(channel))
             there = {visitor.id_: visitor.user or visitor.id_ for visitor in self.open}
             if channel == ROOM:
                 there = {id_: name for id_, name in there.items() if self.run(self.store.is_subscribed(id_, ROOM))}
@@ -298,7 +298,7 @@ class PresenceMachine(StagedMachine):
                     page.check(list(connections), self.clock.now(), plan_presence.MAX_LISTED)
                 else:
                     assert not page.frames
-            assert list(self.queue.said[channel].values() or [False])[-1] is told.is_occupied is bool(there)
+            assert list(self.queue.said[channel].values() or [False])[-1] is notified.is_occupied is bool(there)
 
     # Short ways
 

@@ -10,13 +10,13 @@ import pytest
 from slip_sockets.apigateway.limits import ROW_LIFETIME_S
 from slip_sockets.gateway.ports import Presence
 from slip_sockets.gateway.values import (
-    NOTHING_TOLD,
+    NOT_NOTIFIED,
     ChannelState,
     Form,
     MemberConnection,
     Membership,
+    Notified,
     StoredConnection,
-    Told,
 )
 
 from ..gateway.doubles import START, FakeClock
@@ -25,7 +25,7 @@ from .engines import ME, YOU, Channels, Engine, Store, subscribers
 ANN = Membership("ann", b'{"colour":"red"}')
 BOB = Membership("bob")
 LEFT_LIFETIME_S = 10 * 60
-TOLD_LIFETIME_S = 2 * ROW_LIFETIME_S
+NOTIFIED_LIFETIME_S = 2 * ROW_LIFETIME_S
 
 
 class RecordingChanges:
@@ -87,7 +87,7 @@ def end(request: pytest.FixtureRequest) -> End:
 
 async def test_channel_without_members_has_none_and_was_told_nothing(store: Store, presence: Presence) -> None:
     await store.open(ME, b"null", ["lobby"])
-    assert await presence.read("lobby") == ([], NOTHING_TOLD)
+    assert await presence.read("lobby") == ([], NOT_NOTIFIED)
 
 
 async def test_open_begins_memberships(
@@ -320,15 +320,15 @@ async def test_names_with_nul_do_not_come_between_others(store: Store, presence:
     assert await there(presence) == ["a", "a", "a\0", "a\0A"]
 
 
-@pytest.mark.parametrize("channel", ["é" * 512, "\U0001f600" * 256, " ", "\x00\x7f\n", "presence:told"])
+@pytest.mark.parametrize("channel", ["é" * 512, "\U0001f600" * 256, " ", "\x00\x7f\n", "presence:notified"])
 async def test_channels_may_have_any_name(store: Store, presence: Presence, channel: str) -> None:
     longest = Membership("é" * 64, b'"' + b"x" * 1022 + b'"')
     await store.open(ME, b"1", [channel], memberships={channel: longest})
     assert await members(presence, channel) == [MemberConnection(longest.name, ME, START, longest.info)]
-    assert await presence.tell(channel, Told(version=1))
+    assert await presence.note(channel, Notified(version=1))
     await store.unsubscribe(ME, channel)
     await presence.forget(channel, await members(presence, channel))
-    assert await presence.read(channel) == ([], Told(version=1))
+    assert await presence.read(channel) == ([], Notified(version=1))
 
 
 async def test_thousand_members_are_read(engine: Engine, presence: Presence, clock: FakeClock) -> None:
@@ -337,50 +337,50 @@ async def test_thousand_members_are_read(engine: Engine, presence: Presence, clo
     ids = [f"{number:015}=" for number in range(1_000)]
     for connection_id in ids:
         await store.open(connection_id, b"1", ["lobby"], memberships={"lobby": Membership(connection_id, info)})
-    assert await presence.tell("lobby", Told(version=1, count=1_000))
-    found, told = await presence.read("lobby")
+    assert await presence.note("lobby", Notified(version=1, count=1_000))
+    found, notified = await presence.read("lobby")
     assert [member.connection_id for member in found] == ids
-    assert told.count == 1_000
+    assert notified.count == 1_000
 
 
 async def test_members_are_none_of_a_channels_marks(store: Store, presence: Presence, channels: Channels) -> None:
     await store.open(ME, b"1", ["lobby"], memberships={"lobby": ANN})
-    await presence.tell("lobby", Told(version=1))
+    await presence.note("lobby", Notified(version=1))
     assert await channels.channel_state("lobby") == ChannelState()
     await channels.mark_queued("lobby", for_s=60)
     assert await there(presence) == ["ann"]
 
 
-# What was told
+# What they were notified of
 
 
 async def test_told_follows_the_version_before(presence: Presence) -> None:
-    first = Told(1, START, 2, {"ann": "1", "\U0001f600\0": "2"}, (ME, YOU), True, START + 1.5, START + 2.25)
-    assert not await presence.tell("lobby", Told(version=2))
-    assert await presence.tell("lobby", first)
+    first = Notified(1, START, 2, {"ann": "1", "\U0001f600\0": "2"}, (ME, YOU), True, START + 1.5, START + 2.25)
+    assert not await presence.note("lobby", Notified(version=2))
+    assert await presence.note("lobby", first)
     assert await presence.read("lobby") == ([], first)
     for version in (1, 3, 4):
-        assert not await presence.tell("lobby", Told(version=version))
+        assert not await presence.note("lobby", Notified(version=version))
     assert (await presence.read("lobby"))[1] == first
-    second = Told(version=2, users=None, count=201)
-    assert await presence.tell("lobby", second)
+    second = Notified(version=2, users=None, count=201)
+    assert await presence.note("lobby", second)
     assert (await presence.read("lobby"))[1] == second
-    assert not await presence.tell("lobby", second)
-    assert (await presence.read("games"))[1] == NOTHING_TOLD
+    assert not await presence.note("lobby", second)
+    assert (await presence.read("games"))[1] == NOT_NOTIFIED
 
 
 async def test_told_expires(presence: Presence, clock: FakeClock) -> None:
-    await presence.tell("lobby", Told(version=1))
-    clock.time = START + TOLD_LIFETIME_S - 1
-    assert (await presence.read("lobby"))[1] == Told(version=1)
-    clock.time = START + TOLD_LIFETIME_S
-    assert (await presence.read("lobby"))[1] == NOTHING_TOLD
-    assert not await presence.tell("lobby", Told(version=2))
-    assert await presence.tell("lobby", Told(version=1, count=1))
-    clock.time += TOLD_LIFETIME_S - 1
-    assert await presence.tell("lobby", Told(version=2))
+    await presence.note("lobby", Notified(version=1))
+    clock.time = START + NOTIFIED_LIFETIME_S - 1
+    assert (await presence.read("lobby"))[1] == Notified(version=1)
+    clock.time = START + NOTIFIED_LIFETIME_S
+    assert (await presence.read("lobby"))[1] == NOT_NOTIFIED
+    assert not await presence.note("lobby", Notified(version=2))
+    assert await presence.note("lobby", Notified(version=1, count=1))
+    clock.time += NOTIFIED_LIFETIME_S - 1
+    assert await presence.note("lobby", Notified(version=2))
     clock.time += 60
-    assert (await presence.read("lobby"))[1] == Told(version=2)
+    assert (await presence.read("lobby"))[1] == Notified(version=2)
 
 
 # Forgetting

@@ -21,7 +21,7 @@ from slip_sockets.aws.presence import DynamoDbPresence
 from slip_sockets.aws.queue import SqsQueue
 from slip_sockets.gateway.deferred import Continuation
 from slip_sockets.gateway.ports import SystemClock
-from slip_sockets.gateway.values import ChannelState, Form, MemberConnection, Membership, Origin, Publication, Told
+from slip_sockets.gateway.values import ChannelState, Form, MemberConnection, Membership, Notified, Origin, Publication
 from slip_sockets.protocol.errors import InvalidEvents
 from slip_sockets.protocol.events import Keep, decode_control, decode_reply
 from slip_sockets.protocol.positions import Position
@@ -319,7 +319,7 @@ async def test_presence_needs_what_the_deliver_role_allows(stub: HttpStub) -> No
     stub.script = lambda request: Answer.of({"Items": []}) if request.operation == "Query" else Answer()
     presence = DynamoDbPresence(client("dynamodb", stub.url), "Channels", SystemClock())
     left = [MemberConnection("ann", CONNECTION, 1, left_at=2)]
-    await call_all_methods(presence, channel="news", told=Told(version=1), left=left)
+    await call_all_methods(presence, channel="news", notified=Notified(version=1), left=left)
     needed = needs(stub)
     assert {action for action, _ in needed} == {"dynamodb:Query", "dynamodb:PutItem", "dynamodb:DeleteItem"}
     assert needed <= COMMON | OWN["deliver"]

@@ -16,13 +16,13 @@ from ...gateway.values import (
     HttpResponse,
     MemberConnection,
     Membership,
+    Notified,
     Origin,
     Outcome,
     Page,
     Past,
     Publication,
     StoredConnection,
-    Told,
 )
 from ...protocol.events import user_channel
 from ...protocol.positions import Position
@@ -216,17 +216,17 @@ class RecordingPresence:
         self._presence = presence
         self._recorder = recorder
 
-    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Told]:
+    async def read(self, channel: str) -> tuple[Sequence[MemberConnection], Notified]:
         call = self._presence.read(channel)
         return await _step(
             self._recorder, call, lambda read: f"Read who is in {channel!r}" + ("" if read is None else _there(read[0]))
         )
 
-    async def tell(self, channel: str, told: Told) -> bool:
-        text = f"Noted that those in {channel!r} know of {_counted(told.count, 'member')}"
+    async def note(self, channel: str, notified: Notified) -> bool:
+        text = f"Noted that those in {channel!r} know of {_counted(notified.count, 'member')}"
         return await _step(
             self._recorder,
-            self._presence.tell(channel, told),
+            self._presence.note(channel, notified),
             lambda is_told: f"{text}: another look has written before" if is_told is False else text,
         )
 

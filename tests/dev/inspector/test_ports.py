@@ -47,11 +47,11 @@ from slip_sockets.gateway.values import (
     Form,
     HttpResponse,
     Membership,
+    Notified,
     Origin,
     Outcome,
     Page,
     Publication,
-    Told,
 )
 from slip_sockets.gateway.worker import DeadLetter, Retry, Worker
 from slip_sockets.protocol.events import Keep, SendText
@@ -220,10 +220,13 @@ async def test_who_was_there_and_what_was_told_are_recorded() -> None:
     assert (await world.step(lambda: presence.read("tea")))[1] == (
         "Read who is in 'tea': 1 connection, and 1 more that left a moment ago"
     )
-    told = Told(version=1, count=1)
+    notified = Notified(version=1, count=1)
     text = "Noted that those in 'tea' know of 1 member"
-    assert await world.step(lambda: presence.tell("tea", told)) == (True, text)
-    assert await world.step(lambda: presence.tell("tea", told)) == (False, f"{text}: another look has written before")
+    assert await world.step(lambda: presence.note("tea", notified)) == (True, text)
+    assert await world.step(lambda: presence.note("tea", notified)) == (
+        False,
+        f"{text}: another look has written before",
+    )
     left = [member for member in there if member.left_at is not None]
     assert await world.step(lambda: presence.forget("tea", left)) == (None, "Forgot 1 connection that left 'tea'")
     _, record = await world.recorded(lambda: presence.forget("tea", []))
