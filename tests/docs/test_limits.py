@@ -92,7 +92,7 @@ ROWS: dict[str, dict[str, Sequence[float]]] = {
         "messages of a HISTORY": [MAX_KEPT, MAX_PAST_BYTES],
         "the info of a member": [MAX_INFO_BYTES],
         "members in a report": [members.MAX_MEMBERS],
-        "members that are told": [plan_presence.MAX_LISTED],
+        "members that are sent": [plan_presence.MAX_LISTED],
         "events in a batch": [MAX_EVENTS],
         "the timeout of POLL_FOR_CONNECTION": [MAX_POLL_TIMEOUT_MS / 1000, server.CONTROL_TIMEOUT_S],
         "channels of a connection": [],

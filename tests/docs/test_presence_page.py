@@ -44,7 +44,7 @@ def test_the_times_and_numbers_are_the_codes() -> None:
     assert f"after {SETTLED_AFTER_S:.0f} to {latest_s + 1:.0f} seconds" in TEXT
     assert f"expires after {ROW_LIFETIME_S / 60:.0f} minutes" in TEXT
     assert (
-        f"**Above {MAX_LISTED} members** all are told the number alone, at most every {COUNT_EVERY_S:.0f} sec" in TEXT
+        f"**Above {MAX_LISTED} members** all are sent the number alone, at most every {COUNT_EVERY_S:.0f} sec" in TEXT
     )
     assert f"up to {MAX_MEMBERS:,} of them" in TEXT
 
