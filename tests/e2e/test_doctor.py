@@ -72,9 +72,19 @@ async def found(examined: DoctorSettings) -> list[Finding]:
     return [finding async for finding in examine(examined)]
 
 
-def those(findings: list[Finding], verdict: Verdict) -> dict[str, list[str]]:
-    """Return the texts of findings by their checks."""
-    texts: dict[str, list[str]] = {}
+class Texts(dict[str, list[str]]):
+    """The texts of some of the findings, by their checks. One that has none of them fails with all findings."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        super().__init__()
+        self._findings = findings
+
+    def __missing__(self, check: str) -> list[str]:
+        raise AssertionError(f"{check} is none of them: {self._findings}")
+
+
+def those(findings: list[Finding], verdict: Verdict) -> Texts:
+    texts = Texts(findings)
     for finding in findings:
         if finding.verdict is verdict:
             assert (finding.fix == "") is (verdict is Verdict.FINE), finding
@@ -82,7 +92,7 @@ def those(findings: list[Finding], verdict: Verdict) -> dict[str, list[str]]:
     return texts
 
 
-async def wrong(examined: DoctorSettings) -> dict[str, list[str]]:
+async def wrong(examined: DoctorSettings) -> Texts:
     return those(await found(examined), Verdict.WRONG)
 
 
