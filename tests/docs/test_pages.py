@@ -100,6 +100,9 @@ LINES: dict[str, By] = {
     r"python -m bench( .*)?": "tests/bench/test_bench.py::test_main_prints_a_row_for_each_case",
     r"python -m bench\.fan_out( .*)?": "tests/bench/test_fan_out.py::test_a_named_case_is_printed_as_a_table",
     r"python -m bench\.inbound": "tests/bench/test_inbound.py::test_each_case_measures_a_running_server",
+    r"python -m bench\.presence": (
+        "tests/bench/test_presence.py::test_members_learn_of_each_other_and_a_storm_is_told_to_nobody"
+    ),
     r"python -m bench\.recovering": (
         "tests/bench/test_recovering.py::test_clients_that_come_back_get_what_they_missed_or_one_frame"
     ),
