@@ -27,7 +27,7 @@ async def test_subscribing_members_is_right() -> None:
 
 
 async def test_a_channel_with_members_is_occupied_and_vacated() -> None:
-    heard = []
+    heard: list[Occupied | Vacated] = []
 
     def listen(connection: Connection) -> None:
         members(connection)

@@ -68,7 +68,7 @@ class Page:
         asks = self.rng.random() < 0.5
         since = [str(side.position or "") if asks else "" for side in self._sides.values()]
         for side in self._sides.values():
-            side.on_open(asks=asks)
+            side.on_open()
         target = urlsplit(url)
         name = f"{self.name}-{self._connections}"
         query = f"name={name}&refuse=0&channels={','.join(self.channels)}&since={','.join(since)}"

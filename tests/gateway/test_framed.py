@@ -96,11 +96,11 @@ async def test_client_recovers_only_what_it_listens_to() -> None:
 async def test_recovering_the_channel_of_its_user_is_looked_at_again() -> None:
     world = World()
     await world.connected(ME, channels=["room", "$user:ann"], form=Form.SLIP_V1)
-    for channel in ("room", "$user:ann"):
-        newest = await world.history.newest(channel)
-        await say(world, {"slip": "recover", "channel": channel, "since": str(newest)})
+    newest = {channel: str(await world.history.newest(channel)) for channel in ("room", "$user:ann")}
+    for channel, since in newest.items():
+        await say(world, {"slip": "recover", "channel": channel, "since": since})
     looks = [(look.channel, look.since) for look in world.queue.messages if isinstance(look, LateLook)]
-    assert looks == [("$user:ann", str(newest))]
+    assert looks == [("$user:ann", newest["$user:ann"])]
 
 
 async def test_ping_that_no_edge_has_answered_is_answered() -> None:
