@@ -26,6 +26,9 @@ APART = {
     "test_verify_aws.py",
 }
 """Files there with a deployment of their own: another process may run them meanwhile."""
+ONCE = {"bench", "browser", "churn", "crash", "docs", "doctor", "fan_out", "local_aws", "stacks", "tools"}
+"""Folders with the marker `once`, but for these files."""
+ALWAYS = {"test_synth.py"}
 LONGEST_FIRST = (
     "test_redeployment.py",
     "test_provisioned_concurrency.py",
@@ -38,6 +41,14 @@ LONGEST_FIRST = (
     "browser",
 )
 """They begin before all others, so that no process waits for one of them in the end."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder, file = item.path.parts[-2:]
+        if folder in ONCE and file not in ALWAYS:
+            item.add_marker(pytest.mark.once)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -115,7 +115,14 @@ async def test_a_page_that_was_rendered_from_the_history_misses_nothing(
     missed = (await call("publish_text", "tea", "missed", keep=KEEP)).position
     async with client(server, backend, f"?since={rendered.position}", subprotocols=["slip.v1"]) as member:
         assert await frame(member) == {"slip": "message", "channel": "tea", "data": "missed", "position": missed}
-        assert await frame(member) == {"slip": "subscribed", "channel": "tea", "position": missed, "recovered": True}
+        end = {
+            "slip": "subscribed",
+            "channel": "tea",
+            "position": missed,
+            "recovered": True,
+            "since": rendered.position,
+        }
+        assert await frame(member) == end
         live = (await call("publish_text", "tea", "live", keep=KEEP)).position
         assert await frame(member) == {"slip": "message", "channel": "tea", "data": "live", "position": live}
 
