@@ -390,6 +390,7 @@ async def test_slow_client_does_not_hold_up_others(sending: Sending, server: Ser
 
 
 async def test_several_slow_clients_are_given_up_each(sending: Sending, server: Server) -> None:
+    patient(sending, stall_s=60)
     slow = {f"slow{number}" for number in range(20)}
     server.script = lambda request: [LIMITED if request.connection_id in slow else answer(200)]
     all_ids = ids(500)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from slip_sockets.protocol.events import (
 )
 from slip_sockets.protocol.patterns import MAX_CHANNEL_BYTES
 
+_POSITION = re.compile("[a-zA-Z0-9]{1,32}:(?:0|[1-9][0-9]{0,14})")
 Event = dict[str, Any]
 Frame = dict[str, Any]
 
@@ -254,10 +256,12 @@ class Model:
         elif kind == "SUBSCRIBE" and connection_id in self.metadata:
             self.channels[connection_id].add(event["channel"])
             if event.get("recover") and connection_id in self.framed:
-                lost = {"recovered": False} if event.get("since") is not None else {}
+                since = event.get("since")
+                lost = {} if since is None else {"recovered": False}
+                asked = {"since": since} if since is not None and _POSITION.fullmatch(since) else {}
                 newest = len(self.kept[event["channel"]])
                 frame = {"slip": "subscribed", "channel": event["channel"], "position": newest}
-                self.texts[connection_id].append(frame | lost)
+                self.texts[connection_id].append(frame | lost | asked)
         elif kind == "UNSUBSCRIBE" and connection_id in self.metadata:
             self.channels[connection_id].discard(event["channel"])
         elif kind == "SET_METADATA" and connection_id in self.metadata:
