@@ -26,8 +26,23 @@ APART = {
     "test_verify_aws.py",
 }
 """Files there with a deployment of their own: another process may run them meanwhile."""
-ONCE = {"bench", "browser", "churn", "crash", "docs", "doctor", "fan_out", "local_aws", "stacks", "tools"}
-"""Folders with the marker `once`, but for these files."""
+ONCE = {
+    "bench",
+    "browser",
+    "churn",
+    "crash",
+    "docs",
+    "doctor",
+    "fan_out",
+    "local_aws",
+    "ports",
+    "stacks",
+    "tools",
+    "test_presence_machine.py",
+    "test_recovery_machine.py",
+    "test_state_machine.py",
+}
+"""Folders and files with the marker `once`, but for these files."""
 ALWAYS = {"test_synth.py"}
 LONGEST_FIRST = (
     "test_redeployment.py",
@@ -47,7 +62,7 @@ LONGEST_FIRST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder, file = item.path.parts[-2:]
-        if folder in ONCE and file not in ALWAYS:
+        if {folder, file} & ONCE and file not in ALWAYS:
             item.add_marker(pytest.mark.once)
 
 
