@@ -42,7 +42,7 @@ ONCE = {
     "test_recovery_machine.py",
     "test_state_machine.py",
 }
-"""Folders and files with the marker `once`, but for these files."""
+"""All tests of these folders and files have the marker `once`, but for those of ALWAYS."""
 ALWAYS = {"test_synth.py"}
 LONGEST_FIRST = (
     "test_redeployment.py",

@@ -17,8 +17,6 @@ from bench.publishing import PublishRequest
 from bench.servers import CHANNEL, backend, slip_sockets
 from bench.stubs.backend import grip_reply, slip_reply
 
-pytestmark = pytest.mark.once
-
 PUBLISH_REQUEST = PublishRequest(1, "/", "", b"", b"")
 
 

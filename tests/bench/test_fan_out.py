@@ -10,8 +10,6 @@ from bench.fan_out.__main__ import main
 from bench.fan_out.cases import CASES, Sizes
 from bench.figures import Figure, figures_table
 
-pytestmark = pytest.mark.once
-
 TINY = Sizes(
     workers=1,
     rounds=1,

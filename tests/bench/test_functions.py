@@ -14,8 +14,6 @@ from bench.functions.__main__ import main
 from bench.functions.cases import FIRST_EVENTS, Place, Sizes, cold, place, tls
 from bench.functions.runtime import Environment
 
-pytestmark = pytest.mark.once
-
 TINY = Sizes(rounds=1, batch=2, warm_up=1)
 
 

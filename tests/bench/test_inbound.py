@@ -7,8 +7,6 @@ import pytest
 from bench import inbound
 from bench.servers import backend, slip_sockets
 
-pytestmark = pytest.mark.once
-
 
 @pytest.mark.parametrize("way", inbound.WAYS)
 def test_each_case_measures_a_running_server(way: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,8 +24,6 @@ from slip_sockets.protocol.positions import Position
 
 from ..aws.moto_server import client
 
-pytestmark = pytest.mark.once
-
 if TYPE_CHECKING:
     from types_aiobotocore_dynamodb.client import DynamoDBClient
     from types_aiobotocore_dynamodb.type_defs import AttributeValueTypeDef, WriteRequestTypeDef

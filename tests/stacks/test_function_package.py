@@ -22,8 +22,6 @@ from stacks.settings import Architecture
 
 from ..aws.moto_server import ENVIRONMENT, stored_secrets
 
-pytestmark = pytest.mark.once
-
 HOST_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 BUILD = """
 import json, sys, zlib
