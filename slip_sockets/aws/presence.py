@@ -126,12 +126,12 @@ class DynamoDbPresence:
         """One Query, with as many pages as the rows need."""
         rows = await self._table.partition(channel, sort_prefix=PRESENCE)
         live = {row[SORT_KEY]["S"]: row for row in rows if self._table.is_live(row)}
-        notified = live.pop(NOTIFIED, None)
+        noted = live.pop(NOTIFIED, None)
         members = [_member(key, row) for key, row in live.items()]
         members.sort(key=lambda member: (member.name.encode(), member.connection_id))  # a name may hold a NUL
-        return members, NOT_NOTIFIED if notified is None else msgspec.json.decode(
-            notified["notified"]["S"], type=Notified
-        )
+        if noted is None:
+            return members, NOT_NOTIFIED
+        return members, msgspec.json.decode(noted["notified"]["S"], type=Notified)
 
     async def note(self, channel: str, notified: Notified) -> bool:
         values: Item = {":now": self._table.now()}

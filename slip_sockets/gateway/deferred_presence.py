@@ -19,7 +19,7 @@ class _AboutChannel(DeferredMessage, frozen=True, omit_defaults=True):
 
 
 class Look(_AboutChannel, frozen=True, tag="look", omit_defaults=True):
-    """Looks at `due_at` (Unix seconds) who is in a channel, and tells those who are there.
+    """Looks at `due_at` (Unix seconds) who is in a channel, and notifies those who are there.
 
     Looks at a channel are one after another. Those after the grace wait aside, since others are due before them, and so
     do those that are only there because an earlier one could not send everything (`is_later`).

@@ -86,9 +86,9 @@ class FrameAnswers(msgspec.Struct, frozen=True):
         match asked:
             case RecoverFrame(channel, since):
                 if await self.subscriptions.is_subscribed(connection_id, channel):
-                    # To its user's channel ACCEPT has subscribed it, and has not looked for what the index's lag hid.
-                    is_new = channel.startswith(USER_CHANNEL_PREFIX)
-                    recover = self.recoverer.on_subscribed if is_new else self.recoverer.recover
+                    # ACCEPT subscribes a connection to its user's channel, and does not look for what the index hides.
+                    is_of_user = channel.startswith(USER_CHANNEL_PREFIX)
+                    recover = self.recoverer.on_subscribed if is_of_user else self.recoverer.recover
                     await recover(Recover(connection_id, channel, since), Form.SLIP_V1, deadline=deadline)
                 else:
                     await self._send(connection_id, ErrorFrame(FrameError.NOT_SUBSCRIBED, channel), deadline)

@@ -73,14 +73,14 @@ async def found(examined: DoctorSettings) -> list[Finding]:
 
 
 class Texts(dict[str, list[str]]):
-    """The texts of some of the findings, by their checks. One that has none of them fails with all findings."""
+    """The texts of the findings with one verdict, by their checks. To ask for a check without one is a failure."""
 
     def __init__(self, findings: list[Finding]) -> None:
         super().__init__()
         self._findings = findings
 
     def __missing__(self, check: str) -> list[str]:
-        raise AssertionError(f"{check} is none of them: {self._findings}")
+        raise AssertionError(f"no finding of {check} has that verdict: {self._findings}")
 
 
 def those(findings: list[Finding], verdict: Verdict) -> Texts:

@@ -1,3 +1,8 @@
+"""How a publish is sent to few at once, and to many by the queue.
+
+Longer than 400 lines: all cases share one world.
+"""
+
 from __future__ import annotations
 
 import random

@@ -1,4 +1,7 @@
-"""What clients send, where it comes by a queue: texts, and disconnects."""
+"""What clients send, where it comes by a queue: texts, and disconnects.
+
+Longer than 400 lines: both wait in the same groups, which all cases share.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Presence: who is in a channel, and who is told of it."""
+"""Presence: who is in a channel, and who is notified of it.
+
+Longer than 400 lines: all cases play in one room.
+"""
 
 from __future__ import annotations
 

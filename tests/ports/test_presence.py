@@ -1,4 +1,7 @@
-"""Every engine's port Presence, and the memberships of its ports Connections and Subscriptions."""
+"""Every engine's port Presence, and the memberships of its ports Connections and Subscriptions.
+
+Longer than 400 lines, since it is one contract.
+"""
 
 from __future__ import annotations
 

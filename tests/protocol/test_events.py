@@ -1,3 +1,8 @@
+"""Each type of event, as JSON and as a value.
+
+Longer than 400 lines, since it is one list of events.
+"""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,8 @@
+"""The settings of the stages, from the environment.
+
+Longer than 400 lines, since it is one list of variables.
+"""
+
 from __future__ import annotations
 
 from dataclasses import asdict

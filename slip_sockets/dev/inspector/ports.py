@@ -227,7 +227,7 @@ class RecordingPresence:
         return await _step(
             self._recorder,
             self._presence.note(channel, notified),
-            lambda is_told: f"{text}: another look has written before" if is_told is False else text,
+            lambda is_noted: f"{text}: another look has written before" if is_noted is False else text,
         )
 
     async def forget(self, channel: str, left: Sequence[MemberConnection]) -> None:
