@@ -18,6 +18,7 @@ _PLURALS = {
     "publish": "publishes",
     "keep": "kept publishes",
     "recovery": "recoveries",
+    "occupancy": "OCCUPIED, VACATED",
     "open sockets": "open sockets",
 }
 

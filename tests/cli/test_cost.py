@@ -64,6 +64,13 @@ def test_the_table_shows_parts_total_and_what_dominates(cli: Cli) -> None:
     assert "~" not in result.stdout
 
 
+def test_what_occupancy_costs_is_shown_under_the_names_of_its_events(cli: Cli) -> None:
+    with_events = cli("cost", "--joined", "1", "--members", "1", "--occupancy-events").stdout
+    assert "OCCUPIED, VACATED " in with_events
+    assert "sweeps " in with_events
+    assert "OCCUPIED" not in cli("cost", "--joined", "1", "--members", "1").stdout
+
+
 def test_pings_are_shown_where_there_are_some(cli: Cli) -> None:
     shown = cli("cost", "--connections", "1000", "--pings", "0.125").stdout
     assert "each sending 1 a minute, and 0.125 pings; " in " ".join(shown.split())
