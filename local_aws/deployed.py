@@ -260,8 +260,9 @@ class Deployed:
         found = self._api(api_id)
         return {} if found is None else self._routes_of(found[1])
 
-    def queue_mappings(self) -> list[QueueMapping]:
-        return list(self._queue_mappings())
+    def waiting_mappings(self) -> list[QueueMapping]:
+        """Return the mappings that have messages to feed to their functions."""
+        return [mapping for mapping in self._queue_mappings() if self.has_visible_messages(mapping)]
 
     def has_visible_messages(self, mapping: QueueMapping) -> bool:
         """Cheaper than ReceiveMessage."""

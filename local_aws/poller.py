@@ -65,7 +65,7 @@ class Poller:
     async def _run(self) -> None:
         while True:
             try:
-                for mapping in await self._apis.run(self._deployed.queue_mappings):
+                for mapping in await self._apis.run(self._deployed.waiting_mappings):
                     await self._poll(mapping)
             except Exception:
                 log.exception("polling failed")
