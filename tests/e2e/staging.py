@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +92,17 @@ class Staging:
     def publisher(self, secret: str) -> SlipSocketsPublisher:
         return self.deployment.publisher(STAGING, secret)
 
-    def traffic(self, secret: str) -> Traffic:
-        return Traffic(self.websocket_url, self.publisher(secret), self.first, self.moved)
+    @contextmanager
+    def traffic(self, secret: str) -> Iterator[Traffic]:
+        """Clients and a publisher; a failure has the functions' warnings and errors with it."""
+        try:
+            with Traffic(self.websocket_url, self.publisher(secret), self.first, self.moved) as traffic:
+                yield traffic
+        except Exception as error:
+            for function in ("websocket", "control", "deliver"):
+                lines = self.deployment.log_lines(f"{STAGING}-{function}")
+                error.add_note(f"{function}: {[line for line in lines if line.get('level') in ('WARNING', 'ERROR')]}")
+            raise
 
     @property
     def websocket_url(self) -> str:

@@ -26,13 +26,21 @@ from slip_sockets.doctor.settings import FUNCTIONS, DoctorSettings
 
 from .backend import Chat, ChatBackend, open_chat
 from .deployment import PRODUCTION, SECRET, STAGING, Deployment
-from .patience import until
+from .patience import PATIENCE_S, until
 from .queues import StageQueue, deferred
 
 pytestmark = pytest.mark.e2e
 
 FROM_INSIDE = set(GROUPS["From inside"])
 WRONG_SECRET = "a-wrong-secret-of-more-than-32-bytes"
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log of a busy machine has its lines late."""
+    monkeypatch.setattr("slip_sockets.doctor.logs.FOUND_WITHIN_S", PATIENCE_S)
+    monkeypatch.setattr("slip_sockets.doctor.examine.REASON_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr("slip_sockets.doctor.client_socket.TIMEOUT_S", 2 * PATIENCE_S)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
@@ -22,9 +23,9 @@ def connected(url: str, chat: Chat) -> ClientConnection:
 
 
 VISITORS = 3
-"""Several at once, so that a deploy finds more than one environment of a function to start anew."""
-PAUSE_S = 0.1
-"""After each act, so that the deploy has the processor too."""
+EVERY_S = 1.0
+"""How often each acts, all at the same moment: a deploy finds more than one environment of a function to start anew,
+and has the processor in between."""
 
 
 class Traffic:
@@ -82,7 +83,7 @@ class Traffic:
         assert report.queued == 0
 
     def _repeat(self, name: str, act: Callable[[], None]) -> None:
-        while not self._stop.wait(PAUSE_S):
+        while not self._stop.wait(EVERY_S - time.monotonic() % EVERY_S):
             act()
             with self._lock:
                 self.done[name] += 1
