@@ -22,8 +22,8 @@ def connected(url: str, chat: Chat) -> ClientConnection:
     return connect(f"{url}?room={chat.room}", open_timeout=PATIENCE_S, ping_interval=None, proxy=None)
 
 
-VISITORS = 3
-EVERY_S = 1.0
+VISITORS = 2
+EVERY_S = 2.0
 """How often each acts, all at the same moment: a deploy finds more than one environment of a function to start anew,
 and has the processor in between."""
 
