@@ -20,7 +20,7 @@ from .permissions import AccessControl, AccessKey
 
 log = logging.getLogger("local_aws.poller")
 
-POLL_INTERVAL_S = 0.05
+POLL_INTERVAL_S = 0.2
 """The longest delay of a message after its visibility timeout or delay has passed. New messages are seen at once."""
 THROTTLED_PAUSE_S = 0.5
 """Between attempts while Lambda refuses the events."""

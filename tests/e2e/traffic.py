@@ -23,7 +23,7 @@ def connected(url: str, chat: Chat) -> ClientConnection:
 
 
 VISITORS = 2
-EVERY_S = 2.0
+EVERY_S = 3.0
 """How often each acts, all at the same moment: a deploy finds more than one environment of a function to start anew,
 and has the processor in between."""
 
