@@ -5,8 +5,8 @@ POETRY ?= .venv-lock/bin/poetry
 ARGS ?=
 # Processes of pytest: a deployment waits a lot, and other tests run meanwhile.
 PROCESSES ?= 2
-# Processes that play the end-to-end tests; there are six deployments.
-DEPLOYMENTS ?= 4
+# Processes that play the end-to-end tests; there are six deployments. With more of them than processors, functions run out of time.
+DEPLOYMENTS ?= auto
 FUZZ_INPUTS ?= 5000000
 FUZZ_SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
 
