@@ -82,7 +82,7 @@ class Deployment:
     def run(self, *command: str, cwd: Path | None = None, **variables: str) -> str:
         """Run a command and return what it printed. Raises AssertionError with that where it fails.
 
-        On a busy machine it waits for the local AWS and its functions, not they for it: they have time limits.
+        It runs under `nice`: functions have time limits, a deploy has none.
         """
         done = subprocess.run(
             ("nice", *command),

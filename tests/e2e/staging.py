@@ -42,6 +42,7 @@ class Staging:
         """`version` is what is deployed already."""
         self.first = first
         self.moved = moved
+        self._backends = {first, moved}  # which may be one
         self.deployment = deployment
         self._version = version
 
@@ -96,7 +97,7 @@ class Staging:
     def traffic(self, secret: str) -> Iterator[Traffic]:
         """Clients and a publisher; a failure has the functions' warnings and errors with it."""
         try:
-            with Traffic(self.websocket_url, self.publisher(secret), self.first, self.moved) as traffic:
+            with Traffic(self.websocket_url, self.publisher(secret), *self._backends) as traffic:
                 yield traffic
         except Exception as error:
             for function in ("websocket", "control", "deliver"):

@@ -17,7 +17,7 @@ from .backend import Chat, ChatBackend, open_chat
 from .deployment import ALIAS_MOVE_S, MAX_ENVIRONMENTS, SECRET, Deployment, copy_of_the_project
 from .patience import PATIENCE_S, PAUSE_S
 from .staging import NEW_SECRET, Staging, Version, denied
-from .traffic import Traffic, connected
+from .traffic import connected
 
 pytestmark = pytest.mark.e2e
 
@@ -83,7 +83,7 @@ def _takes_publishes(staging: Staging, chat: Chat) -> bool:
 
 def test_strictness_refuses_no_client_and_loses_no_close(staging: Staging, backend: ChatBackend) -> None:
     for version, secret in ((CHANGED, SECRET), (CHANGED_AGAIN, NEW_SECRET)):
-        with Traffic(staging.websocket_url, staging.publisher(secret), backend) as traffic:
+        with staging.traffic(secret) as traffic:
             staging.deploy(version)
         assert min(traffic.done[name] for name in ("visits", "texts", "publishes")) >= 3
         assert sum(staging.provisioned) == version.kept_warm
