@@ -141,8 +141,8 @@ class Server:
         await self.functions.aclose()
         await self._logs.aclose()
         self._listener.close()
+        self.door.close()
         await self._runner.cleanup()
-        self.door.abort()
         await self._listener.wait_closed()
         await self.apis.aclose()
 

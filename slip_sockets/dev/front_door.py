@@ -40,18 +40,23 @@ class FrontDoor:
         """Connections without a whole head, in the order in which they came."""
         self._new_socket = new_socket
         self._new_http_handler = new_http_handler
+        self.is_closed = False
 
     def new_connection(self) -> Visitor:
         return Visitor(self)
 
-    def abort(self) -> None:
-        """Cut the connections without a whole head."""
+    def close(self) -> None:
+        """Cut the connections without a whole head, and from now on each that comes, or comes back."""
+        self.is_closed = True
         for visitor in self.waiting:
             visitor.abort()
 
     def admit(self, transport: asyncio.Transport, data: bytes, *, is_handshake: bool) -> None:
         """Hand over a connection with the bytes of its next request, as far as they have come."""
         handler: asyncio.Protocol
+        if self.is_closed:
+            transport.abort()
+            return
         if is_handshake:
             handler = socket = self._new_socket()
             socket.on_refused = self._wait
@@ -110,6 +115,8 @@ class Visitor(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         waiting = self._door.waiting
+        if self._door.is_closed:
+            self.abort()
         if len(waiting) >= MAX_WAITING:
             longest = next(iter(waiting))
             longest._stop_waiting()

@@ -278,12 +278,12 @@ class DevServer:
         if self._inspector is not None:
             self._inspector.end_streams()
         self._listener.close()
+        self._door.close()
         await self.edge.aclose(STOP_PATIENCE_S)
         await self.inbound.settle(STOP_PATIENCE_S)
         await self.queue.aclose()  # first: its timers put into the other
         await self.inbound.aclose()
         await self._runner.cleanup()
-        self._door.abort()
         await self._listener.wait_closed()
         await self._client.aclose()
         if self._inspector is not None:

@@ -138,14 +138,25 @@ class FaultyBackend:
         self.behaviour = behaviour
         self.requests = 0
         self.url = ""
-        self.handlers: set[asyncio.Task[None]] = set()
+        self._handlers: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._is_closed = False
+
+    def abort(self) -> None:
+        """Cut all connections, those too that are only now being made."""
+        self._is_closed = True
+        for handler, writer in self._handlers.items():
+            handler.cancel()
+            writer.transport.abort()  # a handler that has not begun would not
 
     def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        handler = asyncio.create_task(self.handle(reader, writer))
-        self.handlers.add(handler)
-        handler.add_done_callback(self.handlers.discard)
+        if self._is_closed:
+            writer.transport.abort()
+            return
+        handler = asyncio.create_task(self._handle(reader, writer))
+        self._handlers[handler] = writer
+        handler.add_done_callback(self._handlers.pop)
 
-    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
@@ -167,9 +178,8 @@ async def faulty_backend(behaviour: Behaviour) -> AsyncIterator[FaultyBackend]:
         yield backend
     finally:
         listener.close()
-        for handler in backend.handlers:  # from Python 3.12 on, the listener waits for them
-            handler.cancel()
-        await listener.wait_closed()
+        backend.abort()
+        await listener.wait_closed()  # from Python 3.12 on, it waits for all connections
 
 
 def saying(*parts: bytes) -> Behaviour:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 
@@ -11,9 +12,9 @@ from slip_sockets.dev import front_door, http_server
 from slip_sockets.dev import server as dev_server
 from slip_sockets.dev.server import DevServer
 
-from ..contract.raw import HANDSHAKE, RawClient, raw_client
+from ..contract.raw import HANDSHAKE, RawClient, handshake, raw_client
 from ..contract.wire import TIMEOUT_S, joined, running
-from ..scripted_backend import ScriptedBackend
+from ..scripted_backend import Events, Post, ScriptedBackend
 
 BEGUN = b"GET / HTTP/1.1\r\nHost: x\r\n"
 BRIEF_S = 0.3
@@ -57,6 +58,52 @@ async def test_client_that_has_sent_its_head_counts_no_more(
             assert await is_cut_off(slow)
             served.send(BEGUN, b"Connection: close\r\n\r\n")
             assert b"404" in await served.read_to_end()
+
+
+# The end of the server
+
+
+@asynccontextmanager
+async def stopping(server: DevServer, backend: ScriptedBackend) -> AsyncIterator[None]:
+    """In the block the server is stopping: it waits for the backend, which handles a client's CLOSE."""
+    may_end = asyncio.Event()
+
+    async def script(post: Post) -> Events:
+        await may_end.wait()
+        return []
+
+    async with joined(server, backend), asyncio.TaskGroup() as tasks:
+        backend.script = script
+        tasks.create_task(server.aclose())
+        await backend.next_post("CLOSE")
+        try:
+            yield
+        finally:
+            may_end.set()
+
+
+async def test_client_that_has_sent_no_head_is_cut_off_when_the_server_stops(
+    backend: ScriptedBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(front_door, "HEAD_TIMEOUT_S", 600)
+    monkeypatch.setattr(dev_server, "STOP_PATIENCE_S", 600)
+    async with running(backend.url, backend_timeout_s=600) as server, raw_client(server) as client:
+        client.send(BEGUN)
+        async with stopping(server, backend):
+            assert await is_cut_off(client)
+
+
+async def test_kept_connection_is_let_in_no_more_when_the_server_stops(
+    server: DevServer, backend: ScriptedBackend
+) -> None:
+    async with raw_client(server) as client:
+        client.send(BEGUN, b"\r\n")
+        assert (await client.read_head())[0] == 404
+        async with stopping(server, backend):
+            client.send(handshake())
+            with suppress(ConnectionResetError):
+                assert await client.read_to_end() == b'{"message": "Not Found"}'
+    assert [post.kind for post in backend.posts] == ["OPEN", "CLOSE"]
 
 
 # Requests that never end
