@@ -144,17 +144,40 @@ async def test_a_device_stays_a_device_and_a_link_a_link(tmp_path: Path) -> None
     assert stat.S_ISCHR(os.stat("/dev/null").st_mode)  # noqa: PTH116
 
 
+LIKE_ON_WINDOWS = """
+import asyncio
+import signal
+
+class Loop(asyncio.SelectorEventLoop):
+    def add_signal_handler(self, *_):
+        raise NotImplementedError
+
+    def run_forever(self):
+        # A signal may come just before the loop begins to wait.
+        signal.set_wakeup_fd(self._csock.fileno())
+        super().run_forever()
+
+asyncio.new_event_loop = asyncio.events.new_event_loop = Loop
+
+from slip_sockets.cli import main
+
+main()
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_dev_runs_on_an_event_loop_without_signal_handlers(tmp_path: Path, number: signal.Signals) -> None:
-    loop = "import asyncio; del asyncio.unix_events._UnixSelectorEventLoop.add_signal_handler"
-    command = [sys.executable, "-c", f"{loop}; from slip_sockets.cli import main; main()", "dev", *NEEDED]
+    command = [sys.executable, "-c", LIKE_ON_WINDOWS, "dev", *NEEDED]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("Ctrl-C"):
-                process.send_signal(number)
-                break
-        out, err = process.communicate(timeout=TIMEOUT_S)
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if line.startswith("Ctrl-C"):
+                    process.send_signal(number)
+                    break
+            out, err = process.communicate(timeout=TIMEOUT_S)
+        finally:
+            process.kill()  # or else a program that goes on is waited for
     assert (process.returncode, out, err) == (0, "Closing all sockets ...\n", "")
 
 
