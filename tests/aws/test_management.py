@@ -37,7 +37,7 @@ NAMES = {
     403: "ForbiddenException",
     413: "PayloadTooLargeException",
 }
-PATIENCE = Patience(give_up_after_s=0.02, stall_s=0.1, first_pause_s=0.001, longest_pause_s=0.01)
+PATIENCE = Patience(timeout_s=20, give_up_after_s=0.02, first_pause_s=0.001, longest_pause_s=0.01)
 LIMITS = Limits(PATIENCE, tick_s=0.001)
 
 
