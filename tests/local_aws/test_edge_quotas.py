@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from local_aws import LocalAws, Strictness
 
 from .cloud import TIMEOUT_S, Cloud, allow, settings
-from .test_poller import Feed, Feeds
+from .test_poller import Feeds
 from .test_websocket_apis import OK, POSTS_BACK, ROUTES, connected, refusal, websocket_api
 from .waiting import ASK, WaitingRoom
 
@@ -44,14 +44,6 @@ def time() -> Time:
 def strict_cloud(time: Time, **strictness: Any) -> Iterator[Cloud]:
     with LocalAws(replace(settings(), clock=time, strictness=Strictness(**strictness))) as aws:
         yield Cloud(aws)
-
-
-def wait_until_received(feed: Feed) -> None:
-    """Return when a message of the feed's queue is invisible."""
-    name, received = "ApproximateNumberOfMessagesNotVisible", "0"
-    while received == "0":
-        client = feed.cloud.client("sqs")
-        received = client.get_queue_attributes(QueueUrl=feed.url, AttributeNames=[name])["Attributes"][name]
 
 
 def test_connects_and_texts_share_the_stages_bucket_and_connects_are_refused(time: Time) -> None:
@@ -143,7 +135,7 @@ def test_a_batch_beyond_the_accounts_concurrency_comes_later(time: Time) -> None
         feed = feeds()
         feed.start()
         feed.send("x")
-        wait_until_received(feed)
+        feed.wait_until_received(1)
         waiting.reply(None)
         busy.result()
         batch = feed.next()
