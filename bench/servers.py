@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import SplitResult, urlsplit
 
+from websockets.exceptions import WebSocketException
+from websockets.sync.client import connect
+
 from slip_sockets.protocol.tokens import mint
 
 from .errors import BenchError
@@ -111,7 +114,8 @@ def _grip_publish(port: int, path: str, headers: str) -> PublishRequest:
 def pushpin(backend_port: int, *, client_buffer_bytes: int = 8192) -> Iterator[Running]:
     """Run Pushpin with all its files in a folder of its own, apart from a service that may be installed.
 
-    The buffer is as small as Debian's, unless it is set.
+    The buffer is as small as Debian's, unless it is set. The backend must let a socket in at /ws: this shows that
+    Pushpin is ready.
     """
     program_path = shutil.which("pushpin")
     if program_path is None:
@@ -123,8 +127,8 @@ def pushpin(backend_port: int, *, client_buffer_bytes: int = 8192) -> Iterator[R
         config.write_text(_PUSHPIN_CONF.format(folder=folder, key=PUSHPIN_KEY, **settings))
         (Path(folder) / "routes").write_text(f"* 127.0.0.1:{backend_port},over_http\n")
         with _program([program_path, f"--config={config}", "--merge-output"], log) as program:
-            _wait_until(lambda: _listens(port) and _listens(publish_port), program, log)
-            time.sleep(1)  # its processes connect to each other only after they listen
+            # Its processes connect to each other only after they listen.
+            _wait_until(lambda: _listens(publish_port) and _opens(port), program, log)
             yield Running(program.pid, port, _grip_publish(publish_port, "/publish/", ""))
 
 
@@ -199,6 +203,15 @@ def _wait_until(is_ready: Callable[[], bool], program: subprocess.Popen[bytes], 
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _opens(port: int) -> bool:
+    """Whether a socket comes through to the backend."""
+    try:
+        with connect(f"ws://127.0.0.1:{port}/ws", open_timeout=5, proxy=None):
+            return True
+    except (OSError, WebSocketException):
+        return False
 
 
 def _free_ports(count: int) -> list[int]:

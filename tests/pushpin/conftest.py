@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -31,16 +33,19 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def theirs(backend: GripScript, session: aiohttp.ClientSession) -> AsyncIterator[Side]:
-    # Debian's Pushpin stops at 32 KB of a message where its buffer is as small as by default.
-    with pushpin(backend.port, client_buffer_bytes=200_000) as server:
+    with contextlib.ExitStack() as stack:
+        # Debian's Pushpin stops at 32 KB of a message where its buffer is as small as by default.
+        starting = pushpin(backend.port, client_buffer_bytes=200_000)
+        server = await asyncio.to_thread(stack.enter_context, starting)  # the backend lets a socket in meanwhile
         url = f"ws://127.0.0.1:{server.port}/ws"
 
         async def settle() -> None:
             """Take another connection from its OPEN to its end. What Pushpin has to send at once comes before."""
-            backend.script = echo
+            script, backend.script = backend.script, echo
             async with session.ws_connect(f"{url}?{SETTLING}") as socket:
                 await socket.send_str("")
                 await socket.receive()
+            backend.script = script
 
         yield Side(
             url, f"http://127.0.0.1:{server.publish_request.port}/", PUSHPIN_KEY, "pushpin", settle, has_binary=True

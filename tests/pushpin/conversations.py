@@ -112,16 +112,20 @@ async def publishes_in_chunks(stage: Stage) -> None:
 
 
 async def a_room(stage: Stage) -> None:
-    """Two clients in a room and one elsewhere. One leaves the room, the other is closed by a publish."""
+    """Two clients in a room, one elsewhere, all in a third one. One leaves the room, another is closed by a publish.
+
+    Each reply that changes a subscription makes the first one to a probe of its own: only that shows that it was read.
+    """
 
     async def script(post: Post) -> web.Response:
         match post.events[0].type:
             case "OPEN":
-                return respond(b"OPEN\r\n" + subscribe(PROBE), Sec_WebSocket_Extensions="grip")
+                return respond(b"OPEN\r\n" + subscribe("all"), Sec_WebSocket_Extensions="grip")
             case "TEXT":
                 room = post.target.partition("=")[2]
                 kind = post.texts[0]
-                return respond(control(type=kind, channel=room) + subscribe(PROBE) + text(b"m:" + kind.encode()))
+                change = control(type=kind, channel=room) + subscribe(f"{PROBE} {kind}")
+                return respond(change + text(b"m:" + kind.encode()))
             case _:
                 return respond(post.body)
 
@@ -131,20 +135,22 @@ async def a_room(stage: Stage) -> None:
         client = await stage.connect(f"?room={room}")
         assert client is not None
         await client.send("subscribe")
-        await stage.subscribed(client, str(len(clients)))
+        await stage.subscribed(client, str(len(clients)), f"{PROBE} subscribe")
         clients.append(client)
     one, other, elsewhere = clients
-    await stage.publish({"items": [message("to c"), message("to d", "d")]})
+    await stage.publish({"items": [message("to c"), message("to d", "d"), message("to all", "all")]})
     for client in (one, other):
         await client.until("TEXT", "to c")
+    for client in clients:
+        await client.until("TEXT", "to all")
     await one.send("unsubscribe")
     await one.until("TEXT", "unsubscribe")
-    await stage.subscribed(one, "unsubscribed")
+    await stage.subscribed(one, channel=f"{PROBE} unsubscribe")
     await stage.publish({"items": [message("to c again")]})
     await stage.publish({"items": [{"channel": "c", "ws-message": {"action": "close"}}, message("to none")]})
     await stage.closed(other)
     for client in (one, elsewhere):
-        await stage.subscribed(client, "at the end")
+        await stage.subscribed(client, "at the end", f"{PROBE} subscribe")
 
 
 async def texts_that_wait(stage: Stage) -> None:

@@ -29,7 +29,10 @@ OF_A_SIDE = {
 }
 """Headers of requests that say what a gateway can do, and those that API Gateway adds."""
 PROBE = "probe"
-"""The channel to which a scene's last control message subscribes, so that a publish can show that it was read."""
+"""The channel of a first subscription, the last control message of a reply: a publish can show that all were read.
+
+Texts that begin so are not compared.
+"""
 
 
 @dataclass(frozen=True)
@@ -229,13 +232,13 @@ class Stage:
         await client.ended()
         await self.backend.next_post("CLOSE")
 
-    async def subscribed(self, client: Client, mark: str = "now") -> None:
-        """Wait until the client's subscription to PROBE has been made: Pushpin makes it some time after the reply."""
+    async def subscribed(self, client: Client, mark: str = "now", channel: str = PROBE) -> None:
+        """Wait until the client's subscription to a probe has been made: Pushpin makes it some time after the reply."""
         before = list(self.seen.published)
         frame = ("TEXT", f"{PROBE} {mark}")
         async with asyncio.timeout(TIMEOUT_S):
             while not await client.has_received(frame, 0.05):
-                item = {"channel": PROBE, "formats": {"ws-message": {"content": frame[1]}}}
+                item = {"channel": channel, "formats": {"ws-message": {"content": frame[1]}}}
                 await self.publish({"items": [item]})
         self.seen.published[:] = before
 
@@ -243,6 +246,7 @@ class Stage:
         """Close what is open, wait until the backend has heard of all, and collect what it has seen."""
         for client in self._clients:
             await client.close()
+            await self.side.settle()  # or else a gateway may send the ends of two in any order
         await self.side.settle()
         for frames in self.seen.frames:
             frames[:] = [frame for frame in frames if not str(frame[1]).startswith(PROBE)]
