@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from html.parser import HTMLParser
 from types import ModuleType
@@ -109,7 +109,7 @@ SITES = {"flask": flask_site, "django": django_site, "fastapi": fastapi_site}
 
 
 @pytest.fixture(params=SITES)
-def site(request: pytest.FixtureRequest, server: DevServer, backend: ScriptedBackend) -> Iterator[Site]:
+async def site(request: pytest.FixtureRequest, server: DevServer, backend: ScriptedBackend) -> AsyncIterator[Site]:
     with SITES[request.param](server) as site:
 
         async def relay(received: Received) -> web.Response:
@@ -119,6 +119,8 @@ def site(request: pytest.FixtureRequest, server: DevServer, backend: ScriptedBac
 
         backend.script = relay
         yield site
+        # Starlette's client may wait for ever where it ends during a request of another thread, such as a CLOSE.
+        await server.edge.settle(TIMEOUT_S)
 
 
 class Rendered(HTMLParser):
