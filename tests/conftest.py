@@ -87,6 +87,25 @@ class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
                 break
         super()._assign_work_unit(node)
 
+    def remove_node(self, node: Any) -> str | None:
+        """Give the tests of a process that has ended to others, but for the one that it ended in, which is returned.
+
+        A test that hung would hang again: xdist itself repeats it.
+        """
+        units = self.assigned_work.pop(node)
+        ended_in = next((test for unit in units.values() for test, is_done in unit.items() if not is_done), None)
+        if ended_in is not None:
+            units[self._split_scope(ended_in)][ended_in] = True
+            self.workqueue.update({scope: unit for scope, unit in units.items() if not all(unit.values())})
+            for other in self.assigned_work:
+                self._reschedule(other)
+        return ended_in
+
+    def _reschedule(self, node: Any) -> None:
+        super()._reschedule(node)
+        if not self.workqueue:
+            node.shutdown()  # after its tests; or else the process waits for one more before it runs the last
+
 
 @pytest.fixture
 async def backend() -> AsyncIterator[ScriptedBackend]:
