@@ -14,11 +14,13 @@ import sys
 from typing import Any, NoReturn
 
 import slip_sockets.aws.lambda_function  # noqa: F401 - for the children
-from slip_sockets.aws import consumer
+from slip_sockets.aws import client, consumer
+from slip_sockets.http.client import Timeouts
 
 LEFT_S = {"websocket": 29, "control": 29, "deliver": 60}
 """The functions' timeouts, as the stacks deploy them."""
 
+client.TIMEOUTS = Timeouts(connect_s=20, first_byte_s=20, total_s=25)  # no call is repeated where the machine is slow
 consumer.RELEASED_AFTER_S = 0  # each group is released by a call of its own, at which the function can be killed
 
 

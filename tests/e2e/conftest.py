@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
@@ -9,6 +9,25 @@ from .deployment import SECRET, Deployment, not_deployed
 from .faults import Faults
 from .queues import StageQueue, dead_letters
 from .room import Room, open_room
+from .staging import Staging
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What fails is reported with the warnings and errors that the functions of its deployment logged meanwhile."""
+    report = yield
+    staging, deployment = item.funcargs.get("staging"), item.funcargs.get("deployment")
+    if isinstance(staging, Staging):
+        deployment = staging.deployment
+    if report.failed and isinstance(deployment, Deployment):
+        try:
+            warnings = deployment.warnings(since=call.start)
+        except Exception as error:  # noqa: BLE001 - to raise here would end all tests
+            warnings = f"they cannot be read: {error!r}"
+        report.sections.append(("warnings and errors of the functions", warnings))
+    return report
 
 
 @pytest.fixture(scope="session")

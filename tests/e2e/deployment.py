@@ -139,6 +139,17 @@ class Deployment:
         found = self.client("logs").filter_log_events(logGroupName=f"/aws/lambda/{function}")["events"]
         return [json.loads(event["message"]) for event in found]
 
+    def warnings(self, *, since: float) -> str:
+        """Return the warnings and errors that all functions have logged from `since` on (Unix seconds)."""
+        logs, start = self.client("logs"), int(since * 1000)
+        groups = logs.describe_log_groups(logGroupNamePrefix="/aws/lambda/")["logGroups"]
+        return "\n".join(
+            f"{group['logGroupName']}: {event['message']}"
+            for group in groups
+            for event in logs.filter_log_events(logGroupName=group["logGroupName"], startTime=start)["events"]
+            if "WARNING" in event["message"] or "ERROR" in event["message"]
+        )
+
     def connections(self, stack: str) -> list[dict[str, Any]]:
         """Return the rows of a stack's table `Connections`."""
         rows: list[dict[str, Any]] = self.client("dynamodb").scan(TableName=f"{stack}-Connections")["Items"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +41,6 @@ class Staging:
         """`version` is what is deployed already."""
         self.first = first
         self.moved = moved
-        self._backends = {first, moved}  # which may be one
         self.deployment = deployment
         self._version = version
 
@@ -93,17 +91,10 @@ class Staging:
     def publisher(self, secret: str) -> SlipSocketsPublisher:
         return self.deployment.publisher(STAGING, secret)
 
-    @contextmanager
-    def traffic(self, secret: str) -> Iterator[Traffic]:
-        """Clients and a publisher; a failure has the functions' warnings and errors with it."""
-        try:
-            with Traffic(self.websocket_url, self.publisher(secret), *self._backends) as traffic:
-                yield traffic
-        except Exception as error:
-            for function in ("websocket", "control", "deliver"):
-                lines = self.deployment.log_lines(f"{STAGING}-{function}")
-                error.add_note(f"{function}: {[line for line in lines if line.get('level') in ('WARNING', 'ERROR')]}")
-            raise
+    def traffic(self, secret: str) -> Traffic:
+        """Clients and a publisher."""
+        backends = {self.first, self.moved}  # which may be one
+        return Traffic(self.websocket_url, self.publisher(secret), *backends)
 
     @property
     def websocket_url(self) -> str:

@@ -1,3 +1,5 @@
+// The chat's page. One file, of more than 400 lines: its parts share the state of one page, and nothing builds it.
+
 import { SlipSocket } from "../slip-sockets.js";
 
 const MOST_CHARACTERS = 40; // of a name or a room, as in the backend
