@@ -8,6 +8,7 @@ import random
 import time
 import uuid
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +60,8 @@ class Churn:
     counts: Counter[str] = field(default_factory=Counter)
     kept: dict[str, dict[Position, str]] = field(default_factory=lambda: defaultdict(dict))
     looks: list[tuple[float, Look]] = field(default_factory=list)
+    is_enough: Callable[[Churn], bool] = lambda _: True
+    """It goes on after its `seconds` until this is true. A busy machine takes longer for as much."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -97,8 +100,8 @@ class Churn:
                 tasks.create_task(self._publish(session, server.control_api, f"publisher{number}"))
                 for number in range(PUBLISHERS)
             ]
-            while (left_s := began + self.seconds - time.monotonic()) > 0:
-                await asyncio.sleep(min(LOOK_PAUSE_S, left_s))
+            while (left_s := began + self.seconds - time.monotonic()) > 0 or not self.is_enough(self):
+                await asyncio.sleep(min(LOOK_PAUSE_S, max(left_s, 1)))
                 self.looks.append((time.monotonic() - began, await server.look()))
             self._stop.set()
             await asyncio.wait(publishers)
