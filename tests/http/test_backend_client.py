@@ -10,6 +10,7 @@ import os
 import socket
 import ssl
 import struct
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -29,7 +30,7 @@ BODY = b'{"events": []}'
 LIMIT = 1024 * 1024
 HURRY_S = 0.4
 """The deadline where a test waits for it to pass."""
-PATIENT_S = 1.5
+PATIENT_S = 5
 """The deadline where a test lets part of it pass, and a busy machine may take as much again."""
 
 
@@ -201,18 +202,20 @@ async def test_response_beyond_the_limit_is_not_read_further(client: BackendClie
 )
 async def test_response_byte_by_byte_ends_at_the_deadline(new_client: NewClient, raw: bytes) -> None:
     at_once = b"" if b"X: y" in raw else raw[: raw.index(b"\r\n\r\n") + 4]
+    is_sent = threading.Event()
 
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
         connection.sendall(at_once)
-        server.trickle(connection, raw[len(at_once) :], HURRY_S / 20)
+        server.trickle(connection, raw[len(at_once) :], HURRY_S / 20)  # 18 times as long, or more
+        is_sent.set()
 
     with RawServer(script) as server:
         began = time.monotonic()
         error = await fails(new_client(HURRY_S), server, HttpFailure.TIMEOUT)
-        took_s = time.monotonic() - began
+        assert time.monotonic() - began >= HURRY_S
+        assert not is_sent.is_set()
     assert str(error) == "not within 0.4 s"
-    assert HURRY_S <= took_s < HURRY_S * 8  # the whole response takes 18 times as long, or more
 
 
 async def test_silence_ends_at_the_deadline(new_client: NewClient) -> None:
@@ -409,17 +412,18 @@ async def test_tls_works_and_keeps_its_connection(
 async def test_tls_response_byte_by_byte_ends_at_the_deadline(
     new_client: NewClient, certificate: Certificate, tls: ssl.SSLContext
 ) -> None:
+    is_sent = threading.Event()
+
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
-        server.trickle(connection, answer(b"x" * 10_000), HURRY_S / 20)
+        server.trickle(connection, answer(b"x" * 10_000), HURRY_S / 20)  # 500 times as long
+        is_sent.set()
 
     with RawServer(script, tls) as server:
-        began = time.monotonic()
         client = new_client(HURRY_S, tls=client_context(certificate))
         error = await fails(client, server, HttpFailure.TIMEOUT)
-        took_s = time.monotonic() - began
+        assert not is_sent.is_set()
     assert str(error) == "not within 0.4 s"
-    assert took_s < HURRY_S * 8  # the whole response takes 500 times as long
 
 
 async def test_tls_certificate_that_is_not_trusted_is_an_error(client: BackendClient, tls: ssl.SSLContext) -> None:
