@@ -17,6 +17,8 @@ class RawServer:
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.connections = 0
         self.requests: list[bytes] = []
+        self.trickled = 0
+        """Bytes that `trickle` has sent."""
         self.stopping = threading.Event()
         self._script = script
         self._tls = tls
@@ -60,6 +62,7 @@ class RawServer:
         """Send byte by byte until all is sent or the test is over."""
         for byte in data:
             connection.sendall(bytes([byte]))
+            self.trickled += 1
             if self.stopping.wait(pause_s):
                 return
 

@@ -61,11 +61,12 @@ class Churn:
     kept: dict[str, dict[Position, str]] = field(default_factory=lambda: defaultdict(dict))
     looks: list[tuple[float, Look]] = field(default_factory=list)
     is_enough: Callable[[Churn], bool] = lambda _: True
-    """It goes on after its `seconds` until this is true. A busy machine takes longer for as much."""
+    """It goes on after its `seconds` until this is true after a publish. A busy machine takes longer for as much."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
         self._stop = asyncio.Event()
+        self._has_enough = asyncio.Event()
         self._is_published = asyncio.Event()
         self._connections: dict[str, str] = {}
         """Names of the clients of which the backend waits for the CLOSE, by connection id."""
@@ -100,9 +101,10 @@ class Churn:
                 tasks.create_task(self._publish(session, server.control_api, f"publisher{number}"))
                 for number in range(PUBLISHERS)
             ]
-            while (left_s := began + self.seconds - time.monotonic()) > 0 or not self.is_enough(self):
-                await asyncio.sleep(min(LOOK_PAUSE_S, max(left_s, 1)))
+            while (left_s := began + self.seconds - time.monotonic()) > 0:
+                await asyncio.sleep(min(LOOK_PAUSE_S, left_s))
                 self.looks.append((time.monotonic() - began, await server.look()))
+            await self._has_enough.wait()
             self._stop.set()
             await asyncio.wait(publishers)
             self._is_published.set()
@@ -198,6 +200,8 @@ class Churn:
             if is_kept and (position := read_position(report["position"])):
                 self.kept[message.channel][position] = unpadded(event["data"])
                 self.counts["kept"] += 1
+            if self.is_enough(self):
+                self._has_enough.set()
             await self._pause(PUBLISH_PAUSE_S)
 
     # The backend

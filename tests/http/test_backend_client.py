@@ -10,7 +10,6 @@ import os
 import socket
 import ssl
 import struct
-import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -31,7 +30,7 @@ LIMIT = 1024 * 1024
 HURRY_S = 0.4
 """The deadline where a test waits for it to pass."""
 PATIENT_S = 5
-"""The deadline where a test lets part of it pass, and a busy machine may take as much again."""
+"""The deadline where a test lets part of it pass, and a busy machine two fifths of it."""
 
 
 NewClient = Callable[..., BackendClient]
@@ -202,20 +201,18 @@ async def test_response_beyond_the_limit_is_not_read_further(client: BackendClie
 )
 async def test_response_byte_by_byte_ends_at_the_deadline(new_client: NewClient, raw: bytes) -> None:
     at_once = b"" if b"X: y" in raw else raw[: raw.index(b"\r\n\r\n") + 4]
-    is_sent = threading.Event()
 
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
         connection.sendall(at_once)
-        server.trickle(connection, raw[len(at_once) :], HURRY_S / 20)  # 18 times as long, or more
-        is_sent.set()
+        server.trickle(connection, raw[len(at_once) :], HURRY_S / 20)
 
     with RawServer(script) as server:
         began = time.monotonic()
         error = await fails(new_client(HURRY_S), server, HttpFailure.TIMEOUT)
         assert time.monotonic() - began >= HURRY_S
-        assert not is_sent.is_set()
     assert str(error) == "not within 0.4 s"
+    assert server.trickled < 8 * 20  # eight times the deadline; the whole response takes 18 times as long, or more
 
 
 async def test_silence_ends_at_the_deadline(new_client: NewClient) -> None:
@@ -412,18 +409,15 @@ async def test_tls_works_and_keeps_its_connection(
 async def test_tls_response_byte_by_byte_ends_at_the_deadline(
     new_client: NewClient, certificate: Certificate, tls: ssl.SSLContext
 ) -> None:
-    is_sent = threading.Event()
-
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
-        server.trickle(connection, answer(b"x" * 10_000), HURRY_S / 20)  # 500 times as long
-        is_sent.set()
+        server.trickle(connection, answer(b"x" * 10_000), HURRY_S / 20)
 
     with RawServer(script, tls) as server:
         client = new_client(HURRY_S, tls=client_context(certificate))
         error = await fails(client, server, HttpFailure.TIMEOUT)
-        assert not is_sent.is_set()
     assert str(error) == "not within 0.4 s"
+    assert server.trickled < 8 * 20  # eight times the deadline; the whole response takes 500 times as long
 
 
 async def test_tls_certificate_that_is_not_trusted_is_an_error(client: BackendClient, tls: ssl.SSLContext) -> None:
